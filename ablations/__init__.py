@@ -1,0 +1,1 @@
+"""Tracked sweeps: each module with a `SWEEP` is one, run by `python -m ablations.<name>`."""

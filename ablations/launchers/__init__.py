@@ -1,0 +1,36 @@
+"""Ways to run cells: here (`inline`) or in a pool of processes (`local`).
+
+A launcher decides nothing: the ledger says what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ablations.cell import Outcome, Settings
+from ablations.sweep import Cell
+
+
+class Observer(Protocol):
+    """Hears what happens to cells."""
+
+    def started(self, cell: Cell) -> None: ...
+
+    def progressed(self, cell: Cell, step: int, total: int) -> None: ...
+
+    def ended(self, cell: Cell, outcome: Outcome, detail: str) -> None: ...
+
+
+class Launcher(Protocol):
+    """Checks configurations before anything is written, then runs cells."""
+
+    def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
+        """The mistake that would stop these cells, in one line, or None."""
+
+    def run(
+        self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
+    ) -> None:
+        """Run `cells` in their order, as long as `keep_going()` says so before each."""
+
+    def close(self) -> None: ...

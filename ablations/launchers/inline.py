@@ -1,0 +1,36 @@
+"""One cell after the other in this process: the simplest to debug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ablations.cell import Settings, preflight, run_cell
+from ablations.launchers import Observer
+from ablations.sweep import Cell
+from lightning_xvol.errors import UserError
+
+
+class InlineLauncher:
+    def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
+        try:
+            preflight([cell.config for cell in cells], settings.data_dir, settings.download)
+        except UserError as error:
+            return str(error)
+        return None
+
+    def run(
+        self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
+    ) -> None:
+        for cell in cells:
+            if not keep_going():
+                return
+            observer.started(cell)
+
+            def report(step: int, total: int, cell: Cell = cell) -> None:
+                observer.progressed(cell, step, total)
+
+            outcome, detail = run_cell(cell, settings, report)
+            observer.ended(cell, outcome, detail)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,211 @@
+"""A sweep: a recipe, rows, axes and seeds, which multiply to cells. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning_xvol import registry
+from lightning_xvol.config import RunConfig, resolve, set_value
+from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.recipes import Recipe
+from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
+
+Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
+
+SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
+SMOKE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What varies, and how the result is shown.
+
+    `rows` are the row labels, each unique (a registry name plus what varies), with how tables call them; `axes`
+    are the columns. `configure(recipe, row, **axes)` gives the configuration of a cell. Differences are taken to
+    the row `baseline` at the same axes; `control` is the row that a claim about `subject` has to beat.
+    """
+
+    name: str
+    title: str
+    reproduces: str
+    rows: Mapping[str, str]
+    axes: Mapping[str, tuple[Any, ...]]
+    configure: Configure
+    baseline: str
+    subject: str
+    control: str | None = None
+    figure_x: str | None = None
+    axis_labels: Mapping[str, str] = field(default_factory=dict)
+    metric: str = "top1"
+    metric_label: str = "top-1 accuracy (%)"
+    recipe: str = "match_small"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: its row label, its place on the axes, and its resolved configuration."""
+
+    row: str
+    axes: Mapping[str, Any]
+    config: RunConfig
+
+    @cached_property
+    def id(self) -> str:
+        return cell_id(self.config)
+
+    @cached_property
+    def group(self) -> str:
+        return group_id(self.config)
+
+    @property
+    def name(self) -> str:
+        """How progress and messages call it, for example `xvolution kernel_size=3 seed=0`."""
+        axes = " ".join(f"{axis}={value}" for axis, value in self.axes.items())
+        return f"{self.row} {axes} seed={self.config.seed}"
+
+    def folder(self, out: Path) -> Path:
+        return cell_folder(out, self.id)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a command line asks of a sweep."""
+
+    seeds: int
+    settings: Sequence[tuple[str, str]] = ()
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    smoke: bool = False
+
+
+def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]:
+    """The cells of `sweep`, rows first, then axes, then seeds, with `--smoke` and `--set` put in.
+
+    Raises:
+        UserError: for a field or a value that does not exist.
+    """
+    settings = [(path, value) for path, value in selection.settings if path != "operator.name"]
+    extra = {_row_label(value): value for path, value in selection.settings if path == "operator.name"}
+    cells = []
+    for row in [*sweep.rows, *(label for label in extra if label not in sweep.rows)]:
+        for values in itertools.product(*sweep.axes.values()):
+            axes = dict(zip(sweep.axes, values, strict=True))
+            if row in sweep.rows:
+                config = sweep.configure(recipe, row, **axes)
+            else:
+                config = _configure_extra(recipe, extra[row], axes)
+            config = _smoke(config) if selection.smoke else config
+            config = _apply(config, settings)
+            for seed in range(selection.seeds):
+                cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
+    _check_settings(settings, cells)
+    return cells
+
+
+def _row_label(name: str) -> str:
+    registry.lookup("operator", name)
+    return name.rsplit(":", 1)[-1]
+
+
+def _configure_extra(recipe: Recipe, name: str, axes: Mapping[str, Any]) -> RunConfig:
+    """An operator named on the command line has a row of its own and takes the axes that are options of it."""
+    if name in registry.OPERATORS:
+        axes = {axis: value for axis, value in axes.items() if axis in registry.OPERATORS[name].options}
+    return recipe.config(name, **axes)
+
+
+def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:
+    for path, value in settings:
+        if path == "seed":
+            raise UserError("--set seed is the sweep's own: choose seeds with --seeds N or --only seed=0,1")
+        if _concerns(path, config):
+            config = set_value(config, path, value)
+    return config
+
+
+def _concerns(path: str, config: RunConfig) -> bool:
+    """An operator's option concerns the rows whose operator has it: heads, say, but not the convolution beside them."""
+    root, _, option = path.partition(".")
+    known = registry.OPERATORS.get(config.operator.name)
+    return root != "operator" or known is None or option.removeprefix("options.") in known.options
+
+
+def _check_settings(settings: Sequence[tuple[str, str]], cells: Sequence[Cell]) -> None:
+    for path, value in settings:
+        if not any(_concerns(path, cell.config) for cell in cells):
+            set_value(cells[-1].config, path, value)  # raises, with the nearest option
+
+
+def _smoke(config: RunConfig) -> RunConfig:
+    for path, value in SMOKE.items():
+        config = set_value(config, path, value)
+    return set_value(config, "data.batch_size", min(config.data.batch_size, SMOKE_BATCH))
+
+
+def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cell]:
+    """The cells that `--only KEY=V1,V2` names; keys are `operator`, the axes and `seed`.
+
+    Raises:
+        UserError: for an unknown key, a value that no cell has, or where nothing is left.
+    """
+    chosen = list(cells)
+    for key, values in only.items():
+        present = {_value(cell, key) for cell in cells}
+        for value in values:
+            if value not in present:
+                raise UserError(
+                    f"--only {key}={value} selects nothing{nearest(value, present)}; "
+                    f"values: {', '.join(sorted(present))}"
+                )
+        chosen = [cell for cell in chosen if _value(cell, key) in values]
+    if not chosen:
+        asked = " ".join(f"{key}={','.join(values)}" for key, values in only.items())
+        raise UserError(f"--only {asked} selects no cell; --dry-run without it lists them")
+    return chosen
+
+
+def _value(cell: Cell, key: str) -> str:
+    values = {"operator": cell.row, **cell.axes, "seed": cell.config.seed}
+    if key not in values:
+        raise UserError(f"--only {key}: no such key{nearest(key, values)}; keys: {', '.join(values)}")
+    return str(values[key])
+
+
+def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: bool) -> dict[str, Any]:
+    """`cells.json`: what analysis needs to lay the sweep's table and figure out."""
+    config = cells[0].config
+    budget = f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
+    reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
+    return {
+        "schema": SCHEMA,
+        "sweep": sweep.name,
+        "title": sweep.title,
+        "recipe": recipe.name,
+        "data": registry.label("data", config.data.name),
+        "budget": budget,
+        "metric": sweep.metric,
+        "metric_label": sweep.metric_label,
+        "axes": list(sweep.axes),
+        "axis_labels": dict(sweep.axis_labels),
+        "baseline": sweep.baseline,
+        "subject": sweep.subject,
+        "control": sweep.control,
+        "smoke": smoke,
+        "reproduces": reproduces,
+        "figure": {"kind": "lines", "x": sweep.figure_x} if sweep.figure_x else None,
+        "cells": [
+            {
+                "operator": cell.row,
+                "label": sweep.rows.get(cell.row) or registry.label("operator", cell.config.operator.name),
+                "axes": dict(cell.axes),
+                "seed": cell.config.seed,
+                "cell_id": cell.id,
+                "group_id": cell.group,
+            }
+            for cell in cells
+        ],
+    }

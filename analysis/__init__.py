@@ -1,0 +1,1 @@
+"""From finished runs to tables and figures. Never imports torch nor ablations; importing it loads nothing heavy."""

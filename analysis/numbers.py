@@ -1,0 +1,43 @@
+"""How numbers are written: U+2212 as minus, an en dash for what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+
+
+def number(value: float, decimals: int = 1) -> str:
+    if math.isnan(value):
+        return DASH
+    text = f"{value:.{decimals}f}"
+    return (text if float(text) else text.removeprefix("-")).replace("-", MINUS)
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """With its sign; a difference that rounds to zero has none."""
+    text = number(value, decimals)
+    return f"+{text}" if value > 0 and float(text) else text
+
+
+def count(value: Any) -> str:
+    """A number of parameters: 512, 44.7k, 25.6M; a dash for none."""
+    if pd.isna(value):
+        return DASH
+    if value < 1e3:
+        return f"{value}"
+    return f"{value / 1e3:.1f}k" if value < 999.95e3 else f"{value / 1e6:.1f}M"
+
+
+def integers(values: Sequence[int]) -> str:
+    """`0, 1, 2`, or `0-9` with an en dash for a run of more than four."""
+    ordered = sorted(set(values))
+    if len(ordered) > 4 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"{ordered[0]}{DASH}{ordered[-1]}"
+    return ", ".join(map(str, ordered))

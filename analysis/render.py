@@ -1,0 +1,63 @@
+"""Renders a sweep: `table.md|tex|csv` and `figure.png|pdf|svg` beside its `cells.json`.
+
+Importing this module loads nothing heavy; `render` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_xvol import files
+from lightning_xvol.errors import UserError, nearest
+
+SELECT = ("last", "best")
+FIGURE_FORMATS = ("png", "pdf", "svg")
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """The renderings of a sweep: `text` for a terminal of 100 columns, `markdown`, and the path of each file."""
+
+    sweep: str
+    text: str
+    markdown: str
+    paths: Mapping[str, Path]
+
+    def where(self) -> str:
+        """One line that says where the renderings lie."""
+        folder = next(iter(self.paths.values())).parent
+        return f"{folder}/: {', '.join(self.paths)}"
+
+
+def render(out: Path, sweep: str, select: str = "last", target: Path | None = None) -> Rendering:
+    """Render the sweep of the ledger at `out` into `target/<sweep>/`, by default `out/<sweep>/`.
+
+    Raises:
+        UserError: where there is no such sweep, its results do not belong together, or the folder cannot be written to.
+    """
+    if select not in SELECT:
+        raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")
+    from analysis import figures, sweep_table
+    from analysis.sources import ledger
+
+    settings, frame = ledger.load(out, sweep)
+    summary = sweep_table.summary_of(settings, frame, select)
+    table = sweep_table.sweep_table(settings, frame, summary, select)
+    folder = files.make_folder((target or out) / sweep)
+    paths = {}
+    texts = {"table.md": table.to_markdown(), "table.tex": table.to_latex(), "table.csv": table.to_csv()}
+    for name, text in texts.items():
+        paths[name] = folder / name
+        files.write_text(paths[name], text)
+    kind = settings.figure.get("kind")
+    if kind is not None and settings.column_axis is not None:
+        if kind not in figures.KINDS:
+            raise UserError(f"sweep {sweep!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
+        label = settings.axis_label(settings.column_axis)
+        ax = figures.KINDS[kind](summary, settings.column_axis, label, settings.metric_label, smoke=settings.smoke)
+        for suffix in FIGURE_FORMATS:
+            paths[f"figure.{suffix}"] = folder / f"figure.{suffix}"
+            figures.write(ax, paths[f"figure.{suffix}"])
+    return Rendering(sweep, table.to_text(), table.to_markdown(), paths)

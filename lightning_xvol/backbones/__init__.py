@@ -1,0 +1,46 @@
+"""Networks around an operator: `build_backbone`, `replace_operators`, and what a model costs."""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import nn
+
+from lightning_xvol import registry
+from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.backbones.replace import replace_operators
+from lightning_xvol.backbones.strides import place_strides
+from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.errors import UserError
+
+__all__ = ["build_backbone", "count_macs", "count_parameters", "place_strides", "replace_operators"]
+
+
+def build_backbone(
+    backbone: BackboneConfig, operator: OperatorConfig, num_classes: int, in_channels: int = 3
+) -> nn.Module:
+    """A classifier `[B, in_channels, H, W]` to logits `[B, num_classes]` with `operator` in `backbone.stages`.
+
+    `backbone.stride_in_1x1` holds for every bottleneck of the network, replaced or not: rows of a table that differ in
+    operator or stages then differ in nothing else. A backbone given as import path is a callable that takes
+    `num_classes`, `in_channels` and its options and returns a ResNet with stages `layer1`..`layer4`.
+
+    Raises:
+        UserError: for a name or an option that does not exist, or a network without the chosen stages.
+    """
+    options = registry.resolve_options("backbone", backbone.name, backbone.options)
+    factory = registry.load("backbone", backbone.name)
+    arguments = {"num_classes": num_classes, "in_channels": in_channels, **options}
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"backbone {backbone.name!r} does not take ({', '.join(arguments)}): {error}; expected a callable with "
+            "num_classes, in_channels and the options that were set"
+        ) from error
+    model: nn.Module = factory(**arguments)
+    place_strides(model, backbone.stride_in_1x1)
+    replace_operators(
+        model, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
+    )
+    return model

@@ -1,0 +1,128 @@
+"""Put an operator into the stages of a ResNet, where the paper puts it (4.1, Fig. 2, Table 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from lightning_xvol.backbones.strides import STAGES, Block, check_movable, move_stride, planned_stride, stage_blocks
+from lightning_xvol.errors import UserError
+from lightning_xvol.operators import build_operator
+
+
+def replace_operators(
+    model: nn.Module,
+    name: str,
+    stages: Iterable[int] = (5,),
+    *,
+    stride_in_1x1: bool | None = None,
+    **options: Any,
+) -> list[str]:
+    """Replace, in place, the last 3x3 of every BasicBlock or the middle 3x3 of every Bottleneck of `stages`.
+
+    `model` is any torchvision or timm ResNet, or a module that holds one (a detector). stage2..stage5 are its
+    `layer1`..`layer4`. All other weights, and the block's own batch norm and ReLU, stay. The operator takes device,
+    dtype and training mode of the convolution in whose place it stands, and its own initialisation. Either every place
+    is replaced or, on an error, none.
+
+    Args:
+        model: changed in place.
+        name: a registered operator or an import path `package.module:Class`.
+        stages: from 2, 3, 4, 5; the paper's default is the last one.
+        stride_in_1x1: where a replaced bottleneck has its stride. True: in the first 1x1, so that the operator has
+            stride 1, as in the paper (6.1.2) and in Detectron2; every recipe of the paper passes it. False: in the
+            3x3's place, as torchvision and timm. None (default): where the model has it, so that nothing but the
+            operator changes. With pretrained weights True is safe too: the 1x1 gives the same values at the positions
+            that are left, and what reads them is the new operator. Other blocks keep their stride. The weights carry
+            the value, and loading them into a model with the other one raises.
+        options: of the operator.
+
+    Returns:
+        The paths of the replaced modules, for example `["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]`.
+
+    Raises:
+        UserError: for a stage that does not exist, a stage without such a convolution, or one that is grouped or
+            dilated.
+    """
+    chosen = _check_stages(stages)
+    places = _find(model, chosen, stride_in_1x1)
+    # Everything is built before anything is changed, so that a refused option leaves the model whole.
+    operators = [_build(name, block, convolution, stride_in_1x1, options) for block, convolution in places]
+    for (block, convolution), operator in zip(places, operators, strict=True):
+        move_stride(block, convolution, stride_in_1x1)
+        block.module.conv2 = operator
+    return [f"{block.path}.conv2" for block, _ in places]
+
+
+def _build(
+    name: str, block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None, options: dict[str, Any]
+) -> nn.Module:
+    stride = planned_stride(block, convolution, stride_in_1x1)
+    operator: nn.Module = build_operator(name, convolution.in_channels, convolution.out_channels, stride, **options)
+    operator.to(device=convolution.weight.device, dtype=convolution.weight.dtype)
+    return operator.train(convolution.training)
+
+
+def _check_stages(stages: Iterable[int]) -> list[int]:
+    known = ", ".join(map(str, STAGES))
+    if isinstance(stages, (int, str)):
+        raise UserError(f"stages={stages!r} must be a tuple such as (5,), of {known}")
+    chosen = list(dict.fromkeys(stages))
+    unknown = [stage for stage in chosen if stage not in STAGES]
+    if unknown or not chosen:
+        raise UserError(
+            f"stages={tuple(chosen)} must be chosen from {known}, which are layer1, layer2, layer3, layer4 of a ResNet"
+        )
+    return chosen
+
+
+def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> list[tuple[Block, nn.Conv2d]]:
+    """The blocks to change, each with the convolution that goes."""
+    places: list[tuple[Block, nn.Conv2d]] = []
+    matched: set[int] = set()
+    seen: list[str] = []
+    for stage, path, blocks, others in stage_blocks(model, stages):
+        found = [(block, block.place) for block in blocks if isinstance(block.place, nn.Conv2d)]
+        others += [
+            f"{block.path}.conv2 ({type(block.place).__name__})"
+            for block in blocks
+            if not isinstance(block.place, nn.Conv2d)
+        ]
+        if not found:
+            # Not every `layer4` is a stage of a ResNet: a head may call a layer so.
+            seen += others or [path]
+            continue
+        if others:
+            raise UserError(
+                f"{path} can be replaced in part only: {', '.join(others)} holds no 3x3 nn.Conv2d in a known place"
+            )
+        places += [(block, _check_place(block, convolution, stride_in_1x1)) for block, convolution in found]
+        matched.add(stage)
+    missing = [stage for stage in stages if stage not in matched]
+    if missing:
+        layers = ", ".join(f"layer{stage - 1}" for stage in missing)
+        instead = f"; found {', '.join(seen)}" if seen else ""
+        raise UserError(
+            f"{type(model).__name__} has nothing to replace in stages {tuple(missing)}: looked in modules called "
+            f"{layers} for the last 3x3 nn.Conv2d of a BasicBlock or the middle one of a Bottleneck (conv2){instead}"
+        )
+    return places
+
+
+def _check_place(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None) -> nn.Conv2d:
+    path = f"{block.path}.conv2"
+    if convolution.groups != 1 or convolution.dilation != (1, 1):
+        raise UserError(
+            f"{path} has groups={convolution.groups} and dilation={convolution.dilation}; only a plain 3x3 convolution "
+            "can be replaced, so choose a ResNet without groups and with output stride 32"
+        )
+    if convolution.kernel_size != (3, 3) or convolution.padding != (1, 1):
+        raise UserError(
+            f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
+            "expected a 3x3 with padding 1"
+        )
+    if block.bottleneck:
+        check_movable(block, convolution, bool(stride_in_1x1))
+    return convolution

@@ -1,0 +1,269 @@
+"""The configuration of one run: a frozen tree of plain values. Nothing here imports torch.
+
+A *cell* is a `RunConfig` with its seed; a *group* is the same without the seed. Fields marked `volatile` change
+neither weights nor metrics and stay out of the fingerprint (`lightning_xvol.record`); a field added later declares
+its `neutral` value.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin
+
+from lightning_xvol import registry
+from lightning_xvol.errors import UserError, nearest
+
+Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class OperatorConfig:
+    """Which operator stands in the chosen stages. `options` are those of the registry entry."""
+
+    name: str = "convolution"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The network around the operator. stage2..stage5 are conv2_x..conv5_x, torchvision's layer1..layer4.
+
+    `stride_in_1x1` puts a bottleneck's stride into its first 1x1, as the paper's stride-1 operator needs (6.1.2).
+    """
+
+    name: str = "small_resnet"
+    stages: tuple[int, ...] = (3, 4, 5)
+    stride_in_1x1: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data set and the size of a batch, counted over all processes and accumulated steps.
+
+    `limit` keeps the first images of every split (spread over the classes where these lie in folders), `workers` is the number of loader processes.
+    """
+
+    name: str = "match"
+    batch_size: int = 64
+    limit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = field(default=0, metadata={"volatile": True})
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """SGD and its learning rate, which follows the fraction t of the budget that is done.
+
+    It rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is multiplied by
+    `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine", "multistep"] = "cosine"
+    warmup: float = 0.1
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The budget (`epochs`, or `steps` of the optimizer where given) and how it is computed.
+
+    `devices` is the number of processes, one per device; `threads` the CPU threads of each, fixed because the
+    number of threads changes the weights. `checkpoint_every` counts optimizer steps.
+    """
+
+    epochs: int = 3
+    steps: int | None = None
+    precision: Precision = "32-true"
+    memory_format: MemoryFormat = "contiguous"
+    compile: bool = False
+    devices: int = 1
+    accumulate: int = 1
+    threads: int = 1
+    checkpoint_every: int = field(default=50, metadata={"volatile": True})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, whole."""
+
+    operator: OperatorConfig = field(default_factory=OperatorConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """`config` with every option of operator, backbone and data spelled out, and checked.
+
+    Raises:
+        UserError: for a name or an option that does not exist, or a value out of range.
+    """
+    parts: dict[str, Any] = {}
+    for kind in ("operator", "backbone", "data"):
+        part = getattr(config, kind)
+        parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
+    config = dataclasses.replace(config, **parts)
+    _check(config)
+    return config
+
+
+def _check(config: RunConfig) -> None:
+    at_least_one: dict[str, int | None] = {
+        "data.batch_size": config.data.batch_size,
+        "data.limit": config.data.limit,
+        "train.epochs": config.train.epochs,
+        "train.steps": config.train.steps,
+        "train.devices": config.train.devices,
+        "train.accumulate": config.train.accumulate,
+        "train.threads": config.train.threads,
+        "train.checkpoint_every": config.train.checkpoint_every,
+    }
+    for path, count in at_least_one.items():
+        if count is not None and count < 1:
+            raise UserError(f"{path}={count} must be at least 1")
+    not_negative: dict[str, float] = {"data.workers": config.data.workers, "seed": config.seed, "optim.lr": config.optim.lr}
+    for path, value in not_negative.items():
+        if value < 0:
+            raise UserError(f"{path}={value} must not be negative")
+    fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
+    for path, values in fractions.items():
+        if any(not 0 <= value < 1 for value in values):
+            raise UserError(f"{path}={values} must be fractions of the budget, from 0 to below 1")
+    if not config.backbone.stages or not set(config.backbone.stages) <= {2, 3, 4, 5}:
+        raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
+    parts = config.train.devices * config.train.accumulate
+    if config.data.batch_size % parts:
+        raise UserError(
+            f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
+        )
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Plain dicts, lists and scalars, as YAML and JSON hold them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(config))
+
+
+def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
+    """`base` (or the defaults) with the nested `values` put in, each checked as `set_value` does."""
+    config = base if base is not None else RunConfig()
+    for path, value in _leaves(values):
+        config = set_value(config, path, value)
+    return config
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    leaves = []
+    # A name comes before its options, which are checked against it.
+    for key, value in sorted(values.items(), key=lambda item: item[0] == "options"):
+        if isinstance(value, Mapping):
+            leaves.extend(_leaves(value, f"{prefix}{key}."))
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
+
+
+def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
+    """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
+
+    A string is read as a Python literal where it is one (`--set optim.lr=1e-2`).
+    `operator.num_heads` is short for `operator.options.num_heads`.
+
+    Raises:
+        UserError: for a path that does not exist (with the nearest one) or a value of the wrong type.
+    """
+    root, _, rest = path.partition(".")
+    known = {item.name for item in dataclasses.fields(RunConfig)}
+    if root not in known:
+        raise UserError(f"no field {path!r}{nearest(root, known)}; fields: {', '.join(sorted(known))}")
+    if root == "seed":
+        if rest:
+            raise UserError(f"no field {path!r}: {root!r} has no parts")
+        return dataclasses.replace(config, seed=_convert(int, value, path))
+    section: Any = getattr(config, root)
+    hints = typing.get_type_hints(type(section))
+    if rest in hints and rest != "options":
+        changes: dict[str, Any] = {rest: _convert(hints[rest], value, path)}
+        if rest == "name" and changes["name"] != section.name:
+            # Options belong to the name they were given for: those that the new one does not know would be refused.
+            entry = registry.lookup(root, changes["name"])
+            changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
+        return dataclasses.replace(config, **{root: dataclasses.replace(section, **changes)})
+    option = rest.removeprefix("options.")
+    fields = [name for name in hints if name != "options"]
+    if "options" not in hints or not option or "." in option:
+        raise UserError(f"no field {path!r}{nearest(rest, fields)}; {root} has: {', '.join(fields)}")
+    options = {**section.options, option: _option_value(root, section.name, fields, option, value, path)}
+    return dataclasses.replace(config, **{root: dataclasses.replace(section, options=options)})
+
+
+def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:
+    entry = registry.lookup(kind, name)
+    if name not in registry.KINDS[kind]:
+        return _literal(value)
+    if option not in entry.options:
+        known = [*entry.options, *fields]
+        raise UserError(f"{kind} {name!r} has no field {path!r}{nearest(option, known)}; it has: {', '.join(known)}")
+    default = entry.options[option]
+    if default is None:
+        return _literal(value)
+    hint: Any = types.GenericAlias(tuple, (type(default[0]), ...)) if isinstance(default, tuple) else type(default)
+    return None if _literal(value) is None else _convert(hint, value, path)
+
+
+def _literal(value: Any) -> Any:
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if value.lower() in named:
+        return named[value.lower()]
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type `hint`, exactly: no silent truncation of 2.5 to 2."""
+    parsed = _literal(value)
+    origin = get_origin(hint)
+    if origin is Literal:
+        if parsed not in get_args(hint):
+            raise UserError(f"{path}={value} must be one of {', '.join(map(str, get_args(hint)))}")
+        return parsed
+    if origin in (Union, types.UnionType):
+        if parsed is None:
+            return None
+        return _convert(next(arg for arg in get_args(hint) if arg is not type(None)), value, path)
+    if origin is tuple:
+        items = parsed if isinstance(parsed, tuple) else (parsed,)
+        return tuple(_convert(get_args(hint)[0], item, path) for item in items)
+    if hint is str:
+        return str(value)
+    if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
+        return float(parsed)
+    if type(parsed) is hint:
+        return parsed
+    wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint))
+    raise UserError(f"{path}={value} must be {wanted}")

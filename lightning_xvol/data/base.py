@@ -1,0 +1,138 @@
+"""What a data set is: `ImageData`, and the split that lies in memory, `TensorSplit`.
+
+A data set of your own needs no change here: any class of this shape works by its import path,
+`--set data.name=mine:Stripes` (and `--set data.options.period=4` for its arguments). It need not derive from
+`ImageData`.
+
+    class Stripes(ImageData):                                        # mine.py, somewhere on the Python path
+        num_classes = 2                                              # labels are 0 .. num_classes - 1
+        image_shape = (1, 32, 32)                                    # [C, H, W] of what the splits return
+
+        def __init__(self, root=None, *, download=False, period=4):  # root is --data-dir; the rest are your options
+            wave = torch.arange(32.0).div(period).sin().expand(1, 32, 32)
+            self.split = TensorSplit(torch.stack([wave, wave.mT]), torch.tensor([0, 1]))
+
+        def train(self): return self.split                           # any map-style Dataset of (float32 [C, H, W], int)
+        def validation(self): return self.split
+        def test(self): return None                                  # no third draw: tables report the validation split
+
+Images come out normalised. Random augmentation belongs into the `__getitem__` of the training split and draws from the
+global generators of torch, numpy or `random`, which `lightning_xvol.data.keyed` seeds for every image. A split may also
+offer `batch(indices) -> (images, labels)` for speed; it must then give what its items give, without randomness.
+`class_ordered = True` says that a split is sorted by class, so that `data.limit` spreads over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_xvol.errors import UserError
+
+Item = tuple[Tensor, int]
+
+
+class DataError(UserError):
+    """A mistake in the data found while loading, as one sentence even when it comes out of a loader worker.
+
+    torch raises such an error again in the main process with the worker's whole traceback as its message. What the
+    worker said stands behind the last occurrence of this class's name.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition("DataError: ")[2].strip())
+
+
+class ImageData:
+    """Base class of data sets for classification.
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1.
+        image_shape: [C, H, W] of one image after the transforms.
+        class_ordered: whether the splits are sorted by class, as folders are.
+    """
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    class_ordered: bool = False
+
+    def __init__(self, root: Path | None = None, *, download: bool = False, **options: Any) -> None:
+        """Take the folder with data sets, and whether a missing one may be downloaded into it."""
+        self.root = Path("data") if root is None else Path(root)
+        self.download = download
+        if options:
+            raise UserError(f"data set {type(self).__name__} has no option {', '.join(sorted(options))}")
+
+    def train(self) -> Dataset[Item]:
+        """The training split: items are (image float32 [C, H, W], label)."""
+        raise NotImplementedError
+
+    def validation(self) -> Dataset[Item]:
+        """The split that is looked at while a run goes on."""
+        raise NotImplementedError
+
+    def test(self) -> Dataset[Item] | None:
+        """The split that is used once, at the end; None where the data set has no third draw."""
+        return None
+
+
+class TensorSplit(Dataset[Item]):
+    """A split in memory: images [N, C, H, W] and labels [N].
+
+    uint8 images stay so (a quarter of the memory) and are scaled to 0..1 and normalised by `mean` and `std`, one value
+    per channel, on their way out. Float images are given out as they are.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        if images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"expected images [N, C, H, W] and labels [N], got {[*images.shape]} and {[*labels.shape]}"
+            )
+        if images.dtype == torch.uint8 and (mean is None or std is None):
+            raise ValueError("uint8 images need a mean and a std for every channel")
+        self.images = images
+        self.labels = labels.long()
+        self.mean = mean
+        self.std = std
+        self._shift = None if mean is None else torch.tensor(mean)[:, None, None]
+        self._scale = None if std is None else torch.tensor(std)[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.normalise(self.images[index]), int(self.labels[index])
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images [len(indices), C, H, W] and labels [len(indices)] in one indexing operation."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return self.normalise(self.images[chosen]), self.labels[chosen]
+
+    def take(self, indices: Sequence[int]) -> TensorSplit:
+        """The split that consists of `indices` alone."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return TensorSplit(self.images[chosen], self.labels[chosen], self.mean, self.std)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """What is given out of stored `images` [..., C, H, W]."""
+        if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
+            return images
+        return (images / 255 - self._shift) / self._scale
+
+
+def require_whole(name: str, value: Any, low: int) -> int:
+    """`value` where it is a whole number from `low` on.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UserError(f"data.options.{name}={value} must be a whole number, at least {low}")
+    return value

@@ -1,0 +1,117 @@
+"""ImageNet-1k, or any pictures in the same folders: root/train/<class>/*.JPEG and root/val/<class>/*.JPEG.
+
+The paper (section 4.1) says only that training images are "cropped to 224 x 224 with horizontal flipping". We read the
+crop as `RandomResizedCrop`, as torchvision's reference of He et al. does it, and evaluate as usual: the shorter side
+resized to 256, then the central 224 x 224.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset, pil_loader
+from torchvision.transforms import v2
+
+from lightning_xvol.data.base import DataError, ImageData, Item, require_whole
+from lightning_xvol.errors import UserError
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class ImageNet(ImageData):
+    """ImageNet-1k from folders, images [3, image_size, image_size]; a class for every folder in `train`, sorted.
+
+    The official validation split is used for validation; there is no labelled test split.
+
+    Args:
+        root: the folder that holds `imagenet`, or `train` and `val` themselves.
+        download: not possible, as the pictures may not be passed on; says so where they are missing.
+        image_size: side of the crop; the evaluation's resize keeps the ratio 256 / 224.
+    """
+
+    class_ordered = True
+
+    def __init__(self, root: Path | None = None, *, download: bool = False, image_size: int = 224) -> None:
+        super().__init__(root, download=download)
+        self.image_size = require_whole("image_size", image_size, 1)
+        self.image_shape = (3, image_size, image_size)
+        if (self.root / "imagenet").is_dir():
+            self.root = self.root / "imagenet"
+        self.classes = self._class_folders("train")
+        self._compare(self._class_folders("val"))
+        self.num_classes = len(self.classes)
+        self._splits: dict[str, FolderSplit] = {}
+
+    def train(self) -> Dataset[Item]:
+        return self._read("train", [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()])
+
+    def validation(self) -> Dataset[Item]:
+        shorter_side = round(self.image_size * 256 / 224)
+        return self._read("val", [v2.Resize(shorter_side), v2.CenterCrop(self.image_size)])
+
+    def _class_folders(self, split: str) -> list[str]:
+        folder = self.root / split
+        try:
+            classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+        except OSError:
+            classes = []
+        if not classes:
+            raise UserError(
+                f"no class folders in {str(folder)!r}; expected {self.root}/train/<class>/*.JPEG and "
+                f"{self.root}/val/<class>/*.JPEG: name the folder that holds imagenet, or train and val, "
+                "with --data-dir (ImageNet cannot be fetched with --download; see image-net.org)"
+            )
+        return classes
+
+    def _compare(self, validation: list[str]) -> None:
+        for name, more, fewer in (("train", self.classes, validation), ("val", validation, self.classes)):
+            alone = sorted(set(more) - set(fewer))
+            if alone:
+                shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+                raise UserError(
+                    f"train and val in {str(self.root)!r} must hold the same classes, "
+                    f"but {len(alone)} are in {name} alone: {shown}"
+                )
+
+    def _read(self, split: str, geometry: list[Callable[..., object]]) -> FolderSplit:
+        if split not in self._splits:
+            to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+            self._splits[split] = FolderSplit(self.root / split, self.classes, v2.Compose([*geometry, *to_tensor]))
+        return self._splits[split]
+
+
+class FolderSplit(Dataset[Item]):
+    """Pictures folder/<class>/**, opened one by one when asked for; a class is labelled by its place in `classes`."""
+
+    def __init__(self, folder: Path, classes: list[str], transform: Callable[..., Tensor]) -> None:
+        try:
+            samples = make_dataset(
+                folder, {name: label for label, name in enumerate(classes)}, extensions=IMG_EXTENSIONS
+            )
+        except OSError as error:
+            raise UserError(f"cannot list the pictures in {str(folder)!r}: {' '.join(str(error).split())}") from error
+        # Arrays, not lists: loader workers would copy a million small objects just by counting references to them.
+        self.paths = numpy.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in samples])
+        self.labels = numpy.array([label for _, label in samples])
+        self.folder = folder
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Item:
+        path = self.folder / os.fsdecode(self.paths[index])
+        try:
+            picture = pil_loader(str(path))
+        # Pillow's decoders raise OSError, SyntaxError, ValueError and more for torn files.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"cannot read the picture {str(path)!r}: {reason}; replace it or remove it") from error
+        return self.transform(picture), int(self.labels[index])

@@ -1,0 +1,126 @@
+"""Match-to-sample: the embedded data set, fully procedural.
+
+A random binary pattern of 4x4 cells stands in the middle of a 32x32 canvas; four candidates lie `distance` pixels to
+its left, its right, above and below it. One candidate equals the pattern in the middle, and the label says which.
+Nothing but a comparison across that distance tells the label (chance is 25 %), so the set measures the reach of an
+operator. It does not show that attention, rather than reach, is what helps: X-volution without its product solves it as
+well.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+
+import numpy
+import torch
+
+from lightning_xvol.data.base import ImageData, TensorSplit, require_whole
+from lightning_xvol.errors import UserError
+from lightning_xvol.seeding import derive_seed
+
+CANVAS = 32
+CELLS = 4  # a side of the pattern
+PATCH = 8  # the same in pixels: a cell is 2x2
+MIDDLE = (CANVAS - PATCH) // 2
+# (vertical, horizontal) direction of each candidate; its place in this list is the label.
+DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+# Nearer, a candidate would touch the middle pattern's pixels; farther, it would leave the canvas.
+DISTANCES = range(PATCH, MIDDLE + 1)
+
+# Mean and standard deviation of a pixel without noise: half of the cells of five patterns are 1, everything else is 0.
+MEAN = 0.5 * 5 * PATCH**2 / CANVAS**2
+STD = math.sqrt(MEAN * (1 - MEAN))
+
+
+class Match(ImageData):
+    """Match-to-sample, 4 classes, images [1, 32, 32].
+
+    Args:
+        root: not used, as nothing is read.
+        download: not used.
+        distance: pixels from the centre of the middle pattern to that of a candidate, 8 to 12.
+        noise: standard deviation of the gaussian noise on pixels that are 0 or 1.
+        train_size: images for training; likewise the other two. A larger split begins with the images of a smaller one.
+        validation_size: images for validation.
+        test_size: images for the test.
+        draw: another number gives other images. Splits and draws come from different random streams.
+    """
+
+    num_classes = len(DIRECTIONS)
+    image_shape = (1, CANVAS, CANVAS)
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        download: bool = False,
+        distance: int = 12,
+        noise: float = 0.1,
+        train_size: int = 6000,
+        validation_size: int = 1000,
+        test_size: int = 1000,
+        draw: int = 0,
+    ) -> None:
+        super().__init__(root, download=download)
+        if isinstance(distance, bool) or distance not in DISTANCES:
+            raise UserError(f"data.options.distance={distance} must be one of {', '.join(map(str, DISTANCES))}")
+        if not 0 <= noise < math.inf:
+            raise UserError(f"data.options.noise={noise} must be a standard deviation, 0 or more")
+        self.distance = int(distance)
+        self.noise = float(noise)
+        self.train_size = require_whole("train_size", train_size, 1)
+        self.validation_size = require_whole("validation_size", validation_size, 1)
+        self.test_size = require_whole("test_size", test_size, 1)
+        self.draw = require_whole("draw", draw, 0)
+
+    def train(self) -> TensorSplit:
+        return _split(self.draw, "train", self.train_size, self.distance, self.noise)
+
+    def validation(self) -> TensorSplit:
+        return _split(self.draw, "validation", self.validation_size, self.distance, self.noise)
+
+    def test(self) -> TensorSplit:
+        return _split(self.draw, "test", self.test_size, self.distance, self.noise)
+
+
+@functools.lru_cache(maxsize=6)  # two data sets: every cell of an inline sweep asks again
+def _split(draw: int, split: str, size: int, distance: int, noise: float) -> TensorSplit:
+    codes, labels = _patterns(draw, split, size)
+    images = numpy.zeros((size, 1, CANVAS, CANVAS), dtype=numpy.float32)
+    places = [(MIDDLE, MIDDLE)]
+    places += [(MIDDLE + vertical * distance, MIDDLE + horizontal * distance) for vertical, horizontal in DIRECTIONS]
+    pixels_per_cell = PATCH // CELLS
+    for place, (top, left) in enumerate(places):
+        bits = (codes[:, place, None] >> numpy.arange(CELLS**2, dtype=numpy.uint64)) & numpy.uint64(1)
+        cells = bits.reshape(size, CELLS, CELLS)
+        patch = cells.repeat(pixels_per_cell, axis=1).repeat(pixels_per_cell, axis=2)
+        images[:, 0, top : top + PATCH, left : left + PATCH] = patch
+    if noise:
+        generator = numpy.random.Generator(_stream(draw, split, "noise"))
+        images += numpy.float32(noise) * generator.standard_normal(images.shape, dtype=numpy.float32)
+    images -= numpy.float32(MEAN)
+    images /= numpy.float32(STD)
+    return TensorSplit(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def _patterns(draw: int, split: str, size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Codes [size, 5] of 16 bits (the middle, then the candidates in the order of the labels), and labels [size].
+
+    Five words of one stream make an image, so the number of images changes none of them. Neither does distance or
+    noise: sets that differ only there hold the same patterns.
+    """
+    words = _stream(draw, split, "patterns").random_raw(size * 5).reshape(size, 5)
+    states = numpy.uint64(2**CELLS**2)
+    sample = words[:, 0] % states
+    labels = (words[:, 1] % numpy.uint64(len(DIRECTIONS))).astype(numpy.int64)
+    # A distractor is the sample with at least one cell flipped: any other pattern alike, never the sample itself.
+    flips = numpy.zeros((size, len(DIRECTIONS)), dtype=numpy.uint64)
+    is_distractor = numpy.arange(len(DIRECTIONS)) != labels[:, None]
+    flips[is_distractor] = (words[:, 2:] % (states - numpy.uint64(1)) + numpy.uint64(1)).reshape(-1)
+    return numpy.concatenate([sample[:, None], sample[:, None] ^ flips], axis=1), labels
+
+
+def _stream(draw: int, split: str, purpose: str) -> numpy.random.Philox:
+    return numpy.random.Philox(key=derive_seed("match", draw, split, purpose))

@@ -1,0 +1,159 @@
+"""The Lightning data module of every classification data set, and the order in which images are seen.
+
+The order is a function of (seed, epoch) alone and augmentation one of (seed, epoch, index), so that a resumed run
+needs no random state: it builds the loader of its epoch from the batch at which it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lightning_xvol.config import RunConfig
+from lightning_xvol.data import build_data
+from lightning_xvol.data.keyed import KeyedDataset, collate
+from lightning_xvol.errors import UserError
+from lightning_xvol.seeding import derive_seed
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a budget divides: all counts are of optimizer steps."""
+
+    steps_per_epoch: int
+    total_steps: int
+
+    def position(self, step: int) -> tuple[int, int]:
+        """(epoch, step within the epoch) after `step` steps."""
+        return divmod(step, self.steps_per_epoch)
+
+    def epoch_length(self, epoch: int) -> int:
+        """Steps of `epoch`: the last one ends with the budget."""
+        return max(0, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
+
+
+def make_plan(config: RunConfig, train_size: int) -> Plan:
+    """Whole batches only: the rest of an epoch that fills no batch is dropped.
+
+    Raises:
+        UserError: where not even one batch fills.
+    """
+    steps_per_epoch = train_size // config.data.batch_size
+    if steps_per_epoch == 0:
+        raise UserError(f"data.batch_size={config.data.batch_size} is larger than the {train_size} training images")
+    return Plan(steps_per_epoch, config.train.steps or config.train.epochs * steps_per_epoch)
+
+
+class KeyedBatchSampler(Sampler[list[Key]]):
+    """Batches of keys (epoch, index) for one process.
+
+    Step t of an epoch takes images [t B, (t + 1) B) of its permutation, whatever the number of processes and
+    accumulated batches: those only divide it, as [accumulate, devices, B / (accumulate devices)].
+    """
+
+    def __init__(self, config: RunConfig, plan: Plan, train_size: int, rank: int) -> None:
+        self.config, self.plan, self.train_size, self.rank = config, plan, train_size, rank
+        self.epoch = 0
+        self.first_step = 0
+
+    def __len__(self) -> int:
+        return (self.plan.epoch_length(self.epoch) - self.first_step) * self.config.train.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, config = self.epoch, self.config
+        generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
+        order = torch.randperm(self.train_size, generator=generator)
+        size = config.data.batch_size
+        for step in range(self.first_step, self.plan.epoch_length(epoch)):
+            batch = order[step * size : (step + 1) * size]
+            shares = batch.view(config.train.accumulate, config.train.devices, -1)  # [A, D, B / (A D)]
+            for share in shares[:, self.rank].tolist():
+                yield [(epoch, index) for index in share]
+
+
+class EvaluationSampler(Sampler[list[Key]]):
+    """Every image once over all processes: process r takes r, r + D, r + 2 D, ...; none is repeated to fill up."""
+
+    def __init__(self, size: int, batch_size: int, rank: int, devices: int) -> None:
+        self.indices = range(rank, size, devices)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield [(0, index) for index in self.indices[start : start + self.batch_size]]
+
+
+class ImageDataModule(LightningDataModule):
+    """The data of `config`, keyed. Batches are (images [B, C, H, W], labels [B], indices [B]).
+
+    `data_dir` is the folder that holds data sets on disk; `download` allows torchvision to fetch the small ones.
+    """
+
+    def __init__(self, config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.data = build_data(config.data, data_dir, download=download)
+        self.num_classes: int = self.data.num_classes
+        self.image_shape: tuple[int, int, int] = self.data.image_shape
+        self._train = self._keyed(self.data.train())
+        self._validation = self._keyed(self.data.validation())
+        test = self.data.test()
+        self._test = None if test is None else self._keyed(test)
+        self.plan = make_plan(config, len(self._train))
+        self.first_step = 0
+        self._train_loader: DataLoader[Any] | None = None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether a third draw exists; without one, the validation draw is what tables report."""
+        return self._test is not None
+
+    def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
+        return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
+
+    def _loader(self, dataset: KeyedDataset, sampler: Sampler[list[Key]]) -> DataLoader[Any]:
+        workers = self.config.data.workers
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The loader of the trainer's epoch, from the step at which a resumed run goes on. Called anew each epoch."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("the training loader needs a trainer, whose epoch it follows")
+        if self._train_loader is None:
+            sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), trainer.global_rank)
+            self._train_loader = self._loader(self._train, sampler)
+        sampler = self._train_loader.batch_sampler  # type: ignore[assignment]
+        epoch, step = self.plan.position(self.first_step)
+        sampler.epoch = trainer.current_epoch
+        sampler.first_step = step if sampler.epoch == epoch else 0
+        return self._train_loader
+
+    def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
+        rank, devices = (self.trainer.global_rank, self.config.train.devices) if self.trainer else (0, 1)
+        return self._loader(dataset, EvaluationSampler(len(dataset), 4 * self.config.data.batch_size, rank, devices))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._evaluation_loader(self._validation)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The test draw, or the validation draw where there is no third one."""
+        return self._evaluation_loader(self._test if self._test is not None else self._validation)

@@ -1,0 +1,135 @@
+"""What CIFAR and Fashion-MNIST share: reading through torchvision into memory, and pad-crop-flip augmentation."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from lightning_xvol.data.base import ImageData, Item, TensorSplit
+from lightning_xvol.errors import UserError
+
+
+class TorchvisionData(ImageData):
+    """A data set that `torchvision.datasets` reads whole; the official test split is used for validation.
+
+    Args:
+        root: the folder in which torchvision's own folder of the data set lies.
+        download: fetch the data set into `root` where it is not there.
+        augment: crop and flip the training images at random.
+
+    Attributes:
+        source: its class in `torchvision.datasets`.
+        layout: the folder below `root` and what lies in it.
+        mean: of the training pixels, scaled to 0..1, per channel.
+        std: likewise.
+    """
+
+    source: str
+    layout: tuple[str, str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __init__(self, root: Path | None = None, *, download: bool = False, augment: bool = True) -> None:
+        super().__init__(root, download=download)
+        if not isinstance(augment, bool):
+            raise UserError(f"data.options.augment={augment} must be true or false")
+        self.augment = augment
+        self._splits: dict[bool, TensorSplit] = {}
+        # Found here rather than at the first batch, so that a sweep stops before its first cell. With `download` too
+        # the files may be there already.
+        if not download and not (self.root / self.layout[0]).is_dir():
+            raise UserError(f"no {self.source} in {str(self.root)!r}; {self._expected()}")
+
+    def train(self) -> Dataset[Item]:
+        split = self._read(train=True)
+        return CropFlip(split) if self.augment else split
+
+    def validation(self) -> Dataset[Item]:
+        return self._read(train=False)
+
+    def _expected(self) -> str:
+        folder, files = self.layout
+        return (
+            f"expected {self.root / folder}/ with {files}: name the folder that contains {folder} with --data-dir, "
+            "or fetch it with --download"
+        )
+
+    def _read(self, train: bool) -> TensorSplit:
+        if train not in self._splits:
+            images, labels = self._load(train)
+            self._splits[train] = TensorSplit(images, labels, self.mean, self.std)
+        return self._splits[train]
+
+    def _load(self, train: bool) -> tuple[Tensor, Tensor]:
+        # Torn or foreign files fail in torchvision in many ways, from RuntimeError to UnpicklingError.
+        try:
+            loaded = self._open(train)
+        except Exception as error:
+            doing = "fetch or read" if self.download else "read"
+            raise UserError(
+                f"cannot {doing} {self.source} in {str(self.root)!r} ({_one_line(error)}); {self._expected()}"
+            ) from error
+        images = torch.as_tensor(loaded.data)
+        # CIFAR comes as [N, H, W, 3], Fashion-MNIST as [N, H, W].
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        return images, torch.as_tensor(loaded.targets)
+
+    def _open(self, train: bool) -> Any:
+        from torchvision import datasets
+
+        make = getattr(datasets, self.source)
+        try:
+            return make(str(self.root), train=train)
+        except Exception:
+            if not self.download:
+                raise
+        # Only now, so that files which are there may lie in a folder that cannot be written to.
+        with _only_one(self.root):
+            return make(str(self.root), train=train, download=True)
+
+
+class CropFlip(Dataset[Item]):
+    """A training split whose images [C, H, W] are padded with black, cropped to their size and mirrored at random.
+
+    It has no `batch`: the random numbers of an image must not depend on the batch that it comes in.
+    """
+
+    def __init__(self, split: TensorSplit, padding: int = 4) -> None:
+        self.split = split
+        self.padding = padding
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Item:
+        image = self.split.images[index]
+        _, height, width = image.shape
+        top, left = torch.randint(0, 2 * self.padding + 1, (2,)).tolist()
+        mirrored = torch.rand(()).item() < 0.5
+        padded = functional.pad(image, [self.padding] * 4)
+        cropped = padded[:, top : top + height, left : left + width]
+        return self.split.normalise(cropped.flip(-1) if mirrored else cropped), int(self.split.labels[index])
+
+
+@contextlib.contextmanager
+def _only_one(root: Path) -> Iterator[None]:
+    """Hold `root` while downloading: torchvision writes to the final names, and other cells would read half a file."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".download.lock", "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(file, fcntl.LOCK_UN)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,32 @@
+"""The one exception that stands for a user's mistake."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(ValueError):
+    """Bad input: one sentence that names the value, what was expected and the way out.
+
+    Command lines print it without a traceback and exit with code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean 'pssa'?)"`, or an empty string when nothing known is close to `name`."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def run_command_line(main: Callable[[], int]) -> None:
+    """Run `main`, turn a `UserError` into one line on stderr, and exit the process."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,78 @@
+"""Files that are either whole or not there: written beside their target, synced, then renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from lightning_xvol.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the place of `path` on success; on failure `path` stays as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    # The rename itself is durable only once its folder is synced.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """For savers that want a file of their own to write to (torch.save, matplotlib)."""
+    with replacing(path) as file:
+        write(file)
+
+
+def read_json(path: Path) -> Any | None:
+    """What `path` holds, or None where it is missing, torn or not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents.
+
+    Raises:
+        UserError: where it cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the folder {str(path)!r}: {error.strerror}; choose another with --out"
+        ) from error
+    if not writable:
+        raise UserError(f"cannot write to the folder {str(path)!r}; choose another with --out")
+    return path

@@ -1,0 +1,44 @@
+"""Operators by name. Importing this package does not load torch; building one does."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from lightning_xvol import registry
+from lightning_xvol.errors import UserError
+from lightning_xvol.registry import OPERATORS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["OPERATORS", "build_operator"]
+
+
+def build_operator(name: str, in_channels: int, out_channels: int, stride: int = 1, **options: Any) -> nn.Module:
+    """A module that maps `[B, in_channels, H, W]` to `[B, out_channels, ceil(H / stride), ceil(W / stride)]`.
+
+    Args:
+        name: a registered name or an import path `package.module:Class`, whose class is called as
+            `Class(in_channels, out_channels, stride=stride, **options)`.
+        options: those of the registry entry, over its defaults; an import path's own constructor has the say over its own.
+
+    Raises:
+        UserError: for an unknown name or option, or a value that the operator refuses. It is a `ValueError`.
+    """
+    resolved = registry.resolve_options("operator", name, options)
+    operator = registry.load("operator", name)
+    if name not in OPERATORS:
+        _check_call(name, operator, in_channels, out_channels, stride, resolved)
+    module: nn.Module = operator(in_channels, out_channels, stride=stride, **resolved)
+    return module
+
+
+def _check_call(name: str, operator: Any, in_channels: int, out_channels: int, stride: int, options: dict[str, Any]) -> None:
+    """A foreign class that cannot be called so is the user's mistake, not a crash inside ours."""
+    try:
+        inspect.signature(operator).bind(in_channels, out_channels, stride=stride, **options)
+    except TypeError as error:
+        raise UserError(
+            f"operator {name!r} cannot be called as Class(in_channels, out_channels, stride=..., **{options}): {error}"
+        ) from error

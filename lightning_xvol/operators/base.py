@@ -1,0 +1,62 @@
+"""What every operator has in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from lightning_xvol.operators import checks
+
+
+class Operator(nn.Module):
+    """Maps `[B, in_channels, H, W]` to `[B, out_channels, ceil(H / stride), ceil(W / stride)]` for any H, W >= 1.
+
+    This is the size contract of `nn.Conv2d(kernel_size=k, padding=k // 2)` with odd k.
+
+    Raises:
+        UserError: for channels that are not positive integers or a stride other than 1 and 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.in_channels = checks.positive_int("in_channels", in_channels)
+        self.out_channels = checks.positive_int("out_channels", out_channels)
+        self.stride = checks.stride_1_or_2(stride)
+
+    @abstractmethod
+    def macs(self, height: int, width: int) -> int:
+        """Multiplications per image at an input of `height` x `width`, of the operator as its formula stands.
+
+        Counted are those of convolutions, matrix products and taps, taps in the zero border included, whatever path computes them.
+        Batch norm, softmax, L2 normalisation and other scaling are left out.
+        """
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output."""
+        checks.positive_int("height", height)
+        checks.positive_int("width", width)
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+
+
+def conv_macs(conv: nn.Conv2d, height: int, width: int) -> int:
+    """Multiplications of a padded convolution at an input of `height` x `width`."""
+    positions = -(-height // conv.stride[0]) * -(-width // conv.stride[1])
+    return positions * conv.weight.numel()
+
+
+def same_memory_format(y: Tensor, x: Tensor) -> Tensor:
+    """`y` in the memory format of `x`: channels_last in, channels_last out."""
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return y.contiguous(memory_format=torch.channels_last)
+    return y.contiguous()
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The type in which a convolution of `x` would answer here."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

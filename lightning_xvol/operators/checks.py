@@ -1,0 +1,68 @@
+"""Checks of constructor arguments that operators share. Each returns the value it accepts and quotes the one it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lightning_xvol.errors import UserError, nearest
+
+
+def positive_int(name: str, value: Any) -> int:
+    """`value` if it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} must be a positive integer, got {value!r}")
+    return value
+
+
+def stride_1_or_2(value: Any) -> int:
+    """`value` if an operator can have it as its stride."""
+    if isinstance(value, bool) or value not in (1, 2):
+        raise UserError(f"stride must be 1 or 2, got {value!r}")
+    return int(value)
+
+
+def odd_kernel_size(name: str, value: Any) -> int:
+    """`value` if a kernel of that size has a centre: only then does padding `value // 2` keep the grid."""
+    if positive_int(name, value) % 2 == 0:
+        raise UserError(f"{name} must be odd, so that the kernel has a centre, got {value!r}")
+    return int(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value` if it is true or false; the string "false" would be true otherwise."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """`value` if it is among `known`."""
+    names = list(known)
+    if value not in names:
+        raise UserError(f"unknown {name} {value!r}{nearest(str(value), names)} Known: {', '.join(names)}")
+    return str(value)
+
+
+def distances(name: str, value: Any) -> tuple[int, ...]:
+    """`value` as a tuple, if it lists distinct positive integers, at least one."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise UserError(f"{name} must list positive integers such as (1, 3, 5), got {value!r}")
+    checked = tuple(positive_int(f"every one of {name}", distance) for distance in value)
+    if not checked or len(set(checked)) < len(checked):
+        raise UserError(f"{name} must list at least one distance, each once, got {value!r}")
+    return checked
+
+
+def head_count(num_heads: Any, channels: int) -> int:
+    """`num_heads` if it divides `channels`; for None the largest divisor of `channels` not above max(1, channels // 64)."""
+    if num_heads is None:
+        return largest_divisor(channels, limit=max(1, channels // 64))
+    if channels % positive_int("num_heads", num_heads):
+        raise UserError(f"num_heads={num_heads} does not divide out_channels={channels}")
+    return int(num_heads)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is not above `limit`."""
+    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)

@@ -1,0 +1,62 @@
+"""X-volution: a convolution branch and a pixel shift self-attention branch, added.
+
+Paper: X-volution (arXiv 2106.02253), Fig. 1, Eq. 8 and 6.1.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lightning_xvol.operators.base import Operator
+from lightning_xvol.operators.multi_convolution import MultiConvolution
+from lightning_xvol.operators.pssa import PSSA
+
+
+class XVolution(Operator):
+    """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + PSSA(x)`, PSSA ending in the branch's own batch norm."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        kernel_size: int = 3,
+        dilated_kernel_size: int | None = 5,
+        form: str = "dot",
+        shift_distances: Sequence[int] = (1, 3, 5),
+        num_heads: int | None = None,
+        normalize: bool | None = None,
+        position_encoding: bool = False,
+        centre: bool = False,
+        propagate: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride=stride)
+        self.convolution = MultiConvolution(
+            in_channels,
+            out_channels,
+            stride=stride,
+            kernel_size=kernel_size,
+            dilated_kernel_size=dilated_kernel_size,
+        )
+        self.attention = PSSA(
+            in_channels,
+            out_channels,
+            stride=stride,
+            form=form,
+            shift_distances=shift_distances,
+            num_heads=num_heads,
+            normalize=normalize,
+            position_encoding=position_encoding,
+            centre=centre,
+            propagate=propagate,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.convolution(x) + self.attention(x)
+        return y
+
+    def macs(self, height: int, width: int) -> int:
+        return self.convolution.macs(height, width) + self.attention.macs(height, width)

@@ -1,0 +1,160 @@
+"""Recipes: functions that return the whole configuration of a run. Nothing here imports torch.
+
+A recipe is called with an operator and its options, so that what it sets for every attention operator (the
+embedded recipes use 4 heads) holds whichever operator a sweep puts in. Each docstring says which table it
+reproduces, what the paper printed, the command, and the cost.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_xvol import registry
+from lightning_xvol.config import BackboneConfig, DataConfig, OperatorConfig, OptimConfig, RunConfig, TrainConfig
+from lightning_xvol.errors import UserError, nearest
+
+_WITHOUT_HEADS = ("static_channel", "static_dense")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named recipe. `reproduces` is (table, backbone, setting) of the paper, or None."""
+
+    name: str
+    make: Callable[..., RunConfig]
+    seeds: int = 3
+    reproduces: tuple[str, str, str] | None = None
+
+    @property
+    def summary(self) -> str:
+        return (inspect.getdoc(self.make) or "").partition("\n")[0]
+
+    def config(self, operator: str = "convolution", **options: Any) -> RunConfig:
+        return self.make(operator, options)
+
+
+def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
+    """4 heads wherever there are heads: the default rule gives one to maps of 16 or 32 channels."""
+    entry = registry.lookup("operator", name)
+    if "num_heads" in entry.options and options.get("form") not in _WITHOUT_HEADS:
+        options = {"num_heads": 4, **options}
+    return OperatorConfig(name, dict(options))
+
+
+def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """Match-to-sample on the small bottleneck ResNet: the embedded default, minutes on a laptop.
+
+    Reproduces no table: procedural data, chosen because convolutions of different reach separate on it
+    (docs/results.md).
+    Command: `python -m ablations.kernel_size --jobs 2`. Cost: 279 steps of 64 images, 32 x 32, about 10 to 20 s a
+    run on one thread.
+    """
+    return RunConfig(
+        operator=_embedded_operator(operator, options),
+        backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
+        data=DataConfig("match", batch_size=64),
+        optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
+        train=TrainConfig(epochs=3, threads=1, checkpoint_every=25),
+    )
+
+
+def digits_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """Real handwritten digits (scikit-learn's, 8 x 8 enlarged to 32 x 32) on the small bottleneck ResNet.
+
+    Reproduces no table: 1198 training and 599 test images separate few operators.
+    Command: `python -m ablations.kernel_size --recipe digits_small --jobs 2`. Cost: 144 steps, about 5 to 10 s a
+    run on one thread.
+    """
+    return RunConfig(
+        operator=_embedded_operator(operator, options),
+        backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
+        data=DataConfig("digits", batch_size=64),
+        optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
+        train=TrainConfig(epochs=8, threads=1, checkpoint_every=25),
+    )
+
+
+def cifar10_resnet18(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """CIFAR-10 on ResNet-18 with a 3x3 stem, the operator in stage 5: a cheap check of Table 1's claims.
+
+    Reproduces no table: the paper has no CIFAR result. SGD 0.1, momentum 0.9, weight decay 5e-4, batch 128, 200
+    epochs, cosine: the protocol usual for this network.
+    Command: `python -m ablations.kernel_size --recipe cifar10_resnet18 --data-dir DIR --download`. Cost: 78,000
+    steps a run; for a GPU.
+    """
+    return RunConfig(
+        operator=OperatorConfig(operator, dict(options)),
+        backbone=BackboneConfig("resnet18", stages=(5,), options={"stem": "small"}),
+        data=DataConfig("cifar10", batch_size=128, workers=4),
+        optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="cosine", warmup=0.0),
+        train=TrainConfig(epochs=200, threads=1, checkpoint_every=1000),
+    )
+
+
+def _imagenet(backbone: str, operator: str, options: Mapping[str, Any]) -> RunConfig:
+    return RunConfig(
+        operator=OperatorConfig(operator, dict(options)),
+        backbone=BackboneConfig(backbone, stages=(5,), stride_in_1x1=True),
+        data=DataConfig("imagenet", batch_size=256, workers=8),
+        optim=OptimConfig(
+            lr=0.1,
+            momentum=0.9,
+            weight_decay=1e-4,
+            schedule="multistep",
+            warmup=0.0,
+            milestones=(0.3, 0.6, 0.9),
+            gamma=0.1,
+        ),
+        train=TrainConfig(epochs=100, threads=4, checkpoint_every=2000),
+    )
+
+
+def imagenet_resnet34(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """ImageNet-1k on ResNet-34, the operator in stage 5: the upper half of Table 1 (paper 4.1).
+
+    Published top-1: convolution 73.8, self-attention 73.2, PSSA 73.6, X-volution 75.0 (stage 3), 74.3 (4), 74.2
+    (5); means of five runs. SGD 0.1, momentum 0.9, weight decay 1e-4, batch 256, 100 epochs, x 0.1 every 30,
+    224-pixel crops and flips.
+    Command: `python -m ablations.kernel_size --recipe imagenet_resnet34 --data-dir DIR`. Cost: 500,400 steps a
+    run, not run by us.
+    """
+    return _imagenet("resnet34", operator, options)
+
+
+def imagenet_resnet50(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """ImageNet-1k on ResNet-50, the operator in stage 5: the lower half of Table 1 (paper 4.1).
+
+    Published top-1: convolution 75.7, self-attention 75.3, PSSA 75.5, X-volution 76.6 (stage 3), 75.1 (4), 75.9
+    (5); means of five runs. The protocol is that of imagenet_resnet34, the stride in the first 1x1 of a bottleneck
+    (paper 6.1.2: the operator has stride 1).
+    Command: `python -m ablations.kernel_size --recipe imagenet_resnet50 --data-dir DIR`. Cost: 500,400 steps a
+    run, not run by us.
+    """
+    return _imagenet("resnet50", operator, options)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("match_small", match_small),
+        Recipe("digits_small", digits_small),
+        Recipe("cifar10_resnet18", cifar10_resnet18),
+        Recipe("imagenet_resnet34", imagenet_resnet34, seeds=5, reproduces=("1", "ResNet-34", "stage5")),
+        Recipe("imagenet_resnet50", imagenet_resnet50, seeds=5, reproduces=("1", "ResNet-50", "stage5")),
+    )
+}
+DEFAULT = "match_small"
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called `name`.
+
+    Raises:
+        UserError: for an unknown name, with the known ones and the nearest match.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
+    return RECIPES[name]

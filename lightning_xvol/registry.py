@@ -1,0 +1,147 @@
+"""What can be chosen by name: operators, backbones and data sets. Nothing here imports torch.
+
+One line registers an operator. A name that holds a colon is an import path, `package.module:Class`, and works
+wherever a registered name does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_xvol.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice: where its class lies, its label in tables, its options with their defaults.
+
+    `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
+    left out of the fingerprint at that value, so that old results stay valid.
+    """
+
+    path: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PSSA = {
+    "form": "dot",
+    "shift_distances": (1, 3, 5),
+    "num_heads": None,
+    "normalize": None,
+    "position_encoding": False,
+    "centre": False,
+    "propagate": False,
+}
+_BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
+
+OPERATORS: dict[str, Entry] = {
+    "convolution": Entry("lightning_xvol.operators.convolution:Convolution", "Convolution", {"kernel_size": 3}),
+    "multi_convolution": Entry(
+        "lightning_xvol.operators.multi_convolution:MultiConvolution", "Multi-Convolution", _BRANCHES
+    ),
+    "self_attention": Entry(
+        "lightning_xvol.operators.self_attention:SelfAttention",
+        "Self-Attention",
+        {"num_heads": None, "output_projection": False},
+    ),
+    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA),
+    "xvolution": Entry("lightning_xvol.operators.xvolution:XVolution", "X-volution", {**_BRANCHES, **_PSSA}),
+}
+
+_SMALL_RESNET = {
+    "stem_width": 16,
+    "blocks": (2, 1, 1, 1),
+    "widths": (16, 16, 32, 32),
+    "strides": (1, 2, 1, 2),
+    "expansion": 2,
+}
+_RESNET = "lightning_xvol.backbones.torchvision_resnet"
+
+BACKBONES: dict[str, Entry] = {
+    "small_resnet": Entry("lightning_xvol.backbones.small_resnet:SmallResNet", "small ResNet", _SMALL_RESNET),
+    "resnet18": Entry(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
+    "resnet34": Entry(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
+    "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
+    "resnet101": Entry(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
+}
+
+DATASETS: dict[str, Entry] = {
+    "match": Entry(
+        "lightning_xvol.data.match:Match",
+        "match-to-sample",
+        {"distance": 12, "noise": 0.1, "train_size": 6000, "validation_size": 1000, "test_size": 1000, "draw": 0},
+    ),
+    "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}),
+    "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}),
+    "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}),
+    "fashion_mnist": Entry("lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}),
+    "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}),
+}
+
+KINDS: dict[str, dict[str, Entry]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
+
+
+def lookup(kind: str, name: str) -> Entry:
+    """The entry of `name`, which is registered or an import path `package.module:Class`.
+
+    Raises:
+        UserError: for an unknown name, with the known ones and the nearest match.
+    """
+    known = KINDS[kind]
+    if name in known:
+        return known[name]
+    if ":" in name:
+        return Entry(name, name.rsplit(":", 1)[1])
+    raise UserError(
+        f"unknown {kind} {name!r}{nearest(name, known)}; "
+        f"known: {', '.join(known)}, or an import path package.module:Class"
+    )
+
+
+def label(kind: str, name: str) -> str:
+    """How tables and figures call `name`."""
+    return lookup(kind, name).label
+
+
+def resolve_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` over the defaults of `name`.
+
+    Options of an import path pass through as they are: its own constructor checks them, and this module imports
+    nothing.
+
+    Raises:
+        UserError: for an option that `name` does not have.
+    """
+    entry = lookup(kind, name)
+    if name not in KINDS[kind]:
+        return dict(options)
+    for option in options:
+        if option not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise UserError(
+                f"{kind} {name!r} has no option {option!r}{nearest(option, entry.options)}; it has: {known}"
+            )
+    return {**entry.options, **options}
+
+
+def load(kind: str, name: str) -> Any:
+    """Import what `name` stands for.
+
+    Raises:
+        UserError: where an import path leads nowhere.
+    """
+    path = lookup(kind, name).path
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in KINDS[kind]:
+            raise
+        raise UserError(
+            f"cannot import {kind} {path!r}: {error}; expected package.module:Class on the Python path"
+        ) from error

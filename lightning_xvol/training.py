@@ -1,0 +1,283 @@
+"""One run, from configuration to record, resumed exactly where it was interrupted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+
+from lightning_xvol import environment, files
+from lightning_xvol.backbones import build_backbone
+from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.callbacks import (
+    LOG_EVERY_STEPS,
+    BestWeights,
+    Checkpointer,
+    Diverged,
+    Report,
+    Row,
+    RunLog,
+    Segments,
+    Watch,
+)
+from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prune
+from lightning_xvol.classification import ClassificationModule
+from lightning_xvol.config import RunConfig, resolve, to_dict
+from lightning_xvol.data.module import ImageDataModule
+from lightning_xvol.hashing import weights_sha256
+from lightning_xvol.locking import locked
+from lightning_xvol.record import DECIMALS, SCHEMA, cell_id, group_id, read_result, summarise, write_result
+from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.tracking import Tracking, open_logger
+
+_SELECTED_BY = "val_top1"
+_TRAINING_METRICS = ("train_loss", "lr")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run needs beside its configuration and what leaves its result as it is."""
+
+    data_dir: Path | None = None
+    download: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
+    progress_bar: bool = False
+    report: Report | None = None
+
+
+def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
+    """The classifier of `config`, its initial weights a function of the seed alone."""
+    seed_generators(derive_seed(config.seed, "weights"))
+    network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
+    return network.to(memory_format=getattr(torch, f"{config.train.memory_format}_format"))
+
+
+def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = None) -> dict[str, Any]:
+    """Train `config` in `folder` and return its record. A finished run is not repeated, an interrupted one goes on.
+
+    Raises:
+        UserError: for a configuration or data that cannot work; nothing is written then.
+        locking.Held: where another process works in `folder`.
+    """
+    surroundings = surroundings or Surroundings()
+    config = resolve(config)
+    finished = read_result(folder)
+    if finished is not None:
+        return finished
+    _configure_process(config)
+    data = ImageDataModule(config, surroundings.data_dir, download=surroundings.download)
+    network = build_network(config, data.num_classes, data.image_shape[0])
+    files.make_folder(folder / "checkpoints")
+    with locked(folder):
+        finished = read_result(folder)  # another process may have ended it in the meantime
+        if finished is not None:
+            return finished
+        run = _Run(config, folder, surroundings, data, network)
+        try:
+            return run.complete()
+        except BaseException as error:
+            run.close(None)
+            if isinstance(error, Exception):
+                _record_failure(folder, error, run.trainer.global_step)
+            raise
+
+
+def _configure_process(config: RunConfig) -> None:
+    torch.set_num_threads(config.train.threads)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*",
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
+
+
+def _record_failure(folder: Path, error: Exception, step: int) -> None:
+    before = files.read_json(folder / "failure.json")
+    attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    try:
+        files.write_json(
+            folder / "failure.json",
+            {"error": f"{type(error).__name__}: {first_line}", "step": step, "attempt": attempt},
+        )
+    except OSError as full:  # a full disk is the likeliest cause of both
+        log.warning("cannot write failure.json: %s", full)
+
+
+class _Run:
+    """The objects of one run in one process."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        surroundings: Surroundings,
+        data: ImageDataModule,
+        network: torch.nn.Module,
+    ) -> None:
+        self.config, self.folder, self.data = config, folder, data
+        self.identity: dict[str, Any] = {"cell_id": cell_id(config), "config": to_dict(config)}
+        self.commit = environment.commit()
+        files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+        found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
+        self.checkpoint: Path | None = None
+        rows: list[Row] = []
+        start_step = 0
+        if found is not None:
+            self.checkpoint, content = found
+            start_step, rows = content["run"]["step"], content["run"]["rows"]
+            log.info("resuming from %s", self.checkpoint.name)
+        data.first_step = start_step
+        self.log = RunLog(folder / "metrics.csv", data.plan, rows)
+        self.segments = Segments(
+            folder / "segments.json", start_step, self.checkpoint.name if self.checkpoint else None
+        )
+        self.params = count_parameters(network)
+        self.macs = count_macs(network, data.image_shape)
+        if config.train.compile:
+            network.compile()
+        self.module = ClassificationModule(
+            network,
+            config,
+            num_classes=data.num_classes,
+            total_steps=data.plan.total_steps,
+            validation_prefix="val_" if data.has_test else "",
+        )
+        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit)
+        self.trainer = self._make_trainer(surroundings, start_step)
+
+    def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
+        train, plan = self.config.train, self.data.plan
+        callbacks: list[Callback] = [
+            # First, so that no checkpoint holds weights that are not finite.
+            Watch(plan, surroundings.report),
+            Checkpointer(
+                self.folder / "checkpoints",
+                plan,
+                train.checkpoint_every,
+                start_step,
+                self.log,
+                self.segments,
+                self.identity,
+            ),
+        ]
+        if self.data.has_test:
+            callbacks.append(BestWeights(self.folder / "checkpoints" / "best.pt", self.log, _SELECTED_BY))
+        if surroundings.progress_bar:
+            callbacks.append(TQDMProgressBar())
+        return Trainer(
+            max_epochs=-1,
+            max_steps=plan.total_steps,
+            devices=train.devices,
+            strategy="ddp" if train.devices > 1 else "auto",
+            precision=train.precision,
+            accumulate_grad_batches=train.accumulate,
+            # The loader of a resumed epoch is shorter than the next one's.
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=LOG_EVERY_STEPS,
+            logger=[self.log] if self.tracker is None else [self.log, self.tracker],
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=surroundings.progress_bar,
+            default_root_dir=os.fspath(self.folder),
+        )
+
+    def complete(self) -> dict[str, Any]:
+        """Fit, evaluate, record."""
+        try:
+            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+            metrics, status = self._evaluate(), "finished"
+        except Diverged as error:
+            log.warning("%s; the run is recorded as diverged", error)
+            metrics, status = self._summary(), "diverged"
+        # Lightning leaves the process's generators and its SIGTERM handler as it found them; the weights are final
+        # here.
+        result = {
+            "schema": SCHEMA,
+            "cell_id": self.identity["cell_id"],
+            "group_id": group_id(self.config),
+            "seed": self.config.seed,
+            "config": to_dict(self.config),
+            "metrics": metrics,
+            "params": self.params,
+            "macs": self.macs,
+            "wall_seconds": round(sum(segment["wall_seconds"] for segment in self._segments()), 3),
+            "segments": self._segments(),
+            "weights_sha256": weights_sha256(self.module.network),
+            "environment": environment.describe(self.config),
+            "commit": self.commit,
+            "status": status,
+        }
+        self.close(result)
+        if self.trainer.is_global_zero:
+            write_result(self.folder, result)
+            self._tidy()
+        return result
+
+    def _segments(self) -> Sequence[dict[str, Any]]:
+        self.segments.reached(self.segments.current["end_step"])
+        return self.segments.all()
+
+    def _summary(self) -> dict[str, dict[str, float | int]]:
+        rows = [
+            (row["name"], row["epoch"], row["value"]) for row in self.log.rows if row["name"] not in _TRAINING_METRICS
+        ]
+        return summarise(rows)
+
+    def _evaluate(self) -> dict[str, dict[str, float | int]]:
+        """The metrics of the validation epochs and, where there is a test draw, of its single use at the end.
+
+        On the test draw `last` belongs to the last weights and `best` to those of the best validation epoch.
+        """
+        if not self.data.has_test:
+            return self._summary()
+        [last] = self.trainer.test(self.module, datamodule=self.data, verbose=False)
+        summary = self._summary()
+        best_epoch = summary[_SELECTED_BY]["best_epoch"]
+        best = last
+        if best_epoch != self.log.rows[-1]["epoch"]:
+            final = {name: value.clone() for name, value in self.module.state_dict().items()}
+            self.module.load_state_dict(torch.load(self.folder / "checkpoints" / "best.pt", weights_only=True))
+            silent = Trainer(
+                logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+            )
+            [best] = silent.test(self.module, datamodule=self.data, verbose=False)
+            self.module.load_state_dict(final)
+        for name, value in last.items():
+            summary[name] = {
+                "last": round(value, DECIMALS),
+                "best": round(best[name], DECIMALS),
+                "best_epoch": best_epoch,
+            }
+        return summary
+
+    def close(self, result: dict[str, Any] | None) -> None:
+        """End the tracker's run; a result says that it went well."""
+        if self.tracker is not None:
+            self.tracker.finish(result)  # type: ignore[attr-defined]
+            self.tracker = None
+
+    def _tidy(self) -> None:
+        """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
+        prune(self.folder / "checkpoints", keep=1)
+        for name in ("checkpoints/best.pt", "failure.json", "segments.json"):
+            (self.folder / name).unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from analysis import figures, sweep_table
+from analysis.sources import ledger
+
+
+def summary_of(runs):
+    sweep, frame = ledger.load(runs.out, "kernel_size")
+    return sweep_table.summary_of(sweep, frame, "last")
+
+
+def draw(summary, **options):
+    return figures.lines(summary, "kernel_size", "kernel size K", "top-1 accuracy (%)", **options)
+
+
+def bars(ax) -> list[ErrorbarContainer]:
+    return [container for container in ax.containers if isinstance(container, ErrorbarContainer)]
+
+
+def curves(ax):
+    return {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
+
+
+def test_lines_ticks_and_bars(make_ledger) -> None:
+    summary = summary_of(make_ledger())
+    ax = draw(summary)
+    lines = curves(ax)
+    assert list(lines) == ["Convolution", "X-volution", "X-volution (static)"]
+    assert ax.get_xticks().tolist() == [1, 3, 5, 7, 9]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3", "5", "7", "9"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("kernel size K", "top-1 accuracy (%)")
+    means = summary[summary["operator"] == "xvolution"]["mean"]
+    np.testing.assert_allclose(lines["X-volution"].get_ydata(), means)
+    assert len(bars(ax)) == 3
+    segments = bars(ax)[1].lines[2][0].get_segments()
+    expected = summary[summary["operator"] == "xvolution"][["ci_low", "ci_high"]].to_numpy()
+    np.testing.assert_allclose([segment[:, 1] for segment in segments], expected)
+    notes = [text.get_text() for text in ax.texts]
+    assert notes == ["Error bars: 95 % interval (Student's t), n = 3 seeds"]
+
+
+def test_bars_do_not_cover_one_another(make_ledger) -> None:
+    lines = curves(draw(summary_of(make_ledger())))
+    places = np.array([line.get_xdata() for line in lines.values()])
+    assert len(np.unique(places[:, 0])) == 3
+    assert np.abs(places - [1, 3, 5, 7, 9]).max() < 0.5
+
+
+def test_controls_are_dashed_and_styles_fixed(make_ledger) -> None:
+    lines = curves(draw(summary_of(make_ledger())))
+    assert [line.get_linestyle() for line in lines.values()] == ["-", "-", "--"]
+    assert lines["X-volution"].get_color() == figures.style("xvolution").color
+    known = [figures.style(name) for name in ("convolution", "xvolution", "xvolution_static", "pssa")]
+    assert len({(look.color, look.marker) for look in known}) == len(known)
+
+
+def test_unknown_labels_have_a_stable_style() -> None:
+    look = figures.style("my_operator")
+    assert look == figures.style("my_operator") == figures.Style(figures.ORANGE, "<")
+    assert figures.style("my_operator_static").linestyle == "--"
+
+
+def test_one_seed_has_no_bars(make_ledger) -> None:
+    ax = draw(summary_of(make_ledger({"convolution": {1: [25.0], 3: [70.0]}})))
+    assert not bars(ax)
+    assert ax.texts[0].get_text() == "n = 1 seed, no error bars"
+
+
+def test_missing_groups_leave_a_gap(make_ledger) -> None:
+    runs = make_ledger()
+    for seed in range(3):
+        runs.lose("convolution", 5, seed)
+    runs.lose("convolution", 7, 0)
+    ax = draw(summary_of(runs))
+    assert np.isnan(curves(ax)["Convolution"].get_ydata()).tolist() == [False, False, True, False, False]
+    assert len(bars(ax)[0].lines[2][0].get_segments()) == 4
+    assert "n = 2–3 seeds" in ax.texts[0].get_text()
+    assert ax.get_xticks().tolist() == [1, 3, 5, 7, 9]
+
+
+def test_nothing_finished_yet(make_ledger, tmp_path: Path) -> None:
+    runs = make_ledger({"convolution": {1: [25.0], 3: [70.0]}})
+    for size in (1, 3):
+        runs.lose("convolution", size, 0)
+    ax = draw(summary_of(runs))
+    assert ax.get_xticks().tolist() == [1, 3]
+    figures.write(ax, tmp_path / "figure.png")
+
+
+def test_draws_into_given_axes(make_ledger) -> None:
+    given = Figure().subplots()
+    assert draw(summary_of(make_ledger()), ax=given, smoke=True) is given
+    assert "SMOKE" in [text.get_text() for text in given.texts]
+
+
+def test_text_on_the_axis(make_ledger) -> None:
+    summary = summary_of(make_ledger())
+    ax = draw(summary.assign(kernel_size=summary["kernel_size"].map({1: "one", 3: "a", 5: "b", 7: "c", 9: "d"})))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["one", "a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
+def test_same_numbers_same_bytes(make_ledger, tmp_path: Path, suffix: str) -> None:
+    summary = summary_of(make_ledger())
+    first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
+    figures.write(draw(summary), first)
+    figures.write(draw(summary), second)
+    assert first.read_bytes() == second.read_bytes()
+    if suffix == "pdf":
+        assert b"/Type3" not in first.read_bytes()

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.sources import ledger
+from analysis.statistics import compare, difference, estimate, summarise
+
+
+def test_estimate_by_hand() -> None:
+    found = estimate([70.0, 70.4, 71.2])
+    assert found.n == 3
+    assert found.mean == pytest.approx(70.5333333)
+    assert found.sd == pytest.approx(math.sqrt((0.5333333**2 + 0.1333333**2 + 0.6666667**2) / 2))
+    # 4.3027 is the 97.5 % quantile of Student's t with two degrees of freedom.
+    assert found.high - found.mean == pytest.approx(4.302653 * found.sd / math.sqrt(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_estimate_against_scipy(n: int) -> None:
+    values = np.random.default_rng(n).normal(90, 3, n)
+    found = estimate(list(values))
+    expected = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.sd == pytest.approx(stats.tstd(values))
+
+
+def test_one_seed_has_no_spread_and_none_no_mean() -> None:
+    one = estimate([98.5])
+    assert (one.n, one.mean) == (1, 98.5)
+    assert all(math.isnan(value) for value in (one.sd, one.low, one.high))
+    none = estimate([])
+    assert none.n == 0
+    assert math.isnan(none.mean)
+
+
+def test_difference_is_paired_where_the_seeds_match() -> None:
+    ours, theirs = {0: 98.0, 1: 97.0, 2: 99.5}, {2: 71.0, 0: 69.0, 1: 70.0}
+    found = difference(ours, theirs)
+    seeds = (0, 1, 2)
+    expected = stats.ttest_rel([ours[s] for s in seeds], [theirs[s] for s in seeds]).confidence_interval(0.95)
+    assert found.method == "paired"
+    assert found.mean == pytest.approx((29.0 + 27.0 + 28.5) / 3)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("theirs", [{0: 69.0, 1: 70.5}, {3: 69.0, 4: 70.5, 5: 71.0}])
+def test_difference_is_welch_where_they_do_not(theirs: dict[int, float]) -> None:
+    ours = {0: 98.0, 1: 97.0, 2: 99.5}
+    found = difference(ours, theirs)
+    expected = stats.ttest_ind(list(ours.values()), list(theirs.values()), equal_var=False).confidence_interval(0.95)
+    assert found.method == "welch"
+    assert found.mean == pytest.approx(np.mean(list(ours.values())) - np.mean(list(theirs.values())))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_difference_without_an_interval() -> None:
+    paired = difference({0: 98.0}, {0: 70.0})
+    unpaired = difference({0: 98.0, 1: 97.0}, {0: 70.0})
+    assert (paired.mean, paired.method, math.isnan(paired.low)) == (28.0, "none", True)
+    assert (unpaired.mean, unpaired.method, math.isnan(unpaired.low)) == (27.5, "none", True)
+    assert math.isnan(difference({}, {0: 1.0}).mean)
+    constant = difference({0: 5.0, 1: 5.0}, {2: 4.0, 3: 4.0})
+    assert (constant.low, constant.high) == (1.0, 1.0)
+
+
+def row(summary: pd.DataFrame, operator: str, size: int) -> pd.Series:
+    return summary[(summary["operator"] == operator) & (summary["kernel_size"] == size)].iloc[0]
+
+
+def summary_of(out, select: str = "last") -> pd.DataFrame:
+    sweep, frame = ledger.load(out, "kernel_size")
+    return summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline)
+
+
+def test_summary_of_a_whole_ledger(make_ledger) -> None:
+    summary = summary_of(make_ledger().out)
+    assert summary["operator"].drop_duplicates().tolist() == ["convolution", "xvolution", "xvolution_static"]
+    assert summary["kernel_size"].tolist() == [1, 3, 5, 7, 9] * 3
+    found = row(summary, "xvolution", 3)
+    assert (found["n"], found["params"], found["delta_method"]) == (3, 52372, "paired")
+    assert found["mean"] == pytest.approx(98.5)
+    assert found["delta"] == pytest.approx(98.5 - 211.6 / 3)
+    assert math.isnan(row(summary, "convolution", 3)["delta"])
+
+
+def test_diverged_failed_and_missing_runs_are_counted_and_not_averaged(make_ledger) -> None:
+    runs = make_ledger()
+    runs.diverge("xvolution", 1, 0)
+    runs.lose("xvolution", 3, 1)
+    for seed in range(3):
+        runs.lose("convolution", 5, seed)
+    summary = summary_of(runs.out)
+    diverged = row(summary, "xvolution", 1)
+    assert (diverged["n"], diverged["diverged"], diverged["planned"]) == (2, 1, 3)
+    assert diverged["mean"] == pytest.approx((98.4 + 99.4) / 2)
+    assert diverged["delta_method"] == "welch"
+    missing = row(summary, "xvolution", 3)
+    assert (missing["n"], missing["diverged"]) == (2, 0)
+    gone = row(summary, "convolution", 5)
+    assert gone["n"] == 0
+    assert gone[["mean", "sd", "ci_low", "params"]].isna().all()
+    assert math.isnan(row(summary, "xvolution", 5)["delta"])
+
+
+def test_compare_keys_are_axis_values(make_ledger) -> None:
+    sweep, frame = ledger.load(make_ledger().out, "kernel_size")
+    found = compare(frame, sweep.axes, "top1", "last", "xvolution", "xvolution_static")
+    assert list(found) == [(1,), (3,), (5,), (7,), (9,)]
+    assert found[3,].mean == pytest.approx(-1.0)
+
+
+def test_best_is_another_column(make_ledger) -> None:
+    runs = make_ledger()
+    cell = runs.cell("convolution", 3, 0)
+    runs.write(cell, 0.0, metrics={"top1": {"last": 60.0, "best": 75.0, "best_epoch": 1}})
+    assert row(summary_of(runs.out), "convolution", 3)["mean"] == pytest.approx((60.0 + 70.4 + 71.2) / 3)
+    assert row(summary_of(runs.out, "best"), "convolution", 3)["mean"] == pytest.approx((75.0 + 70.4 + 71.2) / 3)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from analysis import footnotes, numbers, sweep_table
+from analysis.sources import ledger
+
+SMALL = {
+    "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
+    "xvolution": {1: [97.0, 98.0, 99.6], 3: [98.0, 98.5, 99.0]},
+    "xvolution_static": {1: [96.5, 98.5, 99.6], 3: [99.3, 99.5, 99.7]},
+}
+
+MARKDOWN = """\
+**Kernel size of the convolution (recipe match_small).** Top-1 accuracy (%), mean ± standard deviation. \
+These data cannot reproduce the paper.
+
+| kernel size K       | 1                      | 3                      |
+| :------------------ | :--------------------: | :--------------------: |
+| Convolution         | 25.0 ± 1.0             | 70.5 ± 0.5             |
+| X-volution          | **98.2 ± 1.3** (+73.2) | 98.5 ± 0.5 (+28.0)     |
+| X-volution (static) | **98.2 ± 1.6** (+73.2) | **99.5 ± 0.2** (+29.0) |
+| *Parameters*        |                        |                        |
+| Convolution         | 26.3k                  | 44.7k                  |
+| X-volution          | 33.9k                  | 52.4k                  |
+| X-volution (static) | 28.4k                  | 46.8k                  |
+
+- Bold: highest mean of its column, whatever the intervals.
+- Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1). \
+CSV and figure hold its 95 % interval (Student's t), which takes errors as normal and so may pass 100 %.
+- n = 3 (seeds 0, 1, 2).
+- In brackets: difference of the means to Convolution at the same kernel size K; its 95 % interval (paired by seed) \
+is in the CSV.
+- Against its control, X-volution minus X-volution (static), mean difference paired by seed \\[95 % interval each\\], \
+by kernel size K: 1: 0.00 \\[−1.24, +1.24\\]; 3: −1.00 \\[−1.75, −0.25\\]; \
+the difference ties within the interval at 1 and is below 0 at 3.
+- Data: match-to-sample; budget: 3 epochs; commit: 0123456789; torch 2.15.0 on cpu.
+- Published: –; these data cannot reproduce the paper; no published value.
+"""
+
+LATEX = r"""% Requires \usepackage{booktabs} and \usepackage{graphicx}.
+\begin{table}[t]
+  \centering
+  \caption{Kernel size of the convolution (recipe match\_small). Top-1 accuracy (\%), mean $\pm$ standard deviation. """
+LATEX += r"""These data cannot reproduce the paper.}
+  \label{tab:kernel-size}
+  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
+  \begin{tabular}{lcc}
+    \toprule
+     & \multicolumn{2}{c}{kernel size K} \\
+    \cmidrule(lr){2-3}
+    Operator & 1 & 3 \\
+    \midrule
+    Convolution & 25.0 $\pm$ 1.0 & 70.5 $\pm$ 0.5 \\
+    X-volution & \textbf{98.2 $\pm$ 1.3} (+73.2) & 98.5 $\pm$ 0.5 (+28.0) \\
+    X-volution (static) & \textbf{98.2 $\pm$ 1.6} (+73.2) & \textbf{99.5 $\pm$ 0.2} (+29.0) \\
+    \midrule
+    \multicolumn{3}{l}{\emph{Parameters}} \\
+    Convolution & 26.3k & 44.7k \\
+    X-volution & 33.9k & 52.4k \\
+    X-volution (static) & 28.4k & 46.8k \\
+    \bottomrule
+  \end{tabular}}
+  \par\smallskip
+  \begin{minipage}{\linewidth}\footnotesize\raggedright
+"""
+
+HEADER = "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,diverged,params"
+
+
+def table_of(runs, select: str = "last"):
+    sweep, frame = ledger.load(runs.out, "kernel_size")
+    return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
+
+
+def notes_of(runs, select: str = "last") -> str:
+    return "\n".join(table_of(runs, select).notes)
+
+
+def test_markdown_golden(make_ledger) -> None:
+    assert table_of(make_ledger(SMALL)).to_markdown() == MARKDOWN
+
+
+def test_latex_golden(make_ledger) -> None:
+    latex = table_of(make_ledger(SMALL)).to_latex()
+    assert latex.startswith(LATEX)
+    assert latex.endswith("no published value.\n  \\end{minipage}\n\\end{table}\n")
+    assert r"{[}95 \% interval each]" in latex
+    assert latex.isascii()
+
+
+def test_csv_golden(make_ledger) -> None:
+    lines = table_of(make_ledger(SMALL)).to_csv().splitlines()
+    assert lines[0] == HEADER
+    assert len(lines) == 7
+    frame = pd.read_csv(io.StringIO("\n".join(lines)))
+    assert lines[1].split(",")[:6] == ["convolution", "1", "top1", "3", "25.0", "1.0"]
+    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292"]
+    assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
+    assert frame["published"].isna().all()
+
+
+def test_terminal_text_fits_100_columns(make_ledger) -> None:
+    runs = make_ledger()
+    runs.diverge("xvolution", 9, 2)
+    text = table_of(runs).to_text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert "98.5 ± 0.6" in text
+    assert "(diverged 1 of 3)" in text
+
+
+def test_wide_tables_continue_below(make_ledger) -> None:
+    sizes = range(1, 25, 2)
+    runs = make_ledger({"convolution": {1: [90.0, 91.0]}})
+    first = runs.cells[:]
+    runs.cells.clear()
+    for size in sizes:
+        runs.cells += [
+            cell | {"axes": {"kernel_size": size}, "cell_id": f"{size}-{cell['seed']}", "group_id": str(size)}
+            for cell in first
+        ]
+    runs.write_sweep()
+    text = table_of(runs).to_text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("kernel size K") >= 2
+
+
+def test_one_seed(make_ledger) -> None:
+    table = table_of(make_ledger({name: {3: values[3][:1]} for name, values in SMALL.items()}))
+    assert "| 98.0 ± – (+28.0)     |" in table.to_markdown()
+    assert "n = 1 (seed 0); one seed has no spread (–)." in table.notes
+    assert "–1.30" not in table.to_markdown()
+    assert any("−1.30 (no interval)" in note for note in table.notes)
+    assert "ties" not in "\n".join(table.notes)
+
+
+def test_missing_and_diverged_entries(make_ledger) -> None:
+    runs = make_ledger(SMALL)
+    runs.lose("xvolution", 1, 0)
+    runs.diverge("xvolution", 3, 2)
+    for seed in range(3):
+        runs.lose("convolution", 3, seed)
+        runs.diverge("xvolution_static", 3, seed)
+    markdown = table_of(runs).to_markdown()
+    assert "**98.8 ± 1.1** (+73.8; n = 2)" in markdown
+    assert "98.2 ± 0.4 (n = 2; diverged 1 of 3)" in markdown
+    assert "| – (n = 0)" in markdown
+    assert "– (n = 0; diverged 3 of 3)" in markdown
+    notes = notes_of(runs)
+    assert "unless an entry states its own" in notes
+    assert "diverged runs are not averaged" in notes
+    assert "by Welch where the seeds differ" in notes
+    assert "(Welch)" in notes
+    assert "3: " not in notes  # nothing to compare there
+
+
+def test_nothing_finished_yet(make_ledger) -> None:
+    runs = make_ledger(SMALL)
+    for cell in runs.cells:
+        runs.lose(cell["operator"], cell["axes"]["kernel_size"], cell["seed"])
+    table = table_of(runs)
+    assert table.to_markdown().count("– (n = 0)") == 6
+    assert "**98" not in table.to_markdown()
+    assert "convolution,1,top1,0,,,,,,,,,0,\n" in table.to_csv()
+    assert "Bold" not in table.to_latex()
+
+
+def test_the_control_sentence_is_computed(make_ledger) -> None:
+    assert "ties within the interval at 1 and is below 0 at 3" in notes_of(make_ledger(SMALL))
+    better = SMALL | {"xvolution": {1: [99.0, 99.5, 100.0], 3: [99.8, 100.0, 100.0]}}
+    assert "ties within the interval at 1 and is above 0 at 3" in notes_of(make_ledger(better))
+    assert "control" not in notes_of(make_ledger(SMALL, control=None))
+
+
+def test_the_row_a_control_stands_for(make_ledger) -> None:
+    sweep, _ = ledger.load(make_ledger(SMALL).out, "kernel_size")
+    assert footnotes.subjects(sweep) == ["xvolution"]
+
+
+def test_warnings(make_ledger) -> None:
+    runs = make_ledger(SMALL)
+    assert "Warning" not in notes_of(runs)
+    environment = {"torch": "2.11.0", "device": "NVIDIA H200"}
+    runs.write(runs.cell("xvolution", 1, 0), 97.0, commit="fedcba9876543210-dirty", environment=environment)
+    runs.lose("xvolution", 3, 0)
+    (runs.folder("xvolution", 3, 0) / "failure.json").write_text('{"error": "killed", "step": 3, "attempt": 1}')
+    notes = notes_of(runs, "best")
+    assert "Warning: mixed commits: 0123456789, fedcba9876-dirty." in notes
+    assert "Warning: mixed versions of torch: 2.15.0, 2.11.0." in notes
+    assert "Warning: mixed devices: cpu, NVIDIA H200." in notes
+    assert f"Warning: 1 failed cell: {runs.cell('xvolution', 3, 0)['cell_id']} (killed)." in notes
+    assert "Warning: each run's best evaluation (select = best)" in notes
+
+
+def test_smoke_and_reproduction(make_ledger) -> None:
+    table = table_of(make_ledger(SMALL, smoke=True, reproduces=["table 1", "ResNet-34", "classification"]))
+    assert table.to_markdown().startswith("**SMOKE: Kernel size")
+    assert r"\caption{SMOKE: Kernel size" in table.to_latex()
+    assert "cannot reproduce" not in table.to_markdown()
+
+
+def test_without_axes_and_with_two(make_ledger) -> None:
+    runs = make_ledger({"convolution": {1: [90.0, 91.0]}, "xvolution": {1: [95.0, 96.0]}}, axes=[], figure=None)
+    assert "| Operator     | top-1 accuracy (%)    |" in table_of(runs).to_markdown()
+    runs = make_ledger({"convolution": {1: [90.0, 91.0]}}, axes=["distance", "kernel_size"])
+    for cell in runs.cells:
+        cell["axes"]["distance"] = 12
+    runs.write_sweep()
+    assert "| Convolution, distance = 12 | 90.5 ± 0.7 |" in table_of(runs).to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.04, "0.0"), (-1.25, "−1.2"), (28.04, "+28.0"), (0.04, "0.0"), (float("nan"), "–")]
+)
+def test_signed(value: float, text: str) -> None:
+    assert numbers.signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(512, "512"), (44724, "44.7k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (pd.NA, "–")],
+)
+def test_count(value, text: str) -> None:
+    assert numbers.count(value) == text
+
+
+def test_integers() -> None:
+    assert numbers.integers([2, 0, 1, 1]) == "0, 1, 2"
+    assert numbers.integers(range(10)) == "0–9"
+    assert numbers.integers([0, 2, 4, 6, 8]) == "0, 2, 4, 6, 8"
