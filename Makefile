@@ -1,48 +1,54 @@
 # Every target sets up what it needs on a machine that has Python 3.11+, git and make.
 PYTHON ?= python3
-VENV := .venv
-RUN := $(VENV)/bin/python
-STAMP := $(VENV)/.requirements
-# uv from the path where there is one; else the environment gets its own, never the system's Python.
-UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+# uv from the path where there is one, else a copy inside the environment; never in the system's Python.
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
 
-.PHONY: env demo test test-slow test-gpu test-oldest lint format lock clean
+.PHONY: env demo test test-slow test-gpu test-oldest lint format lock
 
-env: $(STAMP)
+env: $(VENV)/.synced
 
-$(STAMP): requirements.txt
-	@if [ -n "$(UV)" ]; then \
-	  test -x $(RUN) || $(UV) venv --quiet --python $(PYTHON) $(VENV); \
-	  $(UV) pip sync --quiet --python $(RUN) --require-hashes --compile-bytecode requirements.txt; \
-	else \
-	  test -x $(VENV)/uv/bin/uv || { $(PYTHON) -m venv $(VENV) && $(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv; }; \
-	  $(VENV)/uv/bin/uv pip sync --quiet --python $(RUN) --require-hashes --compile-bytecode requirements.txt; \
-	fi
-	@cp requirements.txt $(STAMP)
+$(VENV)/.synced: requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'error: $(PYTHON) is Python %d.%d, 3.11 or newer is needed; choose one with make PYTHON=...' % sys.version_info[:2])"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet "$$(grep -o '^uv==[^ ;]*' requirements.txt)"
+	@echo "setting up $(VENV) (torch and its CUDA libraries are some 3 GB to download the first time)"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
+	@touch $@
 
 demo: env
-	$(RUN) -m ablations.kernel_size --seeds 2 --jobs $(JOBS)
+	$(BIN)/python -m ablations.kernel_size --seeds 2 --jobs $(JOBS)
 
 test: env
-	$(RUN) -m pytest -q -n $(JOBS) -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu"
 
 test-slow: env
-	$(RUN) -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow
 
 test-gpu: env
-	$(RUN) -m pytest -q -m gpu
+	$(BIN)/python -m pytest -q -m gpu
 
 # The floors of pyproject.toml, in an environment of their own.
 test-oldest: env
-	$(VENV)/bin/python -c "import sys; print(sys.version)"
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(OLDEST)
+	$(UV) $(COMPILE) --python $(OLDEST)/bin/python --resolution lowest-direct --output-file $(OLDEST)/requirements.txt
+	$(UV) pip sync --quiet --python $(OLDEST)/bin/python --compile-bytecode $(OLDEST)/requirements.txt
+	$(OLDEST)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu"
 
 lint: env
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: env
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins of everything, for every platform, with hashes and without addresses.
+lock: env
+	$(UV) $(COMPILE) --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --output-file requirements.txt

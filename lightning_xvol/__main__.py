@@ -84,7 +84,7 @@ def _read_yaml(path: Path) -> dict:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read --config {str(path)!r}: {error.strerror}") from error
     except yaml.YAMLError as error:

@@ -208,3 +208,14 @@ class Watch(Callback):
         if self.report is not None and (now - self.reported > REPORT_SECONDS or step == self.plan.total_steps):
             self.reported = now
             self.report(step, self.plan.total_steps)
+
+    def _look_at_evaluation(self, trainer: Trainer) -> None:
+        # The last update before it is one whose loss has not been seen yet.
+        if not all(torch.isfinite(value) for value in trainer.callback_metrics.values()):
+            raise Diverged(trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look_at_evaluation(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look_at_evaluation(trainer)

@@ -19,7 +19,8 @@ def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> flo
     """What `optim.lr` is multiplied by at `step` (from 0): linear warm-up, then the schedule (`OptimConfig`)."""
     done = step / total_steps
     if optim.warmup and done < optim.warmup:
-        return (step + 1) / math.ceil(optim.warmup * total_steps)
+        # Rounded first: 0.07 x 100 is 7.000000000000001, which has 7 steps.
+        return (step + 1) / math.ceil(round(optim.warmup * total_steps, 6))
     if optim.schedule == "multistep":
         return optim.gamma ** sum(done >= milestone for milestone in optim.milestones)
     return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))

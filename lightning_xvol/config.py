@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -116,6 +118,10 @@ def resolve(config: RunConfig) -> RunConfig:
         part = getattr(config, kind)
         parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
     config = dataclasses.replace(config, **parts)
+    # A config made in Python has every value as its file and its flags would give it: 1 and 1.0 are one learning rate.
+    for path, value in _leaves(to_dict(config)):
+        if not (isinstance(value, str) and ".options." in path):
+            config = set_value(config, path, value)
     _check(config)
     return config
 
@@ -134,7 +140,14 @@ def _check(config: RunConfig) -> None:
     for path, count in at_least_one.items():
         if count is not None and count < 1:
             raise UserError(f"{path}={count} must be at least 1")
-    not_negative: dict[str, float] = {"data.workers": config.data.workers, "seed": config.seed, "optim.lr": config.optim.lr}
+    not_negative: dict[str, float] = {
+        "data.workers": config.data.workers,
+        "seed": config.seed,
+        "optim.lr": config.optim.lr,
+        "optim.momentum": config.optim.momentum,
+        "optim.weight_decay": config.optim.weight_decay,
+        "optim.gamma": config.optim.gamma,
+    }
     for path, value in not_negative.items():
         if value < 0:
             raise UserError(f"{path}={value} must not be negative")
@@ -174,9 +187,9 @@ def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     leaves = []
-    # A name comes before its options, which are checked against it.
-    for key, value in sorted(values.items(), key=lambda item: item[0] == "options"):
-        if isinstance(value, Mapping):
+    # A name comes before its options, which are checked against it; an option that is itself a mapping is one value.
+    for key, value in sorted(values.items(), key=lambda item: item[0] != "name"):
+        if isinstance(value, Mapping) and not prefix.endswith(".options."):
             leaves.extend(_leaves(value, f"{prefix}{key}."))
         else:
             leaves.append((f"{prefix}{key}", value))
@@ -220,13 +233,13 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:
     entry = registry.lookup(kind, name)
     if name not in registry.KINDS[kind]:
-        return _literal(value)
+        return _plain(_literal(value), path)
     if option not in entry.options:
         known = [*entry.options, *fields]
         raise UserError(f"{kind} {name!r} has no field {path!r}{nearest(option, known)}; it has: {', '.join(known)}")
     default = entry.options[option]
     if default is None:
-        return _literal(value)
+        return _plain(_literal(value), path)
     hint: Any = types.GenericAlias(tuple, (type(default[0]), ...)) if isinstance(default, tuple) else type(default)
     return None if _literal(value) is None else _convert(hint, value, path)
 
@@ -239,9 +252,18 @@ def _literal(value: Any) -> Any:
         return named[value.lower()]
     try:
         parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         return value
     return tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+def _plain(value: Any, path: str) -> Any:
+    """`value`, where YAML and JSON can hold it: nothing else has a fingerprint."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}={value} must be a finite number, a text, true, false, none, or lists of those") from error
+    return value
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -263,7 +285,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return str(value)
     if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
         return float(parsed)
-    if type(parsed) is hint:
+    if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):
         return parsed
-    wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint))
+    wanted = {int: "a whole number", float: "a finite number", bool: "true or false"}.get(hint, str(hint))
     raise UserError(f"{path}={value} must be {wanted}")

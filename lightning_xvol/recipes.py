@@ -57,7 +57,7 @@ def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
         backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
         data=DataConfig("match", batch_size=64),
         optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
-        train=TrainConfig(epochs=3, threads=1, checkpoint_every=25),
+        train=TrainConfig(epochs=3, threads=1, memory_format="channels_last", checkpoint_every=25),
     )
 
 
@@ -73,7 +73,7 @@ def digits_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
         backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
         data=DataConfig("digits", batch_size=64),
         optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
-        train=TrainConfig(epochs=8, threads=1, checkpoint_every=25),
+        train=TrainConfig(epochs=8, threads=1, memory_format="channels_last", checkpoint_every=25),
     )
 
 

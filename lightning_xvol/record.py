@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,13 @@ def group_id(config: RunConfig) -> str:
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:
     """`last`, `best` and `best_epoch` per metric from (name, epoch, value) in the order in which they were measured.
 
-    The best loss is the lowest, the best of anything else the highest; of equal ones the first.
+    The best loss is the lowest, the best of anything else the highest; of equal ones the first. What is not finite,
+    as in a run that diverged, is left out.
     """
     summary: dict[str, dict[str, float | int]] = {}
     for name, epoch, value in rows:
+        if not math.isfinite(value):
+            continue
         value = round(value, DECIMALS)
         entry = summary.setdefault(name, {"last": value, "best": value, "best_epoch": epoch})
         entry["last"] = value

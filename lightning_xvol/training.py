@@ -39,6 +39,7 @@ from lightning_xvol.record import DECIMALS, SCHEMA, cell_id, group_id, read_resu
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.tracking import Tracking, open_logger
 
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _SELECTED_BY = "val_top1"
 _TRAINING_METRICS = ("train_loss", "lr")
 
@@ -60,7 +61,7 @@ def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torc
     """The classifier of `config`, its initial weights a function of the seed alone."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
-    return network.to(memory_format=getattr(torch, f"{config.train.memory_format}_format"))
+    return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
 def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = None) -> dict[str, Any]:
@@ -83,13 +84,15 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
         finished = read_result(folder)  # another process may have ended it in the meantime
         if finished is not None:
             return finished
-        run = _Run(config, folder, surroundings, data, network)
+        run: _Run | None = None
         try:
+            run = _Run(config, folder, surroundings, data, network)
             return run.complete()
         except BaseException as error:
-            run.close(None)
+            if run is not None:
+                run.close(None)
             if isinstance(error, Exception):
-                _record_failure(folder, error, run.trainer.global_step)
+                _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
             raise
 
 
@@ -159,13 +162,22 @@ class _Run:
             validation_prefix="val_" if data.has_test else "",
         )
         self.tracker = open_logger(surroundings.tracking, config, folder, self.commit)
-        self.trainer = self._make_trainer(surroundings, start_step)
+        try:
+            self.trainer = self._make_trainer(surroundings, start_step)
+        except BaseException:
+            self.close(None)
+            raise
 
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
             # First, so that no checkpoint holds weights that are not finite.
             Watch(plan, surroundings.report),
+        ]
+        if self.data.has_test:
+            # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
+            callbacks.append(BestWeights(self.folder / "checkpoints" / "best.pt", self.log, _SELECTED_BY))
+        callbacks.append(
             Checkpointer(
                 self.folder / "checkpoints",
                 plan,
@@ -174,10 +186,8 @@ class _Run:
                 self.log,
                 self.segments,
                 self.identity,
-            ),
-        ]
-        if self.data.has_test:
-            callbacks.append(BestWeights(self.folder / "checkpoints" / "best.pt", self.log, _SELECTED_BY))
+            )
+        )
         if surroundings.progress_bar:
             callbacks.append(TQDMProgressBar())
         return Trainer(

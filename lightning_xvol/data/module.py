@@ -6,6 +6,7 @@ needs no random state: it builds the loader of its epoch from the batch at which
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,8 @@ class ImageDataModule(LightningDataModule):
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
+            # In a process of a pool the default is the pool's own way to start one, which imports torch in each worker.
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -1,12 +1,14 @@
-"""The attention operators' arithmetic behind one function each: `pssa`, `propagate`, `self_attention`.
+"""The arithmetic of the attention operators behind one function each: `pssa`, `propagate`, `self_attention`.
 
-Every form is written twice: literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any
-size). Which fast path runs depends on shapes and the kind of device alone: timing at run time would break exact resume.
+Every form is written twice: literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps,
+`shifts` for any size). Which fast path runs depends on shapes and the kind of device alone: timing would break exact
+resume.
 """
 
 from __future__ import annotations
 
 import contextlib
+import typing
 from collections.abc import Iterator
 from typing import Literal
 
@@ -16,26 +18,33 @@ from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import matrix, reference, shifts
-from lightning_xvol.kernels.spec import FORMS, Spec, unit
+from lightning_xvol.kernels.spec import FORMS, Spec, given, unit
 
 Path = Literal["reference", "matrix", "shifts"]
 
-# Maps of at most so many pixels go as matrices. Measured forward + backward, one thread, float32, matrix / shifts in ms:
-#   dot     [64, 16, 8, 8] 3.2 / 15.5   [8, 64, 14, 14] 6.5 / 14.8   [8, 256, 14, 14] 17 / 88   [64, 16, 16, 16] 47 / 38
-#   head    [64, 16, 8, 8] 0.5 / 2.7    [64, 16, 14, 14] 3.1 / 4.3   [8, 256, 14, 14] 5.7 / 9.9   [64, 16, 16, 16] 4.6 / 5.1
-#   channel [64, 16, 8, 8] 0.6 / 2.7    [16, 64, 10, 10] 2.4 / 3.9   [16, 64, 12, 12] 2.9 / 3.5   [8, 256, 14, 14] 149 / 9.5
-# Not measured on other devices, which take the same limits.
-MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100}
+# Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
+#                     dot, 4 heads   per head     per channel
+#   [64, 16, 8, 8]    3.3 / 15.5     0.5 / 2.7    0.6 / 2.7
+#   [16, 64, 10, 10]  -              1.0 / 4.0    2.4 / 3.9
+#   [8, 64, 14, 14]   6.5 / 14.8     1.7 / 2.3    7.4 / 2.2
+#   [8, 256, 14, 14]  17 / 88        5.7 / 9.9    149 / 9.5
+#   [64, 16, 16, 16]  46 / 38        4.6 / 5.1    5.7 / 5.0
+# Other devices take the same limits (not measured). The dense forms have no such path.
+MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0}
 
 _forced: Path | None = None
 
 
 @contextlib.contextmanager
 def force(path: Path) -> Iterator[None]:
-    """Run every operator in this block on one path, whatever the size: for tests and benchmarks."""
+    """Run every operator in this block on one path whatever the size, for tests and benchmarks.
+
+    Raises:
+        UserError: for an unknown path.
+    """
     global _forced
-    if path not in ("reference", "matrix", "shifts"):
-        raise UserError(f"unknown path {path!r}; known: reference, matrix, shifts")
+    if path not in typing.get_args(Path):
+        raise UserError(f"unknown path {path!r}; known: {', '.join(typing.get_args(Path))}")
     before, _forced = _forced, path
     try:
         yield
@@ -51,22 +60,26 @@ def pssa(
     Args:
         query: `[B, C, H', W']`, the strided grid; key and value: `[B, C, H, W]`. A form without one of them gets None.
         weight: `[h, T]`, `[C, T]` or `[C, T, C]`, see `Spec.weight_shape`.
-        bias: the position bias b_j, `[h, T]` (dot) or `[C, T]` (hadamard), or None.
+        bias: the position bias b_j, `[h, T]` (dot), `[C, T]` (hadamard) or None.
     """
-    some = _given(spec, key if value is None else value)
-    with _no_autocast(some.device.type):
-        query, key, value, bias = (_accumulable(x, some.dtype) for x in (query, key, value, bias))
-        weight = _given(spec, _accumulable(weight, some.dtype))
-        path = _path(spec, some)
+    x = given(key if value is None else value)
+    # Three features meet here, which overflows float16.
+    dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+    with _no_autocast(x):
+        query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
+        path = _path(spec, x)
         if path == "reference":
-            return reference.pssa(spec, query, key, value, weight, bias)
-        return _fast(spec, path, query, key, value, weight, bias)
+            return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
+        return _fast(spec, path, query, key, value, weight.to(dtype), bias)
 
 
 def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """`x_0 + sum_k beta_k x_k` over the 3x3 neighbours, at every `stride`-th position: weight `[C, 8]`, the centre fixed at 1."""
+    """`x_0 + sum_k beta_k x_k` over the 3x3 neighbours, at every `stride`-th position.
+
+    The weight `[C, 8]` has the neighbours in row-major order; the centre is fixed at 1.
+    """
     spec = Spec("static_channel", shift_distances=(1,), centre=True, stride=stride)
-    with _no_autocast(x.device.type):
+    with _no_autocast(x):
         weight = weight.to(x.dtype)
         path = _path(spec, x)
         if path == "reference":
@@ -86,8 +99,7 @@ def _path(spec: Spec, x: Tensor) -> Path:
         return _forced
     if torch.compiler.is_exporting():
         return "shifts"  # an exported graph serves every size
-    form = FORMS[spec.form]
-    limit = MATRIX_PIXELS.get("dot" if spec.form == "dot" else form.weight, 0)
+    limit = MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"
 
 
@@ -100,9 +112,9 @@ def _fast(
     weight: Tensor,
     bias: Tensor | None,
 ) -> Tensor:
-    """The forms by what they have: no query (static*), no value (hadamard_no_value, dense), or all three (dot, hadamard)."""
+    """The forms by what they lack: query (static*), value (hadamard_no_value, dense) or nothing (dot, hadamard)."""
     if query is None or key is None:
-        return _shift_sum(spec, path, _given(spec, value), weight)
+        return _shift_sum(spec, path, given(value), weight)
     if spec.normalize:
         # `dot` divides the inner product of the two by sqrt(d): here one of them goes without its factor instead.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
@@ -125,19 +137,9 @@ def _shift_sum(spec: Spec, path: Path, x: Tensor, weight: Tensor) -> Tensor:
     return matrix.shift_sum(x, weight, spec) if path == "matrix" else shifts.shift_sum(x, weight, spec)
 
 
-def _given(spec: Spec, x: Tensor | None) -> Tensor:
-    if x is None:
-        raise ValueError(f"form {spec.form!r} needs a key and a value where it has them, got None")
-    return x
-
-
-def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
-    """Autocast would cast the float32 sums of float16 products back to float16."""
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
+def _no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Autocast would take the float32 sums of float16 products back to float16."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()
-
-
-def _accumulable(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """`x` in `dtype`, or in float32 instead of float16, which overflows where three features meet."""
-    return None if x is None else x.to(torch.float32 if dtype == torch.float16 else dtype)

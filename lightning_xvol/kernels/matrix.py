@@ -1,8 +1,8 @@
-"""PSSA on small maps: all positions against all positions, masked by the taps. For maps of at most a few hundred pixels.
+"""PSSA on small maps: all positions against all positions, masked by the taps. Quadratic in the number of pixels.
 
-A tap table `[G, T]` becomes a matrix `[G, N, M]` (key position, query position) that holds at (n, m) the entry of the tap that
-leads from m to n, and 0 where none does. Then `sum_j w_j S_j x` is the product `x W`, and `dot` is `v ((k^T q) * W + B)`, exactly.
-G is the number of heads or channels.
+A table `[G, T]` of tap entries (G heads or channels) becomes a matrix `[G, N, M]` over key and query positions that
+holds the entry of the tap that leads from one to the other, and 0 where none does. Then `sum_j w_j S_j x` is the
+product `x W`, and `dot` is `v ((k^T q) * W + U)`, exactly.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch import Tensor
 
 from lightning_xvol.kernels.spec import Spec
 
-# Largest number of entries of the [b, h, N, M] coefficients that `MaskedDot` holds at a time. Measured forward + backward, one
-# thread, float32, ms for 2^15 / 2^17 / 2^19 / no limit: [64, 16, 8, 8] with 4 heads 4.0 / 3.2 / 4.0 / 4.9;
-# [64, 32, 8, 8] 4.9 / 3.7 / 4.4 / 5.6; [64, 16, 16, 16] 47 / 47 / 55 / 203. A GPU wants few launches; there it only bounds memory.
+# How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
+# float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit: [64, 16, 8, 8] 5.0 / 3.5 / 3.3 / 3.5 / 4.0; [64, 32,
+# 8, 8] 6.1 / 3.7 / 3.7 / 3.6 / 4.7; [64, 16, 16, 16] 47 / 45 / 46 / 40 / 196. Other devices want few launches: there
+# the limit only bounds memory (not measured).
 CHUNK_ENTRIES = {"cpu": 2**18}
 CHUNK_ENTRIES_ELSEWHERE = 2**26
 
 
 def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
-    """`sum_j w_j S_j x` for `[B, C, H, W]` and a `[G, T]` table, G a divisor of C: `[B, C, H', W']`."""
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and a table `[G, T]`, G a divisor of C: `[B, C, H', W']`."""
     batch, channels, height, width = x.shape
     groups = weight.shape[0]
     matrix = tap_matrix(weight, spec, height, width)  # [G, N, M]
@@ -33,62 +34,62 @@ def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return y.reshape(batch, channels, *spec.output_size(height, width))
 
 
-def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None, spec: Spec) -> Tensor:
-    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`, tables `[h, T]`.
+def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
 
-    `bias` is u = w * b.
+    `weight` is w and `static` is u = w * b, both `[h, T]`.
     """
     heads = weight.shape[0]
     height, width = key.shape[-2:]
     w = tap_matrix(weight, spec, height, width)  # [h, N, M]
-    u = None if bias is None else tap_matrix(bias, spec, height, width)
+    u = None if static is None else tap_matrix(static, spec, height, width)
     q, k, v = (x.flatten(2).unflatten(1, (heads, -1)).flatten(0, 1) for x in (query, key, value))  # [B h, d, M or N]
-    y = _masked_dot(q, k, v, w, u) if torch.compiler.is_compiling() else MaskedDot.apply(q, k, v, w, u)
+    # A compiler fuses the plain form itself, and would have to see through the chunks.
+    y: Tensor = _masked_dot(q, k, v, w, u) if torch.compiler.is_compiling() else MaskedDot.apply(q, k, v, w, u)
     return y.reshape(query.shape)
 
 
 def tap_matrix(table: Tensor, spec: Spec, height: int, width: int) -> Tensor:
-    """`[G, T]` as `[G, N, M]`. Every entry has its own place, so forward and backward only copy: deterministic and cheap."""
-    groups = table.shape[0]
-    pixels, size = height * width, spec.output_size(height, width)
-    positions = size[0] * size[1]
+    """`[G, T]` as `[G, N, M]`. Every entry has a slot of its own: forward and backward only copy, in a fixed order."""
+    groups, positions = table.shape[0], _product(spec.output_size(height, width))
     slots = _slots(spec, height, width, table)  # [T M]
     entries = table.unsqueeze(2).expand(-1, -1, positions).reshape(groups, -1)  # [G, T M]
-    flat = table.new_zeros(groups, pixels * positions + slots.numel())
+    flat = table.new_zeros(groups, height * width * positions + slots.numel())
     flat = flat.scatter(1, slots.expand(groups, -1), entries)
-    return flat[:, : pixels * positions].view(groups, pixels, positions)
+    return flat[:, : height * width * positions].view(groups, height * width, positions)
 
 
-def _slots(spec: Spec, height: int, width: int, like: Tensor) -> Tensor:
-    """Where `tap_matrix` writes the entries, on the device of `like`."""
-    if torch.compiler.is_compiling() or type(like) not in (Tensor, torch.nn.Parameter):
-        return _build_slots(spec, height, width, like.device)  # a traced or fake tensor must not enter the cache
-    return _cached_slots(spec, height, width, like.device)
+def _slots(spec: Spec, height: int, width: int, table: Tensor) -> Tensor:
+    """Where `tap_matrix` writes the entries of `table`."""
+    if torch.compiler.is_compiling() or type(table) not in (Tensor, torch.nn.Parameter):
+        return _build_slots(spec, height, width, table.device)  # a traced or fake tensor must not enter the cache
+    return _cached_slots(spec, height, width, table.device)
 
 
 @lru_cache(maxsize=64)
 def _cached_slots(spec: Spec, height: int, width: int, device: torch.device) -> Tensor:
-    # A first call under inference_mode, as in a validation before training, would leave a tensor that autograd refuses later.
+    # Autograd refuses a tensor from inference mode, which is where a first call may come from: a sanity check's
+    # validation.
     with torch.inference_mode(False):
         return _build_slots(spec, height, width, device)
 
 
 def _build_slots(spec: Spec, height: int, width: int, device: torch.device) -> Tensor:
-    """Flat index of (key, query) for every tap and query position, `[T M]`; a tap that leads outside gets a slot past the end."""
+    """Flat index in `[N, M]` for every tap and query position, `[T M]`, past the end where a tap leads outside."""
     rows, columns = spec.output_size(height, width)
+    positions = rows * columns
     offsets = torch.tensor(spec.offsets, device=device)  # [T, 2]
     row = spec.stride * torch.arange(rows, device=device) + offsets[:, 0, None]  # [T, H']
     column = spec.stride * torch.arange(columns, device=device) + offsets[:, 1, None]  # [T, W']
     inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
     key = (row[:, :, None] * width + column[:, None, :]).flatten(1)  # [T, M]
-    positions = rows * columns
     slot = key * positions + torch.arange(positions, device=device)
-    past_the_end = height * width * positions + torch.arange(slot.numel(), device=device).view_as(slot)
-    return torch.where(inside.flatten(1), slot, past_the_end).flatten()
+    outside = height * width * positions + torch.arange(slot.numel(), device=device).view_as(slot)
+    return torch.where(inside.flatten(1), slot, outside).flatten()
 
 
 def _masked_dot(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) -> Tensor:
-    """`v ((k^T q) * w + u)` for `[B h, d, M]` queries, `[B h, d, N]` keys and values and `[h, N, M]` matrices."""
+    """`v ((k^T q) * w + u)`: query `[B h, d, M]`, key and value `[B h, d, N]`, matrices `[h, N, M]`."""
     product = torch.bmm(k.transpose(1, 2), q).unflatten(0, (-1, w.shape[0])) * w  # [B, h, N, M]
     return torch.bmm(v, (product if u is None else product + u).flatten(0, 1))  # [B h, d, M]
 
@@ -96,12 +97,11 @@ def _masked_dot(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) ->
 class MaskedDot(torch.autograd.Function):
     """`_masked_dot` in chunks of the batch that stay in cache.
 
-    It saves its arguments only and recomputes the coefficients. The chunks share their buffers: fresh ones cost page faults.
+    It saves its arguments only and recomputes the coefficients. The chunks share buffers: fresh ones cost page faults.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(q, k, v, w, u)
+    def forward(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) -> Tensor:
         y = torch.empty_like(q)
         (buffer,) = _buffers(1, q, w)
         for part in _chunks(q, w):
@@ -110,8 +110,12 @@ class MaskedDot(torch.autograd.Function):
         return y
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, w, u = ctx.saved_tensors
         grad = grad.contiguous()
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
@@ -120,8 +124,7 @@ class MaskedDot(torch.autograd.Function):
         grad_u = None if u is None else torch.zeros_like(grad_w)
         buffers = _buffers(3, q, w)
         for part in _chunks(q, w):
-            count = q[part].shape[0]
-            product, coefficient, grad_coefficient = (buffer[:count] for buffer in buffers)  # [b h, N, M]
+            product, coefficient, grad_coefficient = (buffer[: q[part].shape[0]] for buffer in buffers)  # [b h, N, M]
             _coefficient(product, coefficient, q[part], k[part], w, u)
             torch.bmm(grad[part], coefficient.transpose(1, 2), out=grad_v[part])
             torch.bmm(v[part].transpose(1, 2), grad[part], out=grad_coefficient)
@@ -138,21 +141,24 @@ def _coefficient(product: Tensor, result: Tensor, q: Tensor, k: Tensor, w: Tenso
     """`k^T q` into `product` and `(k^T q) * w + u` into `result`, which may be the same: `[b h, N, M]`."""
     product, result = product[: q.shape[0]], result[: q.shape[0]]
     torch.bmm(k.transpose(1, 2), q, out=product)
-    by_matrix = result.view(-1, *w.shape)
-    torch.mul(product.view(-1, *w.shape), w, out=by_matrix)
+    by_image = result.view(-1, *w.shape)  # [b, h, N, M]
+    torch.mul(product.view(-1, *w.shape), w, out=by_image)
     if u is not None:
-        by_matrix.add_(u)
+        by_image.add_(u)
     return result
 
 
 def _buffers(count: int, q: Tensor, w: Tensor) -> list[Tensor]:
-    """Room for the coefficients of the largest chunk, `[b h, N, M]`."""
-    images = max(part.stop - part.start for part in _chunks(q, w))
-    return [q.new_empty(min(images, q.shape[0]), *w.shape[1:]) for _ in range(count)]
+    """Room for the coefficients of the first chunk, which is the largest: `[b h, N, M]`."""
+    return [q.new_empty(q[_chunks(q, w)[0]].shape[0], *w.shape[1:]) for _ in range(count)]
 
 
 def _chunks(q: Tensor, w: Tensor) -> list[slice]:
-    """Slices of the first dimension, whole images each."""
+    """Slices of the first dimension of q, whole images each."""
     entries = CHUNK_ENTRIES.get(q.device.type, CHUNK_ENTRIES_ELSEWHERE)
     step = max(1, entries // w.numel()) * w.shape[0]
-    return [slice(start, start + step) for start in range(0, q.shape[0], step)]
+    return [slice(start, start + step) for start in range(0, max(1, q.shape[0]), step)]
+
+
+def _product(size: tuple[int, int]) -> int:
+    return size[0] * size[1]

@@ -1,7 +1,7 @@
-"""The literal references: the formulas as they are written, one shifted map per tap. Slow, plain, and the oracle of every test.
+"""The literal references: the formulas as they stand, one shifted map per tap. Plain, slow, the oracle of every test.
 
-Nothing here is to be optimised. Multiplications are written as such, and scaling by norms as divisions, so that counting the
-multiplications of this file checks every operator's `macs`.
+Nothing here is to be optimised. Multiplications are written as such and scaling by norms as divisions, so that
+counting the multiplications that this file executes checks every operator's `macs`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import EPS, FORMS, Spec
+from lightning_xvol.kernels.spec import EPS, Spec, given
 
 
 def shift(x: Tensor, offset: tuple[int, int], stride: int = 1) -> Tensor:
-    """`x` moved so that position p holds what stood at p + offset, zeros from outside, at every `stride`-th position."""
+    """`S_j x`: position p holds what stood at p + offset, or zero from outside; only every `stride`-th p."""
     row, column = offset
     height, width = x.shape[-2:]
     reach = max(abs(row), abs(column))
@@ -35,49 +35,53 @@ def normalized(x: Tensor, num_heads: int) -> Tensor:
 def pssa(
     spec: Spec, query: Tensor | None, key: Tensor | None, value: Tensor | None, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Every form of PSSA, before propagation and batch norm.
+    """Every form of PSSA, before propagation and batch norm: `[B, C, H', W']`.
 
     Args:
-        query: `[B, C, H', W']`; key and value: `[B, C, H, W]`. Forms without one get None.
-        weight: see `Spec.weight_shape`. bias: `[h, T]` (dot) or `[C, T]` (hadamard).
+        query: `[B, C, H', W']`; key and value: `[B, C, H, W]`. A form without one of them gets None.
+        weight: see `Spec.weight_shape`. bias: `[h, T]` (dot), `[C, T]` (hadamard) or None.
     """
-    if spec.normalize and query is not None and key is not None:
-        query, key = normalized(query, spec.num_heads), normalized(key, spec.num_heads)
-    terms = [_tap(spec, tap, query, key, value, weight, bias) for tap in range(len(spec.offsets))]
+    if spec.normalize:
+        query, key = normalized(given(query), spec.num_heads), normalized(given(key), spec.num_heads)
+    terms = []
+    for tap, offset in enumerate(spec.offsets):
+        moved_key = None if key is None else shift(key, offset, spec.stride)
+        moved_value = None if value is None else shift(value, offset, spec.stride)
+        b = None if bias is None else bias[:, tap]
+        terms.append(_term(spec, query, moved_key, moved_value, weight[:, tap], b))
     return torch.stack(terms).sum(0)
 
 
-def _tap(
-    spec: Spec, tap: int, query: Tensor | None, key: Tensor | None, value: Tensor | None, weight: Tensor, bias: Tensor | None
+def _term(
+    spec: Spec, query: Tensor | None, key: Tensor | None, value: Tensor | None, w: Tensor, b: Tensor | None
 ) -> Tensor:
-    """The term of one tap, `[B, C, H', W']`."""
-    offset = spec.offsets[tap]
-    moved_key = None if key is None else shift(key, offset, spec.stride)
-    moved_value = None if value is None else shift(value, offset, spec.stride)
-    w = weight[:, tap]  # [h], [C] or [C, C]
-    b = None if bias is None else bias[:, tap]
-    if spec.form == "dot":
-        return _dot(spec, query, moved_key, moved_value, w, b)
-    if spec.form == "static":
-        heads = moved_value.unflatten(1, (spec.num_heads, -1))
-        return (w[:, None, None, None] * heads).flatten(1, 2)
-    product = moved_value if query is None else query * moved_key
-    if FORMS[spec.form].weight == "dense":
-        return torch.einsum("oc,bchw->bohw", w, product)
-    if b is not None:
-        product = product + b[:, None, None]
-    product = w[:, None, None] * product
-    return product * moved_value if spec.form == "hadamard" else product
-
-
-def _dot(spec: Spec, query: Tensor, key: Tensor, value: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-    q, k, v = (x.unflatten(1, (spec.num_heads, -1)) for x in (query, key, value))  # [B, h, d, H', W']
-    coefficient = (q * k).sum(2, keepdim=True)  # [B, h, 1, H', W']
-    if spec.normalize:
-        coefficient = coefficient / math.sqrt(q.shape[2])
-    if b is not None:
-        coefficient = coefficient + b[:, None, None, None]
-    return (w[:, None, None, None] * coefficient * v).flatten(1, 2)
+    """One tap, `[B, C, H', W']`: key and value are shifted, w and b are `[h]`, `[C]` or `[C, C]`."""
+    match spec.form:
+        case "dot":
+            q, k, v = (given(x).unflatten(1, (spec.num_heads, -1)) for x in (query, key, value))  # [B, h, d, H', W']
+            coefficient = (q * k).sum(2, keepdim=True)  # [B, h, 1, H', W']
+            if spec.normalize:
+                coefficient = coefficient / math.sqrt(q.shape[2])
+            if b is not None:
+                coefficient = coefficient + b[:, None, None, None]
+            return (w[:, None, None, None] * coefficient * v).flatten(1, 2)
+        case "hadamard":
+            product = given(query) * given(key)
+            if b is not None:
+                product = product + b[:, None, None]
+            return w[:, None, None] * product * given(value)
+        case "hadamard_no_value":
+            return w[:, None, None] * (given(query) * given(key))
+        case "dense":
+            return torch.einsum("oc,bchw->bohw", w, given(query) * given(key))
+        case "static":
+            heads = given(value).unflatten(1, (spec.num_heads, -1))  # [B, h, d, H', W']
+            return (w[:, None, None, None] * heads).flatten(1, 2)
+        case "static_channel":
+            return w[:, None, None] * given(value)
+        case "static_dense":
+            return torch.einsum("oc,bchw->bohw", w, given(value))
+    raise ValueError(f"unknown form {spec.form!r}")
 
 
 def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:

@@ -1,8 +1,9 @@
-"""PSSA at any size: work and memory grow with the number of pixels, and no shape is looked at, so that these paths export.
+"""PSSA at any size: work and memory grow with the number of pixels, and no shape is looked at, so these paths export.
 
-The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `sum_j w_j S_j x` is one dilated depthwise
-convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity
-`hadamard = q * DW_w(k * v) + DW_{w * b}(v)`. `dot` and `dense` do not factor and go tap by tap, 24 shifted views, never stacked.
+The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `sum_j w_j S_j x` is one dilated
+depthwise convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity `hadamard = q *
+DW_w(k * v) + DW_{w * b}(v)`. `dot` and `dense` do not factor and go tap by tap, over views of one padded copy that
+are never stacked; autograd keeps some maps per tap for them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from torch import Tensor
 
 from lightning_xvol.kernels.spec import Spec
 
-# oneDNN's depthwise weight gradient is slow in NCHW. Measured forward + backward, one thread, float32, ms for NCHW / channels_last
-# with the conversion: [64, 16, 16, 16] 11.4 / 5.0; [8, 128, 28, 28] 32 / 20; [8, 256, 14, 14] 12.7 / 9.5; [2, 64, 56, 56] 13.9 / 9.8.
-# Forward alone they tie. Not measured on a GPU: there the layout stays as it comes.
+# oneDNN's depthwise weight gradient is slow in NCHW. Forward + backward, one CPU thread, float32, ms for NCHW /
+# channels_last with the conversion: [64, 16, 16, 16] 11.4 / 5.0; [8, 128, 28, 28] 32 / 20; [8, 256, 14, 14] 12.7 / 9.5;
+# [2, 64, 56, 56] 13.9 / 9.8. Forward alone they tie. Not measured on a GPU: there the layout stays as it comes.
 CHANNELS_LAST_DEVICES = ("cpu",)
 
 
 def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
-    """`sum_j w_j S_j x` for `[B, C, H, W]` and a `[G, T]` table, G a divisor of C: `[B, C, H', W']`."""
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and a table `[G, T]`, G a divisor of C: `[B, C, H', W']`."""
     channels = x.shape[1]
     if x.device.type in CHANNELS_LAST_DEVICES:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -34,35 +35,34 @@ def dense_shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
 
 
 def _dilated(x: Tensor, weight: Tensor, spec: Spec, groups: int) -> Tensor:
-    """One 3x3 convolution per distance with weights `[C_out, T, C / groups]`; the centre tap goes to the first of them."""
-    centre = weight[:, -1:] if spec.centre else torch.zeros_like(weight[:, :1])
-    y: Tensor | None = None
+    """One 3x3 convolution per distance with weights `[C_out, T, C / groups]`, the centre tap in the first of them."""
+    zero = torch.zeros_like(weight[:, :1])
+    maps = []
     for index, distance in enumerate(spec.shift_distances):
         around = weight[:, 8 * index : 8 * index + 8]
-        middle = centre if index == 0 else torch.zeros_like(centre)
-        kernel = torch.cat([around[:, :4], middle, around[:, 4:]], 1)  # [C_out, 9, C / groups]
-        kernel = kernel.transpose(1, 2).unflatten(2, (3, 3))
-        term = F.conv2d(x, kernel, None, spec.stride, padding=distance, dilation=distance, groups=groups)
-        y = term if y is None else y + term
-    assert y is not None  # a Spec has at least one distance
+        middle = weight[:, -1:] if spec.centre and index == 0 else zero
+        kernel = torch.cat([around[:, :4], middle, around[:, 4:]], 1).transpose(1, 2)  # [C_out, C / groups, 9]
+        kernel = kernel.unflatten(2, (3, 3))
+        maps.append(F.conv2d(x, kernel, None, spec.stride, padding=distance, dilation=distance, groups=groups))
+    y = maps[0]
+    for term in maps[1:]:
+        y = y + term
     return y
 
 
-def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None, spec: Spec) -> Tensor:
-    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`, tables `[h, T]`.
+def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
 
-    `bias` is u = w * b.
+    `weight` is w and `static` is u = w * b, both `[h, T]`.
     """
     heads = weight.shape[0]
     q = query.unflatten(1, (heads, -1))  # [B, h, d, H', W']
-    keys = _moved(key, spec, query)
-    values = _moved(value, spec, query)
     y = torch.zeros_like(q)
-    for tap, (k, v) in enumerate(zip(keys, values, strict=True)):
+    for tap, (k, v) in enumerate(zip(_moved(key, spec, query), _moved(value, spec, query), strict=True)):
         coefficient = (q * k.unflatten(1, (heads, -1))).sum(2, keepdim=True)  # [B, h, 1, H', W']
         coefficient = coefficient * weight[:, tap, None, None, None]
-        if bias is not None:
-            coefficient = coefficient + bias[:, tap, None, None, None]
+        if static is not None:
+            coefficient = coefficient + static[:, tap, None, None, None]
         y = y + coefficient * v.unflatten(1, (heads, -1))
     return y.flatten(1, 2)
 
@@ -70,14 +70,14 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor 
 def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`sum_j W_j (q * S_j k)`: query `[B, C, H', W']`, key `[B, C, H, W]`, weights `[C, T, C]`.
 
-    Channels last, so that every tap is one matrix product that adds into the sum: measured 9 ms forward + backward against 19 for a
-    1x1 convolution per tap at [64, 16, 8, 8], one thread.
+    Channels last, so that every tap is one matrix product that adds into the sum. Forward + backward, one CPU thread,
+    ms against a 1x1 convolution per tap: [64, 16, 8, 8] 9 / 19; [64, 32, 4, 4] 7 / 15; [8, 256, 14, 14] 202 / 233.
+    One product per distance over eight concatenated maps ties.
     """
     batch, channels, rows, columns = query.shape
     q = query.permute(0, 2, 3, 1)  # [B, H', W', C]
     y = query.new_zeros(batch * rows * columns, channels)
-    keys = _moved(key.contiguous(memory_format=torch.channels_last), spec, query)
-    for tap, k in enumerate(keys):
+    for tap, k in enumerate(_moved(key.contiguous(memory_format=torch.channels_last), spec, query)):
         product = (q * k.permute(0, 2, 3, 1)).reshape(-1, channels)  # [B M, C]
         y = torch.addmm(y, product, weight[:, tap].t())
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
@@ -95,7 +95,7 @@ def _moved(x: Tensor, spec: Spec, query: Tensor) -> list[Tensor]:
 
 
 def _every(x: Tensor, dim: int, start: int, stride: int, count: int) -> Tensor:
-    """`count` entries of `x` along `dim`, from `start` in steps of `stride`."""
+    """`count` entries of `x` along `dim` (-1 or -2), from `start` in steps of `stride`."""
     if stride > 1 and torch.compiler.is_exporting():
         # The bound of a slice in steps, 2 ((H - 1) // 2) < H, is beyond what an export with dynamic sizes can prove.
         return x.index_select(dim, start + stride * torch.arange(count, device=x.device))

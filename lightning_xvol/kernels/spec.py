@@ -1,7 +1,7 @@
-"""What a PSSA computes, apart from its tensors: the seven forms and the taps.
+"""What a PSSA computes, apart from its tensors: the seven forms, the taps, and what all paths share.
 
-Legend for this package: B batch, C channels, h heads, d = C / h channels of a head, T taps, H W the grid of k and v,
-H' W' the grid of q (`ceil(H / stride)`), N = H W, M = H' W'.
+Legend for this package: B batch, C channels, h heads, d = C / h channels of a head, T taps, H W the grid of key and
+value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H' W'.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ class Spec:
         taps = len(self.offsets)
         span = FORMS[self.form].weight
         return {"head": (self.num_heads, taps), "channel": (channels, taps), "dense": (channels, taps, channels)}[span]
+
+
+def given(x: Tensor | None) -> Tensor:
+    """`x`, which the form has.
+
+    Raises:
+        ValueError: where it is missing.
+    """
+    if x is None:
+        raise ValueError("a query, key or value that the form has was not given")
+    return x
 
 
 def unit(x: Tensor, num_heads: int, scaled: bool = True) -> Tensor:

@@ -21,7 +21,8 @@ def build_operator(name: str, in_channels: int, out_channels: int, stride: int =
     Args:
         name: a registered name or an import path `package.module:Class`, whose class is called as
             `Class(in_channels, out_channels, stride=stride, **options)`.
-        options: those of the registry entry, over its defaults; an import path's own constructor has the say over its own.
+        options: those of the registry entry, over its defaults; an import path's own constructor has the say over its
+            own.
 
     Raises:
         UserError: for an unknown name or option, or a value that the operator refuses. It is a `ValueError`.
@@ -34,7 +35,9 @@ def build_operator(name: str, in_channels: int, out_channels: int, stride: int =
     return module
 
 
-def _check_call(name: str, operator: Any, in_channels: int, out_channels: int, stride: int, options: dict[str, Any]) -> None:
+def _check_call(
+    name: str, operator: Any, in_channels: int, out_channels: int, stride: int, options: dict[str, Any]
+) -> None:
     """A foreign class that cannot be called so is the user's mistake, not a crash inside ours."""
     try:
         inspect.signature(operator).bind(in_channels, out_channels, stride=stride, **options)

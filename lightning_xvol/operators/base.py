@@ -29,8 +29,8 @@ class Operator(nn.Module):
     def macs(self, height: int, width: int) -> int:
         """Multiplications per image at an input of `height` x `width`, of the operator as its formula stands.
 
-        Counted are those of convolutions, matrix products and taps, taps in the zero border included, whatever path computes them.
-        Batch norm, softmax, L2 normalisation and other scaling are left out.
+        Counted are those of convolutions, matrix products and taps, in the zero border too and whatever path computes
+        them. Batch norm, softmax, L2 normalisation and other scaling are left out.
         """
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -41,6 +41,11 @@ class Operator(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+
+
+def initialise(conv: nn.Conv2d) -> None:
+    """He's initialisation, as torchvision's ResNets have it: a convolution that replaces one of theirs is the same."""
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
 
 def conv_macs(conv: nn.Conv2d, height: int, width: int) -> int:
@@ -59,4 +64,6 @@ def same_memory_format(y: Tensor, x: Tensor) -> Tensor:
 def autocast_dtype(x: Tensor) -> torch.dtype:
     """The type in which a convolution of `x` would answer here."""
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments that operators share. Each returns the value it accepts and quotes the one it refuses."""
+"""Checks of constructor arguments that operators share. Each returns what it accepts and quotes what it refuses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """`value` if it is among `known`."""
     names = list(known)
     if value not in names:
-        raise UserError(f"unknown {name} {value!r}{nearest(str(value), names)} Known: {', '.join(names)}")
+        raise UserError(f"unknown {name} {value!r}{nearest(str(value), names)}; known: {', '.join(names)}")
     return str(value)
 
 
@@ -55,7 +55,7 @@ def distances(name: str, value: Any) -> tuple[int, ...]:
 
 
 def head_count(num_heads: Any, channels: int) -> int:
-    """`num_heads` if it divides `channels`; for None the largest divisor of `channels` not above max(1, channels // 64)."""
+    """`num_heads` if it divides `channels`; for None their largest divisor not above max(1, channels // 64)."""
     if num_heads is None:
         return largest_divisor(channels, limit=max(1, channels // 64))
     if channels % positive_int("num_heads", num_heads):

@@ -1,7 +1,7 @@
 """Convolution, the baseline of every table.
 
-Paper: X-volution (arXiv 2106.02253), Eq. 1. Our reading: zero padding `kernel_size // 2` and no bias, as in ResNet, where a
-batch norm follows.
+Paper: X-volution (arXiv 2106.02253), Eq. 1. Our reading: zero padding `kernel_size // 2` and no bias, as in ResNet,
+where a batch norm follows.
 
 Cost: `kernel_size ** 2 * C_in * C_out` multiplications per output position.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
-from lightning_xvol.operators.base import Operator, conv_macs
+from lightning_xvol.operators.base import Operator, conv_macs, initialise
 
 
 class Convolution(Operator):
@@ -25,6 +25,7 @@ class Convolution(Operator):
         super().__init__(in_channels, out_channels, stride=stride)
         kernel_size = checks.odd_kernel_size("kernel_size", kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        initialise(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)

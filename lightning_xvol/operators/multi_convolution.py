@@ -1,8 +1,8 @@
 """Multi-convolution: the convolution branch of X-volution, standing alone.
 
 Paper: X-volution (arXiv 2106.02253), 6.1.2 ("a 3x3 convolution paralleled with an additional 5x5 dilated convolution,
-dilation = 2") and the second row of Table 2. Our reading where the paper is silent: the two are added, neither has a bias, and one
-batch norm follows their sum, not one each.
+dilation = 2") and the second row of Table 2. Our reading where the paper is silent: the two are added, neither has a
+bias, and one batch norm follows their sum, not one each.
 
 Cost: 34 C_in C_out multiplications per output position by default, 3.8 times those of a 3x3 convolution.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
-from lightning_xvol.operators.base import Operator, conv_macs
+from lightning_xvol.operators.base import Operator, conv_macs, initialise
 
 DILATION = 2
 
@@ -20,8 +20,8 @@ DILATION = 2
 class MultiConvolution(Operator):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x))`, K = `kernel_size`, D = `dilated_kernel_size`.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. With `dilated_kernel_size=None` the second convolution
-    is left out, and what remains is a KxK convolution with its batch norm.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. With `dilated_kernel_size=None` the second
+    convolution is left out, and what remains is a KxK convolution with its batch norm.
 
     Raises:
         UserError: for an even kernel size, or channels or a stride that no operator takes.
@@ -39,11 +39,13 @@ class MultiConvolution(Operator):
         super().__init__(in_channels, out_channels, stride=stride)
         size = checks.odd_kernel_size("kernel_size", kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+        initialise(self.conv)
         self.dilated_conv: nn.Conv2d | None = None
         if dilated_kernel_size is not None:
             size = checks.odd_kernel_size("dilated_kernel_size", dilated_kernel_size)
             padding = DILATION * (size // 2)
             self.dilated_conv = nn.Conv2d(in_channels, out_channels, size, stride, padding, DILATION, bias=False)
+            initialise(self.dilated_conv)
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,24 +1,25 @@
 """PSSA, pixel shift self-attention: products of the query with shifted keys, one learned weight per shift.
 
-Paper: X-volution (arXiv 2106.02253), Eq. 7-9, 3.3 and 6.1.2. It describes PSSA twice, and neither description is whole, so `form`
-chooses the reading (docs/ has the argument):
+Paper: X-volution (arXiv 2106.02253), Eq. 7-9, 3.3 and 6.1.2. It describes PSSA twice, and neither description is
+whole, so `form` chooses the reading:
 
 * `dot` (default): inner product and value of Eq. 7-9, the weight per tap of 6.1.2.
 * `hadamard`: the element-wise product of 6.1.2 with the value of Eq. 8.
 * `hadamard_no_value`: 6.1.2 to the letter; up to its activation Conv2Former's modulation.
 * `dense`: the abstract and 3.3 to the letter, a standard convolution on the products; 24 C^2 weights, slow.
-* `static`, `static_channel`, `static_dense`: not in the paper. The same taps without query and key: the controls of `dot`,
-  `hadamard` and of `dense`, without which a gain of PSSA may be a gain of its reach.
+* `static`, `static_channel`, `static_dense`: not in the paper. The same taps without query and key: the controls of
+  `dot`, `hadamard` and of `dense`, without which a gain of PSSA may be a gain of its reach.
 
-Our reading where the paper is silent: query, key and value are 1x1 convolutions without bias; shifts fill with zeros, as a convolution
-pads; tap weights start normal with variance 1 / fan-in, 1 / T per head or channel and 1 / (T C) for the dense forms; queries and keys
-are L2-normalised per head where there is a product and a value, because raw products trained badly (a departure from the paper);
-raw products are not scaled, as in Eq. 8; the position bias is added to the product before the tap weight. A bias needs a product, and it
-needs a value: without one it would add a constant per channel, which the batch norm removes.
+Our reading where the paper is silent: query, key and value are 1x1 convolutions without bias; shifts fill with zeros,
+as a convolution pads; tap weights start normal with variance 1 / fan-in, 1 / T per head or channel and 1 / (T C) for
+the dense forms; queries and keys are L2-normalised per head where there is a product and a value, because raw
+products trained badly (a departure from the paper); raw products are not scaled, as in Eq. 8; the position bias is
+added to the product before the tap weight. A bias needs a product, and it needs a value: without one it would add a
+constant per channel, which the batch norm removes.
 
-Cost: linear in the number of pixels. For T taps `dot` takes T (2 C + h) multiplications per position beside its three projections, up to
-0.4 C^2 at C = 128. Small maps are computed as masked matrix products (`kernels/matrix.py`), larger ones by shifts
-(`kernels/shifts.py`), where `dot` and `dense` keep one map per tap for the backward pass.
+Cost: linear in the number of pixels. Beside its three projections `dot` takes T (2 C + h) multiplications per position
+for T taps: less than 0.4 C^2 from C = 128 on. Small maps are computed as masked matrix products (`kernels/matrix.py`),
+larger ones by shifts (`kernels/shifts.py`), where `dot` and `dense` keep maps for every tap until the backward pass.
 """
 
 from __future__ import annotations
@@ -36,27 +37,33 @@ from lightning_xvol.operators.base import Operator, autocast_dtype, conv_macs, s
 
 
 class PSSA(Operator):
-    """`BN(sum_j w_j (<q_0, k_j>_head [+ b_j]) v_j)` over taps j, `[B, C_in, H, W]` to `[B, C_out, ceil(H / s), ceil(W / s)]`.
+    """`BN(sum_j w_j (<q_0, k_j>_head [+ b_j]) v_j)` over taps j, for `form="dot"`.
 
-    That is `form="dot"`. With w and b per channel instead of per head, `hadamard` is `sum_j w_j * (q_0 * k_j [+ b_j]) * v_j`,
-    `hadamard_no_value` leaves out v_j, `dense` is `W concat_j(q_0 * k_j)`; the static forms leave out the product and have no
-    query and key at all. The taps are 8 directions x `shift_distances`, and the position itself with `centre`.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. The taps are 8 directions times
+    `shift_distances`, and with `centre` the position itself. With w and b per channel instead of per head, `hadamard`
+    is `sum_j w_j * (q_0 * k_j [+ b_j]) * v_j`; `hadamard_no_value` leaves out v_j; `dense` is `W concat_j(q_0 * k_j)`.
+    The static forms leave out the product and have no query and key at all.
 
     How the arguments interact:
 
-    * `num_heads` is the number of tap weights per tap for `dot` and `static` and the number of groups that `normalize` normalises
-      over. Where it is neither it is refused. None takes the largest divisor of C_out not above max(1, C_out // 64). `dot` with
-      C_out heads and without normalisation is `hadamard`, with one head it is Eq. 8.
-    * `normalize` replaces q by `sqrt(d) q / max(|q|_head, 1e-3)`, k alike, d = C_out / num_heads, and divides the inner product of `dot`
-      by sqrt(d). None means True for `dot` and `hadamard`, False for the others; the static forms refuse True.
-    * `position_encoding` needs a form with a product and a value. b starts at 0, so that on and off differ in nothing else.
-    * `propagate` adds Eq. 7's outer sum: a depthwise 3x3 convolution whose centre is fixed at 1 and whose neighbours start at 0.
-    * `stride` subsamples the query positions, keys and values keep the input grid. With `propagate` the attention is computed at
-      every position and the outer sum takes the stride, so that at any options stride 2 is stride 1 subsampled, before the batch norm.
+    * `num_heads` is the number of tap weights per tap for `dot` and `static` and the number of groups that
+      `normalize` normalises over. Where it is neither it is refused. None takes the largest divisor of C_out not
+      above max(1, C_out // 64). `dot` with C_out heads and without normalisation is `hadamard`, with one head it is
+      Eq. 8.
+    * `normalize` replaces q by `sqrt(d) q / max(|q|_head, 1e-3)`, k alike, d = C_out / num_heads, and divides the
+      inner product of `dot` by sqrt(d). None means True for `dot` and `hadamard`, False for the others; the static
+      forms refuse True.
+    * `position_encoding` needs a form with a product and a value. b starts at 0, so that on and off differ in nothing
+      else.
+    * `propagate` adds Eq. 7's outer sum: a depthwise 3x3 convolution whose centre is fixed at 1 and whose neighbours
+      start at 0.
+    * `stride` subsamples the query positions, keys and values keep the input grid. With `propagate` the attention is
+      computed at every position and the outer sum takes the stride, so that at any options stride 2 is stride 1
+      subsampled, before the batch norm.
 
     Raises:
-        UserError: for an unknown `form`, `num_heads` that do not divide `out_channels`, an option that the form does not have, or a
-            value out of range.
+        UserError: for an unknown `form`, `num_heads` that do not divide `out_channels`, an option that the form does
+            not have, or a value out of range.
 
     Example:
         >>> PSSA(16, 32, stride=2, num_heads=4)(torch.randn(2, 16, 15, 9)).shape
@@ -130,7 +137,9 @@ class PSSA(Operator):
         queries = _product(self.spec.output_size(height, width))
         projections = (conv for conv in (self.query, self.key, self.value) if conv is not None)
         outer_sum = 0 if self.propagation is None else positions * self.propagation.numel()
-        return sum(conv_macs(conv, height, width) for conv in projections) + queries * self._macs_per_query() + outer_sum
+        return (
+            sum(conv_macs(conv, height, width) for conv in projections) + queries * self._macs_per_query() + outer_sum
+        )
 
     def _macs_per_query(self) -> int:
         """Multiplications of all taps at one position: by the query, by the tap weight, by the value."""
@@ -142,8 +151,9 @@ class PSSA(Operator):
 
     def extra_repr(self) -> str:
         spec = self.spec
+        heads = f"num_heads={spec.num_heads}, " if self.form.weight == "head" or spec.normalize else ""
         return (
-            f"{super().extra_repr()}, form={spec.form}, shift_distances={spec.shift_distances}, num_heads={spec.num_heads}, "
+            f"{super().extra_repr()}, form={spec.form}, shift_distances={spec.shift_distances}, {heads}"
             f"normalize={spec.normalize}, position_encoding={self.tap_bias is not None}, centre={spec.centre}, "
             f"propagate={self.propagation is not None}"
         )
@@ -163,7 +173,11 @@ def _position_encoding(form: str, position_encoding: bool) -> bool:
     """Whether the products get a bias; refused where it could do nothing."""
     reading = FORMS[form]
     if checks.boolean("position_encoding", position_encoding) and not (reading.product and reading.value):
-        lacks = "product to add a bias to" if not reading.product else "value: the bias would be a constant that batch norm removes"
+        lacks = (
+            "product to add a bias to"
+            if not reading.product
+            else "value: the bias would be a constant that batch norm removes"
+        )
         fitting = ", ".join(name for name, other in FORMS.items() if other.product and other.value)
         raise UserError(f"position_encoding=True: form={form!r} has no {lacks}. Forms that take it: {fitting}")
     return position_encoding

@@ -1,11 +1,12 @@
 """Self-attention: global multi-head dot-product attention over all positions of the map.
 
-Paper: X-volution (arXiv 2106.02253), Eq. 2, the row "Self-Attention" of its tables. Our reading where the paper is silent: logits
-are divided by sqrt(d) and there are heads, as in "Attention Is All You Need" (arXiv 1706.03762), which it cites; query, key and
-value are 1x1 convolutions without bias (a bias of the key would get no gradient: softmax does not see it); there is no output
-projection unless asked for. No position enters: the operator commutes with every permutation of the pixels at stride 1.
+Paper: X-volution (arXiv 2106.02253), Eq. 2, the row "Self-Attention" of its tables. Our reading where it is silent:
+logits are divided by sqrt(d) and there are heads, as in "Attention Is All You Need" (arXiv 1706.03762), which it
+cites; query, key and value are 1x1 convolutions without bias (softmax does not see a bias of the key, which would get
+no gradient); there is no output projection unless asked for. No position enters: at stride 1 the operator commutes
+with every permutation of the pixels.
 
-Cost: `(C_in C_out) (M + 2 N) + 2 C_out M N` multiplications for M query and N key positions: quadratic in the number of pixels.
+Cost: `C_in C_out (M + 2 N) + 2 C_out M N` multiplications for M query and N key positions, quadratic in the pixels.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from lightning_xvol.operators.base import Operator, conv_macs, same_memory_forma
 
 
 class SelfAttention(Operator):
-    """`y_0 = W^o sum_i softmax_i(<q_0, k_i>_head / sqrt(d)) v_i`, i over the whole map, W^o only with `output_projection`.
+    """`y_0 = [W^o] sum_i softmax_i(<q_0, k_i>_head / sqrt(d)) v_i`, i over the whole map.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. A stride subsamples the query positions; keys and values
-    keep the input grid. `num_heads=None` takes the largest divisor of C_out not above max(1, C_out // 64). With
-    `output_projection` and C_in = C_out at stride 1 it equals `nn.MultiheadAttention(C_out, num_heads, bias=False)`.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. W^o comes with `output_projection`; with
+    C_in = C_out and stride 1 it makes the operator equal to `nn.MultiheadAttention(C_out, num_heads, bias=False)`. A
+    stride subsamples the query positions, keys and values keep the input grid. `num_heads=None` takes the largest
+    divisor of C_out not above max(1, C_out // 64).
 
     Raises:
         UserError: for `num_heads` that do not divide `out_channels`, or channels or a stride that no operator takes.

@@ -1,6 +1,11 @@
 """X-volution: a convolution branch and a pixel shift self-attention branch, added.
 
-Paper: X-volution (arXiv 2106.02253), Fig. 1, Eq. 8 and 6.1.2.
+Paper: X-volution (arXiv 2106.02253), Fig. 1, Eq. 8 and 6.1.2. Our reading where it is silent: the branches are added as
+they leave their batch norms, one for each branch (the one of the attention branch is that of PSSA), and nothing weighs
+them. `multi_convolution.py` and `pssa.py` tell how the branches are read.
+
+Cost: the sum of its branches; at the default 34 C_in C_out multiplications per position for the convolutions, two to
+three C_in C_out for the projections, and the taps.
 """
 
 from __future__ import annotations
@@ -15,7 +20,15 @@ from lightning_xvol.operators.pssa import PSSA
 
 
 class XVolution(Operator):
-    """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + PSSA(x)`, PSSA ending in the branch's own batch norm."""
+    """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + PSSA(x)`, K = `kernel_size`, D = `dilated_kernel_size`.
+
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. PSSA ends in the batch norm of its branch.
+    With `dilated_kernel_size=None` the convolution branch is the KxK convolution alone. The other options are those
+    of `PSSA`, whose docstring tells how they interact.
+
+    Raises:
+        UserError: where one of the branches refuses its arguments.
+    """
 
     def __init__(
         self,

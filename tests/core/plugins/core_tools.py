@@ -1,0 +1,121 @@
+"""What the tests of runs share, and what they run in processes of their own (which must be able to import it)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_xvol.config import RunConfig, from_dict, set_value, to_dict
+from lightning_xvol.recipes import get_recipe
+
+# 80 images in batches of 16 are 5 steps an epoch: 23 steps end in the middle of the fifth.
+TINY = {
+    "data.limit": 80,
+    "data.batch_size": 16,
+    "train.steps": 23,
+    "train.checkpoint_every": 3,
+    "optim.lr": 0.05,
+}
+
+
+def tiny(operator: str = "convolution", recipe: str = "match_small", **settings: Any) -> RunConfig:
+    """A run of a second. Settings are paths with two underscores for the dot: `train__steps=12`."""
+    config = get_recipe(recipe).config(operator)
+    for path, value in {**TINY, **{key.replace("__", "."): value for key, value in settings.items()}}.items():
+        config = set_value(config, path, value)
+    return config
+
+
+@dataclass(frozen=True)
+class Death:
+    """Ends the process, without any clean-up, at the `call`-th call of `target`, before or after what it does."""
+
+    target: str  # module:attribute.attribute
+    call: int = 1
+    after: bool = False
+    kill: bool = False
+
+    def arm(self) -> None:
+        module, _, path = self.target.partition(":")
+        *parents, name = path.split(".")
+        owner: Any = importlib.import_module(module)
+        for parent in parents:
+            owner = getattr(owner, parent)
+        original, calls = getattr(owner, name), 0
+
+        def mortal(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == self.call and not self.after:
+                self._die()
+            result = original(*args, **kwargs)
+            if calls == self.call and self.after:
+                self._die()
+            return result
+
+        setattr(owner, name, mortal)
+
+    def _die(self) -> None:
+        if self.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(77)
+
+
+def _enter(environment: Mapping[str, str | None], log: Path) -> None:
+    # Runs resume bit by bit on a CPU; on a GPU nothing of the kind is promised.
+    for name, value in {"CUDA_VISIBLE_DEVICES": "", **environment}.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    sys.stdout.flush()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def train_in_process(
+    config: Mapping[str, Any],
+    folder: Path,
+    log: Path,
+    death: Death | None = None,
+    environment: Mapping[str, str | None] | None = None,
+    tracking: Mapping[str, Any] | None = None,
+    before: Sequence[tuple[str, Sequence[Any]]] = (),
+) -> None:
+    """Train `config` in `folder` until `death`; `before` names functions of this module to call first."""
+    _enter(environment or {}, log)
+    from lightning_xvol.tracking import Tracking
+    from lightning_xvol.training import Surroundings, train
+
+    for name, arguments in before:
+        globals()[name](*arguments)
+    if death is not None:
+        death.arm()
+    train(from_dict(config), folder, Surroundings(tracking=Tracking(**(tracking or {"mode": "disabled"}))))
+
+
+def command_in_process(
+    arguments: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str | None] | None = None
+) -> None:
+    """`python -m lightning_xvol` with `arguments` in the working directory `folder`, stderr apart in `log`.err."""
+    _enter(environment or {}, log)
+    os.dup2(os.open(log.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.chdir(folder)
+    from lightning_xvol.__main__ import main
+    from lightning_xvol.errors import run_command_line
+
+    sys.argv = ["lightning_xvol", *arguments]
+    run_command_line(main)
+
+
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """`config` as it travels to another process."""
+    return to_dict(config)

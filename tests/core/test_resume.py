@@ -1,0 +1,217 @@
+"""Exact resume: a run killed anywhere ends as if nothing had happened, bit by bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import core_tools
+import pytest
+from core_tools import Death, tiny
+
+CALLBACKS = "lightning_xvol.callbacks"
+STEP = f"{CALLBACKS}:Watch.on_train_batch_end"  # the first callback, so before a checkpoint of that step
+EPOCH_SAVED = f"{CALLBACKS}:Checkpointer.on_train_epoch_end"
+SAVE = "lightning_xvol.checkpointing:AtomicCheckpointIO.save_checkpoint"
+WRITE = "lightning_xvol.checkpointing:torch.save"
+VALIDATE = "lightning_xvol.classification:ClassificationModule.validation_step"
+TEST = "lightning_xvol.classification:ClassificationModule.test_step"
+EVALUATE = "lightning_xvol.training:_Run._evaluate"
+RECORD = "lightning_xvol.training:write_result"
+
+AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}
+
+
+def result_of(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def outcome(folder: Path) -> dict:
+    """What must not depend on interruptions."""
+    result = result_of(folder)
+    return {
+        "weights": result["weights_sha256"],
+        "metrics": result["metrics"],
+        "rows": (folder / "metrics.csv").read_bytes(),
+        "cell": result["cell_id"],
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run, tmp_path_factory):
+    """The folder of an uninterrupted run of a config, made once."""
+    folders: dict = {}
+
+    def get(config):
+        key = json.dumps(core_tools.plain(config), sort_keys=True)
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("uninterrupted") / "cell"
+            run(config, folders[key])
+        return folders[key]
+
+    return get
+
+
+def die_and_resume(run, config, folder, *deaths):
+    for death in deaths:
+        run(config, folder, death=death, expect=-signal.SIGKILL if death.kill else 77)
+        assert not (folder / "result.json").exists()
+    run(config, folder)
+
+
+def test_a_run_records_every_step_and_evaluation_once(uninterrupted):
+    folder = uninterrupted(tiny())
+    rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    assert rows[0] == ["step", "epoch", "name", "value"]
+    places = {}
+    for step, epoch, name, _ in rows[1:]:
+        places.setdefault(name, []).append((int(step), int(epoch)))
+    # The budget of 23 steps ends in the middle of the fifth epoch, which is validated all the same.
+    epochs = [(5, 1), (10, 2), (15, 3), (20, 4), (23, 5)]
+    training = [(10, 2), (20, 4)]
+    assert places == {
+        "train_loss": training, "lr": training, "val_loss": epochs, "val_top1": epochs, "loss": [(23, 5)], "top1": [(23, 5)]
+    }  # fmt: skip
+    assert result_of(folder)["segments"][0]["end_step"] == 23
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock", "checkpoints", "config.yaml", "metrics.csv", "result.json"
+    ]  # fmt: skip
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step=00000023.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("death", "start"),
+    [
+        pytest.param(Death(STEP, 7, kill=True), 6, id="mid-epoch"),
+        pytest.param(Death(STEP, 9), 6, id="step-of-a-checkpoint-before-it"),
+        pytest.param(Death(WRITE, 4, after=True), 6, id="while-a-checkpoint-is-written"),
+        pytest.param(Death(SAVE, 3, after=True, kill=True), 9, id="just-after-a-checkpoint"),
+        pytest.param(Death(STEP, 10), 9, id="last-step-of-an-epoch"),
+        pytest.param(Death(VALIDATE, 6), 15 - 3, id="in-validation-before-a-checkpoint-of-the-epoch"),
+        pytest.param(Death(EPOCH_SAVED, 3, after=True), 15, id="end-of-an-epoch-with-a-checkpoint"),
+        pytest.param(Death(STEP, 23, kill=True), 21, id="last-step"),
+        pytest.param(Death(EVALUATE), 23, id="trained-but-not-evaluated"),
+        pytest.param(Death(TEST, 2, kill=True), 23, id="in-the-last-evaluation"),
+        pytest.param(Death(RECORD), 23, id="evaluated-but-not-recorded"),
+    ],
+)
+def test_a_killed_run_ends_as_the_uninterrupted_one(death, start, run, uninterrupted, tmp_path):
+    config, folder = tiny(), tmp_path / "cell"
+    die_and_resume(run, config, folder, death)
+    assert outcome(folder) == outcome(uninterrupted(config))
+    first, second = result_of(folder)["segments"]
+    assert first["start_step"] == 0 and first["checkpoint"] is None
+    assert (second["start_step"], second["end_step"]) == (start, 23)
+    assert second["checkpoint"] == f"step={start:08d}.ckpt"
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the_next(run, uninterrupted, tmp_path):
+    config, folder = tiny(train__checkpoint_every=5), tmp_path / "cell"
+    expected = outcome(uninterrupted(tiny()))
+    best = expected["metrics"]["val_top1"]["best_epoch"]
+    assert best < 5, "choose another config: the best epoch must not be the last"
+    die_and_resume(run, config, folder, Death(EPOCH_SAVED, best, after=True))
+    assert result_of(folder)["segments"][1]["start_step"] == 5 * best
+    assert outcome(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "deaths"),
+    [
+        pytest.param({"data__workers": 2}, [Death(STEP, 8), Death(STEP, 9, kill=True)], id="two-workers"),
+        pytest.param(
+            # A death at an odd batch is one in the middle of an accumulation.
+            {"train__accumulate": 2}, [Death(STEP, 13, kill=True), Death(STEP, 10)], id="accumulate"
+        ),
+        pytest.param(
+            {"operator__name": "core_plugins:DropoutConvolution", "recipe": "digits_small"},
+            [Death(STEP, 8, kill=True), Death(STEP, 4)], id="dropout",
+        ),
+        pytest.param(AUGMENTED, [Death(STEP, 8), Death(STEP, 9)], id="augmentation"),
+        pytest.param(
+            {**AUGMENTED, "data__workers": 2}, [Death(STEP, 11), Death(EPOCH_SAVED, 2, after=True, kill=True)],
+            id="augmentation-two-workers",
+        ),
+        pytest.param(
+            {**AUGMENTED, "operator__name": "core_plugins:DropoutConvolution", "train__accumulate": 2, "data__workers": 2},
+            [Death(STEP, 15, kill=True), Death(STEP, 4)], id="all-together",
+        ),
+    ],
+)  # fmt: skip
+def test_resume_is_exact_with(settings, deaths, run, uninterrupted, tmp_path):
+    config, folder = tiny(**settings), tmp_path / "cell"
+    die_and_resume(run, config, folder, *deaths)
+    # The reference has no workers: their number changes nothing either.
+    assert outcome(folder) == outcome(uninterrupted(tiny(**{**settings, "data__workers": 0})))
+    starts = [segment["start_step"] for segment in result_of(folder)["segments"]]
+    assert len(starts) == len(deaths) + 1 and starts == sorted(starts) and starts[-1] > 0
+
+
+def test_the_plugins_draw_the_random_numbers_that_a_resume_must_repeat(uninterrupted):
+    """Else the tests above would pass with generators that are not restored."""
+    dropout = {"operator__name": "core_plugins:DropoutConvolution", "recipe": "digits_small"}
+    pairs = [
+        (tiny(**AUGMENTED), tiny(**AUGMENTED, data__strength=0.2)),
+        (tiny(**dropout), tiny(**dropout, operator__rate=0.2)),
+    ]
+    for one, other in pairs:
+        assert outcome(uninterrupted(one))["weights"] != outcome(uninterrupted(other))["weights"]
+
+
+def test_a_torn_newest_checkpoint_costs_one_interval_more(run, uninterrupted, tmp_path):
+    config, folder = tiny(), tmp_path / "cell"
+    run(config, folder, death=Death(STEP, 14), expect=77)
+    newest = folder / "checkpoints" / "step=00000012.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-500])
+    run(config, folder)
+    assert result_of(folder)["segments"][1]["start_step"] == 9
+    assert "falling back" in folder.with_name("cell.log").read_text()
+    assert outcome(folder) == outcome(uninterrupted(config))
+
+
+def test_killed_from_outside_at_no_chosen_moment(fork, uninterrupted, tmp_path):
+    config, folder, log = tiny(), tmp_path / "cell", tmp_path / "log"
+    process = fork(core_tools.train_in_process, core_tools.plain(config), folder, log)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("checkpoints/step=*.ckpt")):
+        assert time.monotonic() < deadline and process.exitcode is None, log.read_text()
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    process = fork(core_tools.train_in_process, core_tools.plain(config), folder, log)
+    process.join()
+    assert outcome(folder) == outcome(uninterrupted(config))
+    assert result_of(folder)["segments"][-1]["start_step"] > 0
+
+
+def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
+    from lightning_xvol.training import train
+
+    config = tiny()
+    folder = uninterrupted(config)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [folder, *folder.rglob("*")]}
+    assert train(config, folder) == result_of(folder)
+    run(config, folder)
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [folder, *folder.rglob("*")]} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
+    generator = random.Random(seed)
+    settings = {
+        **AUGMENTED, "operator__name": "core_plugins:DropoutConvolution", "train__checkpoint_every": generator.randint(1, 7),
+        "data__workers": generator.choice([0, 2]),
+    }  # fmt: skip
+    config, folder = tiny(**settings, seed=seed), tmp_path / "cell"
+    for _ in range(6):
+        code = run(config, folder, death=Death(STEP, generator.randint(1, 12)), expect=None)
+        if code == 0:
+            break
+    run(config, folder)
+    assert outcome(folder) == outcome(uninterrupted(tiny(**settings, seed=seed)))

@@ -1,0 +1,136 @@
+"""Operators by name: constructors, defaults, import paths, and what a wrong argument is answered."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import lightning_xvol
+from lightning_xvol import registry
+from lightning_xvol.errors import UserError
+from lightning_xvol.operators import OPERATORS, build_operator
+from lightning_xvol.operators.checks import head_count
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_constructor_and_registry_agree(name: str) -> None:
+    parameters = list(inspect.signature(registry.load("operator", name)).parameters.values())
+    assert [parameter.name for parameter in parameters[:2]] == ["in_channels", "out_channels"]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[2:])
+    defaults = {parameter.name: parameter.default for parameter in parameters[2:]}
+    assert defaults == {"stride": 1, **OPERATORS[name].options}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_plain_values_as_from_yaml(name: str) -> None:
+    options = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in OPERATORS[name].options.items()
+    }
+    build_operator(name, 4, 8, **options)
+
+
+class Foreign(nn.Conv2d):
+    """An operator of somebody else."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, size: int = 3) -> None:
+        super().__init__(in_channels, out_channels, size, stride, size // 2)
+
+
+def test_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "somebody", sys.modules[__name__])
+    operator = build_operator("somebody:Foreign", 3, 5, stride=2, size=5)
+    assert operator(torch.randn(1, 3, 7, 7)).shape == (1, 5, 4, 4)
+    with pytest.raises(UserError, match="unexpected keyword argument 'sise'"):
+        build_operator("somebody:Foreign", 3, 5, sise=5)
+    with pytest.raises(UserError, match=r"cannot import operator 'somebody:Nothing'"):
+        build_operator("somebody:Nothing", 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("psa", {}, "unknown operator 'psa' (did you mean 'pssa'?)"),
+        ("pssa", {"distances": (1,)}, "no option 'distances'"),
+        ("pssa", {"form": "dots"}, "unknown form 'dots' (did you mean 'dot'?); known: dot, hadamard"),
+        ("pssa", {"num_heads": 5}, "num_heads=5 does not divide out_channels=12"),
+        ("self_attention", {"num_heads": 7}, "num_heads=7 does not divide out_channels=12"),
+        ("pssa", {"num_heads": 0}, "num_heads must be a positive integer, got 0"),
+        ("pssa", {"num_heads": 4, "form": "static_channel"}, "num_heads=4 does nothing with form='static_channel'"),
+        ("pssa", {"num_heads": 4, "form": "hadamard", "normalize": False}, "num_heads=4 does nothing"),
+        ("pssa", {"normalize": True, "form": "static"}, "form='static' has neither"),
+        ("pssa", {"normalize": 1}, "normalize must be true or false, got 1"),
+        ("pssa", {"position_encoding": True, "form": "static"}, "has no product"),
+        ("pssa", {"position_encoding": True, "form": "dense"}, "has no value"),
+        ("pssa", {"position_encoding": "yes"}, "position_encoding must be true or false, got 'yes'"),
+        ("pssa", {"shift_distances": ()}, "at least one distance"),
+        ("pssa", {"shift_distances": (1, 1)}, "each once"),
+        ("pssa", {"shift_distances": (1, -3)}, "got -3"),
+        ("pssa", {"shift_distances": 3}, "must list positive integers"),
+        ("pssa", {"centre": "true"}, "centre must be true or false"),
+        ("pssa", {"propagate": None}, "propagate must be true or false"),
+        ("convolution", {"kernel_size": 4}, "kernel_size must be odd, so that the kernel has a centre, got 4"),
+        ("convolution", {"kernel_size": 2.5}, "kernel_size must be a positive integer, got 2.5"),
+        ("multi_convolution", {"dilated_kernel_size": 0}, "dilated_kernel_size must be a positive integer, got 0"),
+        ("xvolution", {"form": "static", "position_encoding": True}, "has no product"),
+        ("self_attention", {"output_projection": "no"}, "output_projection must be true or false, got 'no'"),
+    ],
+)
+def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        build_operator(name, 6, 12, **options)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 12), "in_channels must be a positive integer, got 0"),
+        ((6, "12"), "out_channels must be a positive integer, got '12'"),
+        ((6, 12, 3), "stride must be 1 or 2, got 3"),
+        ((6, 12, True), "stride must be 1 or 2, got True"),
+    ],
+)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_wrong_channels_and_strides_are_named(name: str, arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        build_operator(name, *arguments)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, -1), (8.0, 8)])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_macs_of_no_map(name: str, size: tuple[Any, Any]) -> None:
+    with pytest.raises(UserError, match="must be a positive integer"):
+        build_operator(name, 6, 12).macs(*size)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_settings_are_printed(name: str) -> None:
+    text = repr(build_operator(name, 6, 12, 2))
+    assert "6, 12, stride=2" in text
+    if "form" in OPERATORS[name].options:
+        assert "form=dot, shift_distances=(1, 3, 5), num_heads=1, normalize=True" in text
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(1, 1), (64, 1), (127, 1), (128, 2), (192, 3), (320, 5), (446, 2)])
+def test_default_heads(channels: int, heads: int) -> None:
+    assert head_count(None, channels) == heads
+
+
+def test_import_loads_no_torch() -> None:
+    code = "import sys, lightning_xvol.operators as o; o.OPERATORS; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_the_package() -> None:
+    assert lightning_xvol.build_operator is build_operator
+    assert lightning_xvol.OPERATORS is OPERATORS
+    assert set(lightning_xvol.__all__) <= set(dir(lightning_xvol))
+    with pytest.raises(AttributeError, match="no attribute 'operator'"):
+        lightning_xvol.operator  # noqa: B018
