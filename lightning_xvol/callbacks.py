@@ -163,7 +163,7 @@ class Checkpointer(Callback):
         trainer.save_checkpoint(checkpoint_path(self.folder, step))
         self.saved = step
         if trainer.is_global_zero:
-            prune(self.folder)
+            prune(self.folder, step)
             self.segments.reached(step)
 
     def on_train_batch_end(

@@ -8,6 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_xvol.errors import UserError
+
+
+_held_here: set[tuple[int, str]] = set()
+
 
 class Held(Exception):
     """Another process works in this folder."""
@@ -21,21 +26,32 @@ def locked(folder: Path) -> Iterator[None]:
     keep it alive, as it would an `flock`.
 
     Raises:
-        Held: where another process holds it.
+        Held: where another process holds it, or this one does already.
+        UserError: where the file system has no locks.
     """
+    # The system would grant this process the same lock again, and release both when the first of them closes.
+    own = os.getpid(), os.path.realpath(folder)
+    if own in _held_here:
+        raise Held(str(folder))
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             raise Held(str(folder)) from error
+        except OSError as error:
+            raise UserError(
+                f"cannot lock the folder {str(folder)!r}: {error.strerror}; choose one on another file system with --out"
+            ) from error
+        _held_here.add(own)
         yield
     finally:
+        _held_here.discard(own)
         os.close(descriptor)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process holds `folder` at this moment."""
+    """Whether a process holds `folder` at this moment."""
     try:
         with locked(folder):
             return False

@@ -16,7 +16,6 @@ from lightning_xvol import registry
 from lightning_xvol.config import BackboneConfig, DataConfig, OperatorConfig, OptimConfig, RunConfig, TrainConfig
 from lightning_xvol.errors import UserError, nearest
 
-_WITHOUT_HEADS = ("static_channel", "static_dense")
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,17 @@ class Recipe:
 def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
     """4 heads wherever there are heads: the default rule gives one to maps of 16 or 32 channels."""
     entry = registry.lookup("operator", name)
-    if "num_heads" in entry.options and options.get("form") not in _WITHOUT_HEADS:
+    if "num_heads" in entry.options and _uses_heads({**entry.options, **options}):
         options = {"num_heads": 4, **options}
     return OperatorConfig(name, dict(options))
+
+
+def _uses_heads(options: Mapping[str, Any]) -> bool:
+    """Whether the form of PSSA has heads or norms per head; operators refuse heads that would do nothing."""
+    form, normalize = options.get("form", "dot"), options.get("normalize")
+    if form in ("dot", "static"):
+        return True
+    return form == "hadamard" if normalize is None else normalize
 
 
 def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:

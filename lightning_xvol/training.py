@@ -288,6 +288,6 @@ class _Run:
 
     def _tidy(self) -> None:
         """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
-        prune(self.folder / "checkpoints", keep=1)
+        prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
         for name in ("checkpoints/best.pt", "failure.json", "segments.json"):
             (self.folder / name).unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def test_a_run_records_every_step_and_evaluation_once(uninterrupted):
         pytest.param(Death(WRITE, 4, after=True), 6, id="while-a-checkpoint-is-written"),
         pytest.param(Death(SAVE, 3, after=True, kill=True), 9, id="just-after-a-checkpoint"),
         pytest.param(Death(STEP, 10), 9, id="last-step-of-an-epoch"),
-        pytest.param(Death(VALIDATE, 6), 15 - 3, id="in-validation-before-a-checkpoint-of-the-epoch"),
+        pytest.param(Death(VALIDATE, 5), 12, id="in-validation"),
         pytest.param(Death(EPOCH_SAVED, 3, after=True), 15, id="end-of-an-epoch-with-a-checkpoint"),
         pytest.param(Death(STEP, 23, kill=True), 21, id="last-step"),
         pytest.param(Death(EVALUATE), 23, id="trained-but-not-evaluated"),
@@ -111,11 +111,13 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(death, start, run, uninterru
 
 
 def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the_next(run, uninterrupted, tmp_path):
-    config, folder = tiny(train__checkpoint_every=5), tmp_path / "cell"
-    expected = outcome(uninterrupted(tiny()))
-    best = expected["metrics"]["val_top1"]["best_epoch"]
-    assert best < 5, "choose another config: the best epoch must not be the last"
-    die_and_resume(run, config, folder, Death(EPOCH_SAVED, best, after=True))
+    folder = tmp_path / "cell"
+    for seed in range(8):
+        expected = outcome(uninterrupted(tiny(seed=seed)))
+        best = expected["metrics"]["val_top1"]["best_epoch"]
+        if 1 < best < 5:  # neither found anyway nor thrown away
+            break
+    die_and_resume(run, tiny(seed=seed, train__checkpoint_every=5), folder, Death(EPOCH_SAVED, best, after=True))
     assert result_of(folder)["segments"][1]["start_step"] == 5 * best
     assert outcome(folder) == expected
 

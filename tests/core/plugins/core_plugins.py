@@ -73,7 +73,7 @@ class Augmented(ImageData):
     num_classes = 7
     image_shape = (1, 16, 16)
 
-    def __init__(self, root=None, *, download=False, size=80, strength=0.3):
+    def __init__(self, root=None, *, download=False, size=40, strength=0.3):
         super().__init__(root, download=download)
         self.size, self.strength = size, strength
 

@@ -1,0 +1,126 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lightning_xvol import files
+from lightning_xvol.errors import UserError
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "result.json"
+    files.write_text(path, "old")
+    with pytest.raises(KeyError), files.replacing(path) as file:
+        file.write(b"new" * 10_000)
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(call, tmp_path, monkeypatch):
+    """Whichever call it is that finds no space: small writes are noticed only when they are synced."""
+    path = tmp_path / "result.json"
+    files.write_json(path, {"old": 1})
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), files.replacing(path) as file:  # noqa: PT012
+        if call == "write":
+            full()
+        file.write(b"new")
+        monkeypatch.setattr(os, call, full)
+    assert files.read_json(path) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def note_replace(source, target):
+        done.append("renamed")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    path = tmp_path / "a.json"
+    files.write_json(path, [1])
+    assert len(done) == 3
+    assert done[0].startswith(str(tmp_path / ".a.json.")) and done[1:] == ["renamed", str(tmp_path)]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    files.write_text(path, "old")
+    code = (
+        "import os, sys, pathlib; from lightning_xvol import files\n"
+        "with files.replacing(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'new' * 100000); os._exit(5)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 5
+    assert path.read_text() == "old"
+
+
+def test_two_writers_do_not_write_into_one_temporary_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    code = (
+        "import sys, pathlib; from lightning_xvol import files\n"
+        "for _ in range(200): files.write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 5000)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_text())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen <= {"a" * 5000, "b" * 5000}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_stable_and_refuses_what_json_has_not(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"b": 1, "a": [1.5, None]})
+    first = path.read_bytes()
+    files.write_json(path, {"a": [1.5, None], "b": 1})
+    assert path.read_bytes() == first and first.endswith(b"\n")
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(path, {"a": float("nan")})
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"a": ', b"\xff\xfe\x00", b"nonsense"])
+def test_torn_json_reads_as_none(content, tmp_path):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert files.read_json(path) is None
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot create the folder .*file/deep'.*--out"):
+        files.make_folder(tmp_path / "file" / "deep")
+    with pytest.raises(UserError, match="cannot create the folder"):
+        files.make_folder(tmp_path / "file")
+    assert files.make_folder(tmp_path / "a" / "b") == files.make_folder(tmp_path / "a" / "b")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="cannot write to the folder"):
+            files.make_folder(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
