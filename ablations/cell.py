@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ablations.sweep import Cell
-from lightning_xvol import record
+from lightning_xvol import files, record
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
 
@@ -65,11 +67,31 @@ def run_cell(
         return "held", "another process works on it"
     except Exception as error:
         if not isinstance(error, UserError):
-            import traceback
-
-            traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            _log_traceback(cell.folder(settings.out))
+        return "failed", _one_line(error)
     return ("diverged" if result["status"] == "diverged" else "done"), summary(result)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def _log_traceback(folder: Path) -> None:
+    try:
+        with (folder / "log.txt").open("a") as file:
+            traceback.print_exc(file=file)
+    except OSError:  # no folder yet, or a full disk
+        traceback.print_exc()
+
+
+def record_death(cell: Cell, settings: Settings, error: str) -> None:
+    """Write the failure of a process that could not write it itself; it was at its last checkpoint or later."""
+    folder = cell.folder(settings.out)
+    segments = files.read_json(folder / "segments.json")
+    step = segments[-1]["end_step"] if isinstance(segments, list) and segments else 0
+    with contextlib.suppress(OSError):
+        if record.read_result(folder) is None:
+            record.write_failure(folder, error, step)
 
 
 def summary(result: dict) -> str:
@@ -91,14 +113,23 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     import torch
 
     from lightning_xvol.backbones import build_backbone
-    from lightning_xvol.data import build_data
+    from lightning_xvol.data.module import ImageDataModule
 
     shapes = {}
     for config in configs:
         key = repr(config.data)
-        if key not in shapes:
-            data = build_data(config.data, data_dir, download=download)
-            shapes[key] = data.num_classes, data.image_shape[0]
-        num_classes, channels = shapes[key]
-        with torch.device("meta"):
-            build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=channels)
+        try:
+            if key not in shapes:
+                data = ImageDataModule(config, data_dir, download=download)
+                shapes[key] = data.num_classes, data.image_shape[0]
+            num_classes, channels = shapes[key]
+            with torch.device("meta"):
+                build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=channels)
+        except UserError:
+            raise
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise UserError(
+                f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
+                f"{_one_line(error)} ({last.filename}, line {last.lineno})"
+            ) from error

@@ -89,11 +89,17 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
         return list_cells(sweep, recipe, chosen, out)
-    if parsed.cell:
-        return run_one(cells, parsed.cell, settings)
+    if parsed.cell is not None:
+        parsed.launcher, parsed.jobs = "inline", None
     launcher = make_launcher(parsed.launcher, parsed.jobs, parsed.wandb != "disabled")
     try:
+        if parsed.cell is not None:
+            return run_one(cells, parsed.cell, settings, launcher, parsed.force)
         return run(sweep, recipe, cells, chosen, settings, launcher, parsed)
+    except KeyboardInterrupt:
+        launcher.close()
+        print("\ninterrupted; run the same command again to go on from the checkpoints")
+        return 130
     finally:
         launcher.close()
 
@@ -122,16 +128,17 @@ def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path) -
     return 0
 
 
-def run_one(cells: Sequence[Cell], prefix: str, settings: Settings) -> int:
-    matching = [cell for cell in cells if cell.id.startswith(prefix)]
+def run_one(cells: Sequence[Cell], prefix: str, settings: Settings, launcher: Launcher, force: bool) -> int:
+    matching = {cell.id: cell for cell in cells if cell.id.startswith(prefix)}  # rows may share a cell
     if len(matching) != 1:
         raise UserError(
-            f"--cell {prefix} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them"
+            f"--cell {prefix!r} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them"
         )
-    [cell] = matching
-    launcher = make_launcher("inline", None, tracked=False)
-    if state(cell, settings.out) not in ("done", "diverged"):
+    [cell] = matching.values()
+    if force or state(cell, settings.out) not in ("done", "diverged"):
         _check(launcher, [cell], settings)
+    if force:
+        put_aside([cell], settings.out)
     outcome, detail = run_cell(cell, settings, progress_bar=sys.stderr.isatty())
     print(f"{cell.id} {cell.name}: {outcome} ({detail})")
     return {"failed": FAILED, "held": HELD}.get(outcome, 0)
@@ -159,8 +166,7 @@ def run(
         _check(launcher, to_run, settings)
     folder = files.make_folder(out / sweep.name)
     if flags.force:
-        for cell in to_run:
-            put_aside(cell.folder(out))
+        put_aside(to_run, out)
     files.write_json(folder / "cells.json", describe_cells(sweep, recipe, cells, flags.smoke))
     total = len({cell.id for cell in chosen})
     print(
@@ -169,12 +175,7 @@ def run(
     )
     with Progress(to_run, total) as progress:
         started = time.monotonic()
-        try:
-            run_all(to_run, settings, launcher, progress, flags)
-        except KeyboardInterrupt:
-            launcher.close()
-            print("\ninterrupted; run the same command again to go on from the checkpoints")
-            return 130
+        run_all(to_run, settings, launcher, progress, flags)
     if to_run:
         print(f"{progress.ended_here} cells in {duration(time.monotonic() - started)}")
     render(out, sweep.name)
@@ -209,29 +210,30 @@ def run_all(
             time.sleep(POLL_SECONDS)
 
 
-def put_aside(folder: Path) -> None:
-    """Move a cell's folder to `<id>.old-N`, so that nothing is lost.
+def put_aside(cells: Sequence[Cell], out: Path) -> None:
+    """Move the folders of `cells` to `<id>.old-N`, so that nothing is lost.
 
     Raises:
-        UserError: where a process works in it.
+        UserError: where a process works in one of them; none is moved then.
     """
     from lightning_xvol.locking import is_held
 
-    if not folder.exists():
-        return
-    if is_held(folder):
-        raise UserError(f"--force: a process works in {str(folder)!r}; wait for it or stop it first")
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    folder.rename(target)
+    folders = [folder for cell in cells if (folder := cell.folder(out)).exists()]
+    for folder in folders:
+        if is_held(folder):
+            raise UserError(f"--force: a process works in {str(folder)!r}; wait for it or stop it first")
+    for folder in folders:
+        number = 1
+        while (target := folder.with_name(f"{folder.name}.old-{number}")).exists():
+            number += 1
+        folder.rename(target)
 
 
 def render(out: Path, sweep: str) -> None:
     from analysis.render import render as render_sweep
 
     rendering = render_sweep(out, sweep)
-    print(rendering.text)
+    print(f"{rendering.text}\n\n{rendering.where()}")
 
 
 def report(progress: Progress, out: Path) -> int:

@@ -91,18 +91,20 @@ def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]
     settings = [(path, value) for path, value in selection.settings if path != "operator.name"]
     extra = {_row_label(value): value for path, value in selection.settings if path == "operator.name"}
     cells = []
+    varied: dict[str, list[RunConfig]] = {row: [] for row in sweep.rows}
     for row in [*sweep.rows, *(label for label in extra if label not in sweep.rows)]:
         for values in itertools.product(*sweep.axes.values()):
             axes = dict(zip(sweep.axes, values, strict=True))
             if row in sweep.rows:
                 config = sweep.configure(recipe, row, **axes)
+                varied[row].append(config)
             else:
                 config = _configure_extra(recipe, extra[row], axes)
             config = _smoke(config) if selection.smoke else config
             config = _apply(config, settings)
             for seed in range(selection.seeds):
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
-    _check_settings(settings, cells)
+    _check_settings(settings, cells, varied)
     return cells
 
 
@@ -134,10 +136,21 @@ def _concerns(path: str, config: RunConfig) -> bool:
     return root != "operator" or known is None or option.removeprefix("options.") in known.options
 
 
-def _check_settings(settings: Sequence[tuple[str, str]], cells: Sequence[Cell]) -> None:
+def _check_settings(
+    settings: Sequence[tuple[str, str]], cells: Sequence[Cell], varied: Mapping[str, Sequence[RunConfig]]
+) -> None:
     for path, value in settings:
+        if any(len({repr(_current(config, path)) for config in row}) > 1 for row in varied.values()):
+            raise UserError(f"--set {path} would override what the axes of this sweep vary; choose values with --only")
         if not any(_concerns(path, cell.config) for cell in cells):
             set_value(cells[-1].config, path, value)  # raises, with the nearest option
+
+
+def _current(config: RunConfig, path: str) -> Any:
+    root, _, name = path.partition(".")
+    section = getattr(config, root, None)
+    options = getattr(section, "options", {})
+    return options.get(name.removeprefix("options."), getattr(section, name, None))
 
 
 def _smoke(config: RunConfig) -> RunConfig:

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = ledger.sweeps(options.source)
     for name in names if options.sweep is None else [options.sweep]:
         rendering = render(options.source, name, options.select, options.out)
-        print(f"{rendering.text}\n\nwritten to {rendering.where()}\n")
+        print(f"{rendering.text}\n\n{rendering.where()}\n")
     return 0
 
 

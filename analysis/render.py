@@ -26,9 +26,14 @@ class Rendering:
     paths: Mapping[str, Path]
 
     def where(self) -> str:
-        """One line that says where the renderings lie."""
-        folder = next(iter(self.paths.values())).parent
-        return f"{folder}/: {', '.join(self.paths)}"
+        """Lines that say where the renderings lie: `table: DIR/table.md (.tex, .csv)`, and the figure's."""
+        lines = []
+        for kind in ("table", "figure"):
+            paths = [path for name, path in self.paths.items() if name.startswith(kind)]
+            if paths:
+                first, *others = paths
+                lines.append(f"{kind}: {first} ({', '.join(path.suffix for path in others)})")
+        return "\n".join(lines)
 
 
 def render(out: Path, sweep: str, select: str = "last", target: Path | None = None) -> Rendering:

@@ -122,7 +122,7 @@ def fit(parsed: argparse.Namespace) -> int:
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
-    for name, values in result["metrics"].items():
+    for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")
     return 0

@@ -49,7 +49,8 @@ class BackboneConfig:
 class DataConfig:
     """The data set and the size of a batch, counted over all processes and accumulated steps.
 
-    `limit` keeps the first images of every split (spread over the classes where these lie in folders), `workers` is the number of loader processes.
+    `limit` keeps the first images of every split (spread over the classes where these lie in folders).
+    `workers` is the number of loader processes.
     """
 
     name: str = "match"
@@ -262,7 +263,9 @@ def _plain(value: Any, path: str) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}={value} must be a finite number, a text, true, false, none, or lists of those") from error
+        raise UserError(
+            f"{path}={value} must be a finite number, a text, true, false, none, or lists of those"
+        ) from error
     return value
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lightning_xvol.errors import UserError
 
-
 _held_here: set[tuple[int, str]] = set()
 
 

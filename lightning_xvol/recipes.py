@@ -17,7 +17,6 @@ from lightning_xvol.config import BackboneConfig, DataConfig, OperatorConfig, Op
 from lightning_xvol.errors import UserError, nearest
 
 
-
 @dataclass(frozen=True)
 class Recipe:
     """A named recipe. `reproduces` is (table, backbone, setting) of the paper, or None."""

@@ -107,6 +107,13 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
+def write_failure(folder: Path, error: str, step: int) -> None:
+    """Record a failed attempt, counted on from the last one."""
+    before = files.read_json(folder / "failure.json")
+    attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
+    files.write_json(folder / "failure.json", {"error": error, "step": step, "attempt": attempt})
+
+
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     missing = [key for key in RESULT_KEYS if key not in result]
     if missing:

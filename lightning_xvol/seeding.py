@@ -30,7 +30,7 @@ def seed_generators(seed: int, *, devices: bool = True) -> None:
     import torch
 
     torch.default_generator.manual_seed(seed)
-    if devices and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if devices and torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
     numpy.random.seed(seed & 0xFFFF_FFFF)
     random.seed(seed)

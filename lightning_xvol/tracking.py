@@ -61,11 +61,16 @@ def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
-            self.broken = True
-            log.warning("W&B failed (%s); the run goes on without it", _first_line(error))
+            _give_up(self, error)
             return None
 
     return guarded
+
+
+def _give_up(logger: Any, error: BaseException) -> None:
+    if not logger.broken:
+        log.warning("W&B failed (%s); the run goes on without it", _first_line(error))
+    logger.broken = True
 
 
 def _first_line(error: BaseException) -> str:
@@ -99,14 +104,28 @@ def _open(tracking: Tracking, config: RunConfig, folder: Path, commit: str | Non
         finalize = _guard(WandbLogger.finalize)
 
         @_guard
+        def write_summary(self, result: Mapping[str, Any]) -> None:
+            self.experiment.summary.update(_summary(result))
+
         def finish(self, result: Mapping[str, Any] | None) -> None:
-            """Write the record into the summary and close the run: exit code 0 with a record, 1 without."""
+            """Write the record into the summary and close the run: exit code 0 with a record, 1 without.
+
+            A run that failed to log is closed all the same: its file ends, and no later run of this process adds to it.
+            """
             if result is not None:
-                self.experiment.summary.update(_summary(result))
-            self.experiment.finish(exit_code=0 if result is not None else 1)
+                self.write_summary(result)
+            try:
+                self.experiment.finish(exit_code=0 if result is not None and not self.broken else 1)
+            except Exception as error:
+                _give_up(self, error)
 
     # wandb.init takes hold of SIGINT and the console; neither is its business here.
-    settings: dict[str, Any] = {"console": "off", "silent": True, "x_disable_stats": True}
+    settings: dict[str, Any] = {
+        "console": "off",
+        "silent": True,
+        "x_disable_stats": True,
+        "reinit": "create_new",  # a run that could not be closed stays its own
+    }
     if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
         settings["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
     arguments: dict[str, Any] = {
@@ -140,9 +159,13 @@ def _open(tracking: Tracking, config: RunConfig, folder: Path, commit: str | Non
     if run is None:
         run = wandb.init(mode="offline", settings=wandb.Settings(**settings), **arguments)
     # Rows carry the step themselves: W&B's own counter grows with every call, Lightning makes several a step.
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return GuardedWandbLogger(experiment=run)
+    try:
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return GuardedWandbLogger(experiment=run)
+    except Exception:
+        run.finish(exit_code=1)
+        raise
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:

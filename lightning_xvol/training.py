@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol import environment, files
 from lightning_xvol.backbones import build_backbone
@@ -35,7 +37,16 @@ from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
-from lightning_xvol.record import DECIMALS, SCHEMA, cell_id, group_id, read_result, summarise, write_result
+from lightning_xvol.record import (
+    DECIMALS,
+    SCHEMA,
+    cell_id,
+    group_id,
+    read_result,
+    summarise,
+    write_failure,
+    write_result,
+)
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.tracking import Tracking, open_logger
 
@@ -93,6 +104,9 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
                 run.close(None)
             if isinstance(error, Exception):
                 _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
+            if isinstance(error, SIGTERMException):
+                # Lightning's exception would end the process with code 0, as if the run were finished.
+                raise SystemExit(128 + signal.SIGTERM) from error
             raise
 
 
@@ -110,14 +124,9 @@ def _configure_process(config: RunConfig) -> None:
 
 
 def _record_failure(folder: Path, error: Exception, step: int) -> None:
-    before = files.read_json(folder / "failure.json")
-    attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
     first_line = (str(error).strip().splitlines() or [""])[0]
     try:
-        files.write_json(
-            folder / "failure.json",
-            {"error": f"{type(error).__name__}: {first_line}", "step": step, "attempt": attempt},
-        )
+        write_failure(folder, f"{type(error).__name__}: {first_line}", step)
     except OSError as full:  # a full disk is the likeliest cause of both
         log.warning("cannot write failure.json: %s", full)
 
@@ -193,13 +202,10 @@ class _Run:
         return Trainer(
             max_epochs=-1,
             max_steps=plan.total_steps,
-            devices=train.devices,
-            strategy="ddp" if train.devices > 1 else "auto",
-            precision=train.precision,
+            **self._compute(),
             accumulate_grad_batches=train.accumulate,
             # The loader of a resumed epoch is shorter than the next one's.
             reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=LOG_EVERY_STEPS,
             logger=[self.log] if self.tracker is None else [self.log, self.tracker],
@@ -211,6 +217,16 @@ class _Run:
             default_root_dir=os.fspath(self.folder),
         )
 
+    def _compute(self) -> dict[str, Any]:
+        """What a trainer of this run computes with, whether it trains or evaluates."""
+        train = self.config.train
+        return {
+            "devices": train.devices,
+            "strategy": "ddp" if train.devices > 1 else "auto",
+            "precision": train.precision,
+            "use_distributed_sampler": False,
+        }
+
     def complete(self) -> dict[str, Any]:
         """Fit, evaluate, record."""
         try:
@@ -219,8 +235,13 @@ class _Run:
         except Diverged as error:
             log.warning("%s; the run is recorded as diverged", error)
             metrics, status = self._summary(), "diverged"
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
         # Lightning leaves the process's generators and its SIGTERM handler as it found them; the weights are final
         # here.
+        segments = self._segments()
         result = {
             "schema": SCHEMA,
             "cell_id": self.identity["cell_id"],
@@ -230,8 +251,8 @@ class _Run:
             "metrics": metrics,
             "params": self.params,
             "macs": self.macs,
-            "wall_seconds": round(sum(segment["wall_seconds"] for segment in self._segments()), 3),
-            "segments": self._segments(),
+            "wall_seconds": round(sum(segment["wall_seconds"] for segment in segments), 3),
+            "segments": segments,
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
@@ -268,7 +289,11 @@ class _Run:
             final = {name: value.clone() for name, value in self.module.state_dict().items()}
             self.module.load_state_dict(torch.load(self.folder / "checkpoints" / "best.pt", weights_only=True))
             silent = Trainer(
-                logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+                **self._compute(),
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
             )
             [best] = silent.test(self.module, datamodule=self.data, verbose=False)
             self.module.load_state_dict(final)

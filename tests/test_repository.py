@@ -99,9 +99,7 @@ def test_documented_commands_parse(document: str, command: str, tmp_path: Path) 
     words = command.replace("<sweep>", "kernel_size").replace("<name>", "kernel_size").split()[1:]
     if words[1] == "pytest":
         words = ["-m", "pytest", "--collect-only", "-q", "--help"]
-    elif words[1].startswith("ablations."):
-        words += ["--dry-run"]
-    elif words[1:3] == ["lightning_xvol", "fit"]:
+    elif words[1].startswith("ablations.") or words[1:3] == ["lightning_xvol", "fit"]:
         words += ["--dry-run"]
     elif words[1] == "analysis":
         words = [*words[:3], "--help"]

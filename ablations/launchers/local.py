@@ -8,23 +8,25 @@ launcher, however it ends.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from ablations.cell import Outcome, Settings, preflight, run_cell
+from ablations.cell import Outcome, Settings, preflight, record_death, run_cell
 from ablations.launchers import Observer
 from ablations.sweep import Cell
 from lightning_xvol import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.files import make_folder
+from lightning_xvol.processes import end_with_parent
 
 _NETWORKS = {
     entry.path.partition(":")[0] for kind in ("operator", "backbone") for entry in registry.KINDS[kind].values()
@@ -37,6 +39,7 @@ PRELOAD_TRACKED = ["wandb", "wandb.sdk.launch", "pytorch_lightning.loggers.wandb
 @dataclass
 class _Worker:
     cell: Cell
+    settings: Settings
     process: ForkServerProcess
     connection: Connection
     outcome: tuple[Outcome, str] | None = None
@@ -52,6 +55,7 @@ class LocalLauncher:
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
         receive, send = self.context.Pipe(duplex=False)
         configs = list({cell.group: cell.config for cell in cells}.values())
+        _start_server()
         process = self.context.Process(target=_check, args=(configs, settings, send), daemon=False)
         process.start()
         send.close()
@@ -59,7 +63,10 @@ class LocalLauncher:
             return receive.recv()
         except EOFError:
             process.join()
-            return f"the check of the configurations died with code {process.exitcode}"
+            return f"the check of the configurations died: {_death(process.exitcode)}"
+        except KeyboardInterrupt:
+            process.kill()
+            raise
         finally:
             process.join()
 
@@ -78,10 +85,11 @@ class LocalLauncher:
 
     def _start(self, cell: Cell, settings: Settings) -> _Worker:
         receive, send = self.context.Pipe(duplex=False)
+        _start_server()
         process = self.context.Process(target=_work, args=(cell, settings, send))
         process.start()
         send.close()  # so that the worker's end of the pipe closes with the worker
-        return _Worker(cell, process, receive)
+        return _Worker(cell, settings, process, receive)
 
     def _listen(self, observer: Observer) -> None:
         ready = wait([worker.connection for worker in self.workers])
@@ -91,8 +99,7 @@ class LocalLauncher:
             except (EOFError, OSError):
                 worker.process.join()
                 self.workers.remove(worker)
-                died: tuple[Outcome, str] = ("failed", _death(worker.process.exitcode))
-                observer.ended(worker.cell, *(worker.outcome or died))
+                observer.ended(worker.cell, *(worker.outcome or _died(worker)))
                 continue
             if kind == "step":
                 observer.progressed(worker.cell, *values)
@@ -106,6 +113,22 @@ class LocalLauncher:
         for worker in self.workers:
             worker.process.join()
         self.workers.clear()
+
+
+def _start_server() -> None:
+    """Start the server, unless it runs, with SIGINT blocked: Ctrl-C is the launcher's, during its imports too."""
+    resource_tracker.ensure_running()  # first, because it unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _died(worker: _Worker) -> tuple[Outcome, str]:
+    error = _death(worker.process.exitcode)
+    record_death(worker.cell, worker.settings, error)
+    return "failed", error
 
 
 def _death(code: int | None) -> str:
@@ -133,6 +156,7 @@ def _work(cell: Cell, settings: Settings, connection: Connection) -> None:
         stream.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}", flush=True)
 
     def tell(*message: object) -> None:
@@ -146,13 +170,6 @@ def _work(cell: Cell, settings: Settings, connection: Connection) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Ctrl-C is the launcher's to handle; and a thread ends this process when the launcher is gone, even by SIGKILL."""
+    """Leave Ctrl-C to the launcher, which ends its processes; and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

@@ -20,6 +20,7 @@ from lightning_xvol.config import RunConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.keyed import KeyedDataset, collate
 from lightning_xvol.errors import UserError
+from lightning_xvol.processes import end_with_parent
 from lightning_xvol.seeding import derive_seed
 
 Key = tuple[int, int]  # (epoch, index)
@@ -95,6 +96,10 @@ class EvaluationSampler(Sampler[list[Key]]):
             yield [(0, index) for index in self.indices[start : start + self.batch_size]]
 
 
+def _start_worker(_number: int) -> None:
+    end_with_parent()
+
+
 class ImageDataModule(LightningDataModule):
     """The data of `config`, keyed. Batches are (images [B, C, H, W], labels [B], indices [B]).
 
@@ -131,6 +136,7 @@ class ImageDataModule(LightningDataModule):
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_start_worker,
             # In a process of a pool the default is the pool's own way to start one, which imports torch in each worker.
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             pin_memory=torch.cuda.is_available(),

@@ -123,7 +123,7 @@ class CropFlip(Dataset[Item]):
 def _only_one(root: Path) -> Iterator[None]:
     """Hold `root` while downloading: torchvision writes to the final names, and other cells would read half a file."""
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".download.lock", "w") as file:
+    with (root / ".download.lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         try:
             yield

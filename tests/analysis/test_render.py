@@ -52,8 +52,8 @@ def test_command_line_renders_every_sweep(make_ledger, capsys: pytest.CaptureFix
     runs.write_sweep()
     assert main(["tables", "--source", str(runs.out)]) == 0
     printed = capsys.readouterr().out
-    assert f"written to {runs.out}/kernel_size/: table.md" in printed
-    assert f"written to {runs.out}/other/: table.md" in printed
+    assert f"table: {runs.out}/kernel_size/table.md (.tex, .csv)" in printed
+    assert f"table: {runs.out}/other/table.md (.tex, .csv)" in printed
     assert (runs.out / "other" / "figure.svg").exists()
 
 

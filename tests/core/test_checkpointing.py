@@ -85,9 +85,7 @@ def test_the_two_newest_are_kept_by_step_and_not_by_age(tmp_path):
         save(tmp_path, step)
     (tmp_path / ".step=00000101.ckpt.4242.tmp").write_bytes(b"of a writer that died")
     (tmp_path / "best.pt").write_bytes(b"not ours to remove")
-    assert [path.name for path in list_checkpoints(tmp_path)] == [
-        f"step={step:08d}.ckpt" for step in (100, 12, 9, 3)
-    ]
+    assert [path.name for path in list_checkpoints(tmp_path)] == [f"step={step:08d}.ckpt" for step in (100, 12, 9, 3)]
     prune(tmp_path, 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "step=00000012.ckpt", "step=00000100.ckpt"]
 

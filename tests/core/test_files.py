@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from lightning_xvol.errors import UserError
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "result.json"
     files.write_text(path, "old")
-    with pytest.raises(KeyError), files.replacing(path) as file:
+    with pytest.raises(KeyError), files.replacing(path) as file:  # noqa: PT012
         file.write(b"new" * 10_000)
         raise KeyError
     assert path.read_text() == "old"
@@ -45,7 +46,7 @@ def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(tmp_pat
     sync, replace = os.fsync, os.replace
 
     def note_sync(descriptor):
-        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         sync(descriptor)
 
     def note_replace(source, target):

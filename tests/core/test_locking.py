@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -44,10 +45,8 @@ def holder():
 
     yield start
     for process in processes:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 
@@ -85,7 +84,9 @@ def test_a_forked_child_that_ends_does_not_release_it(holder, tmp_path):
         if (child := os.fork()) == 0:
             os._exit(0)
         os.waitpid(child, 0)
-        code = "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+        code = (
+            "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+        )
         asked = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
         assert asked.stdout == "True\n"
 
@@ -94,7 +95,9 @@ def test_asking_does_not_release_ones_own(holder, tmp_path):
     """Closing any descriptor of a file drops all of a process's record locks on it."""
     with locked(tmp_path):
         is_held(tmp_path)
-        code = "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+        code = (
+            "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+        )
         asked = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
         assert asked.stdout == "True\n"
 
@@ -116,5 +119,5 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", unsupported)
-    with pytest.raises(UserError, match="No locks available.*--out"), locked(tmp_path):
+    with pytest.raises(UserError, match=r"No locks available.*--out"), locked(tmp_path):
         pass

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +26,7 @@ EVALUATE = "lightning_xvol.training:_Run._evaluate"
 RECORD = "lightning_xvol.training:write_result"
 
 AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}
+DROPOUT = {"operator__name": "core_plugins:DropoutConvolution"}
 
 
 def result_of(folder: Path) -> dict:
@@ -74,7 +77,8 @@ def test_a_run_records_every_step_and_evaluation_once(uninterrupted):
     epochs = [(5, 1), (10, 2), (15, 3), (20, 4), (23, 5)]
     training = [(10, 2), (20, 4)]
     assert places == {
-        "train_loss": training, "lr": training, "val_loss": epochs, "val_top1": epochs, "loss": [(23, 5)], "top1": [(23, 5)]
+        "train_loss": training, "lr": training, "val_loss": epochs, "val_top1": epochs,
+        "loss": [(23, 5)], "top1": [(23, 5)],
     }  # fmt: skip
     assert result_of(folder)["segments"][0]["end_step"] == 23
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -117,6 +121,7 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
         best = expected["metrics"]["val_top1"]["best_epoch"]
         if 1 < best < 5:  # neither found anyway nor thrown away
             break
+    assert 1 < best < 5, "none of the seeds has such an epoch; try others"
     die_and_resume(run, tiny(seed=seed, train__checkpoint_every=5), folder, Death(EPOCH_SAVED, best, after=True))
     assert result_of(folder)["segments"][1]["start_step"] == 5 * best
     assert outcome(folder) == expected
@@ -131,7 +136,7 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
             {"train__accumulate": 2}, [Death(STEP, 13, kill=True), Death(STEP, 10)], id="accumulate"
         ),
         pytest.param(
-            {"operator__name": "core_plugins:DropoutConvolution", "recipe": "digits_small"},
+            {**DROPOUT, "recipe": "digits_small"},
             [Death(STEP, 8, kill=True), Death(STEP, 4)], id="dropout",
         ),
         pytest.param(AUGMENTED, [Death(STEP, 8), Death(STEP, 9)], id="augmentation"),
@@ -140,7 +145,7 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
             id="augmentation-two-workers",
         ),
         pytest.param(
-            {**AUGMENTED, "operator__name": "core_plugins:DropoutConvolution", "train__accumulate": 2, "data__workers": 2},
+            {**AUGMENTED, **DROPOUT, "train__accumulate": 2, "data__workers": 2},
             [Death(STEP, 15, kill=True), Death(STEP, 4)], id="all-together",
         ),
     ],
@@ -156,7 +161,7 @@ def test_resume_is_exact_with(settings, deaths, run, uninterrupted, tmp_path):
 
 def test_the_plugins_draw_the_random_numbers_that_a_resume_must_repeat(uninterrupted):
     """Else the tests above would pass with generators that are not restored."""
-    dropout = {"operator__name": "core_plugins:DropoutConvolution", "recipe": "digits_small"}
+    dropout = {**DROPOUT, "recipe": "digits_small"}
     pairs = [
         (tiny(**AUGMENTED), tiny(**AUGMENTED, data__strength=0.2)),
         (tiny(**dropout), tiny(**dropout, operator__rate=0.2)),
@@ -203,11 +208,32 @@ def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
 
 
 @pytest.mark.slow
+def test_the_command_line_killed_from_outside_and_given_again(uninterrupted, tmp_path):
+    """The same without any help: `python -m lightning_xvol fit`, SIGKILL to it and its loader workers."""
+    arguments = ["fit", "--out", str(tmp_path), "--wandb", "disabled", "--set", "data.workers=2"]
+    for path, value in {**core_tools.TINY, **{f"data.{split}_size": 40 for split in core_tools.SPLITS}}.items():
+        arguments += ["--set", f"{path}={value}"]
+    command = [sys.executable, "-m", "lightning_xvol", *arguments]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, start_new_session=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cells/*/checkpoints/step=*.ckpt")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    [folder] = (tmp_path / "cells").iterdir()
+    assert outcome(folder) == outcome(uninterrupted(tiny()))
+    assert result_of(folder)["segments"][-1]["start_step"] > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
     generator = random.Random(seed)
     settings = {
-        **AUGMENTED, "operator__name": "core_plugins:DropoutConvolution", "train__checkpoint_every": generator.randint(1, 7),
+        **AUGMENTED, **DROPOUT, "train__checkpoint_every": generator.randint(1, 7),
         "data__workers": generator.choice([0, 2]),
     }  # fmt: skip
     config, folder = tiny(**settings, seed=seed), tmp_path / "cell"

@@ -1,4 +1,4 @@
-"""Operators that go wrong in training. A test names them by import path: `--set operator.name=faulty_operators:Raises`."""
+"""Operators that go wrong in training, named by import path: `--set operator.name=faulty_operators:Raises`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ class Faulty(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, kernel_size: int = 3, at: int = 1, switch: str = ""
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        kernel_size: int = 3,
+        at: int = 1,
+        switch: str = "",
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)

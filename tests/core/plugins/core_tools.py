@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +23,60 @@ TINY = {
     "train.checkpoint_every": 3,
     "optim.lr": 0.05,
 }
+SPLITS = ("train", "validation", "test")
 
 
 def tiny(operator: str = "convolution", recipe: str = "match_small", **settings: Any) -> RunConfig:
     """A run of a second. Settings are paths with two underscores for the dot: `train__steps=12`."""
     config = get_recipe(recipe).config(operator)
     if config.data.name == "match":  # a limit alone would draw its thousands of images first
-        for split in ("train", "validation", "test"):
+        for split in SPLITS:
             config = set_value(config, f"data.{split}_size", 40)
     for path, value in {**TINY, **{key.replace("__", "."): value for key, value in settings.items()}}.items():
         config = set_value(config, path, value)
     return config
+
+
+def _resolve(target: str) -> tuple[Any, str]:
+    """The owner and the name of `module:attribute.attribute`."""
+    module, _, path = target.partition(":")
+    *parents, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for parent in parents:
+        owner = getattr(owner, parent)
+    return owner, name
+
+
+@dataclass(frozen=True)
+class Set:
+    """Puts `value` in the place of `target`."""
+
+    target: str
+    value: Any
+
+    def arm(self) -> None:
+        setattr(*_resolve(self.target), self.value)
+
+
+@dataclass(frozen=True)
+class Fail:
+    """Makes every call of `target` from the `call`-th on raise."""
+
+    target: str
+    call: int = 1
+
+    def arm(self) -> None:
+        owner, name = _resolve(self.target)
+        original, calls = getattr(owner, name), 0
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls >= self.call:
+                raise RuntimeError(f"{name} fails here\nwith a second line")
+            return original(*args, **kwargs)
+
+        setattr(owner, name, failing)
 
 
 @dataclass(frozen=True)
@@ -43,13 +87,10 @@ class Death:
     call: int = 1
     after: bool = False
     kill: bool = False
+    delay: float = 0.0
 
     def arm(self) -> None:
-        module, _, path = self.target.partition(":")
-        *parents, name = path.split(".")
-        owner: Any = importlib.import_module(module)
-        for parent in parents:
-            owner = getattr(owner, parent)
+        owner, name = _resolve(self.target)
         original, calls = getattr(owner, name), 0
 
         def mortal(*args: Any, **kwargs: Any) -> Any:
@@ -65,6 +106,7 @@ class Death:
         setattr(owner, name, mortal)
 
     def _die(self) -> None:
+        time.sleep(self.delay)
         if self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(77)
@@ -89,17 +131,15 @@ def train_in_process(
     death: Death | None = None,
     environment: Mapping[str, str | None] | None = None,
     tracking: Mapping[str, Any] | None = None,
-    before: Sequence[tuple[str, Sequence[Any]]] = (),
+    faults: Sequence[Set | Fail] = (),
 ) -> None:
-    """Train `config` in `folder` until `death`; `before` names functions of this module to call first."""
+    """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
     from lightning_xvol.tracking import Tracking
     from lightning_xvol.training import Surroundings, train
 
-    for name, arguments in before:
-        globals()[name](*arguments)
-    if death is not None:
-        death.arm()
+    for fault in [*faults, *([death] if death else [])]:
+        fault.arm()
     train(from_dict(config), folder, Surroundings(tracking=Tracking(**(tracking or {"mode": "disabled"}))))
 
 
@@ -115,7 +155,6 @@ def command_in_process(
 
     sys.argv = ["lightning_xvol", *arguments]
     run_command_line(main)
-
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""How far a sweep is: lines elsewhere, bars on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import threading
+from typing import Any
+
+import pytest
+
+from ablations.kernel_size import SWEEP
+from ablations.progress import Progress, duration
+from ablations.sweep import Selection, make_cells
+from lightning_xvol.recipes import get_recipe
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (61, "1 min 1 s"),
+        (119.7, "2 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.9, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (100000, "27 h 46 min"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_lines_count_up(capsys: Any, monkeypatch: Any) -> None:
+    cells = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[:4]
+    clock = [0.0]
+    monkeypatch.setattr("ablations.progress.time.monotonic", lambda: clock[0])
+    with Progress(cells, total=6) as progress:  # two were done before
+        assert progress.seconds_left() is None
+        for cell in cells[:3]:
+            progress.started(cell)
+        clock[0] = 30.0
+        progress.progressed(cells[0], 5, 10)
+        assert progress.seconds_left() == pytest.approx(30 * 3.5 / 0.5)
+        progress.ended(cells[0], "done", "top1 50.0")
+        progress.ended(cells[1], "failed", "RuntimeError: no")
+        progress.ended(cells[2], "held", "another process works on it")
+        progress.started(cells[3])
+        progress.ended(cells[3], "diverged", "")
+        progress.started(cells[2])
+        progress.ended(cells[2], "done", "top1 60.0")
+    assert capsys.readouterr().err.splitlines() == [
+        f"[3/6] {cells[0].name}: top1 50.0; about 1 min 30 s left",
+        f"[4/6] {cells[1].name}: failed (RuntimeError: no); about 30 s left",
+        f"[5/6] {cells[3].name}: diverged; about 10 s left",
+        f"[6/6] {cells[2].name}: top1 60.0",
+    ]
+    assert [cell for cell, _ in progress.failures] == [cells[1]] and progress.ended_here == 4
+
+
+def test_on_a_terminal(bench: Any, monkeypatch: Any) -> None:
+    """Bars while it runs and a line for each cell, on a narrow terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    controller, terminal = pty.openpty()
+    chunks: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal on Linux
+            while chunk := os.read(controller, 4096):
+                chunks.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    only = ("--only", "kernel_size=1", "--only", "operator=convolution,xvolution")
+    with os.fdopen(terminal, "w") as stderr:
+        ended = bench.here(*bench.quick, *only, "--jobs", "2", stderr=stderr)
+    reader.join(10)
+    os.close(controller)
+    shown = b"".join(chunks).decode()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "")
+    assert ended.code == 0 and "2 cells in" in ended.out, text
+    assert "\x1b[" in shown and "━" in text and "0/2" in text, "bars"
+    assert "[1/2]" in text and "[2/2]" in text and text.count("top1") == 2
+    assert len(bench.ledger.results()) == 2

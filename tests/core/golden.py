@@ -1,0 +1,47 @@
+"""Writes golden_fingerprints.json: `.venv/bin/python tests/core/golden.py`.
+
+It adds the recipes and operators that the file lacks and leaves every id in it as it is. An id may be replaced
+(`--replace`) only together with a raised `record.SCHEMA` or a recipe that is meant to be another experiment from now
+on: whatever was run under the old ids is then run again, by everyone. A new field or option is no reason; it declares
+a neutral value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PATH = Path(__file__).with_name("golden_fingerprints.json")
+SEEDS = (0, 1)
+sys.path.insert(0, str(PATH.parents[2]))
+
+from lightning_xvol import record, registry  # noqa: E402
+from lightning_xvol.config import RunConfig  # noqa: E402
+from lightning_xvol.recipes import RECIPES  # noqa: E402
+
+
+def configs() -> Iterator[tuple[str, str, RunConfig]]:
+    for name, recipe in RECIPES.items():
+        for operator in registry.OPERATORS:
+            yield name, operator, recipe.config(operator)
+
+
+def ids(config: RunConfig) -> dict[str, str]:
+    """The group's id, and the cell's by seed."""
+    cells = {f"seed {seed}": record.cell_id(dataclasses.replace(config, seed=seed)) for seed in SEEDS}
+    return {"group": record.group_id(config), **cells}
+
+
+def main() -> None:
+    stored = json.loads(PATH.read_text())["ids"] if PATH.exists() and "--replace" not in sys.argv else {}
+    for recipe, operator, config in configs():
+        stored.setdefault(recipe, {}).setdefault(operator, ids(config))
+    content = {"comment": " ".join((__doc__ or "").split()), "schema": record.SCHEMA, "ids": stored}
+    PATH.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

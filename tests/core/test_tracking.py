@@ -1,0 +1,214 @@
+"""Weights & Biases as it is really written: offline runs, read back by wandb's own reader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from core_tools import Death, Fail, Set, tiny
+
+from lightning_xvol.record import cell_id, group_id
+
+OFFLINE = {"mode": "offline"}
+STEP = "lightning_xvol.callbacks:Watch.on_train_batch_end"
+LOG = "wandb.sdk.wandb_run:Run.log"
+
+
+@dataclass
+class Run:
+    """What a .wandb file holds."""
+
+    header: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    summary: dict = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    exit_code: int | None = None
+
+
+def inspect(path: Path) -> Run:
+    reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    run = Run()
+    for line in subprocess.run(reader, capture_output=True, text=True, check=True).stdout.splitlines():
+        record = json.loads(line)
+        content = record.get(record["type"], {})
+        if record["type"] == "run":
+            run.header, run.config = content, content["config"]["update"]
+        elif record["type"] == "summary":
+            run.summary.update(content.get("update", {}))
+        elif record["type"] == "history":
+            run.rows.append(content["item"])
+        elif record["type"] == "exit":
+            run.exit_code = content.get("exit_code", 0)
+    return run
+
+
+def offline_runs(folder: Path) -> list[Run]:
+    """In the order in which they were started."""
+    return [inspect(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path):
+    """Nothing of the user's account or settings, and no network."""
+    return {
+        **{f"WANDB_{kind}_DIR": str(tmp_path / "wandb-home") for kind in ("CACHE", "CONFIG", "DATA")},
+        "HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_API_KEY": None, "WANDB_MODE": None,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def track(run, environment):
+    def call(config, folder, tracking=OFFLINE, key=None, **kwargs):
+        code = run(config, folder, tracking=tracking, environment={**environment, "WANDB_API_KEY": key}, **kwargs)
+        return code, folder.with_name(f"{folder.name}.log").read_text()
+
+    return call
+
+
+def metric_rows(folder: Path) -> list[tuple[int, str, float]]:
+    lines = (folder / "metrics.csv").read_text().splitlines()[1:]
+    return [(int(step), name, float(value)) for step, _, name, value in (line.split(",") for line in lines)]
+
+
+def tracked_rows(runs: list[Run]) -> list[tuple[int, str, float]]:
+    """As metrics.csv counts: steps done, where Lightning numbers them from 0. A later run replaces a step's row."""
+    rows = {}
+    for run in runs:
+        for row in run.rows:
+            step = min(row["trainer/global_step"] + 1, 23)
+            names = [name for name in row if name[0] != "_" and name not in ("epoch", "trainer/global_step")]
+            rows |= {(step, name): row[name] for name in names}
+    return sorted((step, name, value) for (step, name), value in rows.items())
+
+
+def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
+    config, folder = tiny("xvolution"), tmp_path / "cell"
+    labels = {"row": "xvolution", "axis_kernel_size": 3}
+    _, printed = track(config, folder, {**OFFLINE, "sweep": "kernel_size", "project": "some-project", "labels": labels})
+    assert printed == ""
+    result = json.loads((folder / "result.json").read_text())
+    [run] = offline_runs(folder)
+    header = {key: run.header[key] for key in ("run_id", "run_group", "job_type", "project", "display_name")}
+    assert header == {
+        "run_id": cell_id(config), "run_group": group_id(config), "job_type": "kernel_size", "project": "some-project",
+        "display_name": f"xvolution-{cell_id(config)}",
+    }  # fmt: skip
+    flat = {
+        "operator_name": "xvolution", "operator_form": "dot", "operator_num_heads": 4, "data_distance": 12,
+        "optim_lr": 0.05, "train_steps": 23, "backbone_stages": [3, 4, 5], "seed": 0, "row": "xvolution",
+        "axis_kernel_size": 3, "sweep": "kernel_size", "schema": 1, "cell_id": cell_id(config),
+        "group_id": group_id(config),
+    }  # fmt: skip
+    assert {key: run.config[key] for key in flat} == flat
+    nested = [key for key, value in run.config.items() if isinstance(value, dict) and key != "_wandb"]
+    assert not nested, "dashboards group by flat keys only"
+    assert json.loads(run.config["config_json"]) == result["config"]
+    # Curves: the training loss and every epoch's validation, each row with its step.
+    assert tracked_rows([run]) == sorted(metric_rows(folder))
+    assert {(5, "val_top1"), (10, "train_loss"), (23, "val_top1")} <= {row[:2] for row in tracked_rows([run])}
+    assert json.loads(run.summary["result_json"]) == result
+    for name, metric in result["metrics"].items():
+        assert (run.summary[name], run.summary[f"{name}_best"]) == (metric["last"], metric["best"])
+    assert run.summary["weights_sha256"] == result["weights_sha256"] and run.summary["status"] == "finished"
+    assert run.summary["environment_torch"] == result["environment"]["torch"]
+    assert run.exit_code == 0
+
+
+def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):
+    config, folder = tiny(), tmp_path / "cell"
+    # wandb writes once a second as it is set here, every fifteen by default.
+    track(config, folder, death=Death(STEP, 17, kill=True, delay=2.5), expect=-9)
+    [killed] = offline_runs(folder)
+    assert killed.config["cell_id"] == cell_id(config) and killed.exit_code is None
+    assert {(5, "val_top1"), (10, "train_loss"), (15, "val_loss")} <= {row[:2] for row in tracked_rows([killed])}
+    track(config, folder)
+    runs = offline_runs(folder)
+    assert [run.header["run_id"] for run in runs] == [cell_id(config)] * 2
+    assert tracked_rows(runs) == sorted(metric_rows(folder))
+    assert json.loads(runs[1].summary["result_json"]) == json.loads((folder / "result.json").read_text())
+
+
+def test_a_failed_run_is_not_called_finished(track, tmp_path):
+    folder = tmp_path / "cell"
+    track(tiny(), folder, faults=[Fail(STEP, 12)], expect=1)
+    [run] = offline_runs(folder)
+    assert run.exit_code == 1 and "result_json" not in run.summary and run.rows
+
+
+@pytest.mark.parametrize(
+    "key", [pytest.param(None, id="without a key"), pytest.param("0123456789" * 4, id="with a key")]
+)
+def test_online_without_network_ends_as_an_offline_run_with_one_warning(key, track, tmp_path):
+    config, folder = tiny(), tmp_path / "cell"
+    timeout = Set("lightning_xvol.tracking:ONLINE_TIMEOUT_SECONDS", 2)
+    _, printed = track(config, folder, {"mode": "online"}, key=key, faults=[timeout])
+    warnings = [line for line in printed.splitlines() if line.startswith("W&B")]
+    assert len(warnings) == 1 and "not reachable" in warnings[0] and "offline" in warnings[0]
+    assert "Traceback" not in printed and (key is None or key not in printed)
+    [run] = offline_runs(folder)
+    assert json.loads(run.summary["result_json"])["status"] == "finished"
+
+
+def outcome(folder):
+    result = json.loads((folder / "result.json").read_text())
+    return result["weights_sha256"], result["metrics"]
+
+
+@pytest.mark.parametrize(
+    "target", ["wandb:init", LOG, "wandb.sdk.wandb_run:Run.define_metric", "wandb.sdk.wandb_run:Run.finish"]
+)
+def test_no_error_of_wandb_fails_a_run(target, track, tmp_path):
+    config, folder = tiny(), tmp_path / "cell"
+    _, printed = track(config, folder, faults=[Fail(target)])
+    [warning] = [line for line in printed.splitlines() if "W&B" in line]
+    assert "fails here); the run goes on without it" in warning
+    assert "Traceback" not in printed
+    track(config, tmp_path / "undisturbed", {"mode": "disabled"})
+    assert outcome(folder) == outcome(tmp_path / "undisturbed")
+
+
+def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment, tmp_path):
+    """Several runs in one process, as of an inline sweep: wandb would go on in a run that was never finished."""
+    import wandb
+
+    from lightning_xvol.tracking import Tracking
+    from lightning_xvol.training import Surroundings, train
+
+    for name, value in environment.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    original, calls = wandb.sdk.wandb_run.Run.log, []
+
+    def fails_in_the_first_run(self, *args, **kwargs):
+        calls.append(self.id)
+        if self.id == calls[0]:
+            raise RuntimeError("no")
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", fails_in_the_first_run)
+    configs = [tiny(seed=seed) for seed in (0, 1)]
+    for config in configs:
+        train(config, tmp_path / cell_id(config), Surroundings(tracking=Tracking("offline")))
+    first, second = configs
+    [broken], [whole] = (offline_runs(tmp_path / cell_id(config)) for config in configs)
+    assert (broken.header["run_id"], whole.header["run_id"]) == (cell_id(first), cell_id(second))
+    assert broken.exit_code is not None, "the broken run was left open"
+    assert tracked_rows([whole]) == sorted(metric_rows(tmp_path / cell_id(second)))
+    assert calls.count(cell_id(first)) == 1, "one error is enough"
+
+
+def test_disabled_imports_no_wandb_and_writes_nothing_of_it(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from core_tools import tiny\n"
+        "from lightning_xvol.tracking import Tracking; from lightning_xvol.training import Surroundings, train\n"
+        "train(tiny(train__steps=2), Path(sys.argv[1]), Surroundings(tracking=Tracking('disabled')))\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] == 'wandb'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert (tmp_path / "result.json").exists() and not (tmp_path / "wandb").exists()
