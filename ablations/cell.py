@@ -69,6 +69,10 @@ def run_cell(
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(settings.out))
         return "failed", _one_line(error)
+    return _outcome(result)
+
+
+def _outcome(result: dict) -> tuple[Outcome, str]:
     return ("diverged" if result["status"] == "diverged" else "done"), summary(result)
 
 
@@ -84,14 +88,17 @@ def _log_traceback(folder: Path) -> None:
         traceback.print_exc()
 
 
-def record_death(cell: Cell, settings: Settings, error: str) -> None:
-    """Write the failure of a process that could not write it itself; it was at its last checkpoint or later."""
+def record_death(cell: Cell, settings: Settings, error: str) -> tuple[Outcome, str]:
+    """The outcome of a process that ended without telling: what it recorded, or a failure, which is written for it."""
     folder = cell.folder(settings.out)
+    result = record.read_result(folder)
+    if result is not None:
+        return _outcome(result)
     segments = files.read_json(folder / "segments.json")
     step = segments[-1]["end_step"] if isinstance(segments, list) and segments else 0
     with contextlib.suppress(OSError):
-        if record.read_result(folder) is None:
-            record.write_failure(folder, error, step)
+        record.write_failure(folder, error, step)
+    return "failed", error
 
 
 def summary(result: dict) -> str:

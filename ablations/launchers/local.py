@@ -126,9 +126,7 @@ def _start_server() -> None:
 
 
 def _died(worker: _Worker) -> tuple[Outcome, str]:
-    error = _death(worker.process.exitcode)
-    record_death(worker.cell, worker.settings, error)
-    return "failed", error
+    return record_death(worker.cell, worker.settings, _death(worker.process.exitcode))
 
 
 def _death(code: int | None) -> str:
