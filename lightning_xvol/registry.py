@@ -38,19 +38,43 @@ _PSSA = {
     "propagate": False,
 }
 _BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
+_POSITIONS = {"position_encoding": False, "position_size": None}
+_SELF_ATTENTION = {"num_heads": None, "key_channels": None, "output_projection": False, **_POSITIONS}
+_AA_CONVOLUTION = {
+    "kernel_size": 3,
+    "num_heads": None,
+    "key_ratio": 0.2,
+    "value_ratio": 0.1,
+    "min_key_channels": 20,
+    **_POSITIONS,
+}
+_INVOLUTION = {"group_channels": None, "reduction": 4}
 
 OPERATORS: dict[str, Entry] = {
     "convolution": Entry("lightning_xvol.operators.convolution:Convolution", "Convolution", {"kernel_size": 3}),
     "multi_convolution": Entry(
         "lightning_xvol.operators.multi_convolution:MultiConvolution", "Multi-Convolution", _BRANCHES
     ),
+    "aa_convolution": Entry("lightning_xvol.operators.aa_convolution:AAConvolution", "AA-Convolution", _AA_CONVOLUTION),
+    "involution": Entry(
+        "lightning_xvol.operators.involution:Involution", "Involution", {"kernel_size": 7, **_INVOLUTION}
+    ),
     "self_attention": Entry(
         "lightning_xvol.operators.self_attention:SelfAttention",
         "Self-Attention",
-        {"num_heads": None, "output_projection": False},
+        _SELF_ATTENTION,
+        neutral={"key_channels": None, **_POSITIONS},
     ),
     "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA),
     "xvolution": Entry("lightning_xvol.operators.xvolution:XVolution", "X-volution", {**_BRANCHES, **_PSSA}),
+    "xvolution_sa": Entry(
+        "lightning_xvol.operators.xvolution_sa:XVolutionSA", "X-volution(SA)", {**_BRANCHES, **_SELF_ATTENTION}
+    ),
+    "xvolution_inv": Entry(
+        "lightning_xvol.operators.xvolution_inv:XVolutionInv",
+        "X-volution(Inv)",
+        {**_BRANCHES, "involution_kernel_size": 7, **_INVOLUTION},
+    ),
 }
 
 _SMALL_RESNET = {

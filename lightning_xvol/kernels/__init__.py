@@ -1,8 +1,8 @@
-"""The arithmetic of the attention operators behind one function each: `pssa`, `propagate`, `self_attention`.
+"""The arithmetic of the attention operators behind a function each.
 
-Every form is written twice: literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps,
-`shifts` for any size). Which fast path runs depends on shapes and the kind of device alone: timing would break exact
-resume.
+They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
+literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size). Which
+fast path runs depends on shapes and the kind of device alone: timing would break exact resume.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.kernels import matrix, reference, shifts
-from lightning_xvol.kernels.spec import FORMS, Spec, given, unit
+from lightning_xvol.kernels import matrix, reference, relative, shifts
+from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
 
 Path = Literal["reference", "matrix", "shifts"]
 
@@ -29,8 +29,10 @@ Path = Literal["reference", "matrix", "shifts"]
 #   [8, 64, 14, 14]   6.5 / 14.8     1.7 / 2.3    7.4 / 2.2
 #   [8, 256, 14, 14]  17 / 88        5.7 / 9.9    149 / 9.5
 #   [64, 16, 16, 16]  46 / 38        4.6 / 5.1    5.7 / 5.0
+# Involution 7x7, 16 channels a group, matrix / shifts / unfolding: [64, 16, 8, 8] 1.0 / 14 / 11; [8, 512, 7, 7]
+# 3.8 / 46 / 58; [8, 256, 14, 14] 27 / 92 / 211; [64, 16, 16, 16] 18 / 34 / 133; [8, 128, 28, 28] - / 174 / 411.
 # Other devices take the same limits (not measured). The dense forms have no such path.
-MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0}
+MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 256}
 
 _forced: Path | None = None
 
@@ -67,7 +69,7 @@ def pssa(
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
     with _no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
-        path = _path(spec, x)
+        path = _path(_limit(spec), x)
         if path == "reference":
             return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
         return _fast(spec, path, query, key, value, weight.to(dtype), bias)
@@ -81,25 +83,61 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     spec = Spec("static_channel", shift_distances=(1,), centre=True, stride=stride)
     with _no_autocast(x):
         weight = weight.to(x.dtype)
-        path = _path(spec, x)
+        path = _path(_limit(spec), x)
         if path == "reference":
             return reference.propagate(x, weight, stride)
         return _shift_sum(spec, path, x, torch.cat([weight, torch.ones_like(weight[:, :1])], 1))
 
 
-def self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`softmax(q k^T / sqrt(d)) v` for `[B, h, M, d]` queries and `[B, h, N, d]` keys and values: `[B, h, M, d]`."""
+def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`sum_j w_j S_j x`, the kernels of a position shared by the channels of a group, in float32 for float16.
+
+    Args:
+        x: `[B, C, H, W]`. weight: `[B, G, K^2, H', W']`, the strided grid. Returned is `[B, C, H', W']`.
+    """
+    dtype = torch.promote_types(x.dtype, weight.dtype)
+    dtype = torch.float32 if dtype == torch.float16 else dtype
+    with _no_autocast(x):
+        x, weight = x.to(dtype), weight.to(dtype)
+        path = _path(MATRIX_PIXELS["involution"], x)
+        if path == "reference":
+            return reference.involution(x, weight, window)
+        return (matrix if path == "matrix" else shifts).involution(x, weight, window)
+
+
+def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`softmax(q k^T / sqrt(d) [+ b]) v`: `[B, h, M, d_v]`.
+
+    Args:
+        query: `[B, h, M, d]`; key: `[B, h, N, d]`; value: `[B, h, N, d_v]`; bias: `[B, h, M, N]` or None.
+    """
     if _forced == "reference":
-        return reference.self_attention(query, key, value)
-    return F.scaled_dot_product_attention(query, key, value)
+        return reference.self_attention(query, key, value, bias)
+    return F.scaled_dot_product_attention(query, key, value, bias)
 
 
-def _path(spec: Spec, x: Tensor) -> Path:
+def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """`<q_i, r^H_(j - i) + r^W_(j - i)> / sqrt(d)` for query positions i and key positions j: `[B, h, M, N]`.
+
+    Args:
+        query: `[B, h, H', W', d]`, every `stride`-th position of the keys' grid `size`, which is H, W.
+        rows, columns: r^H and r^W, `[2 P - 1, d]` each, offsets from -(P - 1) to P - 1. On a side longer than P the
+            table is stretched over it, linearly, ends on ends.
+    """
+    if _forced == "reference":
+        return reference.relative_logits(query, rows, columns, size, stride)
+    return relative.logits(query, rows, columns, size, stride)
+
+
+def _limit(spec: Spec) -> int:
+    return MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
+
+
+def _path(limit: int, x: Tensor) -> Path:
     if _forced is not None:
         return _forced
     if torch.compiler.is_exporting():
         return "shifts"  # an exported graph serves every size
-    limit = MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"
 
 

@@ -1,8 +1,8 @@
-"""PSSA on small maps: all positions against all positions, masked by the taps. Quadratic in the number of pixels.
+"""PSSA and involution on small maps: all positions against all, masked by the taps. Quadratic in the pixels.
 
 A table `[G, T]` of tap entries (G heads or channels) becomes a matrix `[G, N, M]` over key and query positions that
 holds the entry of the tap that leads from one to the other, and 0 where none does. Then `sum_j w_j S_j x` is the
-product `x W`, and `dot` is `v ((k^T q) * W + U)`, exactly.
+product `x W`, and `dot` is `v ((k^T q) * W + U)`, exactly. An involution is `x W` with entries per position.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec
+from lightning_xvol.kernels.spec import Spec, Taps, Window
 
 # How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
 # float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit: [64, 16, 8, 8] 5.0 / 3.5 / 3.3 / 3.5 / 4.0; [64, 32,
@@ -49,38 +49,52 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     return y.reshape(query.shape)
 
 
+def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
+    batch, channels, height, width = x.shape
+    groups = weight.shape[1]
+    matrix = _scattered(weight.flatten(3).flatten(0, 1), window, height, width)  # [B G, N, M]
+    rows = x.reshape(batch * groups, channels // groups, height * width)
+    return torch.bmm(rows, matrix).view(batch, channels, *window.output_size(height, width))
+
+
 def tap_matrix(table: Tensor, spec: Spec, height: int, width: int) -> Tensor:
-    """`[G, T]` as `[G, N, M]`. Every entry has a slot of its own: forward and backward only copy, in a fixed order."""
-    groups, positions = table.shape[0], _product(spec.output_size(height, width))
-    slots = _slots(spec, height, width, table)  # [T M]
-    entries = table.unsqueeze(2).expand(-1, -1, positions).reshape(groups, -1)  # [G, T M]
-    flat = table.new_zeros(groups, height * width * positions + slots.numel())
-    flat = flat.scatter(1, slots.expand(groups, -1), entries)
+    """`[G, T]` as `[G, N, M]`."""
+    positions = _product(spec.output_size(height, width))
+    return _scattered(table.unsqueeze(2).expand(-1, -1, positions), spec, height, width)
+
+
+def _scattered(entries: Tensor, taps: Taps, height: int, width: int) -> Tensor:
+    """`[G, T, M]` as `[G, N, M]`. Every entry has a slot of its own: forward and backward only copy, in fixed order."""
+    groups, _, positions = entries.shape
+    slots = _slots(taps, height, width, entries)  # [T M]
+    flat = entries.new_zeros(groups, height * width * positions + slots.numel())
+    flat = flat.scatter(1, slots.expand(groups, -1), entries.reshape(groups, -1))
     return flat[:, : height * width * positions].view(groups, height * width, positions)
 
 
-def _slots(spec: Spec, height: int, width: int, table: Tensor) -> Tensor:
-    """Where `tap_matrix` writes the entries of `table`."""
-    if torch.compiler.is_compiling() or type(table) not in (Tensor, torch.nn.Parameter):
-        return _build_slots(spec, height, width, table.device)  # a traced or fake tensor must not enter the cache
-    return _cached_slots(spec, height, width, table.device)
+def _slots(taps: Taps, height: int, width: int, entries: Tensor) -> Tensor:
+    """Where `_scattered` writes `entries`."""
+    if torch.compiler.is_compiling() or type(entries) not in (Tensor, torch.nn.Parameter):
+        return _build_slots(taps, height, width, entries.device)  # a traced or fake tensor must not enter the cache
+    return _cached_slots(taps, height, width, entries.device)
 
 
 @lru_cache(maxsize=64)
-def _cached_slots(spec: Spec, height: int, width: int, device: torch.device) -> Tensor:
+def _cached_slots(taps: Taps, height: int, width: int, device: torch.device) -> Tensor:
     # Autograd refuses a tensor from inference mode, which is where a first call may come from: a sanity check's
     # validation.
     with torch.inference_mode(False):
-        return _build_slots(spec, height, width, device)
+        return _build_slots(taps, height, width, device)
 
 
-def _build_slots(spec: Spec, height: int, width: int, device: torch.device) -> Tensor:
+def _build_slots(taps: Taps, height: int, width: int, device: torch.device) -> Tensor:
     """Flat index in `[N, M]` for every tap and query position, `[T M]`, past the end where a tap leads outside."""
-    rows, columns = spec.output_size(height, width)
+    rows, columns = taps.output_size(height, width)
     positions = rows * columns
-    offsets = torch.tensor(spec.offsets, device=device)  # [T, 2]
-    row = spec.stride * torch.arange(rows, device=device) + offsets[:, 0, None]  # [T, H']
-    column = spec.stride * torch.arange(columns, device=device) + offsets[:, 1, None]  # [T, W']
+    offsets = torch.tensor(taps.offsets, device=device)  # [T, 2]
+    row = taps.stride * torch.arange(rows, device=device) + offsets[:, 0, None]  # [T, H']
+    column = taps.stride * torch.arange(columns, device=device) + offsets[:, 1, None]  # [T, W']
     inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None, :]
     key = (row[:, :, None] * width + column[:, None, :]).flatten(1)  # [T, M]
     slot = key * positions + torch.arange(positions, device=device)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import EPS, Spec, given
+from lightning_xvol.kernels.spec import EPS, Spec, Window, given
 
 
 def shift(x: Tensor, offset: tuple[int, int], stride: int = 1) -> Tensor:
@@ -90,7 +90,38 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     return shift(x, (0, 0), stride) + pssa(spec, None, None, x, weight, None)
 
 
-def self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`softmax(q k^T / sqrt(d)) v` for `[B, h, M, d]` queries and `[B, h, N, d]` keys and values."""
+def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`: `[B, C, H', W']`."""
+    groups = weight.shape[1]
+    terms = []
+    for tap, offset in enumerate(window.offsets):
+        moved = shift(x, offset, window.stride).unflatten(1, (groups, -1))  # [B, G, C / G, H', W']
+        terms.append(weight[:, :, tap].unsqueeze(2) * moved)
+    return torch.stack(terms).sum(0).flatten(1, 2)
+
+
+def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """`softmax(q k^T / sqrt(d) [+ b]) v`: q `[B, h, M, d]`, k `[B, h, N, d]`, v `[B, h, N, d_v]`, b `[B, h, M, N]`."""
     logits = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # [B, h, M, N]
+    if bias is not None:
+        logits = logits + bias
     return logits.softmax(-1) @ value
+
+
+def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """`<q_i, r^H_(j - i) + r^W_(j - i)> / sqrt(d)`, axis by axis: `[B, h, H', W', d]` to `[B, h, M, N]`."""
+    (height, width), q = size, query / math.sqrt(query.shape[-1])
+    rows, columns = resized(rows, height), resized(columns, width)  # [2 H - 1, d], [2 W - 1, d]
+    starts = [[length - 1 - stride * i for i in range(count)] for length, count in zip(size, q.shape[2:4], strict=True)]
+    by_row = [q[:, :, i] @ rows[start : start + height].t() for i, start in enumerate(starts[0])]
+    by_column = [q[:, :, :, i] @ columns[start : start + width].t() for i, start in enumerate(starts[1])]
+    logits = torch.stack(by_row, 2).unsqueeze(-1) + torch.stack(by_column, 3).unsqueeze(-2)  # [B, h, H', W', H, W]
+    return logits.flatten(4).flatten(2, 3)
+
+
+def resized(table: Tensor, length: int) -> Tensor:
+    """The `2 length - 1` offsets of an axis from a table `[2 P - 1, d]`: its middle, or all of it stretched."""
+    reach = (table.shape[0] + 1) // 2
+    if length <= reach:
+        return table[reach - length : reach + length - 1]
+    return F.interpolate(table.t()[None], size=2 * length - 1, mode="linear", align_corners=True)[0].t()

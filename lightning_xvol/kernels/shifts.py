@@ -1,9 +1,9 @@
-"""PSSA at any size: work and memory grow with the number of pixels, and no shape is looked at, so these paths export.
+"""PSSA and involution at any size: work and memory grow with the pixels, no shape is looked at, so these paths export.
 
 The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `sum_j w_j S_j x` is one dilated
 depthwise convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity `hadamard = q *
-DW_w(k * v) + DW_{w * b}(v)`. `dot` and `dense` do not factor and go tap by tap, over views of one padded copy that
-are never stacked; autograd keeps some maps per tap for them.
+DW_w(k * v) + DW_{w * b}(v)`. `dot`, `dense` and `involution` do not factor and go tap by tap, over views of one padded
+copy that are never stacked; autograd keeps some maps per tap for the first two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec
+from lightning_xvol.kernels.spec import Spec, Taps, Window
 
 # oneDNN's depthwise weight gradient is slow in NCHW. Forward + backward, one CPU thread, float32, ms for NCHW /
 # channels_last with the conversion: [64, 16, 16, 16] 11.4 / 5.0; [8, 128, 28, 28] 32 / 20; [8, 256, 14, 14] 12.7 / 9.5;
@@ -85,14 +85,27 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-def _moved(x: Tensor, spec: Spec, query: Tensor) -> list[Tensor]:
+def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`.
+
+    Autograd keeps one padded copy and the kernels, where unfolding would keep K^2 maps.
+    """
+    batch, groups, _, rows, columns = weight.shape
+    x, weight = x.contiguous(), weight.contiguous()
+    y = x.new_zeros(batch, groups, x.shape[1] // groups, rows, columns)
+    for tap, moved in enumerate(_moved(x, window, weight)):
+        y = torch.addcmul(y, weight[:, :, tap].unsqueeze(2), moved.unflatten(1, (groups, -1)))
+    return y.flatten(1, 2)
+
+
+def _moved(x: Tensor, taps: Taps, query: Tensor) -> list[Tensor]:
     """`S_j x` at the positions of `query` for every tap, as views of one padded copy."""
-    reach, stride = max(spec.shift_distances), spec.stride
+    reach, stride = taps.reach, taps.stride
     rows, columns = query.shape[-2:]
     padded = F.pad(x, (reach, reach, reach, reach))
     return [
         _every(_every(padded, -2, reach + row, stride, rows), -1, reach + column, stride, columns)
-        for row, column in spec.offsets
+        for row, column in taps.offsets
     ]
 
 

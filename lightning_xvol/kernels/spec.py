@@ -1,7 +1,7 @@
-"""What a PSSA computes, apart from its tensors: the seven forms, the taps, and what all paths share.
+"""What PSSA and involution compute, apart from their tensors: forms, taps, and what all paths share.
 
-Legend for this package: B batch, C channels, h heads, d = C / h channels of a head, T taps, H W the grid of key and
-value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H' W'.
+Legend for this package: B batch, C channels, h heads, d = C / h channels of a head, G groups, T taps, H W the grid of
+key and value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H' W'.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Spec:
         taps = tuple((length * row, length * column) for length in self.shift_distances for row, column in DIRECTIONS)
         return (*taps, (0, 0)) if self.centre else taps
 
+    @property
+    def reach(self) -> int:
+        """How far the outermost tap lies."""
+        return max(self.shift_distances)
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """H', W': the grid of the query positions."""
         return -(-height // self.stride), -(-width // self.stride)
@@ -73,6 +78,32 @@ class Spec:
         weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight]
         value = channels if form.product and form.value else 0
         return len(self.offsets) * (channels * form.product + weight + value)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The K x K taps of an involution, row-major as `nn.Unfold` has them."""
+
+    kernel_size: int
+    stride: int = 1
+
+    @property
+    def offsets(self) -> tuple[tuple[int, int], ...]:
+        """Row and column offset of every tap."""
+        reach = range(-self.reach, self.reach + 1)
+        return tuple((row, column) for row in reach for column in reach)
+
+    @property
+    def reach(self) -> int:
+        """How far the outermost tap lies."""
+        return self.kernel_size // 2
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """H', W': the grid of the kernels."""
+        return -(-height // self.stride), -(-width // self.stride)
+
+
+Taps = Spec | Window
 
 
 def given(x: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,15 +55,35 @@ def distances(name: str, value: Any) -> tuple[int, ...]:
     return checked
 
 
+def ratio(name: str, value: Any, most: float = math.inf) -> float:
+    """`value` if it is a number above 0 and not above `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most or value == math.inf:
+        bound = "" if most == math.inf else f" and at most {most:g}"
+        raise UserError(f"{name} must be a number above 0{bound}, got {value!r}")
+    return float(value)
+
+
+def divisor(name: str, value: Any, of: str, number: int) -> int:
+    """`value` if it is a positive integer that divides `number`, which is called `of`."""
+    if number % positive_int(name, value):
+        raise UserError(f"{name}={value} does not divide {of}={number}")
+    return int(value)
+
+
 def head_count(num_heads: Any, channels: int) -> int:
     """`num_heads` if it divides `channels`; for None their largest divisor not above max(1, channels // 64)."""
     if num_heads is None:
-        return largest_divisor(channels, limit=max(1, channels // 64))
-    if channels % positive_int("num_heads", num_heads):
-        raise UserError(f"num_heads={num_heads} does not divide out_channels={channels}")
-    return int(num_heads)
+        return largest_divisor(channels, limit=channels // 64)
+    return divisor("num_heads", num_heads, "out_channels", channels)
+
+
+def group_count(group_channels: Any, channels: int) -> int:
+    """Groups of `group_channels` if these divide `channels`; for None their largest divisor up to `channels` // 16."""
+    if group_channels is None:
+        return largest_divisor(channels, limit=channels // 16)
+    return channels // divisor("group_channels", group_channels, "out_channels", channels)
 
 
 def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`."""
-    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
+    """The largest divisor of `number` that is not above `limit`, and 1 where there is none."""
+    return next(divisor for divisor in range(max(1, min(number, limit)), 0, -1) if number % divisor == 0)

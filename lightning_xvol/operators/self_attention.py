@@ -3,10 +3,11 @@
 Paper: X-volution (arXiv 2106.02253), Eq. 2, the row "Self-Attention" of its tables. Our reading where it is silent:
 logits are divided by sqrt(d) and there are heads, as in "Attention Is All You Need" (arXiv 1706.03762), which it
 cites; query, key and value are 1x1 convolutions without bias (softmax does not see a bias of the key, which would get
-no gradient); there is no output projection unless asked for. No position enters: at stride 1 the operator commutes
-with every permutation of the pixels.
+no gradient); there is no output projection unless asked for. No position enters unless asked for: at stride 1 the
+operator commutes with every permutation of the pixels. `relative_positions.py` tells how positions enter.
 
-Cost: `C_in C_out (M + 2 N) + 2 C_out M N` multiplications for M query and N key positions, quadratic in the pixels.
+Cost: `C_in (C_k (M + N) + C_out N) + (C_k + C_out) M N` multiplications for M query and N key positions, C_k channels
+of query and key: quadratic in the pixels. Positions add C_k M (H + W) and a map of logits of h M N entries in memory.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ from torch import Tensor, nn
 from lightning_xvol import kernels
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, same_memory_format
+from lightning_xvol.operators.relative_positions import relative_positions
 
 
 class SelfAttention(Operator):
-    """`y_0 = [W^o] sum_i softmax_i(<q_0, k_i>_head / sqrt(d)) v_i`, i over the whole map.
+    """`y_0 = [W^o] sum_i softmax_i(<q_0, k_i [+ r_(i - 0)]>_head / sqrt(d)) v_i`, i over the whole map.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. W^o comes with `output_projection`; with
-    C_in = C_out and stride 1 it makes the operator equal to `nn.MultiheadAttention(C_out, num_heads, bias=False)`. A
-    stride subsamples the query positions, keys and values keep the input grid. `num_heads=None` takes the largest
-    divisor of C_out not above max(1, C_out // 64).
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. How the arguments interact:
+
+    * `num_heads=None` takes the largest divisor of C_out not above max(1, C_out // 64).
+    * `key_channels` is the number of channels of query and key together over the heads, None for C_out;
+      d = key_channels / num_heads.
+    * `output_projection` adds W^o. With C_in = C_out and stride 1 it makes the operator equal to
+      `nn.MultiheadAttention(C_out, num_heads, bias=False)`.
+    * `position_encoding` adds r, one vector per offset of the rows and one per offset of the columns, for maps of
+      side `position_size` (None is 32) and stretched over larger ones. It starts at 0.
+    * `stride` subsamples the query positions, keys and values keep the input grid.
 
     Raises:
-        UserError: for `num_heads` that do not divide `out_channels`, or channels or a stride that no operator takes.
+        UserError: for `num_heads` that do not divide `out_channels` and `key_channels`, a `position_size` without
+            `position_encoding`, or channels or a stride that no operator takes.
     """
 
     def __init__(
@@ -37,21 +46,33 @@ class SelfAttention(Operator):
         *,
         stride: int = 1,
         num_heads: int | None = None,
+        key_channels: int | None = None,
         output_projection: bool = False,
+        position_encoding: bool = False,
+        position_size: int | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         self.num_heads = checks.head_count(num_heads, out_channels)
-        self.query = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        self.key = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.key_channels = out_channels if key_channels is None else checks.positive_int("key_channels", key_channels)
+        checks.divisor("num_heads", self.num_heads, "key_channels", self.key_channels)
+        self.query = nn.Conv2d(in_channels, self.key_channels, 1, stride, bias=False)
+        self.key = nn.Conv2d(in_channels, self.key_channels, 1, bias=False)
         self.value = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        head_channels = self.key_channels // self.num_heads
+        self.positions = relative_positions(position_encoding, position_size, head_channels)
         self.output: nn.Conv2d | None = None
         if checks.boolean("output_projection", output_projection):
             self.output = nn.Conv2d(out_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.query(x)  # [B, C, H', W']
-        y = kernels.self_attention(*(self._heads(z) for z in (query, self.key(x), self.value(x))))  # [B, h, M, d]
-        y = y.transpose(2, 3).reshape(query.shape)  # [B, C, H', W']
+        query = self.query(x)  # [B, C_k, H', W']
+        q, k, v = (self._heads(z) for z in (query, self.key(x), self.value(x)))  # [B, h, M or N, d]
+        bias = None
+        if self.positions is not None:
+            grid = q.unflatten(2, query.shape[2:])  # [B, h, H', W', d]
+            bias = self.positions(grid, (x.shape[2], x.shape[3]), self.stride)  # [B, h, M, N]
+        y = kernels.self_attention(q, k, v, bias)  # [B, h, M, d_v]
+        y = y.transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])  # [B, C, H', W']
         y = same_memory_format(y, x)
         return y if self.output is None else self.output(y)
 
@@ -62,9 +83,11 @@ class SelfAttention(Operator):
     def macs(self, height: int, width: int) -> int:
         rows, columns = self.output_size(height, width)
         projections = sum(conv_macs(conv, height, width) for conv in (self.query, self.key, self.value))
-        attention = 2 * self.out_channels * rows * columns * height * width
+        attention = (self.key_channels + self.out_channels) * rows * columns * height * width
+        positions = 0 if self.positions is None else self.key_channels * rows * columns * (height + width)
         output = 0 if self.output is None else conv_macs(self.output, rows, columns)
-        return projections + attention + output
+        return projections + attention + positions + output
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, num_heads={self.num_heads}"
+        keys = "" if self.key_channels == self.out_channels else f", key_channels={self.key_channels}"
+        return f"{super().extra_repr()}, num_heads={self.num_heads}{keys}"

@@ -36,11 +36,14 @@ class Case:
 
 
 def cases(names: list[str]) -> list[Case]:
-    """Every operator at its defaults, and in every form where it has forms."""
+    """Every operator at its defaults, and in every form and with position encoding where it has them."""
     result = []
     for name in names:
-        forms = FORMS if "form" in registry.lookup("operator", name).options else {}
+        options = registry.lookup("operator", name).options
+        forms = FORMS if "form" in options else {}
         result += [Case(name, {"form": form}) for form in forms] or [Case(name)]
+        if "position_encoding" in options:
+            result.append(Case(name, {"position_encoding": True}))
     return result
 
 

@@ -15,7 +15,7 @@ import lightning_xvol
 from lightning_xvol import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import OPERATORS, build_operator
-from lightning_xvol.operators.checks import head_count
+from lightning_xvol.operators.checks import group_count, head_count
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -79,6 +79,21 @@ def test_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
         ("multi_convolution", {"dilated_kernel_size": 0}, "dilated_kernel_size must be a positive integer, got 0"),
         ("xvolution", {"form": "static", "position_encoding": True}, "has no product"),
         ("self_attention", {"output_projection": "no"}, "output_projection must be true or false, got 'no'"),
+        ("self_attention", {"num_heads": 3, "key_channels": 8}, "num_heads=3 does not divide key_channels=8"),
+        ("self_attention", {"position_encoding": 1}, "position_encoding must be true or false, got 1"),
+        ("self_attention", {"position_size": 7}, "position_size=7 does nothing with position_encoding=False"),
+        ("self_attention", {"position_size": 0, "position_encoding": True}, "position_size must be a positive integer"),
+        ("aa_convolution", {"num_heads": 5}, "num_heads=5 does not divide out_channels=12"),
+        ("aa_convolution", {"key_ratio": 0}, "key_ratio must be a number above 0, got 0"),
+        ("aa_convolution", {"value_ratio": 1.5}, "value_ratio must be a number above 0 and at most 1, got 1.5"),
+        ("aa_convolution", {"min_key_channels": 0}, "min_key_channels must be a positive integer, got 0"),
+        ("aa_convolution", {"kernel_size": 2}, "kernel_size must be odd"),
+        ("involution", {"group_channels": 5}, "group_channels=5 does not divide out_channels=12"),
+        ("involution", {"kernel_size": 6}, "kernel_size must be odd, so that the kernel has a centre, got 6"),
+        ("involution", {"reduction": 0.5}, "reduction must be a positive integer, got 0.5"),
+        ("involution", {"position_encoding": True}, "no option 'position_encoding'"),
+        ("xvolution_sa", {"num_heads": 7}, "num_heads=7 does not divide out_channels=12"),
+        ("xvolution_inv", {"involution_kernel_size": 4}, "kernel_size must be odd"),
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
@@ -121,6 +136,11 @@ def test_settings_are_printed(name: str) -> None:
 @pytest.mark.parametrize(("channels", "heads"), [(1, 1), (64, 1), (127, 1), (128, 2), (192, 3), (320, 5), (446, 2)])
 def test_default_heads(channels: int, heads: int) -> None:
     assert head_count(None, channels) == heads
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (16, 1), (24, 1), (32, 2), (40, 2), (48, 3), (106, 2)])
+def test_default_groups(channels: int, groups: int) -> None:
+    assert group_count(None, channels) == groups
 
 
 def test_import_loads_no_torch() -> None:

@@ -66,6 +66,12 @@ def test_macs_of_pssa_options(form: str, options: dict[str, Any]) -> None:
         ("pssa", {"form": "hadamard", "num_heads": 3, "position_encoding": True}),
         ("pssa", {"form": "static", "num_heads": 4}),
         ("self_attention", {"num_heads": 4, "output_projection": True}),
+        ("self_attention", {"num_heads": 3, "key_channels": 9, "position_encoding": True, "position_size": 5}),
+        ("aa_convolution", {"num_heads": 2, "value_ratio": 0.5, "min_key_channels": 3, "kernel_size": 5}),
+        ("aa_convolution", {"value_ratio": 1, "position_encoding": True}),
+        ("involution", {"kernel_size": 3, "group_channels": 4, "reduction": 2}),
+        ("xvolution_sa", {"dilated_kernel_size": None, "num_heads": 4, "position_encoding": True}),
+        ("xvolution_inv", {"kernel_size": 1, "involution_kernel_size": 5, "group_channels": 3}),
         ("convolution", {"kernel_size": 7}),
         ("xvolution", {"kernel_size": 1, "dilated_kernel_size": None, "num_heads": 4}),
     ],
@@ -79,3 +85,8 @@ def test_macs_of_other_options(name: str, options: dict[str, Any]) -> None:
 def test_macs_by_hand() -> None:
     # 64 positions; q, k, v of 16 * 16 each; 24 taps of a product (16), a weight per head (4) and a value (16).
     assert build_operator("pssa", 16, 16, num_heads=4).macs(8, 8) == 64 * (3 * 256 + 24 * (16 + 4 + 16))
+    # Reduction to 8 channels, 49 entries for each of 2 groups, 49 taps of 32 channels.
+    assert build_operator("involution", 32, 32).macs(8, 8) == 64 * (32 * 8 + 8 * 98 + 49 * 32)
+    # q, k, v; 64 * 64 pairs, each by the query and by the value; of every query 8 rows and 8 columns.
+    attention = build_operator("self_attention", 16, 16, position_encoding=True)
+    assert attention.macs(8, 8) == 64 * 3 * 256 + 2 * 16 * 64 * 64 + 16 * 64 * (8 + 8)

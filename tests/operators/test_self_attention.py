@@ -41,6 +41,19 @@ def test_with_output_projection_equals_multihead_attention() -> None:
     torch.testing.assert_close(operator(x), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_fewer_key_channels_are_zero_padded_ones(stride: int) -> None:
+    few = build_operator("self_attention", 6, 12, stride, num_heads=1, key_channels=3).double()
+    many = build_operator("self_attention", 6, 12, stride, num_heads=1).double()
+    with torch.no_grad():
+        many.value.weight.copy_(few.value.weight)
+        for name in ("query", "key"):
+            weight = getattr(many, name).weight.zero_()
+            weight[:3] = getattr(few, name).weight * 4**0.25  # sqrt(d) is twice as large
+    x = torch.randn(2, 6, 5, 7, dtype=torch.double)
+    torch.testing.assert_close(many(x), few(x), rtol=1e-10, atol=1e-10)
+
+
 def test_commutes_with_permutations_of_the_pixels() -> None:
     operator = build_operator("self_attention", 6, 12).double()
     x = torch.randn(2, 6, 3, 5, dtype=torch.double)

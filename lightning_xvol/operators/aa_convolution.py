@@ -1,0 +1,90 @@
+"""AA-convolution: attention channels beside convolution channels.
+
+Paper: Attention Augmented Convolutional Networks (arXiv 1904.09925), section 3; the row "AA-Convolution" of
+X-volution's tables. Theirs are the ratios (kappa = 2 upsilon = 0.2, of the keys' and the values' channels to C_out), at
+least 20 key channels a head, the output projection, and the concatenation, convolution first. The batch norm that they
+put behind is the block's own. Our reading where the paper is silent, or a rule of the suite:
+
+* Heads are those of all our operators, the largest divisor of C_out not above C_out // 64; theirs are 8 everywhere.
+* Depths are rounded to whole channels per head: the paper does not say how.
+* No bias anywhere, as a batch norm follows and as our other attention has it; their listing has biases.
+* A stride subsamples the queries; they pool and interpolate the attention where maps are large.
+* Relative positions, which they always have, are an option, as for every operator (`relative_positions.py`).
+
+Cost: `K^2 C_in (C_out - C_v)` multiplications per output position and the attention's, quadratic in the pixels
+(`self_attention.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_xvol.operators import checks
+from lightning_xvol.operators.base import Operator, conv_macs, initialise, same_memory_format
+from lightning_xvol.operators.self_attention import SelfAttention
+
+
+class AAConvolution(Operator):
+    """`y = concat(conv_KxK(x), W^o attention(x))`, K = `kernel_size`.
+
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. Of the C_out channels
+    `value_ratio * C_out` (upsilon) come from the attention; its queries and keys have `key_ratio * C_out` (kappa), but
+    not fewer than `min_key_channels` a head. Both are rounded to the nearest multiple of `num_heads` that is not 0.
+    With `value_ratio=1` there is no convolution. `num_heads`, `position_encoding` and `position_size` are those of
+    `SelfAttention`, `num_heads` has to divide `out_channels`.
+
+    Raises:
+        UserError: for an even `kernel_size`, a ratio out of range, or what `SelfAttention` refuses.
+
+    Example:
+        >>> AAConvolution(16, 40, num_heads=2)(torch.randn(2, 16, 15, 9)).shape  # 36 of the convolution, 4 of attention
+        torch.Size([2, 40, 15, 9])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        kernel_size: int = 3,
+        num_heads: int | None = None,
+        key_ratio: float = 0.2,
+        value_ratio: float = 0.1,
+        min_key_channels: int = 20,
+        position_encoding: bool = False,
+        position_size: int | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride=stride)
+        size = checks.odd_kernel_size("kernel_size", kernel_size)
+        heads = checks.head_count(num_heads, out_channels)
+        least = checks.positive_int("min_key_channels", min_key_channels)
+        key_channels = heads * max(least, round(checks.ratio("key_ratio", key_ratio) * out_channels / heads))
+        value_channels = heads * max(1, round(checks.ratio("value_ratio", value_ratio, 1) * out_channels / heads))
+        self.conv: nn.Conv2d | None = None
+        if value_channels < out_channels:
+            self.conv = nn.Conv2d(
+                in_channels, out_channels - value_channels, size, stride, padding=size // 2, bias=False
+            )
+            initialise(self.conv)
+        self.attention = SelfAttention(
+            in_channels,
+            value_channels,
+            stride=stride,
+            num_heads=heads,
+            key_channels=key_channels,
+            output_projection=True,
+            position_encoding=position_encoding,
+            position_size=position_size,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.attention(x)  # [B, C_v, H', W']
+        if self.conv is not None:
+            y = torch.cat([self.conv(x), y], 1)  # [B, C, H', W']
+        return same_memory_format(y, x)
+
+    def macs(self, height: int, width: int) -> int:
+        convolution = 0 if self.conv is None else conv_macs(self.conv, height, width)
+        return convolution + self.attention.macs(height, width)
