@@ -21,8 +21,8 @@ def add_to(commands: Any) -> None:
         help="fold a trained network's operators",
         description=(
             "Fold the operators of a trained cell, compare on random images, and write the weights as safetensors with "
-            "the configuration in the header; lightning_xvol.fusion.weights.load_fused reads them. Exits with 1, and writes "
-            "nothing, where the outputs differ by more than the tolerance."
+            "the configuration in the header, which lightning_xvol.fusion.weights.load_fused reads. Where the outputs "
+            "differ by more than the tolerance nothing is written and the exit code is 1."
         ),
     )
     parser.add_argument(
@@ -58,10 +58,10 @@ def _tolerance(text: str) -> float:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fuse, compare, write; 1 where the difference is too large."""
+    _check_paths(parsed.checkpoint, parsed.output)
     from lightning_xvol.fusion import fuse, fusion_report
     from lightning_xvol.fusion.weights import random_images, read_trained, save_fused
 
-    _check_output(parsed.output, parsed.checkpoint)
     trained = read_trained(parsed.checkpoint, parsed.data_dir)
     images = random_images(trained, IMAGES)
     report = fusion_report(trained.network, images, block_norms=parsed.block_norms)
@@ -79,11 +79,13 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(output: Path, checkpoint: Path) -> None:
+def _check_paths(checkpoint: Path, output: Path) -> None:
     """Before the work, not after it."""
+    if not checkpoint.is_file():
+        raise UserError(f"no checkpoint at {str(checkpoint)!r}; a cell has it as checkpoints/step=N.ckpt")
     if not output.parent.is_dir():
         raise UserError(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}")
     if output.is_dir():
         raise UserError(f"--output {str(output)!r} is a folder; name a file such as fused.safetensors in it")
-    if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
+    if output.exists() and output.samefile(checkpoint):
         raise UserError("--output and --checkpoint are one file; the checkpoint stays as it is")

@@ -127,7 +127,7 @@ class AtomicXVolution(Operator):
     def macs(self, height: int, width: int) -> int:
         rows, columns = self.output_size(height, width)
         kernels = sum(rows * columns * static.weight.numel() for static in self.statics())
-        return kernels + (0 if self.term is None else self.term.macs(height, width))
+        return kernels + (0 if self.term is None else self.term.macs(height, width, self._stacked()))
 
     def train(self, mode: bool = True) -> AtomicXVolution:
         if mode:

@@ -31,6 +31,7 @@ class PSSATerm(Term):
     """
 
     spec: Spec
+    channels: int
     projections: Projections
     stride: int
     propagate: bool = False
@@ -53,8 +54,8 @@ class PSSATerm(Term):
             y = kernels.propagate(y, stacked["propagation"], self.stride)
         return same_memory_format(y, x)
 
-    def macs(self, height: int, width: int) -> int:
-        channels = self.projections.channels
+    def macs(self, height: int, width: int, stacked: Tensors) -> int:
+        channels = self.channels
         queries = math.prod(self.spec.output_size(height, width))
         outer_sum = 8 * channels * -(-height // self.stride) * -(-width // self.stride) if self.propagate else 0
         return self.projections.macs(height, width) + queries * self.spec.macs_per_query(channels) + outer_sum
@@ -72,13 +73,15 @@ class PSSATerm(Term):
     ) -> tuple[list[Static], Term | None, dict[str, Tensor]]:
         """A static form is a kernel, `w_j W^v` at tap j, and so is a position bias: `w_j b_j W^v`.
 
-        The dense one is taken out whole where the projection costs more than it saves. Of the others go the distances
-        whose taps a kernel has anyway; a position bias is worth removing only as a whole.
+        The dense one is 3x3 kernels before and after, and is taken out whole unless its projection to fewer channels
+        saves more than it costs. Of the others go the distances whose taps a kernel has anyway; a position bias is
+        worth removing only as a whole.
         """
         found = {} if self.propagate else self._static_kernels(tensors)
         if self.spec.form == "static_dense":
-            wide = len(self.spec.offsets) * (self.projections.in_channels - self.projections.channels)
-            taken = found if wide <= self.projections.in_channels else {}
+            computed = 9 * len(self.spec.shift_distances)
+            saved = computed * (self.projections.in_channels - self.channels)
+            taken = found if saved <= self.projections.in_channels else {}
         else:
             taken = {taps: kernel for taps, kernel in found.items() if any(s.holds(kernel) for s in statics)}
             if self.form.product and len(taken) < len(found):
@@ -130,7 +133,7 @@ class PSSATerm(Term):
         if not self.propagate:
             return self._kernel_at(image, (row, column), tensors)
         offsets = self.offsets()
-        kernel = image.new_zeros(self.projections.channels, len(image), len(offsets))
+        kernel = image.new_zeros(self.channels, len(image), len(offsets))
         beta = torch.cat([torch.ones_like(tensors["propagation"][:, :1]), tensors["propagation"]], 1)  # [C, 9]
         for index, (down, right) in enumerate(((0, 0), *DIRECTIONS)):
             centre = row + down, column + right
@@ -153,7 +156,7 @@ class PSSATerm(Term):
         """a_j before its tap weight: `[C, T]`."""
         around = patches(image, centre, self.spec.offsets)  # [I, T]
         if not self.form.product:
-            return around.new_ones(self.projections.channels, around.shape[1])
+            return around.new_ones(self.channels, around.shape[1])
         query = tensors["query"].flatten(1) @ image[:, centre[0], centre[1], None]  # [C, 1]
         key = tensors["key"].flatten(1) @ around  # [C, T]
         d = len(query) // self.spec.num_heads

@@ -28,7 +28,7 @@ class Term(ABC):
         """`[B, C_in, H, W]` to `[B, C_out, H', W']`."""
 
     @abstractmethod
-    def macs(self, height: int, width: int) -> int:
+    def macs(self, height: int, width: int, stacked: Tensors) -> int:
         """Multiplications per image, counted as `Operator.macs` counts them."""
 
     @abstractmethod
@@ -60,48 +60,53 @@ class Term(ABC):
 
 @dataclass(frozen=True)
 class Projections:
-    """The 1x1 convolutions of x called `names`, `channels` rows each; those on one grid are one, called `projection`.
+    """The 1x1 convolutions of x, name to number of rows; those on one grid are one, called `projection`.
 
     A strided query reads fewer positions than key and value: stacked with them it would cost `stride ** 2` times.
     """
 
-    names: tuple[str, ...]
     in_channels: int
-    channels: int
+    rows: tuple[tuple[str, int], ...]  # (name, rows): a dataclass that is hashed holds no dict
     query_stride: int
+
+    @classmethod
+    def of(cls, tensors: Tensors, query_stride: int) -> Projections:
+        """Those among `tensors`, `[rows, C_in, 1, 1]`."""
+        rows = tuple((name, len(tensors[name])) for name in ("query", "key", "value") if name in tensors)
+        return cls(tensors[rows[0][0]].shape[1], rows, query_stride)
 
     @property
     def apart(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name == "query" and self.query_stride > 1)
+        return tuple(name for name, _ in self.rows if name == "query" and self.query_stride > 1)
 
     @property
     def together(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name not in self.apart)
+        return tuple(name for name, _ in self.rows if name not in self.apart)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The rows of each in `projection`."""
+        return [rows for name, rows in self.rows if name in self.together]
 
     def stack(self, tensors: Tensors) -> dict[str, Tensor]:
         stacked = {name: tensor for name, tensor in tensors.items() if name not in self.together}
         return {"projection": torch.cat([tensors[name] for name in self.together])} | stacked
 
     def unstack(self, stacked: Tensors) -> dict[str, Tensor]:
-        pieces = dict(zip(self.together, stacked["projection"].split(self.channels), strict=True))
+        pieces = dict(zip(self.together, stacked["projection"].split(self.sizes), strict=True))
         return pieces | {name: tensor for name, tensor in stacked.items() if name != "projection"}
 
     def __call__(self, x: Tensor, stacked: Tensors) -> dict[str, Tensor | None]:
         """Query, key and value `[B, C, H, W]`, the query on the strided grid, None for one that is not there."""
         maps: dict[str, Tensor | None] = dict.fromkeys(("query", "key", "value"))
         together = F.conv2d(x, stacked["projection"])
-        maps |= zip(self.together, together.split(self.channels, 1), strict=True)
+        maps |= zip(self.together, together.split(self.sizes, 1), strict=True)
         return maps | {name: F.conv2d(x, stacked[name], stride=self.query_stride) for name in self.apart}
 
     def macs(self, height: int, width: int) -> int:
         queries = -(-height // self.query_stride) * -(-width // self.query_stride)
-        positions = len(self.together) * height * width + len(self.apart) * queries
-        return positions * self.channels * self.in_channels
-
-
-def position_in(image: Tensor, position: Position, stride: int) -> Tensor:
-    """x_0 of an output position: `[C_in]`."""
-    return image[:, stride * position[0], stride * position[1]]
+        apart = sum(rows for name, rows in self.rows if name in self.apart)
+        return self.in_channels * (sum(self.sizes) * height * width + apart * queries)
 
 
 def patches(image: Tensor, centre: Position, offsets: Sequence[Offset]) -> Tensor:

@@ -11,6 +11,7 @@ from lightning_xvol.operators import build_operator
 
 PSSA_FORMS = ("dot", "hadamard", "hadamard_no_value", "dense", "static", "static_channel", "static_dense")
 BRANCHES = {"kernel_size": 1}, {"dilated_kernel_size": None}, {"kernel_size": 9}
+SELF_ATTENTION = {"num_heads": 2, "key_channels": 8, "position_encoding": True, "position_size": 6}
 BIASED = {"position_encoding": True, "num_heads": 3, "normalize": False}
 
 # Operator and options: every form, every option that a fold has to look at.
@@ -28,6 +29,17 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("xvolution", {**BIASED, "shift_distances": (1, 2), "centre": True}),
     ("xvolution", {"position_encoding": True, "form": "hadamard", "normalize": False}),
     ("xvolution", {"position_encoding": True, "form": "hadamard", "shift_distances": (1,)}),
+    ("self_attention", {"num_heads": 3}),
+    ("self_attention", {**SELF_ATTENTION, "output_projection": True}),
+    ("aa_convolution", {"num_heads": 2}),
+    ("aa_convolution", {"value_ratio": 1.0, "position_encoding": True, "position_size": 5}),
+    ("involution", {}),
+    ("involution", {"kernel_size": 3, "group_channels": 2, "reduction": 1}),
+    ("xvolution_sa", {}),
+    ("xvolution_sa", SELF_ATTENTION),
+    ("xvolution_sa", {**SELF_ATTENTION, "output_projection": True}),
+    ("xvolution_inv", {}),
+    ("xvolution_inv", {"kernel_size": 1, "involution_kernel_size": 3, "group_channels": 4}),
 ]
 
 
