@@ -1,8 +1,9 @@
 """The arithmetic of the attention operators behind a function each.
 
 They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
-literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size). Which
-fast path runs depends on shapes and the kind of device alone: timing would break exact resume.
+literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, and
+`gathered` in exported graphs, which serve every size). Which fast path runs depends on shapes and the kind of device
+alone: timing would break exact resume.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import typing
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -17,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.kernels import matrix, reference, relative, shifts
+from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts
 from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
 
-Path = Literal["reference", "matrix", "shifts"]
+Path = Literal["reference", "matrix", "shifts", "gathered"]
 
 # Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
 #                     dot, 4 heads   per head     per channel
@@ -33,6 +35,8 @@ Path = Literal["reference", "matrix", "shifts"]
 # 3.8 / 46 / 58; [8, 256, 14, 14] 27 / 92 / 211; [64, 16, 16, 16] 18 / 34 / 133; [8, 128, 28, 28] - / 174 / 411.
 # Other devices take the same limits (not measured). The dense forms have no such path.
 MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 256}
+
+_PATHS: dict[Path, ModuleType] = {"matrix": matrix, "shifts": shifts, "gathered": gathered}
 
 _forced: Path | None = None
 
@@ -102,7 +106,8 @@ def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
         path = _path(MATRIX_PIXELS["involution"], x)
         if path == "reference":
             return reference.involution(x, weight, window)
-        return (matrix if path == "matrix" else shifts).involution(x, weight, window)
+        y: Tensor = _PATHS[path].involution(x, weight, window)
+        return y
 
 
 def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -137,7 +142,7 @@ def _path(limit: int, x: Tensor) -> Path:
     if _forced is not None:
         return _forced
     if torch.compiler.is_exporting():
-        return "shifts"  # an exported graph serves every size
+        return "gathered"
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"
 
 
@@ -159,12 +164,12 @@ def _fast(
         key = unit(key, spec.num_heads)
     if value is None:
         if spec.form == "dense":
-            return shifts.dense(query, key, weight, spec)
+            return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
         return query * _shift_sum(spec, path, key, weight)
     static = None if bias is None else weight * bias
     if spec.form == "dot":
-        dot = matrix.dot if path == "matrix" else shifts.dot
-        return dot(query, key, value, weight, static, spec)
+        attended: Tensor = _PATHS[path].dot(query, key, value, weight, static, spec)
+        return attended
     y = query * _shift_sum(spec, path, key * value, weight)
     return y if static is None else y + _shift_sum(spec, path, value, static)
 

@@ -1,4 +1,4 @@
-"""PSSA and involution at any size: work and memory grow with the pixels, no shape is looked at, so these paths export.
+"""PSSA and involution at any size: work and memory grow with the pixels, and no shape is looked at.
 
 The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `sum_j w_j S_j x` is one dilated
 depthwise convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity `hadamard = q *
@@ -111,8 +111,5 @@ def _moved(x: Tensor, taps: Taps, query: Tensor) -> list[Tensor]:
 
 def _every(x: Tensor, dim: int, start: int, stride: int, count: int) -> Tensor:
     """`count` entries of `x` along `dim` (-1 or -2), from `start` in steps of `stride`."""
-    if stride > 1 and torch.compiler.is_exporting():
-        # The bound of a slice in steps, 2 ((H - 1) // 2) < H, is beyond what an export with dynamic sizes can prove.
-        return x.index_select(dim, start + stride * torch.arange(count, device=x.device))
     taken = slice(start, start + stride * (count - 1) + 1, stride)
     return x[..., taken, :] if dim == -2 else x[..., taken]

@@ -58,7 +58,7 @@ def test_every_path_equals_unfolding(in_channels: int, options: dict[str, Any], 
     for size in [(1, 1), (2, 9), (7, 6)]:
         x = torch.randn(2, in_channels, *size, dtype=torch.double)
         expected = results(operator, x, by_unfolding)
-        for path in ("reference", "matrix", "shifts"):
+        for path in ("reference", "matrix", "shifts", "gathered"):
             with kernels.force(path):
                 found = results(operator, x, Involution.__call__)
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -76,7 +76,7 @@ def test_fast_paths_equal_the_reference(form: str, options: dict[str, Any], stri
     for size in [(1, 1), (2, 13), (7, 6)]:
         x = torch.randn(2, 6, *size, dtype=torch.double)
         expected = results(operator, x, "reference")
-        for path in ("matrix", "shifts"):
+        for path in ("matrix", "shifts", "gathered"):
             assert_equal(results(operator, x, path), expected, f"on {path} at {size}")
 
 
