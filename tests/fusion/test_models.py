@@ -204,6 +204,8 @@ def spoil(case: str) -> nn.Module:
         operator.attention.gate = nn.BatchNorm2d(4)
     elif case == "bias":
         operator.attention.value = nn.Conv2d(4, 4, 1)
+    elif case == "circular":
+        operator.convolution.conv.padding_mode = "circular"
     elif case == "parametrised":
         parametrizations.weight_norm(operator.convolution.conv)
     elif case == "hook":
@@ -226,6 +228,7 @@ def spoil(case: str) -> nn.Module:
         ("batch statistics", r"1: cannot fold a BatchNorm2d with track_running_stats=False"),
         ("added", r"1\.attention: a PSSA has no gate of its own"),
         ("bias", r"1\.attention: its value has a bias"),
+        ("circular", r"1: Conv2d\(.*circular.*is not the 3x3 of stride 1"),
         ("parametrised", r"1\.convolution: .*Parametrized"),
         ("hook", r"1\.attention: it has forward hooks"),
         ("forward", r"1\.convolution: .*a forward of its own"),
