@@ -49,13 +49,13 @@ class Fold:
 
 def convolution(operator: Convolution) -> Parts:
     """`W x`: the batch norm of its block is all that there is to fold."""
-    return Parts(statics=(_static(operator.conv),))
+    return Parts(statics=(_static(operator.conv, operator.stride),))
 
 
 def multi_convolution(operator: MultiConvolution) -> Parts:
     """`BN(W x + W' x)`."""
     convs = [conv for conv in (operator.conv, operator.dilated_conv) if conv is not None]
-    return Parts(statics=tuple(_static(conv) for conv in convs)).normed(operator.norm)
+    return Parts(statics=tuple(_static(conv, operator.stride) for conv in convs)).normed(operator.norm)
 
 
 def pssa(operator: PSSA) -> Parts:
@@ -167,8 +167,17 @@ def _check_untouched(module: nn.Module, where: str) -> None:
         raise UserError(f"cannot fuse {where}: it has forward hooks or a forward of its own; remove them first")
 
 
-def _static(conv: nn.Conv2d) -> Static:
-    return Static(_weight(conv), conv.dilation[0])
+def _static(conv: nn.Conv2d, stride: int) -> Static:
+    """What a padded convolution is, if nobody has changed its settings since."""
+    static = Static(_weight(conv), conv.dilation[0])
+    size, reach = len(static.steps), static.steps[-1]
+    expected = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, reach, conv.dilation[0], device="meta")
+    if any(getattr(conv, name) != getattr(expected, name) for name in _SETTINGS):
+        raise UserError(f"{conv} is not the {size}x{size} of stride {stride} that the operator was built with")
+    return static
+
+
+_SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 
 
 def _weight(conv: nn.Conv2d) -> Tensor:

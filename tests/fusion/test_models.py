@@ -85,7 +85,6 @@ def test_a_network_inside_another() -> None:
     model = nn.ModuleDict({"body": nn.Sequential(small(), nn.ReLU()), "head": nn.Linear(4, 2)}).eval()
     fused = fuse(model)
     assert isinstance(fused["body"][0].layer4[0].conv2, AtomicXVolution)
-    assert isinstance(model["body"][0].layer4[0].conv2, nn.Module)
     assert isinstance(fuse(nn.ModuleList([trained("pssa")]).eval())[0], AtomicXVolution)
 
 
@@ -118,7 +117,6 @@ def test_fusing_twice_changes_nothing(block_norms: bool) -> None:
     ]
     before, after = once.state_dict(), twice.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
-    assert fuse(fuse(trained("pssa"))) is not None
 
 
 def test_block_norms_of_a_fused_model() -> None:
@@ -204,6 +202,8 @@ def spoil(case: str) -> nn.Module:
         operator.attention.gate = nn.BatchNorm2d(4)
     elif case == "bias":
         operator.attention.value = nn.Conv2d(4, 4, 1)
+    elif case == "circular":
+        operator.convolution.conv.padding_mode = "circular"
     elif case == "parametrised":
         parametrizations.weight_norm(operator.convolution.conv)
     elif case == "hook":
@@ -226,6 +226,7 @@ def spoil(case: str) -> nn.Module:
         ("batch statistics", r"1: cannot fold a BatchNorm2d with track_running_stats=False"),
         ("added", r"1\.attention: a PSSA has no gate of its own"),
         ("bias", r"1\.attention: its value has a bias"),
+        ("circular", r"1: Conv2d\(.*circular.*is not the 3x3 of stride 1"),
         ("parametrised", r"1\.convolution: .*Parametrized"),
         ("hook", r"1\.attention: it has forward hooks"),
         ("forward", r"1\.convolution: .*a forward of its own"),
@@ -248,7 +249,6 @@ def test_block_norms_of_unknown_blocks_are_refused() -> None:
             return self.conv2(self.bn2(x))
 
     model = PreActivation().eval()
-    fuse(model)
     with pytest.raises(UserError, match=r"cannot tell which batch norm follows conv2 in a .*PreActivation"):
         fuse(model, block_norms=True)
 
