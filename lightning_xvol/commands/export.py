@@ -1,0 +1,100 @@
+"""`python -m lightning_xvol export`: a trained cell's checkpoint to ONNX or a saved `torch.export` program."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from typing import Any
+
+from lightning_xvol.commands.arguments import add_checkpoint, check_paths, tolerance
+from lightning_xvol.errors import UserError
+
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
+TOLERANCE = 1e-4
+
+
+def add_to(commands: Any) -> None:
+    """The arguments of this command."""
+    parser = commands.add_parser(
+        "export",
+        help="write a trained network as ONNX or torch.export",
+        description=(
+            "Fuse the network of a trained cell and write it as one graph that takes any batch, height and width. The "
+            "graph is loaded again and compared with the trained network at three sizes; where the outputs differ by "
+            "more than the tolerance nothing is written and the exit code is 1. Images go in normalised as in training."
+        ),
+    )
+    add_checkpoint(parser, "the file to write, such as model.onnx or model.pt2")
+    parser.add_argument(
+        "--format",
+        choices=NEEDS,
+        default="onnx",
+        help="onnx, checked with onnxruntime, or what torch.export.load reads (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-fuse", action="store_true", help="export the operators as they were trained, with their batch norms"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=tolerance,
+        default=TOLERANCE,
+        metavar="T",
+        help="largest difference over the largest output that is let through (default: %(default)s)",
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Trace, load again, compare, write; 1 where the difference is too large."""
+    check_paths(parsed.checkpoint, parsed.output, "model.onnx")
+    _check_packages(parsed.format)
+    from lightning_xvol import exporting
+    from lightning_xvol.config import to_dict
+    from lightning_xvol.files import write_bytes
+    from lightning_xvol.fusion.weights import read_trained
+
+    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    network = trained.network.float()
+    exported = network
+    if not parsed.no_fuse:
+        exported, done = exporting.fused(network)
+        print(done)
+    program = exporting.trace(exported, trained.image_shape)
+    metadata = {
+        "config": to_dict(trained.config),
+        "cell_id": trained.run.get("cell_id"),
+        "step": trained.run.get("step"),
+        "fused": not parsed.no_fuse,
+    }
+    channels = trained.image_shape[0]
+    print(f"image [batch, {channels}, height, width] to logits [batch, {trained.num_classes}], float32", end="")
+    if parsed.format == "onnx":
+        print(f", ONNX opset {exporting.OPSET}")
+        content, name = exporting.to_onnx(program, metadata), "onnxruntime"
+        loaded = exporting.load_onnx(content)
+    else:
+        print()
+        content, name = exporting.to_archive(program, metadata), "the program loaded again"
+        loaded = exporting.load_archive(content)
+    shapes = exporting.check_sizes(trained.image_shape)
+    found = exporting.compare(loaded, network, shapes)
+    sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
+    print(f"{name} against the trained network at {sizes}:")
+    print(f"largest difference {found.absolute:.2e}, {found.relative:.2e} of the largest output")
+    if not found.relative <= parsed.tolerance:  # NaN too
+        print(f"that is above the tolerance {parsed.tolerance:g}; wrote nothing")
+        return 1
+    try:
+        write_bytes(parsed.output, content)
+    except OSError as error:
+        raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
+    print(f"within the tolerance {parsed.tolerance:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
+    return 0
+
+
+def _check_packages(kind: str) -> None:
+    missing = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format {kind} needs {', '.join(missing)}: pip install {' '.join(missing)}, "
+            "or choose --format torch-export"
+        )
