@@ -10,12 +10,12 @@ from pathlib import Path
 
 from lightning_xvol import record, registry
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, setting
-from lightning_xvol.commands import export, fuse
+from lightning_xvol.commands import export, fuse, visualize
 from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError, run_command_line
 from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 
-OF_CHECKPOINTS = {"fuse": fuse, "export": export}
+OF_CHECKPOINTS = {"fuse": fuse, "export": export, "visualize": visualize}
 
 
 def make_parser() -> argparse.ArgumentParser:

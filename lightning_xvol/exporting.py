@@ -47,7 +47,8 @@ def fused(network: nn.Module) -> tuple[nn.Module, str]:
         except UserError as error:
             raise UserError(f"{error}; --no-fuse exports the network as it was trained") from error
     count = sum(isinstance(module, AtomicXVolution) for module in result.modules())
-    return result, f"fused {count} operators{norms} (--no-fuse exports the network as it was trained)"
+    operators = "1 operator" if count == 1 else f"{count} operators"
+    return result, f"fused {operators}{norms} (--no-fuse exports the network as it was trained)"
 
 
 def check_sizes(image_shape: Sequence[int]) -> list[Shape]:
@@ -76,7 +77,7 @@ def trace(network: nn.Module, image_shape: Sequence[int]) -> ExportedProgram:
         raise UserError(f"torch.export cannot trace the network: {_first_line(error)}") from error
     [name] = program.graph_signature.user_inputs
     shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == name)
-    fixed = [label for axis, label in DYNAMIC.items() if isinstance(shape[axis], int)]
+    fixed = [label for axis, label in DYNAMIC.items() if str(shape[axis]).isdigit()]  # else it is called s40, or such
     if fixed:
         raise UserError(f"the network works for one {' and '.join(fixed)} only: an operator in it looks at its size")
     return program

@@ -37,6 +37,7 @@ class ImageNet(ImageData):
     """
 
     class_ordered = True
+    mean, std = MEAN, STD
 
     def __init__(self, root: Path | None = None, *, download: bool = False, image_size: int = 224) -> None:
         super().__init__(root, download=download)

@@ -1,0 +1,6 @@
+"""What a trained network looks at, computed and drawn apart.
+
+`places`, `receptive_field`, `dynamic_kernel` and `tap_weights` compute arrays and know nothing of figures; `draw` has
+functions that take arrays and optional axes and return the axes; `figure` puts them on one page with a caption.
+matplotlib is imported when something is drawn, and the package does not require it.
+"""

@@ -1,0 +1,152 @@
+"""The page: receptive fields above kernels above tap weights, a column of a paper wide, and its caption."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from lightning_xvol import files
+from lightning_xvol.visualize import draw, style
+from lightning_xvol.visualize.content import SHARE, Content
+from lightning_xvol.visualize.dynamic_kernel import Windows
+from lightning_xvol.visualize.tap_weights import TapWeights
+
+FORMATS = ("png", "pdf", "svg")
+ROSES = 8  # heads that are drawn
+_FIELDS, _KERNELS, _ROSES = 1.36, 0.98, 1.02  # heights of the rows, inches
+
+
+def rows(content: Content) -> list[str]:
+    """The rows that apply, in their order from (a) on."""
+    kinds = ["fields"]
+    kinds += ["kernels"] if isinstance(content.kernels, Windows) else []
+    return kinds + (["taps"] if isinstance(content.taps, TapWeights) else [])
+
+
+def compose(content: Content) -> Any:
+    """The figure of `content`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    heights = {"fields": _FIELDS, "kernels": _KERNELS, "taps": _ROSES * _rose_rows(content)}
+    chosen = rows(content)
+    with matplotlib.rc_context(style.RC):
+        figure = Figure(figsize=(style.COLUMN, sum(heights[kind] for kind in chosen)), layout="constrained")
+        parts = figure.subfigures(len(chosen), 1, height_ratios=[heights[kind] for kind in chosen], squeeze=False)
+        for letter, kind, part in zip(string.ascii_lowercase, chosen, parts[:, 0], strict=False):
+            title = _DRAW[kind](part, content)
+            part.suptitle(f"({letter}) {title}", x=0.01, ha="left", fontsize=7.5, fontweight="bold")
+    return figure
+
+
+def _fields(part: Any, content: Content) -> str:
+    axes = _axes(part, len(content.fields), columns=max(3, len(content.fields)))
+    for ax, found in zip(axes, content.fields, strict=True):
+        draw.receptive_field(
+            found.field.numpy(), found.centre, found.side, title=f"stage {found.stage}: {found.side} px", ax=ax
+        )
+    _scale(axes[-1], axes[-1].images[0], "relative gradient")
+    return "Effective receptive field"
+
+
+def _kernels(part: Any, content: Content) -> str:
+    found: Any = content.kernels
+    norms = ([("$w^c$", found.static)] if found.static is not None else []) + [
+        (f"{'$w^A + w^c$' if found.static is not None else '$w^A$'}, {number}", window)
+        for number, window in enumerate(found.dynamic, start=1)
+    ]
+    largest = max(float(numpy.nanmax(window.numpy())) for _, window in norms)
+    axes = _axes(part, 1 + len(norms), columns=5)
+    draw.image(content.image.numpy(), content.pixels, title="image", ax=axes[0])
+    for ax, (title, window) in zip(axes[1:], norms, strict=True):
+        draw.kernel(window.numpy(), largest, title=title, ax=ax)
+    _scale(axes[-1], axes[-1].images[0], "norm")
+    side = 2 * found.reach + 1
+    return f"Dynamic kernel, {side} × {side}, stage {content.shown.stage}"
+
+
+def _taps(part: Any, content: Content) -> str:
+    found: Any = content.taps
+    axes = _axes(part, _roses(found), columns=4, subplot_kw={"projection": "polar"})
+    values = [found.rings.abs().max()] + ([] if found.centre is None else [found.centre.abs().max()])
+    largest = float(max(values))
+    for group, ax in enumerate(axes):
+        centre = None if found.centre is None else float(found.centre[group])
+        title = f"head {group + 1}" if found.signed else ""
+        draw.rose(found.rings[group].numpy(), centre, largest, signed=found.signed, title=title, ax=ax)
+    last = axes[min(4, len(axes)) - 1]
+    _scale(last, last.collections[0], "weight" if found.signed else "r.m.s. weight")
+    distances = ", ".join(map(str, found.distances))
+    return f"Tap weights, distances {distances}, stage {content.shown.stage}"
+
+
+def _axes(part: Any, count: int, columns: int, **kwargs: Any) -> list[Any]:
+    """`count` axes from the left in rows of `columns`: panels have one size whether there are few or many."""
+    every = list(part.subplots(-(-count // columns), columns, squeeze=False, **kwargs).flat)
+    for ax in every[count:]:
+        ax.set_visible(False)
+    return every[:count]
+
+
+def _scale(ax: Any, shown: Any, label: str) -> None:
+    """The colours of a row, to the right of `ax` and as high."""
+    ax.figure.colorbar(shown, cax=ax.inset_axes((1.07, 0.0, 0.08, 1.0)), label=label)
+
+
+_DRAW = {"fields": _fields, "kernels": _kernels, "taps": _taps}
+
+
+def _roses(taps: TapWeights) -> int:
+    return min(len(taps.rings), ROSES)
+
+
+def _rose_rows(content: Content) -> int:
+    return -(-_roses(content.taps) // 4) if isinstance(content.taps, TapWeights) else 0
+
+
+def caption(content: Content) -> str:
+    """What the figure shows, in words that can stand below it, and what it leaves out and why."""
+    letters = dict(zip(rows(content), string.ascii_lowercase, strict=False))
+    return " ".join(_sentences(content, letters))
+
+
+def _sentences(content: Content, letters: dict[str, str]) -> Iterator[str]:
+    images = "image" if content.averaged == 1 else "images"
+    yield (
+        f"{content.name}. ({letters['fields']}) Effective receptive field of the last operator of each stage: absolute "
+        f"gradient of its centre output with respect to the image, averaged over {content.averaged} {images}, over the "
+        f"largest value, on a log scale; the square holds {SHARE:.0%} of it and has the side given."
+    )
+    where = f"the operator at {content.shown.path}"
+    if isinstance(content.kernels, Windows):
+        alone = ", beside the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
+        yield (
+            f"({letters['kernels']}) Norm over the channels of the dynamic kernel of {where} at the numbered positions "
+            f"of the image{alone}; grey: no tap, +: the position itself."
+        )
+    else:
+        yield f"No dynamic kernel is shown: {content.kernels}."
+    if isinstance(content.taps, TapWeights):
+        kind = "Weight per head" if content.taps.signed else "Root mean square over the channels of the weight"
+        more = len(content.taps.rings) - ROSES
+        cut = f"; the first {ROSES} of {ROSES + more} heads" if more > 0 else ""
+        centre = ", the tap at the position itself in the middle" if content.taps.centre is not None else ""
+        yield (
+            f"({letters['taps']}) {kind} of each tap of {where}, in its direction, the nearest distance innermost"
+            f"{centre}{cut}."
+        )
+    else:
+        yield f"No tap weights are shown: {content.taps}."
+
+
+def write(figure: Any, path: Path) -> None:
+    """Save `figure` atomically in the format of the suffix."""
+    import matplotlib
+
+    kind = path.suffix.removeprefix(".")
+    with matplotlib.rc_context(style.RC):
+        files.write_by(path, lambda file: figure.savefig(file, format=kind, metadata=style.METADATA[kind]))

@@ -1,0 +1,57 @@
+"""The images that a figure is made of: some of the recipe's validation split, or one of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_xvol import registry
+from lightning_xvol.config import DataConfig
+from lightning_xvol.data import build_data
+from lightning_xvol.errors import UserError
+
+
+def validation_images(config: DataConfig, data_dir: Path | None, count: int) -> Tensor:
+    """The first `count` images of the validation split, `[B, C, H, W]`, normalised.
+
+    Raises:
+        UserError: where the data set is not there.
+    """
+    split: Any = build_data(config, data_dir).validation()
+    return torch.stack([split[index][0] for index in range(min(count, len(split)))])
+
+
+def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]) -> Tensor:
+    """The picture at `path` as the network of `config` takes it: `[C, H, W]`.
+
+    It is resized to `image_shape`, and normalised by the mean and standard deviation that the class of the data set
+    declares as `mean` and `std`, else by its own.
+
+    Raises:
+        UserError: for a file that is no picture, or a network that takes neither grey nor colour images.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    channels, height, width = image_shape
+    if channels not in (1, 3):
+        raise UserError(f"--image has 1 or 3 channels, and this network takes {channels}; leave it out")
+    try:
+        with Image.open(path) as picture:
+            values = numpy.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=numpy.float32) / 255
+    except FileNotFoundError as error:
+        raise UserError(f"no image at {str(path)!r}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read --image {str(path)!r}: {' '.join(str(error).split())}") from error
+    image = torch.from_numpy(values).reshape(1, *values.shape[:2], channels).permute(0, 3, 1, 2)
+    image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0]
+    made = registry.load("data", config.name)
+    mean, std = getattr(made, "mean", None), getattr(made, "std", None)
+    if mean is None or std is None:
+        mean, std = image.mean((1, 2)), image.std((1, 2)).clamp_min(1e-3)
+    shift, scale = (torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1) for values in (mean, std))
+    return (image - shift) / scale

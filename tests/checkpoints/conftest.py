@@ -1,0 +1,64 @@
+"""Checkpoints as a cell leaves them, of small networks that were not trained: what is tested reads them alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_xvol import __main__
+from lightning_xvol.backbones import build_backbone
+from lightning_xvol.config import resolve, set_value, to_dict
+from lightning_xvol.recipes import get_recipe
+
+SETTINGS: dict[str, Any] = {"backbone.stages": (5,), "backbone.options.blocks": (1, 1, 1, 1), "data.limit": 4}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The path of a checkpoint by operator and settings, the same one every time."""
+    made: dict[str, Path] = {}
+
+    def make(operator: str, **settings: Any) -> Path:
+        key = f"{operator} {settings}"
+        if key not in made:
+            config = get_recipe("match_small").config(operator)
+            for path, value in {**SETTINGS, **settings}.items():
+                config = set_value(config, path, value)
+            config = resolve(config)
+            torch.manual_seed(0)
+            network = build_backbone(config.backbone, config.operator, num_classes=4, in_channels=1)
+            for module in network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
+                    torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            run = {"config": to_dict(config), "num_classes": 4, "image_shape": (1, 32, 32), "cell_id": "0", "step": 3}
+            weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+            made[key] = tmp_path_factory.mktemp(operator) / "step=00000003.ckpt"
+            torch.save({"run": run, "state_dict": weights}, made[key])
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`python -m lightning_xvol ARGUMENTS` in this process."""
+
+    def run(*arguments: Any) -> int:
+        monkeypatch.setattr(sys, "argv", ["lightning_xvol", *map(str, arguments)])
+        return __main__.main()
+
+    return run
