@@ -129,12 +129,16 @@ def load_onnx(content: bytes) -> Run:
 
 
 def load_archive(content: bytes) -> Run:
-    """The saved program."""
+    """The saved program. It refuses images so small that a map in the network has a single row or column."""
     program = torch.export.load(io.BytesIO(content)).module()
 
     def run(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = program(image)
+        try:
+            with torch.no_grad():
+                logits: Tensor = program(image)
+        except AssertionError as error:
+            size = "x".join(map(str, image.shape))
+            raise UserError(f"the program does not take images of {size} ({_first_line(error)}); onnx does") from error
         return logits
 
     return run

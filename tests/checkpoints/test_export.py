@@ -72,7 +72,10 @@ def test_torch_export(make_checkpoint: Callable, call: Callable, tmp_path: Path,
     torch.export.load(io.BytesIO(output.read_bytes()), extra_files=notes)
     assert json.loads(notes[exporting.METADATA])["step"] == 3
     network = read_trained(checkpoint).network
-    assert exporting.compare(exporting.load_archive(output.read_bytes()), network, SIZES).relative < 1e-5
+    loaded = exporting.load_archive(output.read_bytes())
+    assert exporting.compare(loaded, network, SIZES).relative < 1e-5
+    with pytest.raises(UserError, match="does not take images of 1x1x8x8"):
+        loaded(torch.zeros(1, 1, 8, 8))
 
 
 def test_beyond_the_tolerance_nothing_is_written(
