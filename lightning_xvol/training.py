@@ -52,6 +52,7 @@ from lightning_xvol.tracking import Tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _SELECTED_BY = "val_top1"
+_BEST = "checkpoints/best.pt"
 _TRAINING_METRICS = ("train_loss", "lr")
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,9 @@ class _Run:
         self.commit = environment.commit()
         files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
+        if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
+            log.warning("the weights of the best epoch are gone; starting anew")
+            found = None
         self.checkpoint: Path | None = None
         rows: list[Row] = []
         start_step = 0
@@ -177,6 +181,11 @@ class _Run:
             self.close(None)
             raise
 
+    def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
+        """As where a finished run's record was lost: those weights went when it was written."""
+        validated = any(row["name"] == _SELECTED_BY for row in rows)
+        return validated and not (self.folder / _BEST).exists()
+
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
@@ -185,7 +194,7 @@ class _Run:
         ]
         if self.data.has_test:
             # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
-            callbacks.append(BestWeights(self.folder / "checkpoints" / "best.pt", self.log, _SELECTED_BY))
+            callbacks.append(BestWeights(self.folder / _BEST, self.log, _SELECTED_BY))
         callbacks.append(
             Checkpointer(
                 self.folder / "checkpoints",
@@ -287,7 +296,7 @@ class _Run:
         best = last
         if best_epoch != self.log.rows[-1]["epoch"]:
             final = {name: value.clone() for name, value in self.module.state_dict().items()}
-            self.module.load_state_dict(torch.load(self.folder / "checkpoints" / "best.pt", weights_only=True))
+            self.module.load_state_dict(torch.load(self.folder / _BEST, weights_only=True))
             silent = Trainer(
                 **self._compute(),
                 logger=False,
@@ -314,5 +323,5 @@ class _Run:
     def _tidy(self) -> None:
         """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
         prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
-        for name in ("checkpoints/best.pt", "failure.json", "segments.json"):
+        for name in (_BEST, "failure.json", "segments.json"):
             (self.folder / name).unlink(missing_ok=True)

@@ -138,6 +138,8 @@ def test_every_precision_trains_and_evaluates(precision, run, tmp_path):
         assert result["status"] == "finished" and result["metrics"]["loss"]["last"] < 3
         if result["metrics"]["top1"]["best_epoch"] == 1:  # the best weights are loaded and evaluated once more
             break
+    else:
+        pytest.fail("the best weights of all seeds are the last; try others")
 
 
 def test_a_caller_hears_how_far_the_run_is(tmp_path):
