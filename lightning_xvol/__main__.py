@@ -1,4 +1,4 @@
-"""`python -m lightning_xvol`: train one run, or list what can be chosen."""
+"""`python -m lightning_xvol`: train one run, fuse what it trained, or list what can be chosen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning_xvol import record, registry
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, setting
+from lightning_xvol.commands import fuse
 from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError, run_command_line
 from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
@@ -46,12 +47,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print the resolved configuration and its cell id, and stop"
     )
     add_run_flags(fit, out="runs")
+    fuse.add_to(commands)
     commands.add_parser("list", help="what can be chosen by name", description="What can be chosen by name.")
     return parser
 
 
 def main() -> int:
     parsed = make_parser().parse_args()
+    if parsed.command == "fuse":
+        return fuse.run(parsed)
     return fit(parsed) if parsed.command == "fit" else list_names()
 
 

@@ -144,7 +144,13 @@ class _Run:
         network: torch.nn.Module,
     ) -> None:
         self.config, self.folder, self.data = config, folder, data
-        self.identity: dict[str, Any] = {"cell_id": cell_id(config), "config": to_dict(config)}
+        self.identity: dict[str, Any] = {
+            "cell_id": cell_id(config),
+            "config": to_dict(config),
+            # So that the network can be built without the data.
+            "num_classes": data.num_classes,
+            "image_shape": list(data.image_shape),
+        }
         self.commit = environment.commit()
         files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
