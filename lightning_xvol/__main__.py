@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lightning_xvol import record, registry
-from lightning_xvol.commandline import Parser, add_run_flags, at_least, setting
+from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.commands import fuse
 from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError, run_command_line
@@ -126,6 +126,8 @@ def fit(parsed: argparse.Namespace) -> int:
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
+    if is_helper_process():
+        return 0
     for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")

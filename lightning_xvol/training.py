@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol import environment, files
@@ -92,7 +94,8 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     data = ImageDataModule(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
     files.make_folder(folder / "checkpoints")
-    with locked(folder):
+    # Of several processes of one run, the first holds the folder and writes.
+    with locked(folder) if _is_first_process() else contextlib.nullcontext():
         finished = read_result(folder)  # another process may have ended it in the meantime
         if finished is not None:
             return finished
@@ -103,12 +106,17 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
         except BaseException as error:
             if run is not None:
                 run.close(None)
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and _is_first_process():
                 _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
                 # Lightning's exception would end the process with code 0, as if the run were finished.
                 raise SystemExit(128 + signal.SIGTERM) from error
             raise
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process of its run, or the first of several."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def _configure_process(config: RunConfig) -> None:
@@ -152,7 +160,9 @@ class _Run:
             "image_shape": list(data.image_shape),
         }
         self.commit = environment.commit()
-        files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+        writes = _is_first_process()
+        if writes:
+            files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
             log.warning("the weights of the best epoch are gone; starting anew")
@@ -165,9 +175,9 @@ class _Run:
             start_step, rows = content["run"]["step"], content["run"]["rows"]
             log.info("resuming from %s", self.checkpoint.name)
         data.first_step = start_step
-        self.log = RunLog(folder / "metrics.csv", data.plan, rows)
+        self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
         self.segments = Segments(
-            folder / "segments.json", start_step, self.checkpoint.name if self.checkpoint else None
+            folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
         self.macs = count_macs(network, data.image_shape)
@@ -180,7 +190,7 @@ class _Run:
             total_steps=data.plan.total_steps,
             validation_prefix="val_" if data.has_test else "",
         )
-        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit)
+        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit) if writes else None
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
         except BaseException:

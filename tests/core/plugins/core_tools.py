@@ -80,6 +80,17 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class Without:
+    """Makes every import of a package fail, also where it has been imported."""
+
+    package: str
+
+    def arm(self) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+            sys.modules[name] = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
 class Death:
     """Ends the process, without any clean-up, at the `call`-th call of `target`, before or after what it does."""
 
@@ -131,7 +142,7 @@ def train_in_process(
     death: Death | None = None,
     environment: Mapping[str, str | None] | None = None,
     tracking: Mapping[str, Any] | None = None,
-    faults: Sequence[Set | Fail] = (),
+    faults: Sequence[Set | Fail | Without] = (),
 ) -> None:
     """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
