@@ -17,6 +17,9 @@ from lightning_xvol.recipes import get_recipe
 
 # 40 images in batches of 8 are 5 steps an epoch: 23 steps end in the middle of the fifth.
 TINY = {
+    "backbone.blocks": (1, 1, 1, 1),
+    "backbone.widths": (4, 4, 8, 8),
+    "backbone.stem_width": 4,
     "data.limit": 40,
     "data.batch_size": 8,
     "train.steps": 23,
