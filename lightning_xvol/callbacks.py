@@ -149,11 +149,9 @@ class Checkpointer(Callback):
             prune(self.folder, step)
             self.segments.reached(step)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step % self.plan.steps_per_epoch and trainer.global_step != self.plan.total_steps:
-            self._save(trainer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Not when the batch before ended: Lightning logs its rows after that, and the checkpoint would lack them.
+        self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
