@@ -14,7 +14,7 @@ from lightning_xvol.config import DataConfig
 from lightning_xvol.data.base import DataError, ImageData, Item, TensorSplit
 from lightning_xvol.errors import UserError
 
-__all__ = ["DataError", "ImageData", "TensorSplit", "build_data"]
+__all__ = ["DataError", "ImageData", "TensorSplit", "build_data", "declared_shape"]
 
 _REQUIRED = ("num_classes", "image_shape", "train", "validation", "test")
 
@@ -47,6 +47,24 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
             f"data {config.name!r} lacks {', '.join(missing)}; see lightning_xvol/data/base.py for what is expected"
         )
     return cast(ImageData, data) if config.limit is None else Limited(data, config.limit)
+
+
+def declared_shape(config: DataConfig, data_dir: Path | None = None) -> tuple[int, tuple[int, int, int]]:
+    """`(num_classes, image_shape)`: what the class declares, so that no file is needed, else what the data set has.
+
+    ImageNet declares its 1000 classes; a folder with others in its place has its own number when it is trained on. A
+    class without `ImageData.declared` is built, from its files if it reads any.
+
+    Raises:
+        UserError: as `build_data`.
+    """
+    options = registry.resolve_options("data", config.name, config.options)
+    declare = getattr(registry.load("data", config.name), "declared", None)
+    declared = declare(**options) if callable(declare) else None
+    if declared is not None:
+        return cast(tuple[int, tuple[int, int, int]], declared)
+    data = build_data(config, data_dir)
+    return data.num_classes, data.image_shape
 
 
 class Limited(ImageData):

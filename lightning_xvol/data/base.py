@@ -68,6 +68,16 @@ class ImageData:
         if options:
             raise UserError(f"data set {type(self).__name__} has no option {', '.join(sorted(options))}")
 
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]] | None:  # noqa: ARG003
+        """`(num_classes, image_shape)` under these options as far as it is known without any file, else None.
+
+        Those of the class by default. A class whose options change them says here how.
+        """
+        if hasattr(cls, "num_classes") and hasattr(cls, "image_shape"):
+            return cls.num_classes, cls.image_shape
+        return None
+
     def train(self) -> Dataset[Item]:
         """The training split: items are (image float32 [C, H, W], label)."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -48,6 +49,12 @@ class ImageNet(ImageData):
         self._compare(self._class_folders("val"))
         self.num_classes = len(self.classes)
         self._splits: dict[str, FolderSplit] = {}
+
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
+        """ImageNet-1k itself. Other pictures in the same folders have as many classes as folders."""
+        size = options["image_size"]
+        return 1000, (3, size, size)
 
     def train(self) -> Dataset[Item]:
         return self._read("train", [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()])
