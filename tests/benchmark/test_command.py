@@ -215,6 +215,16 @@ def test_loaders(tmp_path, monkeypatch, capsys):
     assert "images/s" in capsys.readouterr().out
 
 
+def test_peak_memory_has_columns_on_cuda_alone():
+    peaks = {"peak_bytes", "peak_over_convolution"}
+    assert peaks <= set(columns(cuda=True)) and not peaks & set(columns(cuda=False))
+    row = {"shape": "s", "batch": 1, "channels": 2, "height": 3, "width": 4, "label": "Own", "params": 5, "macs": 6,
+           "macs_over_convolution": 1.0, "saved_inputs": 0.0, "note": "as noted", "peak_bytes": 7_000_000,
+           "peak_over_convolution": 2.5}  # fmt: skip
+    text = report.operator_tables([row], fusion=False)
+    assert "peak, MB" in text and "|        7 |" in text and "2.50×" in text and "- Own: as noted." in text
+
+
 def test_numbers():
     assert [report.magnitude(value) for value in (12, 999_960, 2_400_000, 4_940_598_848)] == [
         "12", "1.0M", "2.4M", "4.9G",
