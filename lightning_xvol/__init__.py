@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_xvol.backbones import replace_operators
+    from lightning_xvol.fusion import AtomicXVolution, fuse, fusion_report
     from lightning_xvol.operators import OPERATORS, build_operator
 
-__all__ = ["OPERATORS", "build_operator", "replace_operators"]
+__all__ = ["OPERATORS", "AtomicXVolution", "build_operator", "fuse", "fusion_report", "replace_operators"]
 
 _HOME = {
     "OPERATORS": "lightning_xvol.registry",
+    "AtomicXVolution": "lightning_xvol.fusion",
     "build_operator": "lightning_xvol.operators",
+    "fuse": "lightning_xvol.fusion",
+    "fusion_report": "lightning_xvol.fusion",
     "replace_operators": "lightning_xvol.backbones",
 }
 

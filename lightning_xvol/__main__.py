@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from lightning_xvol.commandline import Parser
-from lightning_xvol.commands import benchmark, describe, fit, names
+from lightning_xvol.commands import benchmark, describe, fit, fuse, names
 from lightning_xvol.errors import run_command_line
 
-COMMANDS = {"fit": fit, "describe": describe, "benchmark": benchmark, "list": names}
+COMMANDS = {"fit": fit, "fuse": fuse, "describe": describe, "benchmark": benchmark, "list": names}
 
 
 def make_parser() -> argparse.ArgumentParser:

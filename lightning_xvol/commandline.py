@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +37,11 @@ def at_least(minimum: int, name: str) -> Callable[[str], int]:
 
     parse.__name__ = name
     return parse
+
+
+def is_helper_process() -> bool:
+    """Whether this process repeats a command line as the second or a later process of one run (DDP), silently."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def setting(text: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from lightning_xvol.benchmark.subjects import (
     Subject,
     Timing,
     failing_at,
-    load_fuse,
     make_subject,
     training_peak,
 )
@@ -40,14 +39,11 @@ def columns(cuda: bool) -> list[str]:
     long the literal reference takes, `fused_over_unfused` the ratio of inference times. `saved_bytes` is what forward
     keeps for backward beside input and parameters, `saved_inputs` the same in multiples of the input's size.
     """
-    timed = ["forward", "training", "reference_forward", "reference_training"]
+    timed = ["forward", "training", "reference_forward", "reference_training", "fused_forward"]
     ratios = [
         "macs_over_convolution", "forward_over_convolution", "training_over_convolution",
-        "forward_speedup", "training_speedup",
+        "forward_speedup", "training_speedup", "fused_over_unfused",
     ]  # fmt: skip
-    if load_fuse() is not None:
-        timed.append("fused_forward")
-        ratios.append("fused_over_unfused")
     memory = ["saved_bytes", "saved_inputs", "reference_saved_bytes"]
     if cuda:
         memory += ["peak_bytes", "peak_over_convolution"]

@@ -70,40 +70,40 @@ def heading(title: str, where: Environment, *notes: str) -> str:
     return "\n\n".join([f"# {title}", *paragraphs, *notes, ""])
 
 
-def operator_tables(rows: Sequence[Mapping[str, Any]], fusion: bool) -> str:
+def operator_tables(rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table per shape."""
     tables = []
     for shape in dict.fromkeys(row["shape"] for row in rows):
         here = [row for row in rows if row["shape"] == shape]
         size = f"{TIMES}".join(str(here[0][key]) for key in ("batch", "channels", "height", "width"))
-        tables.append(f"## {shape}: [{size}]\n\n{_operator_table(here, fusion)}\n")
+        tables.append(f"## {shape}: [{size}]\n\n{_operator_table(here)}\n")
         tables += [f"- {row['label']}: {row['note']}.\n" for row in here if row["note"]]
     return "\n".join(tables)
 
 
-def _operator_table(rows: Sequence[Mapping[str, Any]], fusion: bool) -> str:
+def _operator_table(rows: Sequence[Mapping[str, Any]]) -> str:
     peak = any("peak_bytes" in row for row in rows)
-    header = ["operator", "params", "MACs", "to conv", "forward, ms", "to conv", "literal", "forward + backward, ms",
+    header = ["operator", "params", "MACs", "to conv", "forward, ms", "to conv", "literal", "fused", "forward + backward, ms",
               "to conv", "literal", "saved, inputs"]  # fmt: skip
-    header += ["peak, MB", "to conv"] * peak + ["fused to unfused"] * fusion
+    header += ["peak, MB", "to conv"] * peak
     lines = []
     for row in rows:
         line = [row["label"], magnitude(row["params"]), magnitude(row["macs"]), times(row["macs_over_convolution"])]
         for timing in ("forward", "training"):
             line += [milliseconds(row, timing), times(row.get(f"{timing}_over_convolution"))]
             line.append(times(row.get(f"{timing}_speedup")))
+            line += [times(row.get("fused_over_unfused"))] * (timing == "forward")
         line.append(digits(row["saved_inputs"]))
         if peak:
             line += [digits(row["peak_bytes"] / 1e6), times(row.get("peak_over_convolution"))]
-        if fusion:
-            line.append(times(row.get("fused_over_unfused")))
         lines.append(line)
     return markdown(header, lines)
 
 
 OPERATOR_NOTES = (
     "Times of one batch: median [quartiles] over the rounds. `to conv` is the ratio to the 3x3 convolution and "
-    "`literal` how many times as long the literal reference takes, each the median of the rounds' own ratios.",
+    "`literal` how many times as long the literal reference takes, `fused` the ratio of the fused operator to the "
+    "unfused one, each the median of the rounds' own ratios.",
     "MACs of one image. `saved` is what forward keeps for backward beside input and parameters, in multiples of the "
     "input's bytes.",
 )

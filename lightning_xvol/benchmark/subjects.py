@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from lightning_xvol.backbones import count_macs, count_parameters
 from lightning_xvol.benchmark.measure import Call, peak_bytes, saved_bytes
 from lightning_xvol.benchmark.shapes import Shape
 from lightning_xvol.errors import UserError
+from lightning_xvol.fusion import fuse
 from lightning_xvol.operators import build_operator
 from lightning_xvol.seeding import derive_seed, seed_generators
 
@@ -58,15 +58,6 @@ class Subject:
     reference_saved_bytes: int | None
     calls: dict[Timing, Call]
     note: str = ""
-
-
-def load_fuse() -> Callable[[nn.Module], nn.Module] | None:
-    """`lightning_xvol.fusion.fuse`, where this version has it."""
-    try:
-        fuse: Callable[[nn.Module], nn.Module] = importlib.import_module("lightning_xvol.fusion").fuse
-    except ModuleNotFoundError:
-        return None
-    return fuse
 
 
 @contextlib.contextmanager
@@ -153,10 +144,7 @@ def _literal(call: Call) -> Call:
 
 
 def _fused(operator: nn.Module) -> nn.Module | None:
-    """None where this version cannot fuse, or there is nothing in `operator` to fuse."""
-    fuse = load_fuse()
-    if fuse is None:
-        return None
+    """None where there is nothing in `operator` to fuse, or its structure is not known."""
     with contextlib.suppress(UserError):
         return fuse(copy.deepcopy(operator).eval())
     return None

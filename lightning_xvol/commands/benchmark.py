@@ -140,16 +140,15 @@ def _measure_operators(
 ) -> None:
     """A shape after the other; the files hold what is measured so far."""
     from lightning_xvol.benchmark import operators, report
-    from lightning_xvol.benchmark.subjects import load_fuse
 
-    stem, rows, fusion = f"operators-{where.slug}", [], load_fuse() is not None
+    stem, rows = f"operators-{where.slug}", []
     for shape in chosen:
         print(f"\n{shape.name} ...", flush=True)
         found = operators.measure(names, shape, machine, effort)
         rows += found
-        print(report.operator_tables(found, fusion).partition("\n\n")[2], flush=True)
+        print(report.operator_tables(found).partition("\n\n")[2], flush=True)
         report.write_csv(out / f"{stem}.csv", operators.columns(machine.device.type == "cuda"), rows, where)
-        text = report.heading("Operators", where, *report.OPERATOR_NOTES) + report.operator_tables(rows, fusion)
+        text = report.heading("Operators", where, *report.OPERATOR_NOTES) + report.operator_tables(rows)
         files.write_text(out / f"{stem}.md", text)
     print(f"tables: {out / stem}.csv, .md")
 

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from lightning_xvol import record
-from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, make_config
+from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
 from lightning_xvol.config import to_dict
 from lightning_xvol.errors import UserError
 
@@ -55,6 +55,8 @@ def run(parsed: argparse.Namespace) -> int:
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
+    if is_helper_process():
+        return 0
     for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")

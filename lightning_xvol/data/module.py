@@ -174,7 +174,7 @@ class ImageDataModule(LightningDataModule):
         return self._train_loader
 
     def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
-        rank, devices = (self.trainer.global_rank, self.config.train.devices) if self.trainer else (0, 1)
+        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(dataset, EvaluationSampler(len(dataset), 4 * self.config.data.batch_size, rank, devices))
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -71,6 +71,14 @@ class Spec:
         span = FORMS[self.form].weight
         return {"head": (self.num_heads, taps), "channel": (channels, taps), "dense": (channels, taps, channels)}[span]
 
+    def macs_per_query(self, channels: int) -> int:
+        """Multiplications of all taps at one position: by the query, by the tap weight, by the value."""
+        form = FORMS[self.form]
+        per_head = self.num_heads if form.product else channels  # an inner product is one number, a value is d
+        weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight]
+        value = channels if form.product and form.value else 0
+        return len(self.offsets) * (channels * form.product + weight + value)
+
 
 @dataclass(frozen=True)
 class Window:

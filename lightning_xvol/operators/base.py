@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_xvol.errors import UserError
 from lightning_xvol.operators import checks
+
+FUSED = "fused"
+"""The buffer of a fused operator: 1, or 2 where the batch norm of its block is in it too. Other operators have none."""
 
 
 class Operator(nn.Module):
@@ -16,8 +21,11 @@ class Operator(nn.Module):
     This is the size contract of `nn.Conv2d(kernel_size=k, padding=k // 2)` with odd k.
 
     Raises:
-        UserError: for channels that are not positive integers or a stride other than 1 and 2.
+        UserError: for channels that are not positive integers or a stride other than 1 and 2; and where weights of a
+            fused operator are loaded into one that is not, or the other way round.
     """
+
+    fusion = 0  # what `FUSED` holds, 0 without
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -41,6 +49,29 @@ class Operator(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        _check_fusion(self.fusion, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_fusion(own: int, state_dict: dict[str, Any], prefix: str) -> None:
+    """One sentence in place of a list of keys."""
+    mark = state_dict.get(f"{prefix}{FUSED}")
+    if mark is None:
+        if own == 0 or not any(key.startswith(prefix) for key in state_dict):
+            return
+        made, remedy = _FUSIONS[0], "load them before fuse, not after"
+    elif mark.is_meta or int(mark) == own:
+        return
+    else:
+        call = f"fuse(model.eval(){', block_norms=True' if int(mark) == 2 else ''})"
+        made, remedy = _FUSIONS[int(mark)], f"load them into {call}, made from a model that is not fused"
+    where = f" (at {prefix.rstrip('.')})" if prefix else ""
+    raise UserError(f"these weights are of {made} and the model has {_FUSIONS[own]}{where}: {remedy}")
+
+
+_FUSIONS = ("an operator that is not fused", "a fused operator", "an operator fused with block_norms=True")
 
 
 def initialise(conv: nn.Conv2d) -> None:

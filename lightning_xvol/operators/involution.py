@@ -73,7 +73,7 @@ class Involution(Operator):
 
     def generate(self, x: Tensor) -> Tensor:
         """The kernels of all output positions, `[B, G, K^2, H', W']`."""
-        pooled = x if self.stride == 1 else _average_blocks(x)  # [B, C_in, H', W']
+        pooled = x if self.stride == 1 else average_blocks(x)  # [B, C_in, H', W']
         kernel: Tensor = self.span(F.relu(self.norm(self.reduce(pooled))))  # [B, G K^2, H', W']
         return kernel.unflatten(1, (self.groups, -1))
 
@@ -92,7 +92,7 @@ class Involution(Operator):
         return f"{super().extra_repr()}, kernel_size={self.window.kernel_size}, groups={self.groups}"
 
 
-def _average_blocks(x: Tensor) -> Tensor:
+def average_blocks(x: Tensor) -> Tensor:
     """Means of the 2 x 2 blocks, the last ones of odd sides over what is there: `[B, C, ceil(H / 2), ceil(W / 2)]`."""
     if torch.compiler.is_exporting():
         # Sides rounded up are beyond an export with dynamic sizes. Doubling the last row and column gives the same.

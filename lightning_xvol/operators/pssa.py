@@ -137,17 +137,8 @@ class PSSA(Operator):
         queries = _product(self.spec.output_size(height, width))
         projections = (conv for conv in (self.query, self.key, self.value) if conv is not None)
         outer_sum = 0 if self.propagation is None else positions * self.propagation.numel()
-        return (
-            sum(conv_macs(conv, height, width) for conv in projections) + queries * self._macs_per_query() + outer_sum
-        )
-
-    def _macs_per_query(self) -> int:
-        """Multiplications of all taps at one position: by the query, by the tap weight, by the value."""
-        channels, form = self.out_channels, self.form
-        per_head = self.spec.num_heads if form.product else channels  # an inner product is one number, a value is d
-        weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight]
-        value = channels if form.product and form.value else 0
-        return len(self.spec.offsets) * (channels * form.product + weight + value)
+        projected = sum(conv_macs(conv, height, width) for conv in projections)
+        return projected + queries * self.spec.macs_per_query(self.out_channels) + outer_sum
 
     def extra_repr(self) -> str:
         spec = self.spec

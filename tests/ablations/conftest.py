@@ -146,12 +146,15 @@ class Started:
             assert time.monotonic() < end, f"{len(processes)} processes outlive their launcher by {within} s"
             time.sleep(0.05)
 
+    def has_printed(self) -> bool:
+        return self.paths[0].stat().st_size > 0
+
     def interrupt(self) -> None:
         """Ctrl-C: SIGINT to the foreground process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ended(self) -> Ended:
-        code = self.process.wait(PATIENCE_SECONDS)
+    def ended(self, within: float = PATIENCE_SECONDS) -> Ended:
+        code = self.process.wait(within)
         return Ended(code, *(path.read_text() for path in self.paths))
 
     def clean_up(self) -> None:

@@ -19,7 +19,7 @@ def cut(path: Path, share: float = 0.5) -> None:
 
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory, make_bench: Callable[[Path], Any]) -> tuple[Any, Any, Any]:
-    """The ledger of a cell that failed in step 13 with checkpoints at 5 and 10; the same cell run through; its flags."""
+    """The ledger of a cell that failed in step 13, having saved at 5 and 10; the same cell run through; its flags."""
     benches = [make_bench(tmp_path_factory.mktemp(name)) for name in ("stopped", "whole")]
     switch = tmp_path_factory.mktemp("switch") / "on"
     flags = ("--set", "operator.name=faulty_operators:Raises", "--set", f"operator.switch={switch}")

@@ -7,7 +7,6 @@ import platform
 import sys
 import tempfile
 import textwrap
-import types
 from pathlib import Path
 
 import pytest
@@ -51,9 +50,7 @@ def read(out: Path, stem: str) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke") / "made"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "lightning_xvol.fusion", None)  # as in a version without it
-        run(out)
+    run(out)
     return out
 
 
@@ -73,6 +70,7 @@ def test_a_row_per_operator_with_all_columns(smoke):
         # Only what has a literal form is compared with it.
         plain = row["operator"] in ("convolution", "multi_convolution")
         assert (row["forward_speedup"] == "") == (row["reference_saved_bytes"] == "") == plain
+        assert (row["fused_over_unfused"] == "") == (row["operator"] == "convolution")
     assert rows[0]["forward_over_convolution"] == rows[0]["macs_over_convolution"] == "1"
 
 
@@ -94,7 +92,6 @@ def test_markdown_has_every_operator_and_says_how_it_was_measured(smoke):
     text = path.read_text()
     assert all(f"| {entry.label} " in text for entry in registry.OPERATORS.values())
     assert "SMOKE" in text and "1 thread" in text and "random order, seed 0" in text and "median [quartiles]" in text
-    assert "fused" not in text
 
 
 def test_time_against_pixels(smoke):
@@ -144,19 +141,10 @@ def test_an_operator_that_breaks_is_one_sentence(tmp_path, mine):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_fusion_has_columns_where_this_version_has_it(tmp_path, monkeypatch):
-    def fuse(operator):
-        if type(operator).__name__ == "Convolution":
-            raise UserError("nothing to fuse")
-        assert not operator.training
-        return operator
-
-    monkeypatch.setitem(sys.modules, "lightning_xvol.fusion", types.SimpleNamespace(fuse=fuse))
-    run(tmp_path, "--operator", "pssa", "--shapes", "1x8x4x4", "--no-scaling")
-    convolution, pssa = read(tmp_path, "operators")
-    assert convolution["fused_over_unfused"] == "" and float(pssa["fused_over_unfused"]) > 0
-    [text] = [path.read_text() for path in tmp_path.glob("*.md")]
-    assert "fused to unfused" in text
+def test_the_fused_operator_is_measured_and_gives_the_same():
+    subject = make_subject("xvolution", TINY, CPU, 0)
+    assert torch.allclose(subject.calls["forward"](), subject.calls["fused_forward"](), atol=1e-4)
+    assert "fused_forward" not in make_subject("convolution", TINY, CPU, 0).calls  # there is nothing to fuse
 
 
 def test_a_literal_reference_that_does_not_fit_is_left_out_and_said(monkeypatch):
@@ -221,7 +209,7 @@ def test_peak_memory_has_columns_on_cuda_alone():
     row = {"shape": "s", "batch": 1, "channels": 2, "height": 3, "width": 4, "label": "Own", "params": 5, "macs": 6,
            "macs_over_convolution": 1.0, "saved_inputs": 0.0, "note": "as noted", "peak_bytes": 7_000_000,
            "peak_over_convolution": 2.5}  # fmt: skip
-    text = report.operator_tables([row], fusion=False)
+    text = report.operator_tables([row])
     assert "peak, MB" in text and "|        7 |" in text and "2.50×" in text and "- Own: as noted." in text
 
 

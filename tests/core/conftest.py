@@ -37,7 +37,14 @@ def fork() -> Callable[..., Any]:
     context = multiprocessing.get_context("forkserver")
     # What ablations' own pool imports too: the server is one for the whole session, whoever starts it.
     context.set_forkserver_preload(
-        ["lightning_xvol.training", "lightning_xvol.backbones.small_resnet", "pytorch_lightning.loggers.wandb"]
+        [
+            *(
+                "lightning_xvol.training",
+                "lightning_xvol.backbones.small_resnet",
+                "lightning_xvol.operators.convolution",
+            ),
+            *("lightning_xvol.data.match", "wandb", "wandb.sdk.launch", "pytorch_lightning.loggers.wandb"),
+        ]
     )
 
     def start(function: Callable[..., None], *args: Any, **kwargs: Any) -> Any:

@@ -207,6 +207,27 @@ def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [folder, *folder.rglob("*")]} == before
 
 
+def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrupted):
+    from lightning_xvol.locking import locked
+    from lightning_xvol.training import train
+
+    folder = uninterrupted(tiny())
+    with locked(folder):
+        assert train(tiny(), folder) == result_of(folder)
+
+
+def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrupted, monkeypatch):
+    """It looked for a result, found none, and then waited for nothing: the other one had let go of the folder."""
+    from lightning_xvol import training
+
+    folder = uninterrupted(tiny())
+    before = (folder / "metrics.csv").stat().st_mtime_ns
+    answers = iter([None, result_of(folder)])
+    monkeypatch.setattr(training, "read_result", lambda path: next(answers))
+    assert training.train(tiny(), folder) == result_of(folder)
+    assert (folder / "metrics.csv").stat().st_mtime_ns == before
+
+
 @pytest.mark.slow
 def test_the_command_line_killed_from_outside_and_given_again(uninterrupted, tmp_path):
     """The same without any help: `python -m lightning_xvol fit`, SIGKILL to it and its loader workers."""

@@ -1,0 +1,184 @@
+"""What each operator becomes: one small function per operator, and the table `FOLDS` that knows them.
+
+A fold reads an operator in eval mode and returns its `Parts` in float64. `Parts.normed` folds a batch norm and `+` adds
+a branch, so a fold is the operator's formula once more. For an operator of your own: `FOLDS[YourClass] = Fold(function,
+children)`. Without an entry `fuse` refuses one that holds a batch norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_xvol.errors import UserError
+from lightning_xvol.fusion.atomic import AtomicXVolution
+from lightning_xvol.fusion.attention_term import AttentionTerm, AugmentedTerm
+from lightning_xvol.fusion.involution_term import InvolutionTerm
+from lightning_xvol.fusion.parts import NORMS, Parts, affine, exact, type_name
+from lightning_xvol.fusion.pssa_term import PSSATerm
+from lightning_xvol.fusion.static import Static, rows
+from lightning_xvol.fusion.term import Projections
+from lightning_xvol.operators.aa_convolution import AAConvolution
+from lightning_xvol.operators.convolution import Convolution
+from lightning_xvol.operators.involution import Involution
+from lightning_xvol.operators.multi_convolution import MultiConvolution
+from lightning_xvol.operators.pssa import PSSA
+from lightning_xvol.operators.relative_positions import RelativePositions
+from lightning_xvol.operators.self_attention import SelfAttention
+from lightning_xvol.operators.xvolution import XVolution
+from lightning_xvol.operators.xvolution_inv import XVolutionInv
+from lightning_xvol.operators.xvolution_sa import XVolutionSA
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How an operator folds, and the children that the fold accounts for: another one is not folded silently.
+
+    `alone`: whether it has something to fold without the batch norm of its block. `biases` names the children that
+    have a bias.
+    """
+
+    parts: Callable[[Any], Parts]
+    children: tuple[str, ...]
+    alone: bool = True
+    biases: tuple[str, ...] = ()
+
+
+def convolution(operator: Convolution) -> Parts:
+    """`W x`: the batch norm of its block is all that there is to fold."""
+    return Parts(statics=(_static(operator.conv, operator.stride),))
+
+
+def multi_convolution(operator: MultiConvolution) -> Parts:
+    """`BN(W x + W' x)`."""
+    convs = [conv for conv in (operator.conv, operator.dilated_conv) if conv is not None]
+    return Parts(statics=tuple(_static(conv, operator.stride) for conv in convs)).normed(operator.norm)
+
+
+def pssa(operator: PSSA) -> Parts:
+    """`BN(taps of q, k, v)`; `PSSATerm.scaled` says where the scale goes."""
+    tensors = {"tap_weight": operator.tap_weight, "tap_bias": operator.tap_bias, "propagation": operator.propagation}
+    projections = {"query": operator.query, "key": operator.key, "value": operator.value}
+    present = {name: _weight(conv) for name, conv in projections.items() if conv is not None}
+    stacked = Projections.of(present, operator.spec.stride)
+    propagate = operator.propagation is not None
+    term = PSSATerm(operator.spec, operator.out_channels, stacked, operator.stride, propagate)
+    present |= {name: exact(tensor) for name, tensor in tensors.items() if tensor is not None}
+    return Parts(term=term, tensors=present).normed(operator.norm)
+
+
+def self_attention(operator: SelfAttention) -> Parts:
+    """Without a batch norm of its own; its projections are stacked."""
+    convs = {"query": operator.query, "key": operator.key, "value": operator.value, "output": operator.output}
+    tensors = {name: _weight(conv) for name, conv in convs.items() if conv is not None}
+    if operator.positions is not None:
+        tensors |= {"rows": exact(operator.positions.rows), "columns": exact(operator.positions.columns)}
+    return Parts(
+        term=AttentionTerm(Projections.of(tensors, operator.stride), operator.num_heads, operator.stride),
+        tensors=tensors,
+    )
+
+
+def aa_convolution(operator: AAConvolution) -> Parts:
+    """Channels of a convolution above those of the attention: neither has a norm, and no sum is taken."""
+    parts = self_attention(operator.attention)
+    if operator.conv is None or not isinstance(parts.term, AttentionTerm):
+        return parts
+    term = AugmentedTerm(parts.term.projections, parts.term.num_heads, parts.term.stride)
+    return Parts(term=term, tensors={**parts.tensors, "convolution": _weight(operator.conv)})
+
+
+def involution(operator: Involution) -> Parts:
+    """`[W x]` under kernels `W_1 ReLU(BN(W_0 x_0)) + b`: the batch norm goes into W_0."""
+    scale, shift = affine(operator.norm)
+    tensors = {
+        "reduce": rows(_weight(operator.reduce), scale),
+        "reduce_bias": shift,
+        "span": _weight(operator.span),
+        "span_bias": exact(operator.span.bias),  # type: ignore[arg-type]
+    }
+    if operator.initial is not None:
+        tensors["initial"] = _weight(operator.initial)
+    return Parts(term=InvolutionTerm(operator.window, operator.groups), tensors=tensors)
+
+
+def xvolution(operator: XVolution) -> Parts:
+    """The sum of its branches; the attention branch ends in the batch norm of `pssa`."""
+    return multi_convolution(operator.convolution) + pssa(operator.attention)
+
+
+def xvolution_sa(operator: XVolutionSA) -> Parts:
+    """The sum of its branches."""
+    return multi_convolution(operator.convolution) + self_attention(operator.attention).normed(operator.norm)
+
+
+def xvolution_inv(operator: XVolutionInv) -> Parts:
+    """The sum of its branches."""
+    return multi_convolution(operator.convolution) + involution(operator.attention).normed(operator.norm)
+
+
+FOLDS: dict[type[nn.Module], Fold] = {
+    AtomicXVolution: Fold(AtomicXVolution.parts, (), alone=False),
+    Convolution: Fold(convolution, ("conv",), alone=False),
+    MultiConvolution: Fold(multi_convolution, ("conv", "dilated_conv", "norm")),
+    PSSA: Fold(pssa, ("query", "key", "value", "norm")),
+    SelfAttention: Fold(self_attention, ("query", "key", "value", "positions", "output")),
+    AAConvolution: Fold(aa_convolution, ("conv", "attention")),
+    Involution: Fold(involution, ("initial", "reduce", "norm", "span"), biases=("span",)),
+    XVolution: Fold(xvolution, ("convolution", "attention")),
+    XVolutionSA: Fold(xvolution_sa, ("convolution", "attention", "norm")),
+    XVolutionInv: Fold(xvolution_inv, ("convolution", "attention", "norm")),
+}
+
+
+def check_structure(operator: nn.Module, path: str) -> None:
+    """Refuse an operator that holds anything that its fold does not expect: the result would be something else.
+
+    Raises:
+        UserError: naming what was found.
+    """
+    where = path or type(operator).__name__
+    _check_untouched(operator, where)
+    unknown = [name for name, _ in operator.named_children() if name not in FOLDS[type(operator)].children]
+    if unknown:
+        raise UserError(
+            f"cannot fuse {where}: a {type(operator).__name__} has no {', '.join(unknown)} of its own; "
+            "remove what was added"
+        )
+    for name, child in operator.named_children():
+        if type(child) in FOLDS:
+            check_structure(child, f"{where}.{name}")
+        elif type(child) is nn.Conv2d:
+            _check_untouched(child, f"{where}.{name}")
+            if child.bias is not None and name not in FOLDS[type(operator)].biases:
+                raise UserError(f"cannot fuse {where}: its {name} has a bias, which the operator does not have")
+        elif type_name(child) in NORMS or type(child) is RelativePositions:
+            _check_untouched(child, f"{where}.{name}")
+        elif not isinstance(child, nn.modules.batchnorm._BatchNorm):  # `affine` has the better words for these
+            raise UserError(f"cannot fuse {where}: do not know what {name}, a {type_name(child)}, does in it")
+
+
+def _check_untouched(module: nn.Module, where: str) -> None:
+    """Hooks (weight norm, pruning) and a replaced forward change what a module does, and would be lost."""
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise UserError(f"cannot fuse {where}: it has forward hooks or a forward of its own; remove them first")
+
+
+def _static(conv: nn.Conv2d, stride: int) -> Static:
+    """What a padded convolution is, if nobody has changed its settings since."""
+    static = Static(_weight(conv), conv.dilation[0])
+    size, reach = len(static.steps), static.steps[-1]
+    expected = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, reach, conv.dilation[0], device="meta")
+    if any(getattr(conv, name) != getattr(expected, name) for name in _SETTINGS):
+        raise UserError(f"{conv} is not the {size}x{size} of stride {stride} that the operator was built with")
+    return static
+
+
+_SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+
+
+def _weight(conv: nn.Conv2d) -> Tensor:
+    return exact(conv.weight)

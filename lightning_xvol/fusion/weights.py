@@ -1,0 +1,134 @@
+"""Trained weights in, fused weights out: a cell's checkpoint, and safetensors that say what network they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lightning_xvol.backbones import build_backbone
+from lightning_xvol.checkpointing import read_checkpoint
+from lightning_xvol.config import RunConfig, from_dict, to_dict
+from lightning_xvol.errors import UserError
+from lightning_xvol.files import write_bytes
+from lightning_xvol.fusion.walk import fuse
+
+_PREFIX = "network."  # of ClassificationModule
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a cell with its trained weights, in eval mode, and what it was trained as."""
+
+    network: nn.Module
+    config: RunConfig
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    run: Mapping[str, Any]
+
+
+def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
+    """The network in the checkpoint of a cell.
+
+    Raises:
+        UserError: for a file that is no such checkpoint, or weights that do not fit their configuration.
+    """
+    content = read_checkpoint(checkpoint)
+    run = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(run, dict) or "config" not in run or "state_dict" not in content:
+        raise UserError(
+            f"{str(checkpoint)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a "
+            "sweep wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
+        )
+    config = from_dict(run["config"])
+    num_classes, image_shape = _sizes(run, config, data_dir)
+    weights = {
+        name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)
+    }
+    network = _build(config, num_classes, image_shape[0], weights)
+    _load(network, weights, checkpoint)
+    return Trained(network, config, num_classes, image_shape, run)
+
+
+def _sizes(run: Mapping[str, Any], config: RunConfig, data_dir: Path | None) -> tuple[int, tuple[int, int, int]]:
+    """Number of classes and image shape: of the checkpoint, or of the data where it is older than that."""
+    if "image_shape" in run:
+        channels, height, width = run["image_shape"]
+        return run["num_classes"], (channels, height, width)
+    from lightning_xvol.data import build_data
+
+    data = build_data(config.data, data_dir)
+    return data.num_classes, data.image_shape
+
+
+def _build(config: RunConfig, num_classes: int, in_channels: int, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network of `config` in the dtype of `weights`, in eval mode."""
+    network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
+    dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
+    network.to(dtype)
+    if config.train.memory_format == "channels_last":
+        network.to(memory_format=torch.channels_last)
+    return network.eval()
+
+
+def _load(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"the weights in {str(path)!r} do not fit their configuration's network: {first}") from error
+
+
+def random_images(trained: Trained, count: int) -> Tensor:
+    """Normal noise, the same every time, as the network takes it."""
+    parameter = next(trained.network.parameters())
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, *trained.image_shape, generator=generator).to(parameter.dtype)
+    channels_last = trained.config.train.memory_format == "channels_last"
+    return images.contiguous(memory_format=torch.channels_last) if channels_last else images
+
+
+def save_fused(path: Path, network: nn.Module, trained: Trained, block_norms: bool) -> None:
+    """Write the state dict of the fused `network`, whole or not at all, with all that `load_fused` needs."""
+    header = {
+        "config": to_dict(trained.config),
+        "num_classes": trained.num_classes,
+        "image_shape": trained.image_shape,
+        "block_norms": block_norms,
+        "cell_id": trained.run.get("cell_id"),
+        "step": trained.run.get("step"),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {"format": "pt", **{name: json.dumps(value) for name, value in header.items()}}
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def load_fused(path: Path) -> nn.Module:
+    """The fused network that `python -m lightning_xvol fuse` wrote, in eval mode on the CPU.
+
+    Raises:
+        UserError: for a file that is none of those.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no file at {str(path)!r}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+        weights = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{str(path)!r} is torn or no safetensors file: {error}") from error
+    if not {"config", "num_classes", "image_shape", "block_norms"} <= header.keys():
+        raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
+    config, num_classes, image_shape = (json.loads(header[name]) for name in ("config", "num_classes", "image_shape"))
+    network = _build(from_dict(config), num_classes, image_shape[0], weights)
+    fused = fuse(network, block_norms=json.loads(header["block_norms"]))
+    _load(fused, weights, path)
+    return fused
