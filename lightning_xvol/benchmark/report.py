@@ -83,8 +83,8 @@ def operator_tables(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _operator_table(rows: Sequence[Mapping[str, Any]]) -> str:
     peak = any("peak_bytes" in row for row in rows)
-    header = ["operator", "params", "MACs", "to conv", "forward, ms", "to conv", "literal", "fused", "forward + backward, ms",
-              "to conv", "literal", "saved, inputs"]  # fmt: skip
+    header = ["operator", "params", "MACs", "to conv", "forward, ms", "to conv", "literal", "fused",
+              "forward + backward, ms", "to conv", "literal", "saved, inputs"]  # fmt: skip
     header += ["peak, MB", "to conv"] * peak
     lines = []
     for row in rows:
