@@ -28,7 +28,7 @@ POLL_SECONDS = 0.5
 def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"python -m ablations.{sweep.name}",
-        description=f"{sweep.title} ({sweep.reproduces}): {' x '.join(sweep.axes)} x {', '.join(sweep.rows)} x seeds.",
+        description=f"{sweep.title} ({sweep.reproduces}): {' x '.join([*sweep.axes, ', '.join(sweep.rows)])} x seeds.",
         epilog="Run the same command again to resume: finished cells are not run again, interrupted ones go on.",
     )
     parser.add_argument(

@@ -264,3 +264,17 @@ def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
             break
     run(config, folder)
     assert outcome(folder) == outcome(uninterrupted(tiny(**settings, seed=seed)))
+
+
+def test_pictures_that_are_normalised_on_the_device_resume_too(run, tmp_path):
+    from lightning_xvol.benchmark.pictures import make_pictures
+
+    make_pictures(tmp_path / "pictures", 40, seed=0)
+    settings = {"data__name": "imagenet", "data__image_size": 32, "data__workers": 1, "train__steps": 12}
+    config = tiny(**settings)
+    run(config, tmp_path / "whole", data_dir=tmp_path / "pictures")
+    death = Death(STEP, 8)
+    run(config, tmp_path / "broken", death=death, expect=77, data_dir=tmp_path / "pictures")
+    run(config, tmp_path / "broken", data_dir=tmp_path / "pictures")
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert len(result_of(tmp_path / "broken")["segments"]) == 2

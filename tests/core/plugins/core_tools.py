@@ -146,6 +146,7 @@ def train_in_process(
     environment: Mapping[str, str | None] | None = None,
     tracking: Mapping[str, Any] | None = None,
     faults: Sequence[Set | Fail | Without] = (),
+    data_dir: Path | None = None,
 ) -> None:
     """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
@@ -154,7 +155,8 @@ def train_in_process(
 
     for fault in [*faults, *([death] if death else [])]:
         fault.arm()
-    train(from_dict(config), folder, Surroundings(tracking=Tracking(**(tracking or {"mode": "disabled"}))))
+    tracker = Tracking(**(tracking or {"mode": "disabled"}))
+    train(from_dict(config), folder, Surroundings(data_dir, tracking=tracker))
 
 
 def command_in_process(
