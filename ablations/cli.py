@@ -17,7 +17,7 @@ from ablations.launchers import Launcher
 from ablations.progress import Progress, duration
 from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, select
 from lightning_xvol import files
-from lightning_xvol.commandline import Parser, add_run_flags, at_least, setting
+from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
 from lightning_xvol.recipes import RECIPES, Recipe, get_recipe
 
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.5
 def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"python -m ablations.{sweep.name}",
-        description=f"{sweep.title} ({sweep.reproduces}): {' x '.join(sweep.axes)} x {', '.join(sweep.rows)} x seeds.",
+        description=f"{sweep.title} ({sweep.reproduces}): {' x '.join([*sweep.axes, ', '.join(sweep.rows)])} x seeds.",
         epilog="Run the same command again to resume: finished cells are not run again, interrupted ones go on.",
     )
     parser.add_argument(
@@ -140,8 +140,19 @@ def run_one(cells: Sequence[Cell], prefix: str, settings: Settings, launcher: La
     if force:
         put_aside([cell], settings.out)
     outcome, detail = run_cell(cell, settings, progress_bar=sys.stderr.isatty())
-    print(f"{cell.id} {cell.name}: {outcome} ({detail})")
+    if not is_helper_process():
+        print(f"{cell.id} {cell.name}: {outcome} ({detail})")
     return {"failed": FAILED, "held": HELD}.get(outcome, 0)
+
+
+def _refuse_several_devices(cells: Sequence[Cell]) -> None:
+    """Lightning starts the further processes of a run by repeating the command line, which here would be the sweep."""
+    for cell in cells:
+        if cell.config.train.devices > 1:
+            raise UserError(
+                f"train.devices={cell.config.train.devices}: a sweep runs its cells on one device each; "
+                f"run them one by one with --cell ID (--dry-run lists the ids)"
+            )
 
 
 def _check(launcher: Launcher, cells: Sequence[Cell], settings: Settings) -> None:
@@ -163,6 +174,7 @@ def run(
     out = settings.out
     to_run = _unfinished(chosen, out) if not flags.force else list({cell.id: cell for cell in chosen}.values())
     if to_run:
+        _refuse_several_devices(to_run)
         _check(launcher, to_run, settings)
     folder = files.make_folder(out / sweep.name)
     if flags.force:

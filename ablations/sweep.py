@@ -26,8 +26,10 @@ class Sweep:
     """What varies, and how the result is shown.
 
     `rows` are the row labels, each unique (a registry name plus what varies), with how tables call them; `axes`
-    are the columns. `configure(recipe, row, **axes)` gives the configuration of a cell. Differences are taken to
-    the row `baseline` at the same axes; `control` is the row that a claim about `subject` has to beat.
+    are the columns; without axes the columns are what runs cost. `configure(recipe, row, **axes)` gives the
+    configuration of a cell. Differences are taken to the row `baseline` at the same axes; `control` is the row that a
+    claim about `subject` has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along
+    it: an axis, or `params`, `macs`, `wall_seconds`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Sweep:
     baseline: str
     subject: str
     control: str | None = None
+    figure: str = "lines"
     figure_x: str | None = None
     axis_labels: Mapping[str, str] = field(default_factory=dict)
     metric: str = "top1"
@@ -65,8 +68,8 @@ class Cell:
     @property
     def name(self) -> str:
         """How progress and messages call it, for example `xvolution kernel_size=3 seed=0`."""
-        axes = " ".join(f"{axis}={value}" for axis, value in self.axes.items())
-        return f"{self.row} {axes} seed={self.config.seed}"
+        axes = (f"{axis}={value}" for axis, value in self.axes.items())
+        return " ".join([self.row, *axes, f"seed={self.config.seed}"])
 
     def folder(self, out: Path) -> Path:
         return cell_folder(out, self.id)
@@ -209,7 +212,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "control": sweep.control,
         "smoke": smoke,
         "reproduces": reproduces,
-        "figure": {"kind": "lines", "x": sweep.figure_x} if sweep.figure_x else None,
+        "figure": {"kind": sweep.figure, "x": sweep.figure_x} if sweep.figure_x else None,
         "cells": [
             {
                 "operator": cell.row,

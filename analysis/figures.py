@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from lightning_xvol import files
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
@@ -67,6 +68,8 @@ _STYLES = {
     "pssa_static": Style(GREEN, "d", "--", hollow=True),
     "xvolution": Style(VERMILLION, "s"),
     "xvolution_static": Style(BLACK, "v", "--", hollow=True),
+    "xvolution_sa": Style(ORANGE, "s"),
+    "xvolution_inv": Style(YELLOW, "s"),
 }
 _OTHER_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 _OTHER_MARKERS = ("<", ">", "p", "*", "8", "H")
@@ -85,10 +88,11 @@ def style(operator: str) -> Style:
     return Style(color, marker, "--" if control else "-", control)
 
 
-def new_axes() -> Axes:
-    """Axes of their own, as wide as the column of a paper."""
+def new_axes(legend_lines: int = 2) -> Axes:
+    """Axes of their own, as wide as the column of a paper, and higher where the legend has many lines."""
+    width, height = COLUMN_INCHES
     with matplotlib.rc_context(RC):
-        return Figure(figsize=COLUMN_INCHES, layout="constrained").subplots()
+        return Figure(figsize=(width, height + 0.15 * max(0, legend_lines - 2)), layout="constrained").subplots()
 
 
 def lines(
@@ -113,32 +117,60 @@ def lines(
             dodge = shift * (place - (len(rows) - 1) / 2)
             _line(ax, points, [positions[value] + dodge for value in points[x]])
         ax.set_xticks(places, [str(tick) for tick in ticks])
-        ax.set_xlabel(x_label)
-        ax.set_ylabel(y_label)
-        if "%" in y_label:
-            _stay_near_percents(ax)
-        ax.grid(axis="y", color="0.9", linewidth=0.6)
-        ax.set_axisbelow(True)
-        # Above the data, where it covers none of it whatever the numbers.
-        ax.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3 if sum(map(len, rows)) <= 32 else 2, frameon=False,
-            borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
-        )  # fmt: skip
-        ax.annotate(
-            error_bar_note(summary), (0.5, 0.0), (0, -30), xycoords="axes fraction", textcoords="offset points",
-            ha="center", va="top", fontsize=6.5, color="0.35",
-        )  # fmt: skip
-        if smoke:
-            ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontsize=8, fontweight="bold")
+        _finish(ax, summary, x_label, y_label, smoke)
     return ax
 
 
-def _line(ax: Axes, points: pd.DataFrame, positions: list[float]) -> None:
+def scatter(
+    summary: pd.DataFrame, x: str, x_label: str, y_label: str, smoke: bool = False, ax: Axes | None = None
+) -> Axes:
+    """The mean against what a run costs (the column `x`): a point per row, the 95 % interval as an error bar.
+
+    The x axis is logarithmic where costs differ tenfold. A row without a finished run has no point.
+    """
+    if ax is None:
+        ax = new_axes(legend_lines=-(-len(summary) // 2))
+    with matplotlib.rc_context(RC):
+        points = summary[summary["n"] > 0]
+        for place in points.index:
+            _line(ax, points.loc[[place]], [float(points.loc[place, x])], joined=False)
+        if len(points) and points[x].max() > 10 * points[x].min():
+            ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: numbers.count(round(value)))
+        ax.xaxis.set_minor_formatter("")
+        _finish(ax, summary, x_label, y_label, smoke)
+    return ax
+
+
+def _finish(ax: Axes, summary: pd.DataFrame, x_label: str, y_label: str, smoke: bool) -> None:
+    """What all figures have: labels, a grid, the legend, and what the bars are."""
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    if "%" in y_label:
+        _stay_near_percents(ax)
+    ax.grid(axis="y", color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    # Above the data, where it covers none of it whatever the numbers.
+    characters = summary["row"].drop_duplicates().map(len).sum()
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3 if characters <= 32 else 2, frameon=False,
+        borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
+    )  # fmt: skip
+    ax.annotate(
+        error_bar_note(summary), (0.5, 0.0), (0, -30), xycoords="axes fraction", textcoords="offset points",
+        ha="center", va="top", fontsize=6.5, color="0.35",
+    )  # fmt: skip
+    if smoke:
+        ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontsize=8, fontweight="bold")
+
+
+def _line(ax: Axes, points: pd.DataFrame, positions: list[float], joined: bool = True) -> None:
     look = style(points["operator"].iloc[0])
     bars = (points["ci_high"] - points["mean"]).to_numpy()
     has_bar = ~pd.isna(bars)
     ax.plot(
-        positions, points["mean"].to_numpy(), color=look.color, marker=look.marker, linestyle=look.linestyle,
+        positions, points["mean"].to_numpy(), color=look.color, marker=look.marker,
+        linestyle=look.linestyle if joined else "none",
         markerfacecolor="white" if look.hollow else look.color, label=points["row"].iloc[0],
     )  # fmt: skip
     if has_bar.any():
@@ -174,7 +206,7 @@ def _ticks(values: pd.Series) -> list[Any]:
     return (unique.sort_values() if _numeric(values) else unique).tolist()
 
 
-KINDS = {"lines": lines}
+KINDS = {"lines": lines, "scatter": scatter}
 
 
 def write(ax: Axes, path: Path) -> None:

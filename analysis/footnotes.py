@@ -33,6 +33,11 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     lines = [*_warnings(runs, select), _estimator(sweep, summary, select), _replication(runs, summary)]
     lines.append(_brackets(sweep, summary))
     lines += control_sentences(sweep, frame, select)
+    if sweep.column_axis is None:
+        lines.append(
+            "Seconds a run: mean wall time of the finished runs, training and evaluation, beside whatever else the "
+            "machine did; MACs of one image."
+        )
     finished = runs[runs["state"].isin(["finished", "diverged"])]
     commits = _joined(finished["commit"].map(short_commit))
     environment = f"torch {_joined(finished['torch'])} on {_joined(finished['device'])}"

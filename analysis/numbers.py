@@ -27,12 +27,14 @@ def signed(value: float, decimals: int = 1) -> str:
 
 
 def count(value: Any) -> str:
-    """A number of parameters: 512, 44.7k, 25.6M; a dash for none."""
+    """A number of parameters or multiply-adds: 512, 44.7k, 25.6M, 4.1G; a dash for none."""
     if pd.isna(value):
         return DASH
     if value < 1e3:
         return f"{value}"
-    return f"{value / 1e3:.1f}k" if value < 999.95e3 else f"{value / 1e6:.1f}M"
+    if value < 999.95e3:
+        return f"{value / 1e3:.1f}k"
+    return f"{value / 1e6:.1f}M" if value < 999.95e6 else f"{value / 1e9:.1f}G"
 
 
 def integers(values: Sequence[int]) -> str:

@@ -57,11 +57,11 @@ def render(out: Path, sweep: str, select: str = "last", target: Path | None = No
         paths[name] = folder / name
         files.write_text(paths[name], text)
     kind = settings.figure.get("kind")
-    if kind is not None and settings.column_axis is not None:
+    x = settings.figure_x
+    if kind is not None and x is not None:
         if kind not in figures.KINDS:
             raise UserError(f"sweep {sweep!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
-        label = settings.axis_label(settings.column_axis)
-        ax = figures.KINDS[kind](summary, settings.column_axis, label, settings.metric_label, smoke=settings.smoke)
+        ax = figures.KINDS[kind](summary, x, settings.axis_label(x), settings.metric_label, smoke=settings.smoke)
         for suffix in FIGURE_FORMATS:
             paths[f"figure.{suffix}"] = folder / f"figure.{suffix}"
             figures.write(ax, paths[f"figure.{suffix}"])

@@ -103,7 +103,8 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
     """A row per group in the frame's order.
 
     Columns: `operator`, `label`, the axes, `metric`, `planned`, `n`, `diverged`, `mean`, `sd`, `ci_low`, `ci_high`,
-    `delta`, `delta_low`, `delta_high`, `delta_method`, `params`, `macs`, `group_id`. The baseline has no delta.
+    `delta`, `delta_low`, `delta_high`, `delta_method`, `params`, `macs`, `wall_seconds` (mean over the finished runs),
+    `group_id`. The baseline has no delta.
     """
     groups = _groups(frame, axes, metric)
     summary = []
@@ -132,6 +133,7 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
                 "delta_high": delta.high,
                 "delta_method": delta.method,
                 **{name: int(count.iloc[0]) if len(count) else pd.NA for name, count in counts.items()},
+                "wall_seconds": float(rows.loc[rows["state"] == "finished", "wall_seconds"].mean()),
                 "group_id": rows["group_id"].iloc[0],
             }
         )

@@ -1,4 +1,7 @@
-"""The table of a sweep: a row per operator, a column per value of the axis that runs across, parameters below."""
+"""The table of a sweep: a row per operator, a column per value of the axis that runs across, parameters below.
+
+A sweep without axes has one column for its metric and beside it what its runs cost.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import footnotes, numbers
-from analysis.sources.ledger import Sweep
+from analysis.sources.ledger import COSTS, Sweep
 from analysis.statistics import summarise
 from analysis.tables import Block, Entry, Table
 
@@ -31,7 +34,7 @@ def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "diverged", "params",
+        "delta_low", "delta_high", "diverged", *COSTS,
     ]  # fmt: skip
     # Published values come with the first recipe that declares what it reproduces.
     return summary.assign(published=pd.NA)[columns]
@@ -48,22 +51,35 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
     scores = tuple(
         (label, tuple(_score(row.get(value), common, best[value]) for value in values)) for label, row in groups.items()
     )
-    parameters = tuple(
-        (label, tuple(Entry(numbers.count(row[value]["params"] if value in row else pd.NA)) for value in values))
-        for label, row in groups.items()
-    )
+    blocks: tuple[Block, ...]
+    if axis is None:
+        blocks = (Block(tuple((label, (*entries, *_costs(groups[label][None]))) for label, entries in scores)),)
+        columns = (sweep.metric_label, *COSTS.values())
+    else:
+        parameters = tuple(
+            (label, tuple(Entry(numbers.count(row[value]["params"] if value in row else pd.NA)) for value in values))
+            for label, row in groups.items()
+        )
+        blocks = (Block(scores), Block(parameters, heading="Parameters"))
+        columns = tuple(map(str, values))
     return Table(
         name=sweep.name,
         title=footnotes.title(sweep),
         caption=footnotes.caption(sweep),
         stub="Operator",
         spanner=sweep.axis_label(axis) if axis else "",
-        columns=tuple(map(str, values)) if axis else (sweep.metric_label,),
-        blocks=(Block(scores), Block(parameters, heading="Parameters")),
+        columns=columns,
+        blocks=blocks,
         bold="highest mean of its column, whatever the intervals",
         notes=tuple(footnotes.notes(sweep, frame, summary, select)),
         tidy=tidy(sweep, summary),
     )
+
+
+def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:
+    """An entry for each of `COSTS`."""
+    counts = (Entry(numbers.count(group[name])) for name in ("params", "macs"))
+    return (*counts, Entry(numbers.number(group["wall_seconds"])))
 
 
 def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from lightning_xvol.checkpointing import checkpoint_path, prune
 from lightning_xvol.data.module import Plan
-from lightning_xvol.files import read_json, replacing, write_by, write_json
+from lightning_xvol.files import read_json, write_by, write_json, write_text
 
 Row = dict[str, Any]  # step, epoch, name, value
 COLUMNS = ("step", "epoch", "name", "value")
@@ -37,15 +36,16 @@ class RunLog(Logger):
     """Keeps every metric row in memory and appends it to `metrics.csv`.
 
     The rows travel in the checkpoint: a resumed run writes the file anew with the rows up to its checkpoint, so
-    that what a killed process wrote after it is not there twice.
+    that what a killed process wrote after it is not there twice. Without a path, as beside the first of several
+    processes, nothing is written.
     """
 
-    def __init__(self, path: Path, plan: Plan, rows: list[Row]) -> None:
+    def __init__(self, path: Path | None, plan: Plan, rows: list[Row]) -> None:
         super().__init__()
         self.path, self.plan = path, plan
         self.rows = list(rows)
-        with replacing(path) as file:
-            file.write(self._text(self.rows, header=True).encode())
+        if path is not None:
+            write_text(path, self._text(self.rows, header=True))
 
     @staticmethod
     def _text(rows: list[Row], header: bool = False) -> str:
@@ -74,38 +74,20 @@ class RunLog(Logger):
             if name != "epoch"
         ]
         self.rows += rows
-        with self.path.open("a") as file:
-            file.write(self._text(rows))
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(self._text(rows))
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """(epoch, value) of every row called `name`, in the order they were logged."""
         return [(row["epoch"], row["value"]) for row in self.rows if row["name"] == name]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The whole rows of a metrics.csv; a torn last line is left out."""
-    rows = []
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                rows.append(
-                    {
-                        "step": int(row["step"]),
-                        "epoch": int(row["epoch"]),
-                        "name": row["name"],
-                        "value": float(row["value"]),
-                    }
-                )
-            except (TypeError, ValueError):
-                continue
-    return rows
-
-
 class Segments:
     """`segments.json`: which process took the run from which step to which, and from what checkpoint it started."""
 
-    def __init__(self, path: Path, start_step: int, checkpoint: str | None) -> None:
-        before = read_json(path)
+    def __init__(self, path: Path | None, start_step: int, checkpoint: str | None) -> None:
+        before = None if path is None else read_json(path)
         self.path = path
         self.earlier: list[dict[str, Any]] = before if isinstance(before, list) else []
         self.started = time.monotonic()
@@ -114,7 +96,8 @@ class Segments:
 
     def reached(self, step: int) -> None:
         self.current |= {"end_step": step, "wall_seconds": round(time.monotonic() - self.started, 3)}
-        write_json(self.path, self.all())
+        if self.path is not None:
+            write_json(self.path, self.all())
 
     def all(self) -> list[dict[str, Any]]:
         return [*self.earlier, self.current]
@@ -166,11 +149,9 @@ class Checkpointer(Callback):
             prune(self.folder, step)
             self.segments.reached(step)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step % self.plan.steps_per_epoch and trainer.global_step != self.plan.total_steps:
-            self._save(trainer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Not when the batch before ended: Lightning logs its rows after that, and the checkpoint would lack them.
+        self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)

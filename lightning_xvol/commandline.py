@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError
+from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 
 WANDB_MODES = ("offline", "online", "disabled")
 DEFAULT_PROJECT = "lightning-xvol"
@@ -36,12 +39,69 @@ def at_least(minimum: int, name: str) -> Callable[[str], int]:
     return parse
 
 
+def is_helper_process() -> bool:
+    """Whether this process repeats a command line as the second or a later process of one run (DDP), silently."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def setting(text: str) -> tuple[str, str]:
     """An argparse type: PATH=VALUE."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise argparse.ArgumentTypeError(f"{text!r} must be PATH=VALUE, for example optim.lr=0.05")
     return path, value
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Which run: a recipe, the operator in it, and what is changed. `make_config` reads them."""
+    parser.add_argument(
+        "--recipe", default=DEFAULT, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--operator", default="convolution", metavar="NAME", help="a registered operator or package.module:Class"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML with any fields of the configuration, over the recipe's"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="PATH=VALUE",
+        dest="settings",
+        help="set any field; repeatable",
+    )
+
+
+def make_config(parsed: argparse.Namespace) -> RunConfig:
+    """The recipe with the operator put in, then the file, then the flags, resolved.
+
+    Raises:
+        UserError: for a name, a field or a value that does not exist, or a file that cannot be read.
+    """
+    config = get_recipe(parsed.recipe).config(parsed.operator)
+    if parsed.config is not None:
+        config = from_dict(_read_yaml(parsed.config), config)
+    for path, value in parsed.settings:
+        config = set_value(config, path, value)
+    return resolve(config)
+
+
+def _read_yaml(path: Path) -> dict:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read --config {str(path)!r}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(
+            f"--config {str(path)!r} must hold sections such as optim: {{lr: 0.05}}, not {type(values).__name__}"
+        )
+    return values
 
 
 def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:

@@ -25,7 +25,7 @@ def describe(config: RunConfig) -> dict[str, str]:
             facts[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:
             facts[package.replace("-", "_")] = "unknown"
-    facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({_processor()})"
+    facts["device"] = device_name("cuda" if torch.cuda.is_available() else "cpu")
     for kind in registry.KINDS:
         name = getattr(config, kind).name
         if name not in registry.KINDS[kind]:
@@ -33,6 +33,13 @@ def describe(config: RunConfig) -> dict[str, str]:
             if source is not None:
                 facts[f"source {name}"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
     return facts
+
+
+def device_name(kind: str) -> str:
+    """The model of the `cuda` device or of the processor, `cpu (AMD EPYC)`."""
+    import torch
+
+    return torch.cuda.get_device_name() if kind == "cuda" else f"cpu ({_processor()})"
 
 
 def _processor() -> str:

@@ -40,7 +40,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise Held(str(folder)) from error
         except OSError as error:
             raise UserError(
-                f"cannot lock the folder {str(folder)!r}: {error.strerror}; choose one on another file system with --out"
+                f"cannot lock the folder {str(folder)!r}: {error.strerror}; choose another file system with --out"
             ) from error
         _held_here.add(own)
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol import environment, files
@@ -52,6 +54,7 @@ from lightning_xvol.tracking import Tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _SELECTED_BY = "val_top1"
+_BEST = "checkpoints/best.pt"
 _TRAINING_METRICS = ("train_loss", "lr")
 
 log = logging.getLogger(__name__)
@@ -91,7 +94,8 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     data = ImageDataModule(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
     files.make_folder(folder / "checkpoints")
-    with locked(folder):
+    # Of several processes of one run, the first holds the folder and writes.
+    with locked(folder) if _is_first_process() else contextlib.nullcontext():
         finished = read_result(folder)  # another process may have ended it in the meantime
         if finished is not None:
             return finished
@@ -102,12 +106,17 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
         except BaseException as error:
             if run is not None:
                 run.close(None)
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and _is_first_process():
                 _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
                 # Lightning's exception would end the process with code 0, as if the run were finished.
                 raise SystemExit(128 + signal.SIGTERM) from error
             raise
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process of its run, or the first of several."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def _configure_process(config: RunConfig) -> None:
@@ -151,8 +160,13 @@ class _Run:
             "image_shape": list(data.image_shape),
         }
         self.commit = environment.commit()
-        files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+        writes = _is_first_process()
+        if writes:
+            files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
+        if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
+            log.warning("the weights of the best epoch are gone; starting anew")
+            found = None
         self.checkpoint: Path | None = None
         rows: list[Row] = []
         start_step = 0
@@ -161,9 +175,9 @@ class _Run:
             start_step, rows = content["run"]["step"], content["run"]["rows"]
             log.info("resuming from %s", self.checkpoint.name)
         data.first_step = start_step
-        self.log = RunLog(folder / "metrics.csv", data.plan, rows)
+        self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
         self.segments = Segments(
-            folder / "segments.json", start_step, self.checkpoint.name if self.checkpoint else None
+            folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
         self.macs = count_macs(network, data.image_shape)
@@ -176,12 +190,17 @@ class _Run:
             total_steps=data.plan.total_steps,
             validation_prefix="val_" if data.has_test else "",
         )
-        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit)
+        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit) if writes else None
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
         except BaseException:
             self.close(None)
             raise
+
+    def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
+        """As where a finished run's record was lost: those weights went when it was written."""
+        validated = any(row["name"] == _SELECTED_BY for row in rows)
+        return validated and not (self.folder / _BEST).exists()
 
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
@@ -191,7 +210,7 @@ class _Run:
         ]
         if self.data.has_test:
             # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
-            callbacks.append(BestWeights(self.folder / "checkpoints" / "best.pt", self.log, _SELECTED_BY))
+            callbacks.append(BestWeights(self.folder / _BEST, self.log, _SELECTED_BY))
         callbacks.append(
             Checkpointer(
                 self.folder / "checkpoints",
@@ -293,7 +312,7 @@ class _Run:
         best = last
         if best_epoch != self.log.rows[-1]["epoch"]:
             final = {name: value.clone() for name, value in self.module.state_dict().items()}
-            self.module.load_state_dict(torch.load(self.folder / "checkpoints" / "best.pt", weights_only=True))
+            self.module.load_state_dict(torch.load(self.folder / _BEST, weights_only=True))
             silent = Trainer(
                 **self._compute(),
                 logger=False,
@@ -320,5 +339,5 @@ class _Run:
     def _tidy(self) -> None:
         """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
         prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
-        for name in ("checkpoints/best.pt", "failure.json", "segments.json"):
+        for name in (_BEST, "failure.json", "segments.json"):
             (self.folder / name).unlink(missing_ok=True)

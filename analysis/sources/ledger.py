@@ -32,6 +32,8 @@ _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
     "torch": None, "device": None, "commit": None, "error": None,
 }  # fmt: skip
+COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
+"""What a run costs: these columns of a frame, and how tables and figures call them."""
 _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 
@@ -57,13 +59,19 @@ class Sweep:
 
     @property
     def column_axis(self) -> str | None:
-        """The axis that runs across a table's columns and along a figure's x: the figure's, else the last one."""
+        """The axis that runs across a table's columns: the one along the figure's x, else the last one."""
         if self.figure.get("x") in self.axes:
             return str(self.figure["x"])
         return self.axes[-1] if self.axes else None
 
+    @property
+    def figure_x(self) -> str | None:
+        """What runs along a figure's x: an axis, or what runs cost."""
+        x = self.figure.get("x")
+        return str(x) if x in COSTS else self.column_axis
+
     def axis_label(self, axis: str) -> str:
-        return self.axis_labels.get(axis, axis.replace("_", " "))
+        return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")
 
 
 def sweeps(source: Path) -> list[str]:

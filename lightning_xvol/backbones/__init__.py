@@ -7,13 +7,13 @@ import inspect
 from torch import nn
 
 from lightning_xvol import registry
-from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.backbones.cost import count_macs, count_parameters, trace
 from lightning_xvol.backbones.replace import replace_operators
 from lightning_xvol.backbones.strides import place_strides
 from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
-__all__ = ["build_backbone", "count_macs", "count_parameters", "place_strides", "replace_operators"]
+__all__ = ["build_backbone", "count_macs", "count_parameters", "place_strides", "replace_operators", "trace"]
 
 
 def build_backbone(

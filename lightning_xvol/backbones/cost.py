@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run of the module at `path`: the shape that it returned (None: no tensor), and the multiply-adds it adds."""
+
+    path: str
+    output: tuple[int, ...] | None
+    macs: int
+
+
 def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Multiply-adds of one image of `image_shape` `(C, H, W)` through `model` in eval mode.
 
@@ -29,41 +39,55 @@ def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
     Raises:
         UserError: for a shape that is not three positive numbers.
     """
+    return sum(run.macs for run in trace(model, image_shape))
+
+
+def trace(model: nn.Module, image_shape: Sequence[int]) -> list[Run]:
+    """Every run of every module below `model`, in the order in which they end, counted as `count_macs` says.
+
+    Raises:
+        UserError: for a shape that is not three positive numbers.
+    """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise UserError(f"image_shape={tuple(image_shape)} must be (channels, height, width), each at least 1")
     parameter = next((item for item in model.parameters() if item.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
     try:
-        return _count_pass(copy.deepcopy(model).to("meta"), image.to("meta"))
+        return _trace_pass(copy.deepcopy(model).to("meta"), image.to("meta"))
     except (RuntimeError, NotImplementedError):
-        return _count_pass(copy.deepcopy(model), image)
+        return _trace_pass(copy.deepcopy(model), image)
 
 
-def _count_pass(model: nn.Module, image: torch.Tensor) -> int:
-    counts: list[int] = []
-
-    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if _is_operator(module):
-            height, width = inputs[0].shape[-2:]
-            counts.append(module.macs(height, width))  # type: ignore[operator]
-        elif isinstance(module, nn.Conv2d):
-            counts.append(output.numel() * math.prod(module.kernel_size) * module.in_channels // module.groups)
-        else:
-            counts.append(output.numel() * inputs[0].shape[-1])
-
+def _trace_pass(model: nn.Module, image: torch.Tensor) -> list[Run]:
+    runs: list[Run] = []
     inside: set[nn.Module] = set()
-    for module in model.modules():
-        if module in inside:
-            continue
-        if _is_operator(module):
+    for path, module in model.named_modules():
+        counted = module not in inside
+        if counted and _is_operator(module):
             # What an operator is made of is in its own count.
             inside.update(module.modules())
-            module.register_forward_hook(count)
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(count)
+
+        def record(
+            module: nn.Module, inputs: tuple[Any, ...], output: Any, path: str = path, counted: bool = counted
+        ) -> None:
+            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else None
+            runs.append(Run(path, shape, _macs(module, inputs, output) if counted else 0))
+
+        module.register_forward_hook(record)
     with torch.no_grad():
         model.eval()(image)
-    return sum(counts)
+    return runs
+
+
+def _macs(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int:
+    if _is_operator(module):
+        height, width = inputs[0].shape[-2:]
+        return module.macs(height, width)  # type: ignore[operator]
+    if isinstance(module, nn.Conv2d):
+        return output.numel() * math.prod(module.kernel_size) * module.in_channels // module.groups
+    if isinstance(module, nn.Linear):
+        return output.numel() * inputs[0].shape[-1]
+    return 0
 
 
 def _is_operator(module: nn.Module) -> bool:

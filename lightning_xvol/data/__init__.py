@@ -11,10 +11,10 @@ from torch.utils.data import Dataset, Subset
 
 from lightning_xvol import registry
 from lightning_xvol.config import DataConfig
-from lightning_xvol.data.base import DataError, ImageData, Item, TensorSplit
+from lightning_xvol.data.base import DataError, ImageData, Item, RawSplit, TensorSplit
 from lightning_xvol.errors import UserError
 
-__all__ = ["DataError", "ImageData", "TensorSplit", "build_data"]
+__all__ = ["DataError", "ImageData", "RawSplit", "TensorSplit", "build_data", "declared_shape"]
 
 _REQUIRED = ("num_classes", "image_shape", "train", "validation", "test")
 
@@ -49,6 +49,24 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     return cast(ImageData, data) if config.limit is None else Limited(data, config.limit)
 
 
+def declared_shape(config: DataConfig, data_dir: Path | None = None) -> tuple[int, tuple[int, int, int]]:
+    """`(num_classes, image_shape)`: what the class declares, so that no file is needed, else what the data set has.
+
+    ImageNet declares its 1000 classes; a folder with others in its place has its own number when it is trained on. A
+    class without `ImageData.declared` is built, from its files if it reads any.
+
+    Raises:
+        UserError: as `build_data`.
+    """
+    options = registry.resolve_options("data", config.name, config.options)
+    declare = getattr(registry.load("data", config.name), "declared", None)
+    declared = declare(**options) if callable(declare) else None
+    if declared is not None:
+        return cast(tuple[int, tuple[int, int, int]], declared)
+    data = build_data(config, data_dir)
+    return data.num_classes, data.image_shape
+
+
 class Limited(ImageData):
     """`data` cut to `limit` images in every split: the first ones, or every k-th where splits are sorted by class."""
 
@@ -77,5 +95,5 @@ class Limited(ImageData):
             return split
         step = size if self.class_ordered else self.limit
         indices = [place * step // self.limit for place in range(self.limit)]
-        # A cut TensorSplit keeps its fast `batch`.
-        return split.take(indices) if isinstance(split, TensorSplit) else Subset(split, indices)
+        # A cut TensorSplit keeps its fast `batch`, a cut RawSplit its uint8 images.
+        return split.take(indices) if isinstance(split, (TensorSplit, RawSplit)) else Subset(split, indices)

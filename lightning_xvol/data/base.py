@@ -18,7 +18,8 @@ A data set of your own needs no change here: any class of this shape works by it
 
 Images come out normalised. Random augmentation belongs into the `__getitem__` of the training split and draws from the
 global generators of torch, numpy or `random`, which `lightning_xvol.data.keyed` seeds for every image. A split may also
-offer `batch(indices) -> (images, labels)` for speed; it must then give what its items give, without randomness.
+offer `batch(indices) -> (images, labels)` for speed; it must then give what its items give, without randomness. Or it
+derives from `RawSplit`, whose images stay uint8 until they are on the device.
 `class_ordered = True` says that a split is sorted by class, so that `data.limit` spreads over it.
 """
 
@@ -67,6 +68,16 @@ class ImageData:
         self.download = download
         if options:
             raise UserError(f"data set {type(self).__name__} has no option {', '.join(sorted(options))}")
+
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]] | None:  # noqa: ARG003
+        """`(num_classes, image_shape)` under these options as far as it is known without any file, else None.
+
+        Those of the class by default. A class whose options change them says here how.
+        """
+        if hasattr(cls, "num_classes") and hasattr(cls, "image_shape"):
+            return cls.num_classes, cls.image_shape
+        return None
 
     def train(self) -> Dataset[Item]:
         """The training split: items are (image float32 [C, H, W], label)."""
@@ -125,6 +136,34 @@ class TensorSplit(Dataset[Item]):
         if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
             return images
         return (images / 255 - self._shift) / self._scale
+
+
+class RawSplit(Dataset[Item]):
+    """A split that gives out uint8 images [C, H, W] and leaves the normalising to the device, a whole batch at once.
+
+    A quarter of the bytes go from the loader's workers to the device. A subclass has `raw`, `take` and a length; its
+    items are normalised like any other split's, and the same. All splits of a data set have one `mean` and `std`.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def raw(self, index: int) -> Item:
+        """Image `index` (uint8) after all augmentation, and its label."""
+        raise NotImplementedError
+
+    def take(self, indices: Sequence[int]) -> RawSplit:
+        """The split that consists of `indices` alone."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Item:
+        image, label = self.raw(index)
+        return self.normalise(image), label
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 `images` [..., C, H, W] as float32, scaled to 0..1, minus `mean`, over `std`, where they are."""
+        shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+        return images.float().div_(255).sub_(shift).div_(scale)
 
 
 def require_whole(name: str, value: Any, low: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -36,6 +37,11 @@ class Digits(ImageData):
         super().__init__(root, download=download)
         self.image_size = require_whole("image_size", image_size, SIDE)
         self.image_shape = (1, image_size, image_size)
+
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
+        size = options["image_size"]
+        return cls.num_classes, (1, size, size)
 
     def train(self) -> TensorSplit:
         return _splits(self.image_size)[0]

@@ -7,18 +7,20 @@ resized to 256, then the central 224 x 224.
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
-import torch
+import PIL.Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset, pil_loader
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import v2
 
-from lightning_xvol.data.base import DataError, ImageData, Item, require_whole
+from lightning_xvol.data.base import DataError, ImageData, Item, RawSplit, require_whole
 from lightning_xvol.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -49,6 +51,12 @@ class ImageNet(ImageData):
         self._compare(self._class_folders("val"))
         self.num_classes = len(self.classes)
         self._splits: dict[str, FolderSplit] = {}
+
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
+        """ImageNet-1k itself. Other pictures in the same folders have as many classes as folders."""
+        size = options["image_size"]
+        return 1000, (3, size, size)
 
     def train(self) -> Dataset[Item]:
         return self._read("train", [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()])
@@ -83,13 +91,16 @@ class ImageNet(ImageData):
 
     def _read(self, split: str, geometry: list[Callable[..., object]]) -> FolderSplit:
         if split not in self._splits:
-            to_tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-            self._splits[split] = FolderSplit(self.root / split, self.classes, v2.Compose([*geometry, *to_tensor]))
+            to_uint8 = v2.Compose([*geometry, v2.PILToTensor()])
+            self._splits[split] = FolderSplit(self.root / split, self.classes, to_uint8)
         return self._splits[split]
 
 
-class FolderSplit(Dataset[Item]):
+class FolderSplit(RawSplit):
     """Pictures folder/<class>/**, opened one by one when asked for; a class is labelled by its place in `classes`."""
+
+    mean = MEAN
+    std = STD
 
     def __init__(self, folder: Path, classes: list[str], transform: Callable[..., Tensor]) -> None:
         try:
@@ -107,12 +118,24 @@ class FolderSplit(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Item:
+    def take(self, indices: Sequence[int]) -> FolderSplit:
+        part = copy.copy(self)
+        part.paths, part.labels = self.paths[list(indices)], self.labels[list(indices)]
+        return part
+
+    def raw(self, index: int) -> Item:
         path = self.folder / os.fsdecode(self.paths[index])
         try:
-            picture = pil_loader(str(path))
+            picture = _open(path)
         # Pillow's decoders raise OSError, SyntaxError, ValueError and more for torn files.
         except Exception as error:
             reason = " ".join(str(error).split())
             raise DataError(f"cannot read the picture {str(path)!r}: {reason}; replace it or remove it") from error
         return self.transform(picture), int(self.labels[index])
+
+
+def _open(path: Path) -> PIL.Image.Image:
+    """The picture in RGB, without the copy that `convert` makes of one that is RGB already."""
+    with PIL.Image.open(path) as picture:
+        picture.load()
+        return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from lightning_xvol.data.base import Item
+from lightning_xvol.data.base import Item, RawSplit
 from lightning_xvol.seeding import derive_seed, seed_generators
 
 Key = tuple[int, int]
@@ -25,7 +25,7 @@ class KeyedBatch(NamedTuple):
     """A collated batch; a named tuple, because pinning memory turns a plain one into a list.
 
     Attributes:
-        images: [B, C, H, W].
+        images: [B, C, H, W], as items are, or what `KeyedDataset.normalise` makes so.
         labels: [B].
         indices: [B], the place of each image in its split; a sampler may pad the last batch with repeated images, and
             an evaluation that counts each once needs to know.
@@ -46,6 +46,7 @@ class KeyedDataset(Dataset[KeyedItem]):
     def __init__(self, dataset: Dataset[Item], seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
+        self._item = dataset.raw if isinstance(dataset, RawSplit) else dataset.__getitem__
 
     def __len__(self) -> int:
         # A map-style dataset has a length; torch's class does not say so.
@@ -54,8 +55,12 @@ class KeyedDataset(Dataset[KeyedItem]):
     def __getitem__(self, key: Key) -> KeyedItem:
         epoch, index = key
         seed_generators(derive_seed("augmentation", self.seed, epoch, index), devices=False)
-        image, label = self.dataset[index]
+        image, label = self._item(index)
         return image, label, index
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """A batch as the dataset's items are: what a `RawSplit` left to do, on the device where `images` are."""
+        return self.dataset.normalise(images) if isinstance(self.dataset, RawSplit) else images
 
     def __getitems__(self, keys: Sequence[Key]) -> KeyedBatch | list[KeyedItem]:
         """A whole batch at once: already collated where the dataset has `batch` (which draws no random numbers)."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_xvol.config import RunConfig
 from lightning_xvol.data import build_data
-from lightning_xvol.data.keyed import KeyedDataset, collate
+from lightning_xvol.data.keyed import KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError
 from lightning_xvol.processes import end_with_parent
 from lightning_xvol.seeding import derive_seed
@@ -103,6 +103,8 @@ def _start_worker(_number: int) -> None:
 class ImageDataModule(LightningDataModule):
     """The data of `config`, keyed. Batches are (images [B, C, H, W], labels [B], indices [B]).
 
+    Images of a `RawSplit` leave the loaders as uint8; `normalise`, which the trainer calls on the device, ends them.
+
     `data_dir` is the folder that holds data sets on disk; `download` allows torchvision to fetch the small ones.
     """
 
@@ -128,6 +130,17 @@ class ImageDataModule(LightningDataModule):
     def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
         return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
 
+    def normalise(self, batch: KeyedBatch) -> KeyedBatch:
+        """A batch of any of the loaders, moved to its device, with its images as a split's items are."""
+        return batch._replace(images=self._train.normalise(batch.images))
+
+    def on_after_batch_transfer(self, batch: KeyedBatch, dataloader_idx: int) -> KeyedBatch:
+        """Lightning's hook. It has cast what was float before, to the run's precision; what becomes so is cast here."""
+        if self.trainer is None or batch.images.dtype != torch.uint8:
+            return batch
+        finished: KeyedBatch = self.trainer.precision_plugin.convert_input(self.normalise(batch))
+        return finished
+
     def _loader(self, dataset: KeyedDataset, sampler: Sampler[list[Key]]) -> DataLoader[Any]:
         workers = self.config.data.workers
         return DataLoader(
@@ -147,17 +160,21 @@ class ImageDataModule(LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the training loader needs a trainer, whose epoch it follows")
+        return self.loader_of_epoch(trainer.current_epoch, trainer.global_rank)
+
+    def loader_of_epoch(self, epoch: int, rank: int = 0) -> DataLoader[Any]:
+        """The one training loader, which keeps its workers, set to `epoch`."""
         if self._train_loader is None:
-            sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), trainer.global_rank)
+            sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), rank)
             self._train_loader = self._loader(self._train, sampler)
         sampler = self._train_loader.batch_sampler  # type: ignore[assignment]
-        epoch, step = self.plan.position(self.first_step)
-        sampler.epoch = trainer.current_epoch
-        sampler.first_step = step if sampler.epoch == epoch else 0
+        resumed, step = self.plan.position(self.first_step)
+        sampler.epoch = epoch
+        sampler.first_step = step if epoch == resumed else 0
         return self._train_loader
 
     def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
-        rank, devices = (self.trainer.global_rank, self.config.train.devices) if self.trainer else (0, 1)
+        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(dataset, EvaluationSampler(len(dataset), 4 * self.config.data.batch_size, rank, devices))
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -108,13 +108,20 @@ class Ledger:
         return {cell: self.newest_step(cell) for cell in self.ids() - set(self.results())}
 
 
+def _hear_ctrl_c() -> None:
+    """Tests that a shell runs in the background inherit an ignored SIGINT, and their commands with them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Started:
     """A command in a session of its own, so that it and all its descendants can be found, signalled and killed."""
 
     def __init__(self, command: Sequence[str], folder: Path, name: str) -> None:
         self.paths = [folder / f"{name}.out", folder / f"{name}.err"]
         with self.paths[0].open("w") as out, self.paths[1].open("w") as err:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=err, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=out, stderr=err, start_new_session=True, preexec_fn=_hear_ctrl_c
+            )
 
     def processes(self) -> list[int]:
         """The living processes of the session."""
@@ -146,12 +153,15 @@ class Started:
             assert time.monotonic() < end, f"{len(processes)} processes outlive their launcher by {within} s"
             time.sleep(0.05)
 
+    def has_printed(self) -> bool:
+        return self.paths[0].stat().st_size > 0
+
     def interrupt(self) -> None:
         """Ctrl-C: SIGINT to the foreground process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ended(self) -> Ended:
-        code = self.process.wait(PATIENCE_SECONDS)
+    def ended(self, within: float = PATIENCE_SECONDS) -> Ended:
+        code = self.process.wait(within)
         return Ended(code, *(path.read_text() for path in self.paths))
 
     def clean_up(self) -> None:

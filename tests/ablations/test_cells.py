@@ -198,7 +198,7 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     assert (ended.code, ended.err) == (0, "")
     places = [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.axes.values())]
     expected = [
-        f"{row} {' '.join(f'{axis}={value}' for axis, value in place.items())} seed={seed}"
+        " ".join([row, *(f"{axis}={value}" for axis, value in place.items()), f"seed={seed}"])
         for row in sweep.rows
         for place in places
         for seed in range(RECIPES[recipe].seeds)

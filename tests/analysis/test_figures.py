@@ -115,3 +115,34 @@ def test_same_numbers_same_bytes(make_ledger, tmp_path: Path, suffix: str) -> No
     assert first.read_bytes() == second.read_bytes()
     if suffix == "pdf":
         assert b"/Type3" not in first.read_bytes()
+
+
+def costs(make_ledger, **scores):
+    """Rows without axes; the kernel size picks their costs in the ledger's own numbers."""
+    runs = make_ledger(scores, axes=[], figure={"kind": "scatter", "x": "macs"})
+    sweep, frame = ledger.load(runs.out, "kernel_size")
+    assert (sweep.figure_x, sweep.column_axis) == ("macs", None)
+    return sweep_table.summary_of(sweep, frame, "last")
+
+
+def test_a_scatter_has_a_point_per_row_at_its_cost(make_ledger) -> None:
+    summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution_static={3: [95.0, 96.0]})
+    ax = figures.scatter(summary, "macs", "MACs per image", "top-1 accuracy (%)", smoke=True)
+    points = curves(ax)
+    assert {name: (*line.get_xdata(), *line.get_ydata()) for name, line in points.items()} == {
+        "Convolution": (26_292_000, 91.0),
+        "X-volution (static)": (46_836_000, 95.5),
+    }
+    assert {line.get_linestyle() for line in points.values()} == {"None"}
+    assert len(bars(ax)) == 2 and ax.get_xscale() == "linear"
+    assert ax.xaxis.get_major_formatter()(30_000_000) == "30.0M"
+    assert [text.get_text() for text in ax.texts][1:] == ["SMOKE"]
+
+
+def test_a_scatter_is_logarithmic_over_a_wide_range_and_leaves_out_what_is_missing(make_ledger) -> None:
+    summary = costs(make_ledger, convolution={1: [90.0]}, xvolution={1: [91.0]})
+    summary.loc[1, "macs"] = 3_000_000_000
+    assert figures.scatter(summary, "macs", "MACs", "%").get_xscale() == "log"
+    summary.loc[1, "n"] = 0
+    ax = figures.scatter(summary, "macs", "MACs", "%")
+    assert ax.get_xscale() == "linear" and list(curves(ax)) == ["Convolution"]

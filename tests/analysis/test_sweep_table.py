@@ -68,7 +68,10 @@ LATEX += r"""These data cannot reproduce the paper.}
   \begin{minipage}{\linewidth}\footnotesize\raggedright
 """
 
-HEADER = "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,diverged,params"
+HEADER = (
+    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,diverged,params,macs,"
+    "wall_seconds"
+)
 
 
 def table_of(runs, select: str = "last"):
@@ -98,7 +101,7 @@ def test_csv_golden(make_ledger) -> None:
     assert len(lines) == 7
     frame = pd.read_csv(io.StringIO("\n".join(lines)))
     assert lines[1].split(",")[:6] == ["convolution", "1", "top1", "3", "25.0", "1.0"]
-    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292"]
+    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292", "26292000", "9.5"]
     assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
     assert frame["published"].isna().all()
 
@@ -164,7 +167,7 @@ def test_nothing_finished_yet(make_ledger) -> None:
     table = table_of(runs)
     assert table.to_markdown().count("– (n = 0)") == 6
     assert "**98" not in table.to_markdown()
-    assert "convolution,1,top1,0,,,,,,,,,0,\n" in table.to_csv()
+    assert "convolution,1,top1,0,,,,,,,,,0,,,\n" in table.to_csv()
     assert "Bold" not in table.to_latex()
 
 
@@ -204,7 +207,14 @@ def test_smoke_and_reproduction(make_ledger) -> None:
 
 def test_without_axes_and_with_two(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [90.0, 91.0]}, "xvolution": {1: [95.0, 96.0]}}, axes=[], figure=None)
-    assert "| Operator     | top-1 accuracy (%)    |" in table_of(runs).to_markdown()
+    table = table_of(runs)
+    assert table.columns == ("top-1 accuracy (%)", "parameters", "MACs per image", "seconds a run")
+    row = [entry.value for entry in table.blocks[0].rows[1][1]]
+    assert row == ["95.5 ± 0.7", "33.9k", "33.9M", "9.5"] and len(table.blocks) == 1
+    assert any(note.startswith("Seconds a run: mean wall time") for note in table.notes)
+    runs.lose("xvolution", 1, 0)
+    runs.lose("xvolution", 1, 1)
+    assert [entry.value for entry in table_of(runs).blocks[0].rows[1][1]] == ["–"] * 4
     runs = make_ledger({"convolution": {1: [90.0, 91.0]}}, axes=["distance", "kernel_size"])
     for cell in runs.cells:
         cell["axes"]["distance"] = 12
@@ -221,7 +231,7 @@ def test_signed(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(512, "512"), (44724, "44.7k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (pd.NA, "–")],
+    [(512, "512"), (44724, "44.7k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (4_089_184_256, "4.1G"), (pd.NA, "–")],
 )
 def test_count(value, text: str) -> None:
     assert numbers.count(value) == text

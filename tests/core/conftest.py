@@ -19,6 +19,17 @@ sys.path.insert(0, str(PLUGINS))
 import core_tools  # noqa: E402
 
 PATIENCE_SECONDS = 120
+# The server is one for the whole session, shared with ablations' own pool: whoever starts it first decides.
+PRELOAD = [
+    "lightning_xvol.training",
+    "lightning_xvol.backbones.small_resnet",
+    "lightning_xvol.data.match",
+    "lightning_xvol.operators.convolution",
+    "pytorch_lightning.loggers.wandb",
+    "sklearn.datasets",
+    "wandb",
+    "wandb.sdk.launch",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,10 +46,7 @@ def _plugins_for_subprocesses() -> Iterator[None]:
 def fork() -> Callable[..., Any]:
     """Start a function in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    # What ablations' own pool imports too: the server is one for the whole session, whoever starts it.
-    context.set_forkserver_preload(
-        ["lightning_xvol.training", "lightning_xvol.backbones.small_resnet", "pytorch_lightning.loggers.wandb"]
-    )
+    context.set_forkserver_preload(PRELOAD)
 
     def start(function: Callable[..., None], *args: Any, **kwargs: Any) -> Any:
         process = context.Process(target=function, args=args, kwargs=kwargs)

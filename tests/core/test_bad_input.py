@@ -38,8 +38,21 @@ FIT = ("fit", "--wandb", "disabled")
         ([*FIT, "--smoke-signals"], ["--smoke-signals", "--help"]),
         ([*FIT, "--recipe", "imagenet_resnet50", "--data-dir", "nowhere"], ["nowhere"]),
         ([*FIT, "--recipe", "cifar10_resnet18", "--data-dir", "nowhere"], ["nowhere", "--download"]),
+        (["describe", "--recipe", "imagenet_resnet5"], ["imagenet_resnet5", "did you mean 'imagenet_resnet50'"]),
+        (["describe", "--operator", "core_plugins:NoSuchClass"], ["core_plugins:NoSuchClass", "Python path"]),
+        (["describe", "--set", "operator.kernel_size=4"], ["kernel_size", "4", "odd"]),
+        (["describe", "--format", "yaml"], ["yaml", "json", "--help"]),
+        (["describe", "--set", "data.name=core_plugins:NoData"], ["NoData"]),
+        (["benchmark", "--operator", "xvolutoin"], ["xvolutoin", "did you mean 'xvolution'"]),
+        (["benchmark", "--operator", "core_plugins:NoSuchClass"], ["core_plugins:NoSuchClass", "Python path"]),
+        (["benchmark", "--shapes", "224-stag5"], ["224-stag5", "did you mean '224-stage5'", "BxCxHxW"]),
+        (["benchmark", "--rounds", "0"], ["--rounds", "0"]),
+        (["benchmark", "--device", "cuda", "--smoke"], ["--device cuda", "no CUDA device"]),
+        (["benchmark", "--device", "tpu"], ["tpu", "--help"]),
+        (["benchmark", "--out", "/proc/nowhere", "--smoke"], ["/proc/nowhere", "--out"]),
+        (["benchmark", "--data", "--batch-size", "9", "--images", "8", "--out", "/proc/nowhere"], ["/proc/nowhere"]),
     ],
-    ids=lambda value: " ".join(value)[-60:] if value and value[0] in ("fit", "train") else "",
+    ids=lambda value: " ".join(value)[-60:] if value and value[0] in ("fit", "train", "describe", "benchmark") else "",
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(arguments, parts, command, tmp_path):
     done = command(*arguments)

@@ -127,12 +127,13 @@ def test_a_damaged_newest_falls_back_with_one_warning(how, tmp_path, caplog):
 
 
 def test_no_flipped_bit_goes_unnoticed(tmp_path):
-    """Every bit outside the payload, which has no checksum of its own, and a sample of the rest."""
+    """Every bit of a tensor's entry in the archive's directory, which has no checksum, and a sample of the rest."""
     raw = save(tmp_path, 3).read_bytes()
     path = tmp_path / "damaged"
-    directory = raw.index(b"PK\x01\x02") * 8
-    generator = random.Random(0)
-    bits = [*generator.sample(range(directory), 400), *range(directory, len(raw) * 8)]
+    directory = raw.index(b"PK\x01\x02")
+    name = raw.index(b"/data/0", directory)
+    entry = raw.rindex(b"PK\x01\x02", directory, name)
+    bits = [*random.Random(0).sample(range(len(raw) * 8), 600), *range(entry * 8, (name + 7) * 8)]
     refused = 0
     for bit in bits:
         flipped = bytearray(raw)

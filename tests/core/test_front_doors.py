@@ -28,7 +28,11 @@ def run(*arguments: str, code: str = TELL, cwd=None) -> tuple[subprocess.Complet
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ["fit", "list"]),
+        (["--help"], ["fit", "describe", "benchmark", "list"]),
+        (["describe", "--help"], ["--recipe", "--operator", "--set", "--format"]),
+        (["benchmark", "--help"], ["--operator", "--shapes", "--data", "--smoke", "800-stage2"]),
+        (["benchmark", "--dry-run", "--shapes", "800-stage5", "2x8x7x9"], ["1x512x25x42", "2x8x7x9", "xvolution_inv"]),
+        (["benchmark", "--dry-run", "--operator", "package.module:Class"], ["operators: package.module:Class"]),
         (["list"], ["xvolution", "small_resnet", "match", "imagenet_resnet50"]),
         (["fit", "--help"], ["--recipe", "--set", "--dry-run", "--wandb", "match_small"]),
         (["fit", "--dry-run", "--set", "optim.lr=0.05"], ["lr: 0.05", "# cell"]),
@@ -62,8 +66,14 @@ def test_the_lazy_names_are_the_real_ones():
 
 
 def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
-    for arguments in (["--operator", "convolutoin"], ["--set", "optim.lrr=1"], ["--recipe", "x"], ["--seed", "-1"]):
-        done, loaded = run("lightning_xvol", "fit", *arguments, cwd=tmp_path)
+    for arguments in (
+        ["fit", "--operator", "convolutoin"],
+        ["fit", "--set", "optim.lrr=1"],
+        ["fit", "--seed", "-1"],
+        ["describe", "--recipe", "x"],
+        ["benchmark", "--shapes", "224-stage9"],
+    ):
+        done, loaded = run("lightning_xvol", *arguments, cwd=tmp_path)
         assert done.returncode == 2 and not loaded & HEAVY
 
 

@@ -207,6 +207,27 @@ def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [folder, *folder.rglob("*")]} == before
 
 
+def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrupted):
+    from lightning_xvol.locking import locked
+    from lightning_xvol.training import train
+
+    folder = uninterrupted(tiny())
+    with locked(folder):
+        assert train(tiny(), folder) == result_of(folder)
+
+
+def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrupted, monkeypatch):
+    """It looked for a result, found none, and then waited for nothing: the other one had let go of the folder."""
+    from lightning_xvol import training
+
+    folder = uninterrupted(tiny())
+    before = (folder / "metrics.csv").stat().st_mtime_ns
+    answers = iter([None, result_of(folder)])
+    monkeypatch.setattr(training, "read_result", lambda path: next(answers))
+    assert training.train(tiny(), folder) == result_of(folder)
+    assert (folder / "metrics.csv").stat().st_mtime_ns == before
+
+
 @pytest.mark.slow
 def test_the_command_line_killed_from_outside_and_given_again(uninterrupted, tmp_path):
     """The same without any help: `python -m lightning_xvol fit`, SIGKILL to it and its loader workers."""
@@ -243,3 +264,17 @@ def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
             break
     run(config, folder)
     assert outcome(folder) == outcome(uninterrupted(tiny(**settings, seed=seed)))
+
+
+def test_pictures_that_are_normalised_on_the_device_resume_too(run, tmp_path):
+    from lightning_xvol.benchmark.pictures import make_pictures
+
+    make_pictures(tmp_path / "pictures", 40, seed=0)
+    settings = {"data__name": "imagenet", "data__image_size": 32, "data__workers": 1, "train__steps": 12}
+    config = tiny(**settings)
+    run(config, tmp_path / "whole", data_dir=tmp_path / "pictures")
+    death = Death(STEP, 8)
+    run(config, tmp_path / "broken", death=death, expect=77, data_dir=tmp_path / "pictures")
+    run(config, tmp_path / "broken", data_dir=tmp_path / "pictures")
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert len(result_of(tmp_path / "broken")["segments"]) == 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from core_tools import Death, Fail, Set, tiny
+from core_tools import Death, Fail, Set, Without, tiny
 
 from lightning_xvol.record import cell_id, group_id
 
@@ -202,7 +202,19 @@ def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment
     assert calls.count(cell_id(first)) == 1, "one error is enough"
 
 
-def test_disabled_imports_no_wandb_and_writes_nothing_of_it(tmp_path):
+def test_disabled_needs_no_wandb_and_writes_nothing_of_it(track, tmp_path):
+    folder = tmp_path / "cell"
+    _, printed = track(tiny(), folder, {"mode": "disabled"}, faults=[Without("wandb")])
+    assert printed == "" and (folder / "result.json").exists() and not (folder / "wandb").exists()
+    _, printed = track(tiny(), tmp_path / "tracked", faults=[Without("wandb")])
+    assert "W&B cannot start" in printed, "the test would notice an import"
+    code = "import sys, lightning_xvol.tracking; print('wandb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.slow
+def test_disabled_imports_no_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core_tools import tiny\n"
         "from lightning_xvol.tracking import Tracking; from lightning_xvol.training import Surroundings, train\n"
@@ -211,4 +223,3 @@ def test_disabled_imports_no_wandb_and_writes_nothing_of_it(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-    assert (tmp_path / "result.json").exists() and not (tmp_path / "wandb").exists()

@@ -16,18 +16,19 @@ from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.recipes import RECIPES
 from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
 
-# match_small learns the first 64 images by heart in 40 steps of 32. The losses of steps 1 and 2 and the mean of steps
+# match_small learns its first 32 images by heart in 40 steps of 16. The losses of steps 1 and 2 and the mean of steps
 # 36 to 40, as this test prints them when it fails; made on an AMD EPYC with torch 2.15.0, one thread, seed 0. A new
 # value is due when an initialisation, the order of the images or the schedule is changed on purpose; then every
 # recipe's results change too, and docs/results.md with them.
-GOLDEN = {"convolution": (1.50853, 1.49555, 0.05154), "xvolution": (1.54025, 1.49674, 0.0776)}
-# Float64 and another memory format gave differences of 1e-7, 1e-5 and 0.02: a ReLU here and there flips by rounding,
-# and the steps after it amplify that. Other seeds differ by 0.1 in the first two.
-TOLERANCE = (2e-4, 2e-3, 0.07)
+GOLDEN = {"convolution": (1.4801, 1.55392, 0.03104), "xvolution": (1.46322, 1.57949, 0.03194)}
+# Float64 and another memory format gave differences of 3e-7, 2e-6 and 0.01: a ReLU here and there flips by rounding,
+# and the steps after it amplify that. Other seeds differ by more than 0.02 in the first two.
+TOLERANCE = (2e-4, 2e-3, 0.06)
 
 BY_HEART = {
-    "train__steps": 40, "data__batch_size": 32, "data__train_size": 64, "data__limit": None, "optim__lr": 0.1,
-    "train__checkpoint_every": 40,
+    "train__steps": 40, "data__batch_size": 16, "data__train_size": 32, "data__limit": None, "optim__lr": 0.1,
+    "train__checkpoint_every": 40, "backbone__blocks": (2, 1, 1, 1), "backbone__widths": (16, 16, 32, 32),
+    "backbone__stem_width": 16,
 }  # fmt: skip
 
 
@@ -138,6 +139,8 @@ def test_every_precision_trains_and_evaluates(precision, run, tmp_path):
         assert result["status"] == "finished" and result["metrics"]["loss"]["last"] < 3
         if result["metrics"]["top1"]["best_epoch"] == 1:  # the best weights are loaded and evaluated once more
             break
+    else:
+        pytest.fail("the best weights of all seeds are the last; try others")
 
 
 def test_a_caller_hears_how_far_the_run_is(tmp_path):

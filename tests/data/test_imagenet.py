@@ -2,18 +2,25 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import PIL.Image
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import DoublePrecision, Precision
 from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config import DataConfig, resolve, set_value
 from lightning_xvol.data import DataError, build_data
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedDataset, collate
+from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.errors import UserError
+from lightning_xvol.recipes import RECIPES
+from lightning_xvol.seeding import derive_seed, seed_generators
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
@@ -88,6 +95,51 @@ def test_training_crops_at_random_and_by_key(pictures):
     ]
     assert torch.equal(*loaded)
     assert not torch.equal(loaded[0][:4], loaded[0][4:])
+
+
+def test_training_items_are_those_of_torchvisions_reference_pipeline(pictures):
+    steps = [
+        transforms.RandomResizedCrop(28),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+    theirs = ImageFolder(str(pictures / "train"), transforms.Compose(steps))
+    ours = build(pictures).train()
+    for index in range(len(ours)):
+        torch.manual_seed(index)
+        expected, label = theirs[index]
+        torch.manual_seed(index)
+        image, own_label = ours[index]
+        assert torch.equal(image, expected) and own_label == label
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+def test_pictures_stay_uint8_until_they_are_normalised_on_the_device(pictures, limit):
+    split = build(pictures, limit=limit).train()
+    keyed = KeyedDataset(split, 0)
+    keys = [(3, index) for index in range(len(split))]
+    [batch] = DataLoader(keyed, len(split), sampler=keys, collate_fn=collate)
+    assert batch.images.dtype == torch.uint8
+    images = []
+    for _, index in keys:
+        seed_generators(derive_seed("augmentation", 0, 3, index))
+        images.append(split[index][0])
+    assert torch.equal(keyed.normalise(batch.images), torch.stack(images))
+
+
+@pytest.mark.parametrize(("plugin", "dtype"), [(Precision, "float32"), (DoublePrecision, "float64")])
+def test_the_module_normalises_in_the_precision_of_the_run(pictures, plugin, dtype):
+    config = RECIPES["imagenet_resnet50"].config()
+    for path, value in {"data.options.image_size": 28, "data.batch_size": 4, "data.workers": 0}.items():
+        config = set_value(config, path, value)
+    module = ImageDataModule(resolve(config), pictures)
+    batch = next(iter(module._loader(module._train, [[(0, 1), (0, 2)]])))
+    module.trainer = SimpleNamespace(precision_plugin=plugin())
+    finished = module.on_after_batch_transfer(batch, 0)
+    assert finished.images.dtype == getattr(torch, dtype) and finished.labels.dtype == torch.int64
+    assert torch.equal(finished.images.float(), module.normalise(batch).images)
+    assert module.on_after_batch_transfer(finished, 0) is finished
 
 
 def test_data_dir_may_be_the_folder_above(pictures, tmp_path):

@@ -17,6 +17,9 @@ from lightning_xvol.recipes import get_recipe
 
 # 40 images in batches of 8 are 5 steps an epoch: 23 steps end in the middle of the fifth.
 TINY = {
+    "backbone.blocks": (1, 1, 1, 1),
+    "backbone.widths": (4, 4, 8, 8),
+    "backbone.stem_width": 4,
     "data.limit": 40,
     "data.batch_size": 8,
     "train.steps": 23,
@@ -80,6 +83,17 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class Without:
+    """Makes every import of a package fail, also where it has been imported."""
+
+    package: str
+
+    def arm(self) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+            sys.modules[name] = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
 class Death:
     """Ends the process, without any clean-up, at the `call`-th call of `target`, before or after what it does."""
 
@@ -131,7 +145,8 @@ def train_in_process(
     death: Death | None = None,
     environment: Mapping[str, str | None] | None = None,
     tracking: Mapping[str, Any] | None = None,
-    faults: Sequence[Set | Fail] = (),
+    faults: Sequence[Set | Fail | Without] = (),
+    data_dir: Path | None = None,
 ) -> None:
     """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
@@ -140,7 +155,8 @@ def train_in_process(
 
     for fault in [*faults, *([death] if death else [])]:
         fault.arm()
-    train(from_dict(config), folder, Surroundings(tracking=Tracking(**(tracking or {"mode": "disabled"}))))
+    tracker = Tracking(**(tracking or {"mode": "disabled"}))
+    train(from_dict(config), folder, Surroundings(data_dir, tracking=tracker))
 
 
 def command_in_process(

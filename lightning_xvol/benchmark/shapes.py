@@ -1,0 +1,66 @@
+"""The shapes at which operators are measured: where the 3x3 of a ResNet-50 stands. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lightning_xvol.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An operator's input `[batch, channels, height, width]`; its output has the same shape."""
+
+    name: str
+    batch: int
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.channels}x{self.height}x{self.width}"
+
+
+def _at_stage(image: str, batch: int, height: int, width: int, stage: int) -> Shape:
+    """Stage 2 to 5 has 64 to 512 channels at a stride of 4 to 32."""
+    scale = 2**stage
+    return Shape(f"{image}-stage{stage}", batch, 16 * scale, -(-height // scale), -(-width // scale))
+
+
+CLASSIFICATION = tuple(_at_stage("224", 8, 224, 224, stage) for stage in (2, 3, 4, 5))
+DETECTION = tuple(_at_stage("800", 1, 800, 1333, stage) for stage in (2, 3, 4, 5))
+SHAPES = {shape.name: shape for shape in (*CLASSIFICATION, *DETECTION)}
+GROUPS = {"224": CLASSIFICATION, "800": DETECTION, "all": (*CLASSIFICATION, *DETECTION)}
+DEFAULT = ("224-stage3", "224-stage4", "224-stage5")
+SMOKE = ("2x16x7x7",)
+
+
+def parse(texts: Iterable[str]) -> list[Shape]:
+    """Shapes by name, by group (224, 800, all) or as BxCxHxW, each once.
+
+    Raises:
+        UserError: for a text that is none of these.
+    """
+    shapes: dict[Shape, None] = {}
+    for text in texts:
+        shapes.update(dict.fromkeys(_parse(text)))
+    return list(shapes)
+
+
+def _parse(text: str) -> tuple[Shape, ...]:
+    if text in GROUPS:
+        return GROUPS[text]
+    if text in SHAPES:
+        return (SHAPES[text],)
+    if re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):
+        return (Shape(text, *map(int, text.split("x"))),)
+    known = [*GROUPS, *SHAPES]
+    raise UserError(
+        f"--shapes {text!r} is no shape{nearest(text, known)}; known: {', '.join(known)}, or BxCxHxW such as 8x64x56x56"
+    )

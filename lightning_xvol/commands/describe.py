@@ -1,0 +1,37 @@
+"""`python -m lightning_xvol describe`: the network of a recipe, stage by stage, with parameters and multiply-adds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning_xvol.commandline import add_config_flags, make_config
+
+
+def add_to(commands: Any) -> None:
+    """The arguments of this command."""
+    parser = commands.add_parser(
+        "describe",
+        help="stages, layers, parameters and MACs of the network that a recipe builds",
+        description="Build the network of a recipe, without data and without computing, and say what it consists of.",
+    )
+    add_config_flags(parser)
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder that holds data sets, for one whose class does not declare its shape",
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print the description."""
+    config = make_config(parsed)
+    from lightning_xvol.describe import describe, to_text
+
+    description = {"recipe": parsed.recipe, **describe(config, parsed.data_dir)}
+    print(json.dumps(description, indent=1) if parsed.format == "json" else to_text(description))
+    return 0

@@ -1,0 +1,63 @@
+"""`python -m lightning_xvol fit`: train one run and write its record."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from typing import Any
+
+from lightning_xvol import record
+from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
+from lightning_xvol.config import to_dict
+from lightning_xvol.errors import UserError
+
+
+def add_to(commands: Any) -> None:
+    """The arguments of this command."""
+    parser = commands.add_parser(
+        "fit",
+        help="train one run and write its record",
+        description="Train one run; the same command again resumes it.",
+    )
+    add_config_flags(parser)
+    parser.add_argument("--seed", type=at_least(0, "seed"), metavar="N", help="the seed (default: 0)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and its cell id, and stop"
+    )
+    add_run_flags(parser, out="runs")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train one run in OUT/cells/<cell id> and print its metrics."""
+    config = make_config(parsed)
+    if parsed.seed is not None:
+        config = dataclasses.replace(config, seed=parsed.seed)
+    folder = record.cell_folder(parsed.out, record.cell_id(config))
+    if parsed.dry_run:
+        import yaml
+
+        print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
+        print(f"# cell {record.cell_id(config)}, group {record.group_id(config)}, folder {folder}")
+        return 0
+    from lightning_xvol.locking import Held
+    from lightning_xvol.tracking import Tracking
+    from lightning_xvol.training import Surroundings, train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    tracking = Tracking(parsed.wandb, parsed.wandb_project, labels={"row": config.operator.name})
+    try:
+        result = train(
+            config,
+            folder,
+            Surroundings(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
+        )
+    except Held as error:
+        raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
+    if is_helper_process():
+        return 0
+    for name, values in sorted(result["metrics"].items()):
+        print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
+    print(f"{result['status']}; record in {folder / 'result.json'}")
+    return 0

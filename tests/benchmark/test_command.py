@@ -1,0 +1,222 @@
+"""`benchmark` from flags to files: columns, ratios, foreign operators, what is left out, and what is never written."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_xvol import registry
+from lightning_xvol.benchmark import plot, report, subjects
+from lightning_xvol.benchmark.operators import columns
+from lightning_xvol.benchmark.shapes import DETECTION, Shape
+from lightning_xvol.benchmark.subjects import Machine, make_subject
+from lightning_xvol.commandline import Parser
+from lightning_xvol.commands import benchmark
+from lightning_xvol.errors import UserError
+from lightning_xvol.operators import build_operator
+
+CPU = Machine(torch.device("cpu"))
+TINY = Shape("tiny", 2, 16, 6, 5)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """The command sets the number of threads of its process, which here is everyone's."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(out: Path, *flags: str) -> None:
+    parser = Parser()
+    benchmark.add_to(parser.add_subparsers(parser_class=Parser))
+    parsed = parser.parse_args(["benchmark", "--smoke", "--device", "cpu", "--out", str(out), *flags])
+    assert benchmark.run(parsed) == 0
+
+
+def read(out: Path, stem: str) -> list[dict[str, str]]:
+    [path] = out.glob(f"{stem}-*.csv")
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    out = tmp_path_factory.mktemp("smoke") / "made"
+    run(out)
+    return out
+
+
+def test_a_row_per_operator_with_all_columns(smoke):
+    rows = read(smoke, "operators")
+    assert [row["operator"] for row in rows] == list(registry.OPERATORS)
+    environment = ["device", "torch", "threads", "dtype", "memory_format", "rounds"]
+    assert list(rows[0]) == [*columns(cuda=False), *environment]
+    assert {(row["shape"], row["threads"], row["torch"]) for row in rows} == {("2x16x7x7", "1", torch.__version__)}
+    for row in rows:
+        operator = build_operator(row["operator"], 16, 16)
+        assert int(row["macs"]) == operator.macs(7, 7)
+        assert int(row["params"]) == sum(parameter.numel() for parameter in operator.parameters())
+        for timing in ("forward", "training"):
+            low, middle, high = (float(row[f"{timing}_{part}"]) for part in ("q1_ms", "ms", "q3_ms"))
+            assert 0 < low <= middle <= high
+        # Only what has a literal form is compared with it.
+        plain = row["operator"] in ("convolution", "multi_convolution")
+        assert (row["forward_speedup"] == "") == (row["reference_saved_bytes"] == "") == plain
+        assert (row["fused_over_unfused"] == "") == (row["operator"] == "convolution")
+    assert rows[0]["forward_over_convolution"] == rows[0]["macs_over_convolution"] == "1"
+
+
+def test_files_name_the_environment_and_not_the_host(smoke):
+    names = sorted(path.name for path in smoke.iterdir())
+    [operators] = [name for name in names if name.startswith("operators") and name.endswith(".csv")]
+    environment = operators.removeprefix("operators-").removesuffix(".csv")
+    assert environment.startswith("cpu-") and environment.endswith(f"torch-{torch.__version__}-1-thread")
+    expected = [f"operators-{environment}{suffix}" for suffix in (".csv", ".md")]
+    expected += [f"scaling-{environment}{suffix}" for suffix in (".csv", ".md", ".pdf", ".png", ".svg")]
+    assert names == sorted(expected)  # and nothing temporary
+    host = platform.node()
+    texts = [path.read_text() for path in smoke.iterdir() if path.suffix in (".csv", ".md")]
+    assert len(host) < 4 or not any(host in text for text in [*names, *texts])
+
+
+def test_markdown_has_every_operator_and_says_how_it_was_measured(smoke):
+    [path] = smoke.glob("operators-*.md")
+    text = path.read_text()
+    assert all(f"| {entry.label} " in text for entry in registry.OPERATORS.values())
+    assert "SMOKE" in text and "1 thread" in text and "random order, seed 0" in text and "median [quartiles]" in text
+
+
+def test_time_against_pixels(smoke):
+    rows = read(smoke, "scaling")
+    assert [(row["operator"], row["side"]) for row in rows] == [
+        (name, side) for name in ("pssa", "xvolution", "self_attention") for side in ("7", "10", "14")
+    ]
+    assert all(row["times_pssa"] == "1" for row in rows if row["operator"] == "pssa")
+    assert all(int(row["macs"]) == build_operator("pssa", 64, 64).macs(14, 14) for row in rows[2:3])
+    [text] = [path.read_text() for path in smoke.glob("scaling-*.md")]
+    assert "| exponent " in text
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module of a reader's own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "readers_own.py").write_text(
+        textwrap.dedent("""
+            from torch import nn
+
+            class Depthwise(nn.Conv2d):
+                def __init__(self, in_channels, out_channels, *, stride=1):
+                    super().__init__(in_channels, out_channels, 3, stride, padding=1, groups=in_channels)
+
+            class Breaks(Depthwise):
+                def forward(self, x):
+                    raise KeyError("no such thing")
+        """)
+    )
+    yield "readers_own"
+    sys.modules.pop("readers_own", None)
+
+
+def test_a_readers_own_operator_stands_beside_the_convolution(tmp_path, mine, capsys):
+    run(tmp_path / "out", "--operator", f"{mine}:Depthwise", "--shapes", "1x4x5x3", "--no-scaling", "--rounds", "1")
+    rows = read(tmp_path / "out", "operators")
+    assert [row["operator"] for row in rows] == ["convolution", f"{mine}:Depthwise"]
+    assert (rows[1]["label"], rows[1]["macs"], rows[1]["params"]) == ("Depthwise", str(15 * 4 * 9), "40")
+    assert rows[1]["forward_speedup"] == "" and float(rows[1]["macs_over_convolution"]) == 0.25
+    assert "Depthwise" in capsys.readouterr().out
+
+
+def test_an_operator_that_breaks_is_one_sentence(tmp_path, mine):
+    with pytest.raises(UserError, match=r"operator 'readers_own:Breaks' fails at 2x16x7x7: KeyError: 'no such thing'$"):
+        run(tmp_path / "out", "--operator", f"{mine}:Breaks")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_fused_operator_is_measured_and_gives_the_same():
+    subject = make_subject("xvolution", TINY, CPU, 0)
+    assert torch.allclose(subject.calls["forward"](), subject.calls["fused_forward"](), atol=1e-4)
+    assert "fused_forward" not in make_subject("convolution", TINY, CPU, 0).calls  # there is nothing to fuse
+
+
+def test_a_literal_reference_that_does_not_fit_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(subjects, "REFERENCE_BYTES", 10_000)
+    subject = make_subject("self_attention", TINY, CPU, 0)
+    assert "reference_forward" not in subject.calls and subject.reference_saved_bytes is None
+    assert subject.note.startswith("literal reference not run: it would keep")
+    monkeypatch.undo()
+    with torch.device("meta"):
+        operator = build_operator("self_attention", 64, 64)
+    x = torch.empty(1, 64, DETECTION[0].height, DETECTION[0].width, device="meta")
+    assert subjects._reference_bytes(operator, x) > subjects.REFERENCE_BYTES  # at 200 x 334, found without computing
+
+
+def test_the_reference_is_forced_and_gives_the_same(monkeypatch):
+    subject = make_subject("pssa", TINY, CPU, 0)
+    assert torch.allclose(subject.calls["forward"](), subject.calls["reference_forward"](), atol=1e-5)
+    assert subject.reference_saved_bytes > subject.saved_bytes > 0
+
+
+def test_without_matplotlib_the_tables_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run(tmp_path, "--operator", "convolution", "--rounds", "1")
+    assert plot.MISSING in capsys.readouterr().out
+    assert {path.suffix for path in tmp_path.glob("scaling-*")} == {".csv", ".md"}
+
+
+def test_the_figure():
+    rows = [
+        {"operator": name, "label": name, "side": side, "pixels": side**2, "exponent": 1.0, "forward_ms": side,
+         "forward_q1_ms": 0.9 * side, "forward_q3_ms": 1.2 * side}
+        for name in ("pssa", "mine:Own") for side in (28, 112)
+    ]  # fmt: skip
+    figure = plot.draw_scaling(rows, "here", smoke=True)
+    [ax] = figure.axes
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["28²", "112²"]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["pssa, p = 1.00", "mine:Own, p = 1.00"]
+    assert [text.get_text() for text in ax.texts] == ["SMOKE"]
+
+
+def test_loaders(tmp_path, monkeypatch, capsys):
+    pictures = tmp_path / "temporary"
+    pictures.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(pictures))
+    run(tmp_path, "--data", "--workers", "0", "--images", "9", "--batch-size", "4", "--rounds", "1")
+    ours, theirs = read(tmp_path, "loaders")
+    assert (ours["pipeline"], theirs["pipeline"]) == ("lightning_xvol", "torchvision")
+    assert theirs["over_torchvision"] == "1" and float(ours["images_per_second"]) > 0
+    assert float(ours["over_torchvision"]) == pytest.approx(
+        float(ours["images_per_second"]) / float(theirs["images_per_second"]), rel=1e-3
+    )
+    assert not list(pictures.iterdir())
+    assert "images/s" in capsys.readouterr().out
+
+
+def test_peak_memory_has_columns_on_cuda_alone():
+    peaks = {"peak_bytes", "peak_over_convolution"}
+    assert peaks <= set(columns(cuda=True)) and not peaks & set(columns(cuda=False))
+    row = {"shape": "s", "batch": 1, "channels": 2, "height": 3, "width": 4, "label": "Own", "params": 5, "macs": 6,
+           "macs_over_convolution": 1.0, "saved_inputs": 0.0, "note": "as noted", "peak_bytes": 7_000_000,
+           "peak_over_convolution": 2.5}  # fmt: skip
+    text = report.operator_tables([row])
+    assert "peak, MB" in text and "|        7 |" in text and "2.50×" in text and "- Own: as noted." in text
+
+
+def test_numbers():
+    assert [report.magnitude(value) for value in (12, 999_960, 2_400_000, 4_940_598_848)] == [
+        "12", "1.0M", "2.4M", "4.9G",
+    ]  # fmt: skip
+    assert [report.times(value) for value in (None, 0.123, 12.34, 123.4)] == ["–", "0.12×", "12.3×", "123×"]
+    where = report.Environment("NVIDIA H200", "2.15.0+cu132", 4, "bfloat16", "channels_last")
+    assert where.slug == "nvidia-h200-torch-2.15.0+cu132-4-threads-bfloat16-channels-last"

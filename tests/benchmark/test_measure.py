@@ -1,0 +1,88 @@
+"""Shapes, rounds, ratios and memory, each against what can be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_xvol.benchmark import measure, shapes
+from lightning_xvol.benchmark.scaling import exponent
+from lightning_xvol.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_shapes_are_those_of_resnet50():
+    sizes = {shape.name: str(shape) for shape in shapes.parse(["all"])}
+    assert sizes == {
+        "224-stage2": "8x64x56x56",
+        "224-stage3": "8x128x28x28",
+        "224-stage4": "8x256x14x14",
+        "224-stage5": "8x512x7x7",
+        "800-stage2": "1x64x200x334",
+        "800-stage3": "1x128x100x167",
+        "800-stage4": "1x256x50x84",
+        "800-stage5": "1x512x25x42",
+    }
+    assert [shape.name for shape in shapes.parse(["224-stage5", "224"])] == [
+        "224-stage5", "224-stage2", "224-stage3", "224-stage4",
+    ]  # fmt: skip
+    assert shapes.parse(["2x3x5x7"]) == [shapes.Shape("2x3x5x7", 2, 3, 5, 7)]
+    assert shapes.parse([*shapes.DEFAULT, *shapes.SMOKE])
+
+
+@pytest.mark.parametrize("text", ["224-stage6", "2x3x5", "0x3x5x7", "axbxcxd", ""])
+def test_a_shape_that_is_none(text):
+    with pytest.raises(UserError, match=f"--shapes '{text}' is no shape.*known: 224, 800, all.*BxCxHxW"):
+        shapes.parse([text])
+
+
+def test_everything_is_called_in_every_round_in_an_order_drawn_by_the_seed():
+    def order(seed):
+        log = []
+        calls = {name: lambda name=name: log.append(name) for name in "abcde"}
+        samples = measure.alternate(calls, CPU, rounds=4, seconds=0, seed=seed)
+        assert {name: len(values) for name, values in samples.items()} == dict.fromkeys("abcde", 4)
+        assert all(value > 0 for values in samples.values() for value in values)
+        assert log[:10] == list("aabbccddee")  # the warm-up
+        rounds = ["".join(log[10 + 5 * number : 15 + 5 * number]) for number in range(4)]
+        assert all(sorted(once) == list("abcde") for once in rounds) and len(set(rounds)) > 1
+        return rounds
+
+    assert order(0) == order(0) != order(1)
+
+
+def test_short_calls_are_repeated_until_a_sample_is_long_enough(monkeypatch):
+    clock = [0.0]
+
+    def call():
+        clock[0] += 0.25
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+    assert measure.alternate({"a": call}, CPU, rounds=2, seconds=1.1, seed=0) == {"a": [0.25, 0.25]}
+    assert clock[0] == 0.25 * (2 + 2 * 5)
+
+
+def test_ratios_are_taken_within_rounds_and_quartiles_over_them():
+    slow_second_round = [1.0, 10.0, 1.0]
+    assert measure.ratio([2.0, 20.0, 2.0], slow_second_round) == 2
+    assert measure.spread([4.0, 1.0, 3.0, 2.0, 5.0]) == measure.Spread(3, 2, 4)
+    assert measure.spread([7.0]) == measure.Spread(7, 7, 7)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_saved_bytes_count_each_storage_once_and_not_what_is_there_anyway(device):
+    x = torch.zeros(2, 3, 5, 7, device=device)
+    with torch.device(device):
+        conv, chain = nn.Conv2d(3, 3, 1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    assert measure.saved_bytes(conv, x) == 0  # its input and its weight
+    assert measure.saved_bytes(chain, x) == 2 * 4 * 35 * 4  # the output of ReLU, which the second convolution keeps too
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_of_a_power_law(power):
+    assert exponent({n: 3e-5 * n**power for n in (49, 100, 784)}) == pytest.approx(power)
+    assert math.isnan(exponent({49: 1.0}))

@@ -1,0 +1,67 @@
+"""One run over two processes (DDP, gloo): one record, and an exact resume at the same number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_xvol.checkpointing import list_checkpoints
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = ("train.devices=2", "train.steps=40", "train.checkpoint_every=5", "data.limit=1000")
+
+
+def command(out: Path) -> list[str]:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    flags = ["--operator", "xvolution", "--out", os.fspath(out), "--wandb", "disabled"]
+    return [sys.executable, "-m", "lightning_xvol", "fit", *flags, *settings]
+
+
+def the_result(out: Path) -> dict[str, Any]:
+    [path] = out.glob("cells/*/result.json")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(command(out), check=True, capture_output=True, text=True)
+    assert done.stdout.count("record in") == 1, "the second process prints nothing"
+    return the_result(out)
+
+
+def test_two_processes_leave_one_record(undisturbed: dict[str, Any]) -> None:
+    assert undisturbed["status"] == "finished"
+    assert undisturbed["config"]["train"]["devices"] == 2
+    # 1000 test images: a repeated or a lost one would leave the grid of tenths of a percent.
+    assert round(undisturbed["metrics"]["top1"]["last"] * 10, 6).is_integer()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_killing_a_process_and_running_again_changes_nothing(
+    rank: int, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while not [path for folder in tmp_path.glob("cells/*/checkpoints") for path in list_checkpoints(folder)]:
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(process.pid if rank == 0 else int(children[0]), signal.SIGKILL)
+    process.wait(timeout=120)
+    os.killpg(process.pid, signal.SIGKILL) if rank == 0 else None
+    subprocess.run(command(tmp_path), check=True, capture_output=True)
+    resumed = the_result(tmp_path)
+    assert resumed["segments"][-1]["start_step"] > 0
+    assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
+    assert resumed["metrics"] == undisturbed["metrics"]
