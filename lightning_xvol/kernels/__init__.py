@@ -157,16 +157,13 @@ def _fast(
         # `dot` divides the inner product of the two by sqrt(d): here one of them goes without its factor instead.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
         key = unit(key, spec.num_heads)
-    if value is None:
-        if spec.form == "dense":
-            return shifts.dense(query, key, weight, spec)
-        return query * _shift_sum(spec, path, key, weight)
+    if spec.form == "dense":
+        return shifts.dense(query, key, weight, spec)
     static = None if bias is None else weight * bias
+    module = matrix if path == "matrix" else shifts
     if spec.form == "dot":
-        dot = matrix.dot if path == "matrix" else shifts.dot
-        return dot(query, key, value, weight, static, spec)
-    y = query * _shift_sum(spec, path, key * value, weight)
-    return y if static is None else y + _shift_sum(spec, path, value, static)
+        return module.dot(query, key, given(value), weight, static, spec)
+    return module.hadamard(query, key, value, weight, static, spec)
 
 
 def _shift_sum(spec: Spec, path: Path, x: Tensor, weight: Tensor) -> Tensor:

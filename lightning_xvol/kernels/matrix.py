@@ -34,6 +34,14 @@ def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return y.reshape(batch, channels, *spec.output_size(height, width))
 
 
+def hadamard(
+    query: Tensor, key: Tensor, value: Tensor | None, weight: Tensor, static: Tensor | None, spec: Spec
+) -> Tensor:
+    """`sum_j (w_j * q * S_j k + u_j) * S_j v`, without a value `sum_j w_j * q * S_j k`: as `shifts.hadamard`."""
+    y = query * shift_sum(key if value is None else key * value, weight, spec)
+    return y if value is None or static is None else y + shift_sum(value, static, spec)
+
+
 def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
     """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
 

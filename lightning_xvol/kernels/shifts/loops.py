@@ -1,0 +1,205 @@
+"""What does not factor into convolutions, tap by tap: `dot`, `dense` and `involution`.
+
+Each is written twice. `Dot` and `Involution` go over the rectangles in which a tap leads inside, block by block, so
+that what a tap reads is in cache when the next one reads it again. For compilers there is a plain form over views of
+one padded copy, which looks at no shape and so exports; they plan memory themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_xvol.kernels.shifts.blocks import rectangles
+from lightning_xvol.kernels.spec import Spec, Taps, Window
+
+# How many entries of a feature map are one block. Forward / backward of `dot`, 4 heads, one CPU thread, float32, ms:
+#                        2^16        2^17        2^18        2^20        no limit
+#   [8, 128, 28, 28]   22.7 / 53   14.5 / 35   12.0 / 29   12.0 / 40   11.6 / 40
+#   [1, 64, 112, 112]  16.9 / 40   12.9 / 32   11.0 / 29   10.7 / 43   10.9 / 40
+#   [8, 256, 14, 14]   11.3 / 27    9.1 / 22    7.8 / 19    7.1 / 18    7.1 / 19
+# Other devices want few launches (not measured).
+BLOCK_ENTRIES = {"cpu": 2**18}
+
+Index = tuple[slice, ...]
+
+
+def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
+
+    `weight` is w and `static` is u = w * b, both `[h, T]`.
+    """
+    # The sum over d takes twice as long over channels_last views.
+    q, k, v = (x.contiguous().unflatten(1, (weight.shape[0], -1)) for x in (query, key, value))  # [B, h, d, H, W]
+    if torch.compiler.is_compiling():
+        return _plain_dot(q, k, v, weight, static, spec).flatten(1, 2)
+    y: Tensor = Dot.apply(q, k, v, weight, static, spec)
+    return y.flatten(1, 2)
+
+
+def _plain_dot(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`dot` by heads: `[B, h, d, H', W']`."""
+    y = torch.zeros_like(q)
+    for tap, (moved_k, moved_v) in enumerate(zip(_moved(k, spec, q), _moved(v, spec, q), strict=True)):
+        coefficient = (q * moved_k).sum(2, keepdim=True)  # [B, h, 1, H', W']
+        coefficient = coefficient * weight[:, tap, None, None, None]
+        if static is not None:
+            coefficient = coefficient + static[:, tap, None, None, None]
+        y = y + coefficient * moved_v
+    return y
+
+
+class Dot(torch.autograd.Function):
+    """`dot` by heads, summed in float32 at least. It saves its arguments alone and computes every product again."""
+
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+        (q, k, v), dtype = _widened(q, k, v), q.dtype
+        w, u = _columns(weight, q), _columns(static, q)
+        y = torch.zeros_like(q)
+        for tap, there, here in _blocks(spec, q, k):
+            coefficient = (q[there] * k[here]).sum(2, keepdim=True).mul_(w[tap])  # [b, h, 1, H', W']
+            if u:
+                coefficient += u[tap]
+            y[there].addcmul_(coefficient, v[here])
+        return y.to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        *tensors, ctx.spec = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weight, static = ctx.saved_tensors
+        dtype = q.dtype
+        grad, q, k, v = _widened(grad, q, k, v)
+        w, u = _columns(weight, q), _columns(static, q)
+        grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        grad_w, grad_u = (torch.zeros_like(weight, dtype=q.dtype) for _ in range(2))
+        for tap, there, here in _blocks(ctx.spec, q, k):
+            coefficient = (q[there] * k[here]).sum(2, keepdim=True)  # [b, h, 1, H', W']
+            grad_coefficient = (grad[there] * v[here]).sum(2, keepdim=True)
+            grad_w[:, tap] += (coefficient * grad_coefficient).sum((0, 2, 3, 4))
+            coefficient *= w[tap]
+            if u:
+                grad_u[:, tap] += grad_coefficient.sum((0, 2, 3, 4))
+                coefficient += u[tap]
+            grad_coefficient *= w[tap]
+            grad_q[there].addcmul_(grad_coefficient, k[here])
+            grad_k[here].addcmul_(grad_coefficient, q[there])
+            grad_v[here].addcmul_(coefficient, grad[there])
+        grads = (grad_q.to(dtype), grad_k.to(dtype), grad_v.to(dtype))
+        return *grads, grad_w.to(weight.dtype), grad_u.to(weight.dtype) if u else None, None
+
+
+def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    """`sum_j W_j (q * S_j k)`: query `[B, C, H', W']`, key `[B, C, H, W]`, weights `[C, T, C]`.
+
+    Channels last, so that every tap is one matrix product that adds into the sum. Forward + backward, one CPU thread,
+    ms against a 1x1 convolution per tap: [64, 16, 8, 8] 9 / 19; [64, 32, 4, 4] 7 / 15; [8, 256, 14, 14] 202 / 233.
+    One product per distance over eight concatenated maps ties.
+    """
+    batch, channels, rows, columns = query.shape
+    q = query.permute(0, 2, 3, 1)  # [B, H', W', C]
+    y = query.new_zeros(batch * rows * columns, channels)
+    for tap, k in enumerate(_moved(key.contiguous(memory_format=torch.channels_last), spec, query)):
+        product = (q * k.permute(0, 2, 3, 1)).reshape(-1, channels)  # [B M, C]
+        y = torch.addmm(y, product, weight[:, tap].t())
+    return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
+    x = x.contiguous().unflatten(1, (weight.shape[1], -1))  # [B, G, C / G, H, W]
+    weight = weight.contiguous().unsqueeze(3)  # [B, G, T, 1, H', W']
+    if torch.compiler.is_compiling():
+        return _plain_involution(x, weight, window).flatten(1, 2)
+    y: Tensor = Involution.apply(x, weight, window)
+    return y.flatten(1, 2)
+
+
+def _plain_involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """`involution` by groups: `[B, G, C / G, H', W']`."""
+    terms = zip(weight.unbind(2), _moved(x, window, weight), strict=True)
+    y = x.new_zeros(*x.shape[:3], *weight.shape[-2:])
+    for w, moved in terms:
+        y = torch.addcmul(y, w, moved)
+    return y
+
+
+class Involution(torch.autograd.Function):
+    """`involution` by groups, summed in float32 at least. It saves its arguments alone."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+        (x, weight), dtype = _widened(x, weight), x.dtype
+        y = x.new_zeros(*x.shape[:3], *weight.shape[-2:])
+        for tap, there, here in _blocks(window, y, x):
+            y[there].addcmul_(weight[:, :, tap][there], x[here])
+        return y.to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        x, weight, ctx.window = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dtype = x.dtype
+        grad, x, weight = _widened(grad, x, weight)
+        grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for tap, there, here in _blocks(ctx.window, grad, x):
+            grad_weight[:, :, tap][there] = (grad[there] * x[here]).sum(2, keepdim=True)
+            grad_x[here].addcmul_(weight[:, :, tap][there], grad[there])
+        return grad_x.to(dtype), grad_weight.to(dtype), None
+
+
+def _blocks(taps: Taps, query: Tensor, key: Tensor) -> Iterator[tuple[int, Index, Index]]:
+    """Blocks of images or of rows, and in each the taps that lead inside: indices into both, `[B, h, d, H, W]`."""
+    images, rows = query.shape[0], query.shape[-2]
+    entries = BLOCK_ENTRIES.get(query.device.type, query.numel())
+    per_image = query[0].numel()
+    some_images = max(1, entries // max(1, per_image))
+    some_rows = max(1, min(rows, entries * rows // max(1, per_image)))
+    for image in range(0, images, some_images):
+        block = (slice(image, image + some_images), slice(None), slice(None))
+        for row in range(0, rows, some_rows):
+            for tap, there, here in rectangles(taps, query, key, range(row, min(rows, row + some_rows))):
+                yield tap, (*block, *there), (*block, *here)
+
+
+def _columns(table: Tensor | None, like: Tensor) -> list[Tensor]:
+    """The entries of each tap, `[h, 1, 1, 1]`, from a table `[h, T]`; none from no table."""
+    return [] if table is None else list(table.to(like.dtype)[:, :, None, None, None].unbind(1))
+
+
+def _widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor.to(torch.promote_types(tensor.dtype, torch.float32)).contiguous() for tensor in tensors)
+
+
+def _moved(x: Tensor, taps: Taps, query: Tensor) -> list[Tensor]:
+    """`S_j x` at the positions of `query` for every tap, as views of one padded copy."""
+    reach, stride = taps.reach, taps.stride
+    rows, columns = query.shape[-2:]
+    padded = F.pad(x, (reach, reach, reach, reach))
+    return [
+        _every(_every(padded, -2, reach + row, stride, rows), -1, reach + column, stride, columns)
+        for row, column in taps.offsets
+    ]
+
+
+def _every(x: Tensor, dim: int, start: int, stride: int, count: int) -> Tensor:
+    """`count` entries of `x` along `dim` (-1 or -2), from `start` in steps of `stride`."""
+    if stride > 1 and torch.compiler.is_exporting():
+        # The bound of a slice in steps, 2 ((H - 1) // 2) < H, is beyond what an export with dynamic sizes can prove.
+        return x.index_select(dim, start + stride * torch.arange(count, device=x.device))
+    taken = slice(start, start + stride * (count - 1) + 1, stride)
+    return x[..., taken, :] if dim == -2 else x[..., taken]
