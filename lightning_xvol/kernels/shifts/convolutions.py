@@ -89,7 +89,7 @@ class Hadamard(torch.autograd.Function):
         y = torch.empty_like(query)
         for block in image_blocks(query):
             product = key[block] if value is None else key[block] * value[block]
-            y[block] = query[block] * _convolved(product, kernels, spec.stride)
+            y[block] = _convolved(product, kernels, spec.stride).mul_(query[block])
             if static_kernels:
                 y[block] += _convolved(given(value)[block], static_kernels, spec.stride)
         return y
@@ -111,7 +111,7 @@ class Hadamard(torch.autograd.Function):
             q, k, v, g = query[block], key[block], None if value is None else value[block], grad[block]
             product, grad_sum = k if v is None else k * v, g * q  # [b, C, H, W], [b, C, H', W']
             if grad_query is not None:
-                grad_query[block] = g * _convolved(product, kernels, stride)
+                grad_query[block] = _convolved(product, kernels, stride).mul_(g)
             if grad_weight is not None:
                 grad_weight += _weight_gradient(product, grad_sum, spec)
             if grad_static is not None:
@@ -121,7 +121,7 @@ class Hadamard(torch.autograd.Function):
                 if grad_key is not None:
                     grad_key[block] = grad_product if v is None else v * grad_product
                 if grad_value is not None:
-                    grad_value[block] = k * grad_product
+                    grad_value[block] = grad_product.mul_(k)
                     if static_kernels:
                         grad_value[block] += _adjoint(g, static_kernels, stride, k)
         grad_weight, grad_static = (z if z is None else z.to(weight.dtype) for z in (grad_weight, grad_static))
