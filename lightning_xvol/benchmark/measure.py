@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -79,10 +79,15 @@ def alternate(
 def saved_bytes(module: nn.Module, x: Tensor) -> int:
     """Bytes that a forward pass keeps for backward beside the input, the parameters and the buffers.
 
-    Each storage counts once and whole, however many views of it are kept. It works on the meta device too.
+    It works on the meta device too.
     """
+    return kept_bytes(lambda: module(x), [x, *module.parameters(), *module.buffers()])
+
+
+def kept_bytes(call: Callable[[], Tensor], inputs: Iterable[Tensor]) -> int:
+    """Bytes that `call` keeps for backward beside `inputs`, each storage once and whole, however many views of it."""
     kept: dict[int, torch.UntypedStorage] = {}
-    own = {_identity(tensor) for tensor in (x, *module.parameters(), *module.buffers())}
+    own = {_identity(tensor) for tensor in inputs}
 
     def pack(tensor: Tensor) -> Tensor:
         if _identity(tensor) not in own:
@@ -90,7 +95,7 @@ def saved_bytes(module: nn.Module, x: Tensor) -> int:
         return tensor.detach()  # an output kept as it is would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = module(x)  # alive until the sum is made, so that no storage's place is taken by another
+        output = call()  # alive until the sum is made, so that no storage's place is taken by another
     total = sum(storage.nbytes() for storage in kept.values())
     del output
     return total

@@ -8,6 +8,7 @@ fast path runs depends on shapes and the kind of device alone: timing would brea
 from __future__ import annotations
 
 import contextlib
+import math
 import typing
 from collections.abc import Iterator
 from typing import Literal
@@ -23,16 +24,18 @@ from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
 Path = Literal["reference", "matrix", "shifts"]
 
 # Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
-#                     dot, 4 heads   per head     per channel
-#   [64, 16, 8, 8]    3.3 / 15.5     0.5 / 2.7    0.6 / 2.7
-#   [16, 64, 10, 10]  -              1.0 / 4.0    2.4 / 3.9
-#   [8, 64, 14, 14]   6.5 / 14.8     1.7 / 2.3    7.4 / 2.2
-#   [8, 256, 14, 14]  17 / 88        5.7 / 9.9    149 / 9.5
-#   [64, 16, 16, 16]  46 / 38        4.6 / 5.1    5.7 / 5.0
-# Involution 7x7, 16 channels a group, matrix / shifts / unfolding: [64, 16, 8, 8] 1.0 / 14 / 11; [8, 512, 7, 7]
-# 3.8 / 46 / 58; [8, 256, 14, 14] 27 / 92 / 211; [64, 16, 16, 16] 18 / 34 / 133; [8, 128, 28, 28] - / 174 / 411.
+#                     dot, 4 heads   static, per head   hadamard     involution 7x7, 16 channels a group
+#   [64, 16, 8, 8]     3.3 / 9.7       0.5 / 1.6        0.8 / 2.1      1.2 / 9.8
+#   [16, 64, 10, 10]   4.2 / 11        1.0 / 2.2        3.9 / 5.3      2.8 / 11
+#   [8, 64, 14, 14]    6.3 / 8.9       1.8 / 2.2        9.5 / 3.1      4.5 / 9.2
+#   [8, 256, 14, 14]    17 / 29        6.8 / 6.6        108 / 8.9       37 / 31
+#   [64, 16, 16, 16]    56 / 32        5.5 / 4.7         11 / 9.7       55 / 34
 # Other devices take the same limits (not measured). The dense forms have no such path.
-MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 256}
+MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 196}
+
+# With a weight per channel there is a matrix per channel: at most so many entries altogether. Columns as above:
+# [64, 64, 6, 6] (2^16) 1.8 / 3.8; [16, 64, 10, 10] (2^19.3) 3.9 / 5.3; [8, 512, 7, 7] (2^20.2) 6.3 / 4.5.
+MATRIX_ENTRIES = 2**19
 
 _forced: Path | None = None
 
@@ -69,7 +72,7 @@ def pssa(
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
     with _no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
-        path = _path(_limit(spec), x)
+        path = _path(_limit(spec, x), x)
         if path == "reference":
             return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
         return _fast(spec, path, query, key, value, weight.to(dtype), bias)
@@ -83,7 +86,7 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     spec = Spec("static_channel", shift_distances=(1,), centre=True, stride=stride)
     with _no_autocast(x):
         weight = weight.to(x.dtype)
-        path = _path(_limit(spec), x)
+        path = _path(_limit(spec, x), x)
         if path == "reference":
             return reference.propagate(x, weight, stride)
         return _shift_sum(spec, path, x, torch.cat([weight, torch.ones_like(weight[:, :1])], 1))
@@ -129,8 +132,10 @@ def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[in
     return relative.logits(query, rows, columns, size, stride)
 
 
-def _limit(spec: Spec) -> int:
-    return MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
+def _limit(spec: Spec, x: Tensor) -> int:
+    span = FORMS[spec.form].weight
+    limit = MATRIX_PIXELS["dot" if spec.form == "dot" else span]
+    return min(limit, math.isqrt(MATRIX_ENTRIES // x.shape[1])) if span == "channel" else limit
 
 
 def _path(limit: int, x: Tensor) -> Path:

@@ -150,9 +150,9 @@ class MaskedDot(torch.autograd.Function):
             _coefficient(product, coefficient, q[part], k[part], w, u)
             torch.bmm(grad[part], coefficient.transpose(1, 2), out=grad_v[part])
             torch.bmm(v[part].transpose(1, 2), grad[part], out=grad_coefficient)
-            grad_w += product.mul_(grad_coefficient).view(-1, *w.shape).sum(0, dtype=grad_w.dtype)
+            grad_w += _over_images(product.mul_(grad_coefficient), grad_w)
             if grad_u is not None:
-                grad_u += grad_coefficient.view(-1, *w.shape).sum(0, dtype=grad_w.dtype)
+                grad_u += _over_images(grad_coefficient, grad_u)
             grad_coefficient.view(-1, *w.shape).mul_(w)
             torch.bmm(k[part], grad_coefficient, out=grad_q[part])
             torch.bmm(q[part], grad_coefficient.transpose(1, 2), out=grad_k[part])
@@ -168,6 +168,12 @@ def _coefficient(product: Tensor, result: Tensor, q: Tensor, k: Tensor, w: Tenso
     if u is not None:
         by_image.add_(u)
     return result
+
+
+def _over_images(x: Tensor, like: Tensor) -> Tensor:
+    """The sum over images: `[b h, N, M]` to `[h, N, M]`."""
+    by_image = x.view(-1, *like.shape)
+    return by_image[0] if len(by_image) == 1 else by_image.sum(0, dtype=like.dtype)
 
 
 def _buffers(count: int, q: Tensor, w: Tensor) -> list[Tensor]:

@@ -14,16 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.shifts.blocks import rectangles
+from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
 from lightning_xvol.kernels.spec import Spec, Taps, Window
-
-# How many entries of a feature map are one block. Forward / backward of `dot`, 4 heads, one CPU thread, float32, ms:
-#                        2^16        2^17        2^18        2^20        no limit
-#   [8, 128, 28, 28]   22.7 / 53   14.5 / 35   12.0 / 29   12.0 / 40   11.6 / 40
-#   [1, 64, 112, 112]  16.9 / 40   12.9 / 32   11.0 / 29   10.7 / 43   10.9 / 40
-#   [8, 256, 14, 14]   11.3 / 27    9.1 / 22    7.8 / 19    7.1 / 18    7.1 / 19
-# Other devices want few launches (not measured).
-BLOCK_ENTRIES = {"cpu": 2**18}
 
 Index = tuple[slice, ...]
 
@@ -33,8 +25,7 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
 
     `weight` is w and `static` is u = w * b, both `[h, T]`.
     """
-    # The sum over d takes twice as long over channels_last views.
-    q, k, v = (x.contiguous().unflatten(1, (weight.shape[0], -1)) for x in (query, key, value))  # [B, h, d, H, W]
+    q, k, v = (x.unflatten(1, (weight.shape[0], -1)) for x in (query, key, value))  # [B, h, d, H, W]
     if torch.compiler.is_compiling():
         return _plain_dot(q, k, v, weight, static, spec).flatten(1, 2)
     y: Tensor = Dot.apply(q, k, v, weight, static, spec)
@@ -116,8 +107,7 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
 
 def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
-    x = x.contiguous().unflatten(1, (weight.shape[1], -1))  # [B, G, C / G, H, W]
-    weight = weight.contiguous().unsqueeze(3)  # [B, G, T, 1, H', W']
+    x, weight = x.unflatten(1, (weight.shape[1], -1)), weight.unsqueeze(3)  # [B, G, C / G, H, W], [B, G, T, 1, H', W']
     if torch.compiler.is_compiling():
         return _plain_involution(x, weight, window).flatten(1, 2)
     y: Tensor = Involution.apply(x, weight, window)
@@ -164,16 +154,10 @@ class Involution(torch.autograd.Function):
 
 def _blocks(taps: Taps, query: Tensor, key: Tensor) -> Iterator[tuple[int, Index, Index]]:
     """Blocks of images or of rows, and in each the taps that lead inside: indices into both, `[B, h, d, H, W]`."""
-    images, rows = query.shape[0], query.shape[-2]
-    entries = BLOCK_ENTRIES.get(query.device.type, query.numel())
-    per_image = query[0].numel()
-    some_images = max(1, entries // max(1, per_image))
-    some_rows = max(1, min(rows, entries * rows // max(1, per_image)))
-    for image in range(0, images, some_images):
-        block = (slice(image, image + some_images), slice(None), slice(None))
-        for row in range(0, rows, some_rows):
-            for tap, there, here in rectangles(taps, query, key, range(row, min(rows, row + some_rows))):
-                yield tap, (*block, *there), (*block, *here)
+    for images in image_blocks(query):
+        for rows in row_blocks(query[images]):
+            for tap, there, here in rectangles(taps, query, key, rows):
+                yield tap, (images, slice(None), slice(None), *there), (images, slice(None), slice(None), *here)
 
 
 def _columns(table: Tensor | None, like: Tensor) -> list[Tensor]:
@@ -182,6 +166,7 @@ def _columns(table: Tensor | None, like: Tensor) -> list[Tensor]:
 
 
 def _widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """In float32 at least, and contiguous: the sum over d takes twice as long over channels_last views."""
     return tuple(tensor.to(torch.promote_types(tensor.dtype, torch.float32)).contiguous() for tensor in tensors)
 
 
