@@ -61,6 +61,11 @@ def measure(names: Sequence[str], shape: Shape, machine: Machine, effort: Effort
         UserError: where an operator cannot be built or does not run.
     """
     subjects = [make_subject(name, shape, machine, effort.seed) for name in dict.fromkeys((BASELINE, *names))]
+    return compare(subjects, shape, machine, effort)
+
+
+def compare(subjects: Sequence[Subject], shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
+    """A row per subject; the first is the baseline."""
     calls = {(subject.name, timing): call for subject in subjects for timing, call in subject.calls.items()}
     seed = derive_seed(effort.seed, "order", shape.name)
     with failing_at(shape):
