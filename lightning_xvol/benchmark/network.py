@@ -25,21 +25,22 @@ NETWORKS: Mapping[str, OperatorConfig] = {
     "X-volution, dot": OperatorConfig("xvolution"),
     "X-volution, hadamard": OperatorConfig("xvolution", {"form": "hadamard"}),
 }
+BACKBONE, SMOKE_BACKBONE = "resnet50", "small_resnet"
 IMAGES, SMOKE_IMAGES = Shape("224", 8, 3, 224, 224), Shape("32", 2, 3, 32, 32)
 CLASSES = 1000
 TIMINGS = ("training", "inference", "fused")
 
-COLUMNS = ("network", "batch", "height", "width", "params", "macs", "macs_over_plain",
+COLUMNS = ("backbone", "network", "batch", "height", "width", "params", "macs", "macs_over_plain",
            *(f"{timing}_{part}" for timing in TIMINGS for part in ("ms", "q1_ms", "q3_ms", "over_plain")),
            "fused_over_unfused")  # fmt: skip
 
 
-def measure(images: Shape, machine: Machine, effort: Effort) -> list[Row]:
+def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> list[Row]:
     """A row per network. A training step is forward, cross-entropy, backward and SGD with momentum.
 
     `fused_over_plain` compares with the plain network's inference, which has nothing to fuse.
     """
-    networks = {name: _build(operator, machine, effort.seed) for name, operator in NETWORKS.items()}
+    networks = {name: _build(backbone, operator, machine, effort.seed) for name, operator in NETWORKS.items()}
     x = machine.input(images, effort.seed)
     calls: dict[tuple[str, str], Call] = {}
     for name, network in networks.items():
@@ -47,7 +48,7 @@ def measure(images: Shape, machine: Machine, effort: Effort) -> list[Row]:
         calls[name, "inference"] = _inference(network, x)
         if name != PLAIN:
             calls[name, "fused"] = _inference(fuse(copy.deepcopy(network).eval()), x)
-    with failing_at(images, "ResNet-50"):
+    with failing_at(images, backbone):
         seed = derive_seed(effort.seed, "order", "network")
         samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed)
     image = (images.channels, images.height, images.width)
@@ -55,6 +56,7 @@ def measure(images: Shape, machine: Machine, effort: Effort) -> list[Row]:
     rows = []
     for name, network in networks.items():
         row: dict[str, Any] = {
+            "backbone": backbone,
             "network": name,
             **{key: getattr(images, key) for key in ("batch", "height", "width")},
             "params": count_parameters(network),
@@ -74,9 +76,9 @@ def measure(images: Shape, machine: Machine, effort: Effort) -> list[Row]:
     return rows
 
 
-def _build(operator: OperatorConfig, machine: Machine, seed: int) -> nn.Module:
+def _build(backbone: str, operator: OperatorConfig, machine: Machine, seed: int) -> nn.Module:
     seed_generators(derive_seed(seed, "weights", operator.name))
-    network = build_backbone(BackboneConfig("resnet50", stages=(5,)), operator, CLASSES)
+    network = build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES)
     return network.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
 
 

@@ -173,8 +173,8 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 NETWORK_NOTES = (
-    "ResNet-50 with the operator in conv5_x, strides in the first 1x1 of every bottleneck, in all of them. Times of "
-    "one batch: median [quartiles]; ratios are medians of the rounds' own ratios. A training step is forward, "
+    "The network with the operator in conv5_x, strides in the first 1x1 of every bottleneck, in all rows. Times of one "
+    "batch: median [quartiles]; ratios are medians of the rounds' own ratios. A training step is forward, "
     "cross-entropy, backward and SGD with momentum. `fused` to plain is against the plain network's inference.",
 )
 

@@ -202,7 +202,7 @@ def _measure_scaling(
         rows = scaling.measure(names or scaling.OPERATORS, sides, machine, effort)
     table = report.scaling_table(rows)
     print(table, flush=True)
-    stem = out / f"{'core-scaling' if of_core else 'scaling'}-{where.slug}"
+    stem = out / f"{'scaling-core' if of_core else 'scaling'}-{where.slug}"
     report.write_csv(stem.with_name(f"{stem.name}.csv"), scaling.COLUMNS, rows, where)
     notes = report.CORE_SCALING_NOTES if of_core else report.SCALING_NOTES
     text = report.heading("Time against pixels", where, *notes) + f"{table}\n"
@@ -217,12 +217,15 @@ def _measure_scaling(
 def _network(machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
     from lightning_xvol.benchmark import network, report
 
-    rows = network.measure(network.SMOKE_IMAGES if where.smoke else network.IMAGES, machine, effort)
+    backbone, images = network.BACKBONE, network.IMAGES
+    if where.smoke:
+        backbone, images = network.SMOKE_BACKBONE, network.SMOKE_IMAGES
+    rows = network.measure(backbone, images, machine, effort)
     table = report.network_table(rows)
     print(table)
     stem = out / f"network-{where.slug}"
     report.write_csv(stem.with_name(f"{stem.name}.csv"), network.COLUMNS, rows, where)
-    text = report.heading("ResNet-50", where, *report.NETWORK_NOTES) + f"{table}\n"
+    text = report.heading(backbone, where, *report.NETWORK_NOTES) + f"{table}\n"
     files.write_text(stem.with_name(f"{stem.name}.md"), text)
     print(f"tables: {stem}.csv, .md")
     return 0
