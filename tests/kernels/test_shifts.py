@@ -17,6 +17,7 @@ from lightning_xvol.kernels.spec import FORMS, Spec, Window
 
 CHANNELS, HEADS = 4, 2
 FORMS_HERE = [("hadamard", False), ("hadamard", True), ("hadamard_no_value", False), ("dot", False), ("dot", True)]
+FORMS_HERE += [("dense", False)]
 SIZES = [(1, 1), (1, 7), (7, 1), (5, 9), (12, 11)]
 
 
@@ -137,15 +138,15 @@ def test_blocks_of_an_involution(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
-@pytest.mark.parametrize("form", ["hadamard", "dot"])
+@pytest.mark.parametrize("form", ["hadamard", "dot", "dense"])
 def test_low_precision(form: str, dtype: torch.dtype) -> None:
     spec = Spec(form, num_heads=HEADS)
-    tensors = arguments(spec, (9, 10), bias=True, dtype=dtype)
+    tensors = arguments(spec, (9, 10), bias=form != "dense", dtype=dtype)
     exact = results(spec, [None if x is None else x.double() for x in tensors], "reference")
     assert_close(results(spec, tensors, "shifts"), exact, 1e-5 if dtype == torch.float32 else 3e-2)
 
 
-@pytest.mark.parametrize("form", ["hadamard", "hadamard_no_value", "dot"])
+@pytest.mark.parametrize("form", ["hadamard", "hadamard_no_value", "dot", "dense"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_nothing_is_kept_but_the_arguments(form: str, device: str) -> None:
     spec = Spec(form, num_heads=HEADS)
