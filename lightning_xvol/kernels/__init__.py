@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import matrix, reference, relative, shifts
-from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
+from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, no_autocast, unit
 
 Path = Literal["reference", "matrix", "shifts"]
 
@@ -70,7 +70,7 @@ def pssa(
     x = given(key if value is None else value)
     # Three features meet here, which overflows float16.
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
-    with _no_autocast(x):
+    with no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
         path = _path(_limit(spec, x), x)
         if path == "reference":
@@ -84,7 +84,7 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     The weight `[C, 8]` has the neighbours in row-major order; the centre is fixed at 1.
     """
     spec = Spec("static_channel", shift_distances=(1,), centre=True, stride=stride)
-    with _no_autocast(x):
+    with no_autocast(x):
         weight = weight.to(x.dtype)
         path = _path(_limit(spec, x), x)
         if path == "reference":
@@ -100,7 +100,7 @@ def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
     """
     dtype = torch.promote_types(x.dtype, weight.dtype)
     dtype = torch.float32 if dtype == torch.float16 else dtype
-    with _no_autocast(x):
+    with no_autocast(x):
         x, weight = x.to(dtype), weight.to(dtype)
         path = _path(MATRIX_PIXELS["involution"], x)
         if path == "reference":
@@ -175,11 +175,3 @@ def _shift_sum(spec: Spec, path: Path, x: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 3:
         return shifts.dense_shift_sum(x, weight, spec)
     return matrix.shift_sum(x, weight, spec) if path == "matrix" else shifts.shift_sum(x, weight, spec)
-
-
-def _no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Autocast would take the float32 sums of float16 products back to float16."""
-    device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()

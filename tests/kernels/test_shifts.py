@@ -146,6 +146,17 @@ def test_low_precision(form: str, dtype: torch.dtype) -> None:
     assert_close(results(spec, tensors, "shifts"), exact, 1e-5 if dtype == torch.float32 else 3e-2)
 
 
+@pytest.mark.parametrize("form", ["hadamard", "dot", "dense", "static_channel"])
+def test_backward_inside_of_autocast(form: str) -> None:
+    spec = Spec(form, num_heads=HEADS)
+    tensors = arguments(spec, (9, 10), bias=False, dtype=torch.float32)
+    expected = results(spec, tensors, "shifts")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(spec, tensors, "shifts")
+    assert all(x is None or x.dtype == torch.float32 for x in found)
+    assert_close(found, expected, 1e-6)
+
+
 @pytest.mark.parametrize("form", ["hadamard", "hadamard_no_value", "dot", "dense"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_nothing_is_kept_but_the_arguments(form: str, device: str) -> None:

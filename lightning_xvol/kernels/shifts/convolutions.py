@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles
-from lightning_xvol.kernels.spec import Spec, given
+from lightning_xvol.kernels.spec import Spec, given, no_autocast
 
 # Maps of at most so many pixels: one depthwise kernel of 11x11 with 24 live taps. Against three dilated 3x3 kernels,
 # one CPU thread, float32, forward in ms, contiguous / channels_last: [8, 512, 7, 7] 0.49 for 0.68 / 0.58 for 1.99; [64,
@@ -71,9 +71,11 @@ class ShiftSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        kernels = _depthwise(weight, ctx.spec, x)
-        grad_x = _adjoint(grad, kernels, ctx.spec.stride, x) if ctx.needs_input_grad[0] else None
-        grad_weight = _weight_gradient(x, grad, ctx.spec) if ctx.needs_input_grad[1] else None
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _adjoint(grad, _depthwise(weight, ctx.spec, x), ctx.spec.stride, x)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _weight_gradient(x, grad, ctx.spec)
         return grad_x, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
@@ -86,13 +88,14 @@ class Hadamard(torch.autograd.Function):
     ) -> Tensor:
         kernels = _depthwise(weight, spec, key)
         static_kernels = [] if static is None else _depthwise(static, spec, key)
-        y = torch.empty_like(query)
+        blocks = []
         for block in image_blocks(query):
             product = key[block] if value is None else key[block] * value[block]
-            y[block] = _convolved(product, kernels, spec.stride).mul_(query[block])
+            y = _convolved(product, kernels, spec.stride).mul_(query[block])
             if static_kernels:
-                y[block] += _convolved(given(value)[block], static_kernels, spec.stride)
-        return y
+                y += _convolved(given(value)[block], static_kernels, spec.stride)
+            blocks.append(y)
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -162,10 +165,11 @@ def _weight_gradient(x: Tensor, grad: Tensor, spec: Spec) -> Tensor:
 def _convolved(x: Tensor, kernels: Kernels, stride: int) -> Tensor:
     """The sum of the convolutions of x with each of `kernels`."""
     y = None
-    for kernel, dilation in kernels:
-        padding, groups = dilation * (kernel.shape[-1] // 2), x.shape[1] // kernel.shape[1]
-        term = F.conv2d(x, kernel, None, stride, padding, dilation, groups)
-        y = term if y is None else y.add_(term)
+    with no_autocast(x):  # a backward may run inside of autocast
+        for kernel, dilation in kernels:
+            padding, groups = dilation * (kernel.shape[-1] // 2), x.shape[1] // kernel.shape[1]
+            term = F.conv2d(x, kernel, None, stride, padding, dilation, groups)
+            y = term if y is None else y.add_(term)
     return given(y)
 
 

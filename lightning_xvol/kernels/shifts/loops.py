@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
-from lightning_xvol.kernels.spec import Spec, Taps, Window
+from lightning_xvol.kernels.spec import Spec, Taps, Window, no_autocast
 
 Index = tuple[slice, ...]
 
@@ -136,12 +136,13 @@ class Dense(torch.autograd.Function):
         wide = torch.promote_types(q.dtype, torch.float32)
         grad_q, grad_k = torch.zeros_like(q, dtype=wide), torch.zeros_like(k, dtype=wide)
         grad_weight = torch.zeros_like(weight)
-        for tap, there, here in rectangles(ctx.spec, query, key, range(query.shape[-2])):
-            some_q, some_k, some_g = q[:, *there], k[:, *here], g[:, *there].flatten(0, 2)  # [b n m, C]
-            grad_weight[:, tap] = some_g.t() @ (some_q * some_k).flatten(0, 2)
-            grad_product = (some_g @ weight[:, tap]).view(some_q.shape)
-            grad_q[:, *there] += grad_product * some_k
-            grad_k[:, *here] += grad_product * some_q
+        with no_autocast(grad):  # a backward may run inside of autocast
+            for tap, there, here in rectangles(ctx.spec, query, key, range(query.shape[-2])):
+                some_q, some_k, some_g = q[:, *there], k[:, *here], g[:, *there].flatten(0, 2)  # [b n m, C]
+                grad_weight[:, tap] = some_g.t() @ (some_q * some_k).flatten(0, 2)
+                grad_product = (some_g @ weight[:, tap]).view(some_q.shape)
+                grad_q[:, *there] += grad_product * some_k
+                grad_k[:, *here] += grad_product * some_q
         grads = [z.to(query.dtype).permute(0, 3, 1, 2) for z in (grad_q, grad_k)]
         return *grads, grad_weight, None
 
