@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
-from lightning_xvol.benchmark.measure import Call, alternate, ratio, spread
+from lightning_xvol.benchmark.measure import Call, alternate, cpu_clock, ratio, spread
 from lightning_xvol.benchmark.operators import Effort, Row
 from lightning_xvol.benchmark.shapes import Shape
 from lightning_xvol.benchmark.subjects import Machine, failing_at
@@ -50,7 +50,7 @@ def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> l
             calls[name, "fused"] = _inference(fuse(copy.deepcopy(network).eval()), x)
     with failing_at(images, backbone):
         seed = derive_seed(effort.seed, "order", "network")
-        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed)
+        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed, cpu_clock)
     image = (images.channels, images.height, images.width)
     macs = {name: count_macs(network, image) for name, network in networks.items()}
     rows = []

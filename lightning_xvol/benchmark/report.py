@@ -101,12 +101,15 @@ def _operator_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(header, lines)
 
 
+CPU_TIME_NOTE = "Of one CPU thread it is the CPU time that is measured: other work on the machine disturbs it less."
+
 OPERATOR_NOTES = (
     "Times of one batch: median [quartiles] over the rounds. `to conv` is the ratio to the 3x3 convolution and "
     "`literal` how many times as long the literal reference takes, `fused` the ratio of the fused operator to the "
     "unfused one, each the median of the rounds' own ratios.",
     "MACs of one image. `saved` is what forward keeps for backward beside input and parameters, in multiples of the "
     "input's bytes.",
+    CPU_TIME_NOTE,
 )
 
 
@@ -132,6 +135,7 @@ BASES = ("pssa", "self_attention")  # what scaling tables compare with
 SCALING_NOTES = (
     "Forward of one image with 64 channels: median [quartiles], in brackets the ratio to PSSA. The exponent p is "
     "fitted to time = a pixels^p.",
+    CPU_TIME_NOTE,
 )
 
 
@@ -143,6 +147,7 @@ CORE_NOTES = (
 CORE_SCALING_NOTES = (
     "Forward of one image with 64 channels, the arithmetic alone: median [quartiles], in brackets how many times as "
     "long global attention takes (`scaled_dot_product_attention`). The exponent p is fitted to time = a pixels^p.",
+    CPU_TIME_NOTE,
 )
 
 
@@ -176,6 +181,7 @@ NETWORK_NOTES = (
     "The network with the operator in conv5_x, strides in the first 1x1 of every bottleneck, in all rows. Times of one "
     "batch: median [quartiles]; ratios are medians of the rounds' own ratios. A training step is forward, "
     "cross-entropy, backward and SGD with momentum. `fused` to plain is against the plain network's inference.",
+    CPU_TIME_NOTE,
 )
 
 

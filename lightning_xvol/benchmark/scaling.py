@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning_xvol.benchmark.measure import alternate, ratio, spread
+from lightning_xvol.benchmark.measure import alternate, cpu_clock, ratio, spread
 from lightning_xvol.benchmark.operators import Effort, Row
 from lightning_xvol.benchmark.shapes import Shape
 from lightning_xvol.benchmark.subjects import Machine, Subject, failing_at, make_subject
@@ -41,7 +41,12 @@ def measure(
     calls = {key: subject.calls["forward"] for key, subject in subjects.items()}
     with failing_at(shapes[-1]):
         samples = alternate(
-            calls, machine.device, effort.rounds, effort.seconds, derive_seed(effort.seed, "order", "scaling")
+            calls,
+            machine.device,
+            effort.rounds,
+            effort.seconds,
+            derive_seed(effort.seed, "order", "scaling"),
+            cpu_clock,
         )
     medians = {key: statistics.median(values) for key, values in samples.items()}
     rows = []
