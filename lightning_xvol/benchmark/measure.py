@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,13 +38,20 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> float:
     return statistics.median(first / second for first, second in zip(over, under, strict=True))
 
 
-def seconds_per_call(call: Call, number: int, device: torch.device) -> float:
-    """Wall time of one of `number` calls in a row; on CUDA between two events, so that nothing is left in a queue."""
+def cpu_clock() -> float:
+    """Seconds: of one thread the CPU time, which others on the machine disturb less, of more the wall time."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def seconds_per_call(
+    call: Call, number: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Time by `clock` of one of `number` calls in a row; on CUDA between two events, with nothing left in a queue."""
     if device.type != "cuda":
-        start = time.perf_counter()
+        start = clock()
         for _ in range(number):
             call()
-        return (time.perf_counter() - start) / number
+        return (clock() - start) / number
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize(device)
     begin.record()
@@ -56,7 +63,12 @@ def seconds_per_call(call: Call, number: int, device: torch.device) -> float:
 
 
 def alternate(
-    calls: Mapping[Key, Call], device: torch.device, rounds: int, seconds: float, seed: int
+    calls: Mapping[Key, Call],
+    device: torch.device,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Key, list[float]]:
     """Seconds per call of each of `calls`, one value a round, in an order drawn anew for every round.
 
@@ -65,24 +77,29 @@ def alternate(
     """
     numbers = {}
     for key, call in calls.items():
-        seconds_per_call(call, 1, device)
-        numbers[key] = max(1, math.ceil(seconds / seconds_per_call(call, 1, device)))
+        seconds_per_call(call, 1, device, clock)
+        numbers[key] = max(1, math.ceil(seconds / seconds_per_call(call, 1, device, clock)))
     samples: dict[Key, list[float]] = {key: [] for key in calls}
     order, shuffled = list(calls), random.Random(seed)
     for _ in range(rounds):
         shuffled.shuffle(order)
         for key in order:
-            samples[key].append(seconds_per_call(calls[key], numbers[key], device))
+            samples[key].append(seconds_per_call(calls[key], numbers[key], device, clock))
     return samples
 
 
 def saved_bytes(module: nn.Module, x: Tensor) -> int:
     """Bytes that a forward pass keeps for backward beside the input, the parameters and the buffers.
 
-    Each storage counts once and whole, however many views of it are kept. It works on the meta device too.
+    It works on the meta device too.
     """
+    return kept_bytes(lambda: module(x), [x, *module.parameters(), *module.buffers()])
+
+
+def kept_bytes(call: Callable[[], Tensor], inputs: Iterable[Tensor]) -> int:
+    """Bytes that `call` keeps for backward beside `inputs`, each storage once and whole, however many views of it."""
     kept: dict[int, torch.UntypedStorage] = {}
-    own = {_identity(tensor) for tensor in (x, *module.parameters(), *module.buffers())}
+    own = {_identity(tensor) for tensor in inputs}
 
     def pack(tensor: Tensor) -> Tensor:
         if _identity(tensor) not in own:
@@ -90,7 +107,7 @@ def saved_bytes(module: nn.Module, x: Tensor) -> int:
         return tensor.detach()  # an output kept as it is would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = module(x)  # alive until the sum is made, so that no storage's place is taken by another
+        output = call()  # alive until the sum is made, so that no storage's place is taken by another
     total = sum(storage.nbytes() for storage in kept.values())
     del output
     return total

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_xvol.benchmark.measure import alternate, ratio, spread
+from lightning_xvol.benchmark.measure import alternate, cpu_clock, ratio, spread
 from lightning_xvol.benchmark.shapes import Shape
 from lightning_xvol.benchmark.subjects import (
     Machine,
@@ -61,10 +61,15 @@ def measure(names: Sequence[str], shape: Shape, machine: Machine, effort: Effort
         UserError: where an operator cannot be built or does not run.
     """
     subjects = [make_subject(name, shape, machine, effort.seed) for name in dict.fromkeys((BASELINE, *names))]
+    return compare(subjects, shape, machine, effort)
+
+
+def compare(subjects: Sequence[Subject], shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
+    """A row per subject; the first is the baseline."""
     calls = {(subject.name, timing): call for subject in subjects for timing, call in subject.calls.items()}
     seed = derive_seed(effort.seed, "order", shape.name)
     with failing_at(shape):
-        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed)
+        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed, cpu_clock)
         peaks = {subject.name: training_peak(subject, machine.device) for subject in subjects}
     return [_row(subject, subjects[0], shape, machine, samples, peaks) for subject in subjects]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,12 +101,15 @@ def _operator_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(header, lines)
 
 
+CPU_TIME_NOTE = "Of one CPU thread it is the CPU time that is measured: other work on the machine disturbs it less."
+
 OPERATOR_NOTES = (
     "Times of one batch: median [quartiles] over the rounds. `to conv` is the ratio to the 3x3 convolution and "
     "`literal` how many times as long the literal reference takes, `fused` the ratio of the fused operator to the "
     "unfused one, each the median of the rounds' own ratios.",
     "MACs of one image. `saved` is what forward keeps for backward beside input and parameters, in multiples of the "
     "input's bytes.",
+    CPU_TIME_NOTE,
 )
 
 
@@ -117,8 +121,8 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         at = {row["operator"]: row for row in rows if row["side"] == side}
         line = [f"{side}{TIMES}{side}"]
         for name in labels:
-            factor = at[name].get("times_pssa")
-            suffix = f" ({times(factor)})" if factor is not None and name != "pssa" else ""
+            factor = at[name].get("times_pssa", at[name].get("attention_over"))
+            suffix = f" ({times(factor)})" if factor is not None and name not in BASES else ""
             line.append(f"{milliseconds(at[name], 'forward')}{suffix}")
         lines.append(line)
     exponents = {row["operator"]: row["exponent"] for row in rows}
@@ -126,9 +130,58 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(["side", *(f"{label}, ms" for label in labels.values())], lines)
 
 
+BASES = ("pssa", "self_attention")  # what scaling tables compare with
+
 SCALING_NOTES = (
     "Forward of one image with 64 channels: median [quartiles], in brackets the ratio to PSSA. The exponent p is "
     "fitted to time = a pixels^p.",
+    CPU_TIME_NOTE,
+)
+
+
+CORE_NOTES = (
+    "`core` is PSSA's arithmetic alone: query, key and value go in normalised, the attention result comes out. The "
+    "whole operators have projections, normalisation and batch norms beside it.",
+)
+
+CORE_SCALING_NOTES = (
+    "Forward of one image with 64 channels, the arithmetic alone: median [quartiles], in brackets how many times as "
+    "long global attention takes (`scaled_dot_product_attention`). The exponent p is fitted to time = a pixels^p.",
+    CPU_TIME_NOTE,
+)
+
+
+def fused_summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Fused over unfused inference: an operator's geometric mean over the shapes, and where it is worst."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if "fused_over_unfused" in row:
+            found.setdefault(row["label"], []).append(row["fused_over_unfused"])
+    lines = [
+        [label, times(statistics.geometric_mean(ratios)), times(max(ratios)), str(len(ratios))]
+        for label, ratios in found.items()
+    ]
+    header = ["fused over unfused", "geometric mean", "largest", "shapes"]
+    return f"\n{markdown(header, lines)}\n" if lines else ""
+
+
+def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        line = [row["network"], magnitude(row["params"]), magnitude(row["macs"]), times(row["macs_over_plain"])]
+        for timing in ("training", "inference", "fused"):
+            line += [milliseconds(row, timing), times(row.get(f"{timing}_over_plain"))]
+        lines.append([*line, times(row.get("fused_over_unfused"))])
+    header = ["conv5_x", "params", "MACs", "to plain", "training step, ms", "to plain", "inference, ms", "to plain",
+              "fused, ms", "to plain", "to unfused"]  # fmt: skip
+    return markdown(header, lines)
+
+
+NETWORK_NOTES = (
+    "The network with the operator in conv5_x, strides in the first 1x1 of every bottleneck, in all rows. Times of one "
+    "batch: median [quartiles]; ratios are medians of the rounds' own ratios. A training step is forward, "
+    "cross-entropy, backward and SGD with momentum. `fused` to plain is against the plain network's inference.",
+    CPU_TIME_NOTE,
 )
 
 

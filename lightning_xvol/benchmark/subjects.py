@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,8 +72,16 @@ def failing_at(shape: Shape, what: str = "an operator") -> Iterator[None]:
         raise UserError(f"{what} fails at {shape}: {type(error).__name__}: {first_line}") from error
 
 
-def make_subject(name: str, shape: Shape, machine: Machine, seed: int, literal: bool = True) -> Subject:
-    """Build `name` with its defaults for `shape`. `literal=False` leaves the literal reference out.
+def make_subject(
+    name: str,
+    shape: Shape,
+    machine: Machine,
+    seed: int,
+    literal: bool = True,
+    options: Mapping[str, Any] | None = None,
+    label: str | None = None,
+) -> Subject:
+    """Build `name` with its defaults, or `options`, for `shape`. `literal=False` leaves the literal reference out.
 
     Raises:
         UserError: where it cannot be built, or does not run at this shape.
@@ -81,7 +89,7 @@ def make_subject(name: str, shape: Shape, machine: Machine, seed: int, literal: 
     seed_generators(derive_seed(seed, "weights", name))
     x = machine.input(shape, seed)
     with failing_at(shape, f"operator {name!r}"):
-        operator = build_operator(name, shape.channels, shape.channels)
+        operator = build_operator(name, shape.channels, shape.channels, **(options or {}))
         operator = operator.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
         fast_bytes = saved_bytes(operator.train(), x)
     training = _training(operator, x)
@@ -91,16 +99,16 @@ def make_subject(name: str, shape: Shape, machine: Machine, seed: int, literal: 
         note, reference = f"literal reference not run: it would keep {reference / 1e9:.1f} GB", None
     elif reference is not None:
         calls |= {
-            "reference_forward": _literal(calls["forward"]),
-            "reference_training": _literal(training),
+            "reference_forward": literally(calls["forward"]),
+            "reference_training": literally(training),
         }
     fused = _fused(operator)
     if fused is not None:
         calls["fused_forward"] = _forward(fused, x)
     image = (shape.channels, shape.height, shape.width)
     return Subject(
-        name=name,
-        label=registry.label("operator", name),
+        name=name if label is None else label,
+        label=registry.label("operator", name) if label is None else label,
         params=count_parameters(operator),
         macs=count_macs(operator, image),
         saved_bytes=fast_bytes,
@@ -135,7 +143,9 @@ def _training(operator: nn.Module, x: Tensor) -> Call:
     return call
 
 
-def _literal(call: Call) -> Call:
+def literally(call: Call) -> Call:
+    """`call` on the literal references."""
+
     def literal() -> object:
         with kernels.force("reference"):
             return call()

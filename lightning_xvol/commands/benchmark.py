@@ -27,9 +27,10 @@ def add_to(commands: Any) -> None:
         help="time, memory and MACs of operators, or images per second of the loader (--data)",
         description=(
             "Measure operators side by side at the shapes of a ResNet-50: forward, forward + backward, memory, MACs, "
-            "each against a 3x3 convolution and against its literal reference, and time against pixels. With --data: "
-            "the ImageNet loader against torchvision's reference pipeline on generated pictures. Writes CSV, Markdown "
-            "and a figure with the environment in their names."
+            "each against a 3x3 convolution and against its literal reference, and time against pixels. Instead: the "
+            "same for PSSA's arithmetic alone (--core), ResNet-50 end to end (--network), or the ImageNet loader "
+            "against torchvision's reference pipeline on generated pictures (--data). Writes CSV, Markdown and a "
+            "figure with the environment in their names."
         ),
     )
     parser.add_argument(
@@ -47,7 +48,16 @@ def add_to(commands: Any) -> None:
         f"BxCxHxW (default: {' '.join(shapes.DEFAULT)})",
     )
     parser.add_argument("--no-scaling", action="store_true", help="leave out time against pixels")
-    parser.add_argument("--data", action="store_true", help="measure the loader instead of operators")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--core",
+        action="store_true",
+        help="measure PSSA's arithmetic alone instead, in two forms, with the whole operators beside it",
+    )
+    instead.add_argument(
+        "--network", action="store_true", help="measure ResNet-50 with X-volution in conv5_x against the plain one"
+    )
+    instead.add_argument("--data", action="store_true", help="measure the loader instead of operators")
     parser.add_argument(
         "--workers", type=at_least(0, "workers"), default=2, metavar="N", help="--data: loader processes (default: 2)"
     )
@@ -64,7 +74,10 @@ def add_to(commands: Any) -> None:
         "--threads", type=at_least(1, "threads"), default=1, metavar="N", help="of the CPU (default: 1)"
     )
     parser.add_argument(
-        "--rounds", type=at_least(1, "rounds"), metavar="N", help="samples of each, in random order (default: 7)"
+        "--rounds",
+        type=at_least(1, "rounds"),
+        metavar="N",
+        help="samples of each (default: 7, --network 9)",
     )
     parser.add_argument(
         "--seed", type=at_least(0, "seed"), default=0, metavar="N", help="of order, weights and inputs (default: 0)"
@@ -76,11 +89,16 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Measure, print and write."""
+    instead = "--core" if parsed.core else "--network" if parsed.network else None
+    if instead and parsed.operators:
+        raise UserError(f"--operator does nothing with {instead}, which measures X-volution and PSSA; leave it out")
+    if parsed.network and parsed.shapes:
+        raise UserError("--shapes does nothing with --network, which takes images of 224 x 224; leave it out")
     names = _operators(parsed.operators or [ALL])
     chosen = shapes.parse(parsed.shapes or (shapes.SMOKE if parsed.smoke else shapes.DEFAULT))
     out = parsed.out or Path("benchmarks-smoke" if parsed.smoke else "benchmarks")
     if parsed.dry_run:
-        print(f"loader, {parsed.workers} workers" if parsed.data else _plan(names, chosen))
+        print(_plan(parsed, names, chosen))
         return 0
     import torch
 
@@ -96,7 +114,8 @@ def run(parsed: argparse.Namespace) -> int:
         registry.load("operator", name)  # a wrong import path shows before anything is measured
     files.make_folder(out)
     torch.set_num_threads(parsed.threads)
-    effort = Effort(parsed.rounds or (2 if parsed.smoke else 7), 0 if parsed.smoke else 0.02, parsed.seed)
+    rounds = 2 if parsed.smoke else 9 if parsed.network else 7
+    effort = Effort(parsed.rounds or rounds, 0 if parsed.smoke else 0.02, parsed.seed)
     machine = Machine(torch.device(device), getattr(torch, parsed.dtype), parsed.channels_last)
     where = Environment(
         device=environment.device_name(device),
@@ -111,9 +130,11 @@ def run(parsed: argparse.Namespace) -> int:
     print(f"{where}; {where.rounds} rounds in random order, seed {where.seed}", flush=True)
     if parsed.data:
         return _loaders(parsed, machine, effort, where, out)
-    _measure_operators(names, chosen, machine, effort, where, out)
+    if parsed.network:
+        return _network(machine, effort, where, out)
+    _measure_operators(None if parsed.core else names, chosen, machine, effort, where, out)
     if not parsed.no_scaling:
-        _measure_scaling(names if parsed.operators else None, machine, effort, where, out)
+        _measure_scaling(names if parsed.operators else None, parsed.core, machine, effort, where, out)
     return 0
 
 
@@ -131,48 +152,83 @@ def _operators(texts: list[str]) -> list[str]:
     return list(names)
 
 
-def _plan(names: list[str], chosen: list[shapes.Shape]) -> str:
-    return "\n".join([*(f"shape {shape.name}: {shape}" for shape in chosen), f"operators: {', '.join(names)}"])
+def _plan(parsed: argparse.Namespace, names: list[str], chosen: list[shapes.Shape]) -> str:
+    if parsed.data:
+        return f"loader, {parsed.workers} workers"
+    if parsed.network:
+        return "ResNet-50 with X-volution in conv5_x"
+    what = "PSSA's arithmetic alone, and whole operators with it" if parsed.core else f"operators: {', '.join(names)}"
+    return "\n".join([*(f"shape {shape.name}: {shape}" for shape in chosen), what])
 
 
 def _measure_operators(
-    names: list[str], chosen: list[shapes.Shape], machine: Machine, effort: Effort, where: Environment, out: Path
+    names: list[str] | None,
+    chosen: list[shapes.Shape],
+    machine: Machine,
+    effort: Effort,
+    where: Environment,
+    out: Path,
 ) -> None:
-    """A shape after the other; the files hold what is measured so far."""
-    from lightning_xvol.benchmark import operators, report
+    """A shape after the other; the files hold what is measured so far. No names: PSSA's arithmetic."""
+    from lightning_xvol.benchmark import core, operators, report
 
-    stem, rows = f"operators-{where.slug}", []
+    stem, rows = f"{'core' if names is None else 'operators'}-{where.slug}", []
+    title, notes = ("PSSA's arithmetic", report.CORE_NOTES) if names is None else ("Operators", ())
     for shape in chosen:
         print(f"\n{shape.name} ...", flush=True)
-        found = operators.measure(names, shape, machine, effort)
+        if names is None:
+            found = core.measure(shape, machine, effort)
+        else:
+            found = operators.measure(names, shape, machine, effort)
         rows += found
         print(report.operator_tables(found).partition("\n\n")[2], flush=True)
         report.write_csv(out / f"{stem}.csv", operators.columns(machine.device.type == "cuda"), rows, where)
-        text = report.heading("Operators", where, *report.OPERATOR_NOTES) + report.operator_tables(rows)
-        files.write_text(out / f"{stem}.md", text)
-    print(f"tables: {out / stem}.csv, .md")
+        text = report.heading(title, where, *notes, *report.OPERATOR_NOTES) + report.operator_tables(rows)
+        files.write_text(out / f"{stem}.md", text + report.fused_summary(rows))
+    print(f"{report.fused_summary(rows)}\ntables: {out / stem}.csv, .md")
 
 
-def _measure_scaling(names: list[str] | None, machine: Machine, effort: Effort, where: Environment, out: Path) -> None:
-    """The default three, or the operators that were asked for."""
-    from lightning_xvol.benchmark import plot, report, scaling
+def _measure_scaling(
+    names: list[str] | None, of_core: bool, machine: Machine, effort: Effort, where: Environment, out: Path
+) -> None:
+    """The default three, or the operators that were asked for, or PSSA's arithmetic."""
+    from lightning_xvol.benchmark import core, plot, report, scaling
 
     print("\ntime against pixels ...", flush=True)
     sides = scaling.SMOKE_SIDES if where.smoke else scaling.SIDES
-    rows = scaling.measure(names or scaling.OPERATORS, sides, machine, effort)
+    if of_core:
+        rows = scaling.measure(core.SCALED, sides, machine, effort, core.make_core)
+    else:
+        rows = scaling.measure(names or scaling.OPERATORS, sides, machine, effort)
     table = report.scaling_table(rows)
     print(table, flush=True)
-    stem = out / f"scaling-{where.slug}"
+    stem = out / f"{'scaling-core' if of_core else 'scaling'}-{where.slug}"
     report.write_csv(stem.with_name(f"{stem.name}.csv"), scaling.COLUMNS, rows, where)
-    files.write_text(
-        stem.with_name(f"{stem.name}.md"),
-        report.heading("Time against pixels", where, *report.SCALING_NOTES) + f"{table}\n",
-    )
+    notes = report.CORE_SCALING_NOTES if of_core else report.SCALING_NOTES
+    text = report.heading("Time against pixels", where, *notes) + f"{table}\n"
+    files.write_text(stem.with_name(f"{stem.name}.md"), text)
     if not plot.available():
         print(plot.MISSING)
         return
     paths = plot.write_scaling(rows, str(where), where.smoke, stem)
     print(f"tables: {stem}.csv, .md; figure: {', '.join(path.suffix for path in paths)}")
+
+
+def _network(machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
+    from lightning_xvol.benchmark import network, report
+
+    backbone, images = network.BACKBONE, network.IMAGES
+    if where.smoke:
+        backbone, images = network.SMOKE_BACKBONE, network.SMOKE_IMAGES
+    rows = network.measure(backbone, images, machine, effort)
+    table = report.network_table(rows)
+    print(table)
+    stem = out / f"network-{where.slug}"
+    report.write_csv(stem.with_name(f"{stem.name}.csv"), network.COLUMNS, rows, where)
+    text = report.heading(backbone, where, *report.NETWORK_NOTES) + f"{table}\n"
+    files.write_text(stem.with_name(f"{stem.name}.md"), text)
+    print(f"tables: {stem}.csv, .md")
+    return 0
 
 
 def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where: Environment, out: Path) -> int:

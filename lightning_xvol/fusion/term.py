@@ -12,6 +12,13 @@ from torch import Tensor
 
 from lightning_xvol.fusion.static import Offset, Static
 
+# Up to so many entries of x its projections are one convolution; above, one each from the stacked weights. One gives
+# pieces that are not contiguous, and oneDNN does not like all its sizes. One CPU thread, float32, ms of one, and with
+# contiguous pieces, against three: [64, 16, 8, 8] 0.17, 0.20 for 0.27; [64, 64, 4, 4] 0.33, 0.37 for 0.44; [8, 512, 7,
+# 7] 8.6, 9.2 for 8.8; [8, 64, 56, 56] 7.8, 9.5 for 8.7; [1, 512, 25, 42] 21, 20 for 18; [8, 512, 25, 42] 199, 206 for
+# 165. Elsewhere one is one launch (not measured).
+STACKED_ENTRIES = {"cpu": 2**17}
+
 Tensors = Mapping[str, Tensor]
 Position = tuple[int, int]  # row and column of the output
 
@@ -99,9 +106,14 @@ class Projections:
     def __call__(self, x: Tensor, stacked: Tensors) -> dict[str, Tensor | None]:
         """Query, key and value `[B, C, H, W]`, the query on the strided grid, None for one that is not there."""
         maps: dict[str, Tensor | None] = dict.fromkeys(("query", "key", "value"))
-        together = F.conv2d(x, stacked["projection"])
-        maps |= zip(self.together, together.split(self.sizes, 1), strict=True)
+        maps |= zip(self.together, self._projected(x, stacked["projection"]), strict=True)
         return maps | {name: F.conv2d(x, stacked[name], stride=self.query_stride) for name in self.apart}
+
+    def _projected(self, x: Tensor, projection: Tensor) -> Sequence[Tensor]:
+        limit = STACKED_ENTRIES.get(x.device.type)
+        if torch.compiler.is_exporting() or limit is None or x.numel() <= limit:
+            return F.conv2d(x, projection).split(self.sizes, 1)
+        return [F.conv2d(x, weight) for weight in projection.split(self.sizes)]
 
     def macs(self, height: int, width: int) -> int:
         queries = -(-height // self.query_stride) * -(-width // self.query_stride)

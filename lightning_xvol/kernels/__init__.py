@@ -9,6 +9,7 @@ alone: timing would break exact resume.
 from __future__ import annotations
 
 import contextlib
+import math
 import typing
 from collections.abc import Iterator
 from types import ModuleType
@@ -20,21 +21,23 @@ from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts
-from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
+from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, no_autocast, unit
 
 Path = Literal["reference", "matrix", "shifts", "gathered"]
 
 # Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
-#                     dot, 4 heads   per head     per channel
-#   [64, 16, 8, 8]    3.3 / 15.5     0.5 / 2.7    0.6 / 2.7
-#   [16, 64, 10, 10]  -              1.0 / 4.0    2.4 / 3.9
-#   [8, 64, 14, 14]   6.5 / 14.8     1.7 / 2.3    7.4 / 2.2
-#   [8, 256, 14, 14]  17 / 88        5.7 / 9.9    149 / 9.5
-#   [64, 16, 16, 16]  46 / 38        4.6 / 5.1    5.7 / 5.0
-# Involution 7x7, 16 channels a group, matrix / shifts / unfolding: [64, 16, 8, 8] 1.0 / 14 / 11; [8, 512, 7, 7]
-# 3.8 / 46 / 58; [8, 256, 14, 14] 27 / 92 / 211; [64, 16, 16, 16] 18 / 34 / 133; [8, 128, 28, 28] - / 174 / 411.
+#                     dot, 4 heads   static, per head   hadamard     involution 7x7, 16 channels a group
+#   [64, 16, 8, 8]     3.3 / 9.7       0.5 / 1.6        0.8 / 2.1      1.2 / 9.8
+#   [16, 64, 10, 10]   4.2 / 11        1.0 / 2.2        3.9 / 5.3      2.8 / 11
+#   [8, 64, 14, 14]    6.3 / 8.9       1.8 / 2.2        9.5 / 3.1      4.5 / 9.2
+#   [8, 256, 14, 14]    17 / 29        6.8 / 6.6        108 / 8.9       37 / 31
+#   [64, 16, 16, 16]    56 / 32        5.5 / 4.7         11 / 9.7       55 / 34
 # Other devices take the same limits (not measured). The dense forms have no such path.
-MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 256}
+MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 196}
+
+# With a weight per channel there is a matrix per channel: at most so many entries altogether. Columns as above:
+# [64, 64, 6, 6] (2^16) 1.8 / 3.8; [16, 64, 10, 10] (2^19.3) 3.9 / 5.3; [8, 512, 7, 7] (2^20.2) 6.3 / 4.5.
+MATRIX_ENTRIES = 2**19
 
 _PATHS: dict[Path, ModuleType] = {"matrix": matrix, "shifts": shifts, "gathered": gathered}
 
@@ -71,9 +74,9 @@ def pssa(
     x = given(key if value is None else value)
     # Three features meet here, which overflows float16.
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
-    with _no_autocast(x):
+    with no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
-        path = _path(_limit(spec), x)
+        path = _path(_limit(spec, x), x)
         if path == "reference":
             return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
         return _fast(spec, path, query, key, value, weight.to(dtype), bias)
@@ -85,9 +88,9 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     The weight `[C, 8]` has the neighbours in row-major order; the centre is fixed at 1.
     """
     spec = Spec("static_channel", shift_distances=(1,), centre=True, stride=stride)
-    with _no_autocast(x):
+    with no_autocast(x):
         weight = weight.to(x.dtype)
-        path = _path(_limit(spec), x)
+        path = _path(_limit(spec, x), x)
         if path == "reference":
             return reference.propagate(x, weight, stride)
         return _shift_sum(spec, path, x, torch.cat([weight, torch.ones_like(weight[:, :1])], 1))
@@ -101,7 +104,7 @@ def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
     """
     dtype = torch.promote_types(x.dtype, weight.dtype)
     dtype = torch.float32 if dtype == torch.float16 else dtype
-    with _no_autocast(x):
+    with no_autocast(x):
         x, weight = x.to(dtype), weight.to(dtype)
         path = _path(MATRIX_PIXELS["involution"], x)
         if path == "reference":
@@ -134,8 +137,10 @@ def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[in
     return relative.logits(query, rows, columns, size, stride)
 
 
-def _limit(spec: Spec) -> int:
-    return MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
+def _limit(spec: Spec, x: Tensor) -> int:
+    span = FORMS[spec.form].weight
+    limit = MATRIX_PIXELS["dot" if spec.form == "dot" else span]
+    return min(limit, math.isqrt(MATRIX_ENTRIES // x.shape[1])) if span == "channel" else limit
 
 
 def _path(limit: int, x: Tensor) -> Path:
@@ -162,27 +167,16 @@ def _fast(
         # `dot` divides the inner product of the two by sqrt(d): here one of them goes without its factor instead.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
         key = unit(key, spec.num_heads)
-    if value is None:
-        if spec.form == "dense":
-            return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
-        return query * _shift_sum(spec, path, key, weight)
+    if spec.form == "dense":
+        return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
     static = None if bias is None else weight * bias
     if spec.form == "dot":
-        attended: Tensor = _PATHS[path].dot(query, key, value, weight, static, spec)
+        attended: Tensor = _PATHS[path].dot(query, key, given(value), weight, static, spec)
         return attended
-    y = query * _shift_sum(spec, path, key * value, weight)
-    return y if static is None else y + _shift_sum(spec, path, value, static)
+    return (matrix if path == "matrix" else shifts).hadamard(query, key, value, weight, static, spec)
 
 
 def _shift_sum(spec: Spec, path: Path, x: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 3:
         return shifts.dense_shift_sum(x, weight, spec)
     return matrix.shift_sum(x, weight, spec) if path == "matrix" else shifts.shift_sum(x, weight, spec)
-
-
-def _no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Autocast would take the float32 sums of float16 products back to float16."""
-    device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()

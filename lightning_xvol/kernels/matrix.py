@@ -34,6 +34,14 @@ def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return y.reshape(batch, channels, *spec.output_size(height, width))
 
 
+def hadamard(
+    query: Tensor, key: Tensor, value: Tensor | None, weight: Tensor, static: Tensor | None, spec: Spec
+) -> Tensor:
+    """`sum_j (w_j * q * S_j k + u_j) * S_j v`, without a value `sum_j w_j * q * S_j k`: as `shifts.hadamard`."""
+    y = query * shift_sum(key if value is None else key * value, weight, spec)
+    return y if value is None or static is None else y + shift_sum(value, static, spec)
+
+
 def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
     """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
 
@@ -142,9 +150,9 @@ class MaskedDot(torch.autograd.Function):
             _coefficient(product, coefficient, q[part], k[part], w, u)
             torch.bmm(grad[part], coefficient.transpose(1, 2), out=grad_v[part])
             torch.bmm(v[part].transpose(1, 2), grad[part], out=grad_coefficient)
-            grad_w += product.mul_(grad_coefficient).view(-1, *w.shape).sum(0, dtype=grad_w.dtype)
+            grad_w += _over_images(product.mul_(grad_coefficient), grad_w)
             if grad_u is not None:
-                grad_u += grad_coefficient.view(-1, *w.shape).sum(0, dtype=grad_w.dtype)
+                grad_u += _over_images(grad_coefficient, grad_u)
             grad_coefficient.view(-1, *w.shape).mul_(w)
             torch.bmm(k[part], grad_coefficient, out=grad_q[part])
             torch.bmm(q[part], grad_coefficient.transpose(1, 2), out=grad_k[part])
@@ -160,6 +168,12 @@ def _coefficient(product: Tensor, result: Tensor, q: Tensor, k: Tensor, w: Tenso
     if u is not None:
         by_image.add_(u)
     return result
+
+
+def _over_images(x: Tensor, like: Tensor) -> Tensor:
+    """The sum over images: `[b h, N, M]` to `[h, N, M]`."""
+    by_image = x.view(-1, *like.shape)
+    return by_image[0] if len(by_image) == 1 else by_image.sum(0, dtype=like.dtype)
 
 
 def _buffers(count: int, q: Tensor, w: Tensor) -> list[Tensor]:

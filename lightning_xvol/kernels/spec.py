@@ -6,6 +6,7 @@ key and value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H'
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -115,6 +116,14 @@ def given(x: Tensor | None) -> Tensor:
     if x is None:
         raise ValueError("a query, key or value that the form has was not given")
     return x
+
+
+def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Autocast would take the float32 sums of float16 products back to float16."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 def unit(x: Tensor, num_heads: int, scaled: bool = True) -> Tensor:

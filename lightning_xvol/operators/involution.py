@@ -15,7 +15,7 @@ It has no position encoding: a kernel's entries already are one per offset.
 
 Cost: `C_in C_r + C_r K^2 G + K^2 C_out` multiplications per output position, C_r = C_out / reduction and G groups,
 and C_in C_out per input position where the two differ. Small maps are computed as matrix products
-(`kernels/matrix.py`), larger ones tap by tap (`kernels/shifts.py`): nothing unfolds K^2 copies of the input.
+(`kernels/matrix.py`), larger ones tap by tap (`kernels/shifts`): nothing unfolds K^2 copies of the input.
 """
 
 from __future__ import annotations

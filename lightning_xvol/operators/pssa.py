@@ -19,7 +19,7 @@ constant per channel, which the batch norm removes.
 
 Cost: linear in the number of pixels. Beside its three projections `dot` takes T (2 C + h) multiplications per position
 for T taps: less than 0.4 C^2 from C = 128 on. Small maps are computed as masked matrix products (`kernels/matrix.py`),
-larger ones by shifts (`kernels/shifts.py`), where `dot` and `dense` keep maps for every tap until the backward pass.
+larger ones by shifts (`kernels/shifts`), which keep nothing for the backward pass but query, key, value and weights.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lightning_xvol import registry
-from lightning_xvol.benchmark import plot, report, subjects
+from lightning_xvol.benchmark import core, plot, report, subjects
 from lightning_xvol.benchmark.operators import columns
 from lightning_xvol.benchmark.shapes import DETECTION, Shape
 from lightning_xvol.benchmark.subjects import Machine, make_subject
@@ -21,6 +21,7 @@ from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import benchmark
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
+from lightning_xvol.operators.pssa import PSSA
 
 CPU = Machine(torch.device("cpu"))
 TINY = Shape("tiny", 2, 16, 6, 5)
@@ -103,6 +104,57 @@ def test_time_against_pixels(smoke):
     assert all(int(row["macs"]) == build_operator("pssa", 64, 64).macs(14, 14) for row in rows[2:3])
     [text] = [path.read_text() for path in smoke.glob("scaling-*.md")]
     assert "| exponent " in text
+
+
+def test_core_stands_beside_whole_operators(tmp_path, capsys):
+    run(tmp_path, "--core", "--rounds", "1", "--shapes", "2x16x8x8", "3x8x6x5")
+    rows = {row["label"]: row for row in read(tmp_path, "core") if row["shape"] == "2x16x8x8"}
+    core, whole = rows["core, dot, 4 heads"], rows["PSSA, dot, 4 heads"]
+    spec = PSSA(16, 16, num_heads=4).spec
+    assert int(core["macs"]) == 64 * spec.macs_per_query(16) == int(whole["macs"]) - 3 * 64 * 16 * 16
+    assert float(core["forward_speedup"]) > 0 and float(core["training_speedup"]) > 0
+    assert int(core["reference_saved_bytes"]) > int(core["saved_bytes"])
+    assert core["fused_over_unfused"] == "" != whole["fused_over_unfused"]
+    assert {"core, hadamard", "PSSA, hadamard", "X-volution, hadamard", "X-volution, dot, 4 heads"} < set(rows)
+    printed = capsys.readouterr().out
+    assert "| fused over unfused " in printed and "geometric mean" in printed
+    scaled = read(tmp_path, "scaling-core")
+    assert list(dict.fromkeys(row["operator"] for row in scaled)) == ["hadamard", "dot", "self_attention"]
+    assert all(row["attention_over"] == "1" for row in scaled if row["operator"] == "self_attention")
+
+
+def test_the_core_is_what_the_operator_computes_and_keeps_nothing_on_large_maps():
+    shape = Shape("larger", 1, 8, 16, 17)
+    for form in core.FORMS:
+        subject = core.make_core(form, shape, CPU, 0)
+        assert torch.allclose(subject.calls["forward"](), subject.calls["reference_forward"](), atol=1e-5)
+        assert subject.saved_bytes == 0 < subject.reference_saved_bytes
+
+
+def test_networks_against_the_plain_one(tmp_path, capsys):
+    run(tmp_path, "--network", "--rounds", "1")
+    plain, dot, hadamard = read(tmp_path, "network")
+    assert [row["network"] for row in (plain, dot, hadamard)] == ["plain", "X-volution, dot", "X-volution, hadamard"]
+    assert plain["training_over_plain"] == plain["inference_over_plain"] == plain["macs_over_plain"] == "1"
+    assert plain["fused_ms"] == "" and int(dot["macs"]) > int(plain["macs"])
+    for row in (dot, hadamard):
+        assert float(row["fused_over_plain"]) == pytest.approx(
+            float(row["fused_ms"]) / float(plain["inference_ms"]), 1e-3
+        )
+    assert "training step, ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--core", "--operator", "pssa"], "--operator does nothing with --core"),
+        (["--network", "--operator", "pssa"], "--operator does nothing with --network"),
+        (["--network", "--shapes", "all"], "--shapes does nothing with --network"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(tmp_path, flags, words):
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, *flags)
 
 
 @pytest.fixture

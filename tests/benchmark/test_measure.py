@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -55,15 +56,26 @@ def test_everything_is_called_in_every_round_in_an_order_drawn_by_the_seed():
     assert order(0) == order(0) != order(1)
 
 
-def test_short_calls_are_repeated_until_a_sample_is_long_enough(monkeypatch):
+def test_short_calls_are_repeated_until_a_sample_is_long_enough():
     clock = [0.0]
 
     def call():
         clock[0] += 0.25
 
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
-    assert measure.alternate({"a": call}, CPU, rounds=2, seconds=1.1, seed=0) == {"a": [0.25, 0.25]}
+    samples = measure.alternate({"a": call}, CPU, rounds=2, seconds=1.1, seed=0, clock=lambda: clock[0])
+    assert samples == {"a": [0.25, 0.25]}
     assert clock[0] == 0.25 * (2 + 2 * 5)
+
+
+def test_one_thread_is_measured_by_its_own_time():
+    threads = torch.get_num_threads()
+    try:
+        for number, clock in [(1, time.process_time), (2, time.perf_counter)]:
+            torch.set_num_threads(number)
+            before, found, after = clock(), measure.cpu_clock(), clock()
+            assert before <= found <= after
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_ratios_are_taken_within_rounds_and_quartiles_over_them():
