@@ -1,9 +1,9 @@
 """The arithmetic of the attention operators behind a function each.
 
 They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
-literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, and
-`gathered` in exported graphs, which serve every size). Which fast path runs depends on shapes and the kind of device
-alone: timing would break exact resume.
+literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, `triton`
+for `dot` and `hadamard` on a GPU, and `gathered` in exported graphs, which serve every size). Which fast path runs
+depends on shapes and the kind of device alone: timing would break exact resume.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts
+from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts, triton
 from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
 
-Path = Literal["reference", "matrix", "shifts", "gathered"]
+Path = Literal["reference", "matrix", "shifts", "gathered", "triton"]
 
 # Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
 #                     dot, 4 heads   per head     per channel
@@ -36,7 +36,7 @@ Path = Literal["reference", "matrix", "shifts", "gathered"]
 # Other devices take the same limits (not measured). The dense forms have no such path.
 MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 256}
 
-_PATHS: dict[Path, ModuleType] = {"matrix": matrix, "shifts": shifts, "gathered": gathered}
+_PATHS: dict[Path, ModuleType] = {"matrix": matrix, "shifts": shifts, "gathered": gathered, "triton": triton}
 
 _forced: Path | None = None
 
@@ -45,12 +45,16 @@ _forced: Path | None = None
 def force(path: Path) -> Iterator[None]:
     """Run every operator in this block on one path whatever the size, for tests and benchmarks.
 
+    What `triton` does not have goes by `shifts`.
+
     Raises:
-        UserError: for an unknown path.
+        UserError: for an unknown path, and for `triton` where it cannot run.
     """
     global _forced
     if path not in typing.get_args(Path):
         raise UserError(f"unknown path {path!r}; known: {', '.join(typing.get_args(Path))}")
+    if path == "triton":
+        triton.require(torch.cuda.is_available())
     before, _forced = _forced, path
     try:
         yield
@@ -73,7 +77,7 @@ def pssa(
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
     with _no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
-        path = _path(_limit(spec), x)
+        path = _path(_limit(spec), x, spec.form in triton.FORMS)
         if path == "reference":
             return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
         return _fast(spec, path, query, key, value, weight.to(dtype), bias)
@@ -138,11 +142,14 @@ def _limit(spec: Spec) -> int:
     return MATRIX_PIXELS["dot" if spec.form == "dot" else FORMS[spec.form].weight]
 
 
-def _path(limit: int, x: Tensor) -> Path:
+def _path(limit: int, x: Tensor, has_program: bool = False) -> Path:
+    """`has_program` says whether `triton` has what is asked for."""
     if _forced is not None:
-        return _forced
+        return "shifts" if _forced == "triton" and not has_program else _forced
     if torch.compiler.is_exporting():
         return "gathered"
+    if has_program and triton.serves(x):
+        return "triton"
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"
 
 
@@ -167,6 +174,8 @@ def _fast(
             return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
         return query * _shift_sum(spec, path, key, weight)
     static = None if bias is None else weight * bias
+    if path == "triton":
+        return (triton.dot if spec.form == "dot" else triton.hadamard)(query, key, value, weight, static, spec)
     if spec.form == "dot":
         attended: Tensor = _PATHS[path].dot(query, key, value, weight, static, spec)
         return attended

@@ -21,17 +21,21 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.kernels.spec import Spec
 
 FORMS = ("dot", "hadamard")
-DTYPES = (torch.float32, torch.bfloat16, torch.float64)  # float16 comes as float32
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 # Triton interprets its programs, on any device, where this is set before its import.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 INSTALLED = importlib.util.find_spec("triton") is not None
 
-# Entries of a tile, and the channels of one where no head says how many. They are to be measured on a GPU: so far they
-# only keep what a thread holds in its registers. Nothing is tuned at run time, which would break exact resume.
-FORWARD_TILE, BACKWARD_TILE = 1024, 1024
-CHANNELS_LAST_BLOCK = 32
-# Into how many partial sums the weights' gradients go: enough programs to fill a GPU, little against the maps.
+# How maps are cut, to be measured on a GPU: so far the constants keep a thread's values in its registers and, where
+# channels lie side by side, its loads at 16 bytes. Nothing is tuned at run time, which would break exact resume.
+WARP = 32
+WARPS = 4
+WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
+THREAD_BYTES = 16  # of one map in channels_last
+THREAD_ENTRIES = 4  # of one map in NCHW, which has an address each
+CHANNELS = 32  # of a tile in channels_last, where no head says how many
+# Into so many partial sums at most go the weights' gradients: enough programs for a GPU, and little memory.
 RUNS = 512
 
 
@@ -86,41 +90,40 @@ def hadamard(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, distances: list[int], stride: int
 ) -> Tensor:
-    """The two forms as one operation; `offsets` are rows and columns in turn."""
+    """`dot` where the tables have a row per head, `hadamard` where they have one per channel."""
     from lightning_xvol.kernels import triton_programs as programs
 
     y = _like(query)
     if not y.numel():
         return y
-    tiles = _Tiles.of(query, weight, FORWARD_TILE)
-    positions = query.numel() // query.shape[1]
+    tiles = _Tiles.of(query, weight)
     acc = torch.promote_types(query.dtype, torch.float32)
+    positions = query.numel() // query.shape[1]
     with torch.cuda.device_of(query):
         programs.forward[_ceil(positions, tiles.block_p), tiles.groups](
             y, query, key, value, *_tables(weight, static, acc),
             y.stride(), query.stride(), key.stride(), value.stride(),
             positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:],
-            DISTANCES=_rings(distances, weight), STRIDE=stride, PER_HEAD=tiles.per_head, CHANNEL_AXIS=tiles.channel_axis,
-            BLOCK_C=tiles.block_c, BLOCK_P=tiles.block_p, ACC=programs.accumulator(acc == torch.float64),
+            DISTANCES=_rings(distances, weight), STRIDE=stride, ACC=programs.ACCUMULATORS[acc], **tiles.constants,
         )  # fmt: skip
     return y
 
 
 @torch.library.custom_op("lightning_xvol::attend_backward", mutates_args=())
 def attend_backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, distances: list[int],
-    stride: int,
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None,
+    distances: list[int], stride: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of query, key, value, weight and static, the last one empty where there is no static."""
     from lightning_xvol.kernels import triton_programs as programs
 
     grads = _like(query), _like(key), _like(value)
-    tiles = _Tiles.of(query, weight, BACKWARD_TILE)
-    positions = key.numel() // key.shape[1]
-    steps = max(1, _ceil(_ceil(positions, tiles.block_p), RUNS))
-    runs = _ceil(positions, steps * tiles.block_p)
+    tiles = _Tiles.of(query, weight)
     acc = torch.promote_types(query.dtype, torch.float32)
     rings = _rings(distances, weight)
+    positions = key.numel() // key.shape[1]
+    steps = max(1, _ceil(_ceil(positions, tiles.block_p), RUNS))
+    runs = _ceil(positions, tiles.block_p * steps)
     partial_weight = weight.new_empty(runs, weight.shape[0], 8 * len(rings), dtype=acc)
     partial_static = None if static is None else torch.empty_like(partial_weight)
     if runs:
@@ -130,29 +133,28 @@ def attend_backward(
                 grad, query, key, value, *_tables(weight, static, acc),
                 *(x.stride() for x in (*grads, grad, query, key, value)),
                 positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:], steps,
-                DISTANCES=_rings(distances, weight), STRIDE=stride, PER_HEAD=tiles.per_head, CHANNEL_AXIS=tiles.channel_axis,
-                BLOCK_C=tiles.block_c, BLOCK_P=tiles.block_p, BLOCK_T=_power_of_2(8 * len(rings)),
-                ACC=programs.accumulator(acc == torch.float64),
+                DISTANCES=rings, STRIDE=stride, BLOCK_T=_power_of_2(8 * len(rings)), ACC=programs.ACCUMULATORS[acc],
+                **tiles.constants,
             )  # fmt: skip
-    grad_weight = partial_weight.sum(0)[:, :weight.shape[1]].to(weight.dtype)
-    grad_static = weight.new_empty(0) if partial_static is None else partial_static.sum(0)[:, :weight.shape[1]].to(weight.dtype)
+    tables = (x if x is None else x.sum(0)[:, : weight.shape[1]] for x in (partial_weight, partial_static))
+    grad_weight, grad_static = (weight.new_empty(0) if x is None else x.to(weight.dtype, copy=True) for x in tables)
     return *grads, grad_weight, grad_static
 
 
 @attend.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, *_: Any) -> Tensor:
+def _(query: Tensor, *_: Any) -> Tensor:
     return _like(query)
 
 
 @attend_backward.register_fake
 def _(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, *_: Any
+    _grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, *_: Any
 ) -> tuple[Tensor, ...]:
-    tables = torch.empty_like(weight), weight.new_empty(0 if static is None else static.shape)
+    tables = weight.new_empty(weight.shape), weight.new_empty(0 if static is None else static.shape)
     return _like(query), _like(key), _like(value), *tables
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     *tensors, ctx.distances, ctx.stride = inputs
     ctx.save_for_backward(*tensors)
 
@@ -167,24 +169,40 @@ attend.register_autograd(_gradients, setup_context=_save)
 
 @dataclass(frozen=True)
 class _Tiles:
-    """How maps are cut into tiles `[channels, positions]`, of sizes that are powers of two."""
+    """How maps are cut into tiles of channels x positions, whose sides are powers of two."""
 
+    channels_last: bool
     per_head: bool
-    channel_axis: int  # 1 where channels are contiguous
-    group: int  # the channels of one program, of `block_c` in its tile
+    group: int  # the channels of one program
     groups: int
-    block_c: int
+    block_c: int  # the same in its tile
     block_p: int
+    warps: int
 
     @classmethod
-    def of(cls, query: Tensor, weight: Tensor, entries: int) -> _Tiles:
+    def of(cls, query: Tensor, weight: Tensor) -> _Tiles:
         channels, rows = query.shape[1], weight.shape[0]
         per_head, channels_last = rows != channels, _channels_last(query)
         if per_head:
             group, block_c = channels // rows, _power_of_2(channels // rows)
         else:
-            group = block_c = min(CHANNELS_LAST_BLOCK if channels_last else 1, _power_of_2(channels))
-        return cls(per_head, int(channels_last), group, _ceil(channels, group), block_c, max(1, entries // block_c))
+            group = block_c = min(CHANNELS, _power_of_2(channels)) if channels_last else 1
+        warps = WARPS_OF_HEADS if per_head and not channels_last else WARPS
+        entries = WARP * warps * (THREAD_BYTES // query.element_size() if channels_last else THREAD_ENTRIES)
+        block_p = max(1, entries // block_c)
+        return cls(channels_last, per_head, group, _ceil(channels, group), block_c, block_p, warps)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The compile-time arguments of both programs."""
+        return {
+            "PER_HEAD": self.per_head,
+            "CHANNEL_AXIS": int(self.channels_last),
+            "BLOCK_C": self.block_c,
+            "BLOCK_P": self.block_p,
+            "num_warps": self.warps,
+            "enable_fp_fusion": True,  # Triton 3.9 warns where this is left to it
+        }
 
 
 def _like(x: Tensor) -> Tensor:
@@ -193,6 +211,7 @@ def _like(x: Tensor) -> Tensor:
 
 
 def _channels_last(x: Tensor) -> bool:
+    """Also for slices and expanded views; a map of one pixel or one channel counts as NCHW."""
     return x.stride(1) < x.stride(3)
 
 

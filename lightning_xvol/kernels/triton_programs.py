@@ -13,13 +13,11 @@ all arithmetic. Offsets are 64-bit.
 
 # Only `triton` imports this module, on the first launch: Triton is not everywhere.
 
+import torch
 import triton
 import triton.language as tl
 
-
-def accumulator(double: bool) -> tl.dtype:
-    """`ACC`."""
-    return tl.float64 if double else tl.float32
+ACCUMULATORS = {torch.float32: tl.float32, torch.float64: tl.float64}  # `ACC`
 
 
 @triton.jit
@@ -51,7 +49,8 @@ def forward(
             inside = valid & _inside(key_row + down, key_column + right, height, width)
             k = tl.load(keys + _step(key_strides, down, right), mask=inside, other=0.0).to(ACC)
             v = tl.load(values + _step(value_strides, down, right), mask=inside, other=0.0).to(ACC)
-            coefficient = _entry(weight, tap, channels, channel, there, PER_HEAD) * _total(q * k, PER_HEAD, CHANNEL_AXIS)
+            w = _entry(weight, tap, channels, channel, there, PER_HEAD)
+            coefficient = w * _total(q * k, PER_HEAD, CHANNEL_AXIS)
             if static is not None:
                 coefficient += _entry(static, tap, channels, channel, there, PER_HEAD)
             y += coefficient * v
@@ -119,7 +118,8 @@ def backward(
                 from_row, from_column = row - down, column - right
                 inside = valid & _inside(from_row, from_column, rows * STRIDE, columns * STRIDE)
                 if STRIDE == 1:
-                    query_at, grad_at = queries - _step(query_strides, down, right), grads - _step(grad_strides, down, right)
+                    query_at = queries - _step(query_strides, down, right)
+                    grad_at = grads - _step(grad_strides, down, right)
                 else:
                     inside = inside & (from_row % STRIDE == 0) & (from_column % STRIDE == 0)
                     query_at = _place(query, query_strides, image, channel, from_row // STRIDE, from_column // STRIDE)
@@ -157,6 +157,7 @@ def _channels(group, channels, CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.constexpr
 
 @triton.jit
 def _distance(ring, DISTANCES: tl.constexpr):
+    """Of a ring of eight taps. The rings are a loop: unrolled, their loads would take all registers at once."""
     distance = 0
     for index in tl.static_range(len(DISTANCES)):
         distance = tl.where(ring == index, DISTANCES[index], distance)
@@ -165,7 +166,7 @@ def _distance(ring, DISTANCES: tl.constexpr):
 
 @triton.jit
 def _offset(ring, distance, direction: tl.constexpr):
-    """Number, row and column of a tap, as in `Spec.offsets`."""
+    """Number, row and column of a tap, in the order of `Spec.offsets`."""
     place: tl.constexpr = direction + direction // 4  # in a 3x3 without its middle
     return ring * 8 + direction, distance * (place // 3 - 1), distance * (place % 3 - 1)
 
