@@ -1,4 +1,4 @@
-"""`python -m lightning_xvol benchmark`: what operators, or the ImageNet loader, cost on this machine."""
+"""`python -m lightning_xvol benchmark`: what operators, PSSA's GPU kernels or the loader cost on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def add_to(commands: Any) -> None:
         description=(
             "Measure operators side by side at the shapes of a ResNet-50: forward, forward + backward, memory, MACs, "
             "each against a 3x3 convolution and against its literal reference, and time against pixels. With --data: "
-            "the ImageNet loader against torchvision's reference pipeline on generated pictures. Writes CSV, Markdown "
+            "the ImageNet loader against torchvision's reference pipeline on generated pictures. With --bandwidth: "
+            "PSSA's Triton kernels against a copy, the eager kernels and the literal reference. Writes CSV, Markdown "
             "and a figure with the environment in their names."
         ),
     )
@@ -44,10 +45,12 @@ def add_to(commands: Any) -> None:
         nargs="+",
         metavar="SHAPE",
         help=f"of {', '.join([*shapes.GROUPS, *shapes.SHAPES])} (224: of 224 x 224 pixels, 800: of 800 x 1333), or "
-        f"BxCxHxW (default: {' '.join(shapes.DEFAULT)})",
+        f"BxCxHxW (default: {' '.join(shapes.DEFAULT)}; with --bandwidth {' '.join(shapes.BANDWIDTH)})",
     )
     parser.add_argument("--no-scaling", action="store_true", help="leave out time against pixels")
-    parser.add_argument("--data", action="store_true", help="measure the loader instead of operators")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--data", action="store_true", help="measure the loader instead of operators")
+    instead.add_argument("--bandwidth", action="store_true", help="measure PSSA's Triton kernels on a GPU instead")
     parser.add_argument(
         "--workers", type=at_least(0, "workers"), default=2, metavar="N", help="--data: loader processes (default: 2)"
     )
@@ -77,16 +80,19 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Measure, print and write."""
     names = _operators(parsed.operators or [ALL])
-    chosen = shapes.parse(parsed.shapes or (shapes.SMOKE if parsed.smoke else shapes.DEFAULT))
+    default = shapes.SMOKE if parsed.smoke else shapes.BANDWIDTH if parsed.bandwidth else shapes.DEFAULT
+    chosen = shapes.parse(parsed.shapes or default)
     out = parsed.out or Path("benchmarks-smoke" if parsed.smoke else "benchmarks")
     if parsed.dry_run:
-        print(f"loader, {parsed.workers} workers" if parsed.data else _plan(names, chosen))
+        print(f"loader, {parsed.workers} workers" if parsed.data else _plan([] if parsed.bandwidth else names, chosen))
         return 0
     import torch
 
     device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
+    if parsed.bandwidth and device != "cuda":
+        raise UserError("--bandwidth measures GPU kernels, which no CPU runs; it needs a CUDA device that torch sees")
     from lightning_xvol import environment
     from lightning_xvol.benchmark.operators import Effort
     from lightning_xvol.benchmark.report import Environment
@@ -111,6 +117,8 @@ def run(parsed: argparse.Namespace) -> int:
     print(f"{where}; {where.rounds} rounds in random order, seed {where.seed}", flush=True)
     if parsed.data:
         return _loaders(parsed, machine, effort, where, out)
+    if parsed.bandwidth:
+        return _bandwidth(chosen, machine, effort, where, out)
     _measure_operators(names, chosen, machine, effort, where, out)
     if not parsed.no_scaling:
         _measure_scaling(names if parsed.operators else None, machine, effort, where, out)
@@ -132,7 +140,8 @@ def _operators(texts: list[str]) -> list[str]:
 
 
 def _plan(names: list[str], chosen: list[shapes.Shape]) -> str:
-    return "\n".join([*(f"shape {shape.name}: {shape}" for shape in chosen), f"operators: {', '.join(names)}"])
+    what = f"operators: {', '.join(names)}" if names else "PSSA's Triton kernels"
+    return "\n".join([*(f"shape {shape.name}: {shape}" for shape in chosen), what])
 
 
 def _measure_operators(
@@ -173,6 +182,20 @@ def _measure_scaling(names: list[str] | None, machine: Machine, effort: Effort, 
         return
     paths = plot.write_scaling(rows, str(where), where.smoke, stem)
     print(f"tables: {stem}.csv, .md; figure: {', '.join(path.suffix for path in paths)}")
+
+
+def _bandwidth(chosen: list[shapes.Shape], machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
+    from lightning_xvol.benchmark import bandwidth, report
+
+    rows = [row for shape in chosen for row in bandwidth.measure(shape, machine, effort)]
+    table = report.bandwidth_table(rows)
+    print(table)
+    stem = out / f"bandwidth-{where.slug}"
+    report.write_csv(stem.with_name(f"{stem.name}.csv"), bandwidth.COLUMNS, rows, where)
+    text = report.heading("Bandwidth of PSSA's kernels", where, *report.BANDWIDTH_NOTES) + f"{table}\n"
+    files.write_text(stem.with_name(f"{stem.name}.md"), text)
+    print(f"tables: {stem}.csv, .md")
+    return 0
 
 
 def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where: Environment, out: Path) -> int:

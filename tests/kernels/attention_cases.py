@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Case:
     batch: int = 2
 
     def __str__(self) -> str:
-        changed = {field.name: getattr(self, field.name) for field in fields(self) if field.default != getattr(self, field.name)}
+        changed = {name: value for name, value in vars(self).items() if value != getattr(Case, name, None)}
         return " ".join(f"{name}={value}" for name, value in changed.items()).replace("torch.", "")
 
     @property

@@ -5,12 +5,18 @@ It shows that indices, masks and sums are right, not that a GPU compiles or runs
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from attention_cases import CASES, CL, GRID, NCHW, TOLERANCE, Case, attention, errors, literal, results
 from torch import Tensor
 
 from lightning_xvol import kernels
+from lightning_xvol.benchmark import bandwidth, report
+from lightning_xvol.benchmark.operators import Effort
+from lightning_xvol.benchmark.shapes import Shape
+from lightning_xvol.benchmark.subjects import Machine
 from lightning_xvol.kernels import triton
 from lightning_xvol.operators import build_operator
 
@@ -175,6 +181,17 @@ def test_other_operators_run_beside_them():
         with kernels.force("triton"):
             found = operator(x)
         assert torch.allclose(found, operator(x), rtol=1e-4, atol=1e-5)
+
+
+def test_bandwidth_is_measured():
+    rows = bandwidth.measure(Shape("tiny", 2, 2, 3, 4), Machine(torch.device("cpu")), Effort(rounds=1, seconds=0))
+    assert [(row["form"], row["pass"]) for row in rows] == list(itertools.product(triton.FORMS, bandwidth.MAPS))
+    for row in rows:
+        assert set(row) == set(bandwidth.COLUMNS) and row["heads"] == (1 if row["form"] == "dot" else None)
+        maps = {"forward": 4, "backward": 7}[row["pass"]]
+        assert row["gb_per_second"] == pytest.approx(maps * 2 * 2 * 3 * 4 * 4 / row["ms"] / 1e6)
+        assert row["over_copy"] > 0 and row["eager_speedup"] > 0 and row["reference_speedup"] > 0
+    assert report.bandwidth_table(rows).count("2×2×3×4") == 4
 
 
 def outcome(function, operator, x: Tensor) -> list[Tensor]:
