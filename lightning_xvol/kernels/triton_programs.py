@@ -2,8 +2,9 @@
 
     y_p = sum_j (w_j R(q_p * k_(sp + o_j)) + u_j) v_(sp + o_j)
 
-for query positions p, stride s and tap offsets o_j, nothing outside the map. R sums over the channels of a head and
-gives each the sum (`dot`), or does nothing (`hadamard`). w and u have a row per head or per channel.
+for query positions p, stride s and tap offsets o_j, nothing outside the map. w and u have a row per head or per channel.
+R sums over the channels of a head and gives each the sum (`dot`), or does nothing (`hadamard`): there a factor that all
+taps share leaves their sum, which saves registers.
 
 A program works on tiles of channels x positions. Positions are counted through the images of the batch, so that small
 maps fill a tile. The axis that is contiguous in memory comes last in a tile: channels in channels_last, else positions.
@@ -41,7 +42,7 @@ def forward(
     key_row, key_column = row * STRIDE, column * STRIDE
     keys = _place(key, key_strides, image, channel, key_row, key_column)
     values = _place(value, value_strides, image, channel, key_row, key_column)
-    y = tl.zeros_like(q)
+    y, product = tl.zeros_like(q), tl.zeros_like(q)
     for ring in range(len(DISTANCES)):
         distance = _distance(ring, DISTANCES)
         for direction in tl.static_range(8):
@@ -50,10 +51,13 @@ def forward(
             k = tl.load(keys + _step(key_strides, down, right), mask=inside, other=0.0).to(ACC)
             v = tl.load(values + _step(value_strides, down, right), mask=inside, other=0.0).to(ACC)
             w = _entry(weight, tap, channels, channel, there, PER_HEAD)
-            coefficient = w * _total(q * k, PER_HEAD, CHANNEL_AXIS)
+            if PER_HEAD:
+                product += w * _total(q * k, CHANNEL_AXIS) * v
+            else:
+                product += w * (k * v)
             if static is not None:
-                coefficient += _entry(static, tap, channels, channel, there, PER_HEAD)
-            y += coefficient * v
+                y += _entry(static, tap, channels, channel, there, PER_HEAD) * v
+    y += product if PER_HEAD else q * product
     _store(output, output_strides, image, channel, row, column, valid, y)
 
 
@@ -92,7 +96,7 @@ def backward(
 
         q = tl.load(queries, mask=on_grid, other=0.0).to(ACC)
         g = tl.load(grads, mask=on_grid, other=0.0).to(ACC)
-        dq = tl.zeros_like(q)
+        dq, qg = tl.zeros_like(q), q * g
         for ring in range(len(DISTANCES)):
             distance = _distance(ring, DISTANCES)
             for direction in tl.static_range(8):
@@ -100,12 +104,19 @@ def backward(
                 inside = on_grid & _inside(row + down, column + right, height, width)
                 k = tl.load(keys + _step(key_strides, down, right), mask=inside, other=0.0).to(ACC)
                 v = tl.load(values + _step(value_strides, down, right), mask=inside, other=0.0).to(ACC)
-                du = _total(g * v, PER_HEAD, CHANNEL_AXIS)
-                dq += _entry(weight, tap, channels, channel, there, PER_HEAD) * du * k
-                dw = tl.sum(_total(q * k, PER_HEAD, CHANNEL_AXIS) * du, 1 - CHANNEL_AXIS)  # [G]
-                sums_weight += tl.where(slot == tap, tl.expand_dims(dw, 1), 0.0)
+                w = _entry(weight, tap, channels, channel, there, PER_HEAD)
+                if PER_HEAD:
+                    du = _total(g * v, CHANNEL_AXIS)
+                    dw = _total(q * k, CHANNEL_AXIS) * du
+                    dq += w * du * k
+                else:
+                    du, dw = g * v, qg * (k * v)
+                    dq += w * (k * v)
+                sums_weight += _summed(dw, slot == tap, CHANNEL_AXIS)
                 if static is not None:
-                    sums_static += tl.where(slot == tap, tl.expand_dims(tl.sum(du, 1 - CHANNEL_AXIS), 1), 0.0)
+                    sums_static += _summed(du, slot == tap, CHANNEL_AXIS)
+        if not PER_HEAD:
+            dq *= g
         _store(grad_query, grad_query_strides, image, channel, row // STRIDE, column // STRIDE, on_grid, dq)
 
         k = tl.load(keys, mask=valid, other=0.0).to(ACC)
@@ -127,11 +138,16 @@ def backward(
                 q = tl.load(query_at, mask=inside, other=0.0).to(ACC)
                 g = tl.load(grad_at, mask=inside, other=0.0).to(ACC)
                 w = _entry(weight, tap, channels, channel, there, PER_HEAD)
-                dk += w * _total(g * v, PER_HEAD, CHANNEL_AXIS) * q
-                coefficient = w * _total(q * k, PER_HEAD, CHANNEL_AXIS)
+                if PER_HEAD:
+                    dk += w * _total(g * v, CHANNEL_AXIS) * q
+                    dv += w * _total(q * k, CHANNEL_AXIS) * g
+                else:
+                    dk += w * (q * g)
                 if static is not None:
-                    coefficient += _entry(static, tap, channels, channel, there, PER_HEAD)
-                dv += coefficient * g
+                    dv += _entry(static, tap, channels, channel, there, PER_HEAD) * g
+        if not PER_HEAD:
+            dv += dk * k
+            dk *= v
         _store(grad_key, grad_key_strides, image, channel, row, column, valid, dk)
         _store(grad_value, grad_value_strides, image, channel, row, column, valid, dv)
 
@@ -202,9 +218,15 @@ def _inside(row, column, rows, columns):
 
 
 @triton.jit
-def _total(x, PER_HEAD: tl.constexpr, CHANNEL_AXIS: tl.constexpr):
-    """R."""
-    return tl.sum(x, CHANNEL_AXIS, keep_dims=True) if PER_HEAD else x
+def _total(x, CHANNEL_AXIS: tl.constexpr):
+    """R of `dot`."""
+    return tl.sum(x, CHANNEL_AXIS, keep_dims=True)
+
+
+@triton.jit
+def _summed(x, here, CHANNEL_AXIS: tl.constexpr):
+    """The sum of a tile over its positions, `[G, T]`: at the tap that is `here`, else zero."""
+    return tl.where(here, tl.expand_dims(tl.sum(x, 1 - CHANNEL_AXIS), 1), 0.0)
 
 
 @triton.jit
