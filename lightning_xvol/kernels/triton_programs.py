@@ -2,9 +2,9 @@
 
     y_p = sum_j (w_j R(q_p * k_(sp + o_j)) + u_j) v_(sp + o_j)
 
-for query positions p, stride s and tap offsets o_j, nothing outside the map. w and u have a row per head or per channel.
-R sums over the channels of a head and gives each the sum (`dot`), or does nothing (`hadamard`): there a factor that all
-taps share leaves their sum, which saves registers.
+for query positions p, stride s and tap offsets o_j, nothing outside the map. R sums over the channels of a head and
+gives each the sum (`dot`), or does nothing (`hadamard`): there a factor that all taps share leaves their sum, which
+saves registers. w and u have a row per head or per channel.
 
 A program works on tiles of channels x positions. Positions are counted through the images of the batch, so that small
 maps fill a tile. The axis that is contiguous in memory comes last in a tile: channels in channels_last, else positions.
