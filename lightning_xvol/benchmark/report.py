@@ -185,6 +185,27 @@ NETWORK_NOTES = (
 )
 
 
+def bandwidth_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line per form, pass and shape."""
+    header = ["form", "pass", "shape", "ms", "GB/s", "of a copy", "to eager", "to literal"]
+    lines = []
+    for row in rows:
+        size = TIMES.join(str(row[key]) for key in ("batch", "channels", "height", "width"))
+        time = f"{digits(row['ms'])} [{digits(row['q1_ms'])}, {digits(row['q3_ms'])}]"
+        line = [row["form"], row["pass"], size, time, digits(row["gb_per_second"]), f"{100 * row['over_copy']:.0f} %"]
+        lines.append([*line, times(row.get("eager_speedup")), times(row.get("reference_speedup"))])
+    return markdown(header, lines)
+
+
+BANDWIDTH_NOTES = (
+    "The core of PSSA by its Triton kernels, from q, k and v to the attended map, without bias, normalisation, "
+    "projections or batch norm: median [quartiles] of the rounds. GB/s counts 4 maps forward (q, k, v, y) and 7 "
+    "backward (q, k, v, their gradients and that of y); a copy reads a map and writes one. `to eager` and `to literal` "
+    "are how many times as long the eager kernels and the literal reference take, a dash where they do not fit in "
+    "memory. Maps should be several times larger than the GPU's cache.",
+)
+
+
 def loader_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         [

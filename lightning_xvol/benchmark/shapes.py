@@ -38,6 +38,7 @@ DETECTION = tuple(_at_stage("800", 1, 800, 1333, stage) for stage in (2, 3, 4, 5
 SHAPES = {shape.name: shape for shape in (*CLASSIFICATION, *DETECTION)}
 GROUPS = {"224": CLASSIFICATION, "800": DETECTION, "all": (*CLASSIFICATION, *DETECTION)}
 DEFAULT = ("224-stage3", "224-stage4", "224-stage5")
+BANDWIDTH = ("64x256x56x56",)  # 100 MB a map in bfloat16
 SMOKE = ("2x16x7x7",)
 
 

@@ -1,8 +1,9 @@
-"""`python -m lightning_xvol benchmark`: what operators, or the ImageNet loader, cost on this machine."""
+"""`python -m lightning_xvol benchmark`: what operators, a network, PSSA's kernels or the loader cost on this machine."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from lightning_xvol.commandline import at_least
 from lightning_xvol.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning_xvol.benchmark.operators import Effort
+    from lightning_xvol.benchmark.operators import Effort, Row
     from lightning_xvol.benchmark.report import Environment
     from lightning_xvol.benchmark.subjects import Machine
 
@@ -28,9 +29,10 @@ def add_to(commands: Any) -> None:
         description=(
             "Measure operators side by side at the shapes of a ResNet-50: forward, forward + backward, memory, MACs, "
             "each against a 3x3 convolution and against its literal reference, and time against pixels. Instead: the "
-            "same for PSSA's arithmetic alone (--core), ResNet-50 end to end (--network), or the ImageNet loader "
-            "against torchvision's reference pipeline on generated pictures (--data). Writes CSV, Markdown and a "
-            "figure with the environment in their names."
+            "same for PSSA's arithmetic alone (--core), ResNet-50 end to end (--network), the ImageNet loader against "
+            "torchvision's reference pipeline on generated pictures (--data), or PSSA's Triton kernels against a copy, "
+            "the eager kernels and the literal reference (--bandwidth). Writes CSV, Markdown and a figure with the "
+            "environment in their names."
         ),
     )
     parser.add_argument(
@@ -45,7 +47,7 @@ def add_to(commands: Any) -> None:
         nargs="+",
         metavar="SHAPE",
         help=f"of {', '.join([*shapes.GROUPS, *shapes.SHAPES])} (224: of 224 x 224 pixels, 800: of 800 x 1333), or "
-        f"BxCxHxW (default: {' '.join(shapes.DEFAULT)})",
+        f"BxCxHxW (default: {' '.join(shapes.DEFAULT)}; with --bandwidth {' '.join(shapes.BANDWIDTH)})",
     )
     parser.add_argument("--no-scaling", action="store_true", help="leave out time against pixels")
     instead = parser.add_mutually_exclusive_group()
@@ -58,6 +60,7 @@ def add_to(commands: Any) -> None:
         "--network", action="store_true", help="measure ResNet-50 with X-volution in conv5_x against the plain one"
     )
     instead.add_argument("--data", action="store_true", help="measure the loader instead of operators")
+    instead.add_argument("--bandwidth", action="store_true", help="measure PSSA's Triton kernels on a GPU instead")
     parser.add_argument(
         "--workers", type=at_least(0, "workers"), default=2, metavar="N", help="--data: loader processes (default: 2)"
     )
@@ -95,7 +98,8 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.network and parsed.shapes:
         raise UserError("--shapes does nothing with --network, which takes images of 224 x 224; leave it out")
     names = _operators(parsed.operators or [ALL])
-    chosen = shapes.parse(parsed.shapes or (shapes.SMOKE if parsed.smoke else shapes.DEFAULT))
+    default = shapes.SMOKE if parsed.smoke else shapes.BANDWIDTH if parsed.bandwidth else shapes.DEFAULT
+    chosen = shapes.parse(parsed.shapes or default)
     out = parsed.out or Path("benchmarks-smoke" if parsed.smoke else "benchmarks")
     if parsed.dry_run:
         print(_plan(parsed, names, chosen))
@@ -105,6 +109,8 @@ def run(parsed: argparse.Namespace) -> int:
     device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
+    if parsed.bandwidth and device != "cuda":
+        raise UserError("--bandwidth measures GPU kernels, which no CPU runs; it needs a CUDA device that torch sees")
     from lightning_xvol import environment
     from lightning_xvol.benchmark.operators import Effort
     from lightning_xvol.benchmark.report import Environment
@@ -132,6 +138,8 @@ def run(parsed: argparse.Namespace) -> int:
         return _loaders(parsed, machine, effort, where, out)
     if parsed.network:
         return _network(machine, effort, where, out)
+    if parsed.bandwidth:
+        return _bandwidth(chosen, machine, effort, where, out)
     _measure_operators(None if parsed.core else names, chosen, machine, effort, where, out)
     if not parsed.no_scaling:
         _measure_scaling(names if parsed.operators else None, parsed.core, machine, effort, where, out)
@@ -157,7 +165,12 @@ def _plan(parsed: argparse.Namespace, names: list[str], chosen: list[shapes.Shap
         return f"loader, {parsed.workers} workers"
     if parsed.network:
         return "ResNet-50 with X-volution in conv5_x"
-    what = "PSSA's arithmetic alone, and whole operators with it" if parsed.core else f"operators: {', '.join(names)}"
+    if parsed.bandwidth:
+        what = "PSSA's Triton kernels"
+    elif parsed.core:
+        what = "PSSA's arithmetic alone, and whole operators with it"
+    else:
+        what = f"operators: {', '.join(names)}"
     return "\n".join([*(f"shape {shape.name}: {shape}" for shape in chosen), what])
 
 
@@ -221,14 +234,16 @@ def _network(machine: Machine, effort: Effort, where: Environment, out: Path) ->
     if where.smoke:
         backbone, images = network.SMOKE_BACKBONE, network.SMOKE_IMAGES
     rows = network.measure(backbone, images, machine, effort)
-    table = report.network_table(rows)
-    print(table)
-    stem = out / f"network-{where.slug}"
-    report.write_csv(stem.with_name(f"{stem.name}.csv"), network.COLUMNS, rows, where)
-    text = report.heading(backbone, where, *report.NETWORK_NOTES) + f"{table}\n"
-    files.write_text(stem.with_name(f"{stem.name}.md"), text)
-    print(f"tables: {stem}.csv, .md")
-    return 0
+    heading = report.heading(backbone, where, *report.NETWORK_NOTES)
+    return _write("network", heading, report.network_table(rows), network.COLUMNS, rows, where, out)
+
+
+def _bandwidth(chosen: list[shapes.Shape], machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
+    from lightning_xvol.benchmark import bandwidth, report
+
+    rows = [row for shape in chosen for row in bandwidth.measure(shape, machine, effort)]
+    heading = report.heading("Bandwidth of PSSA's kernels", where, *report.BANDWIDTH_NOTES)
+    return _write("bandwidth", heading, report.bandwidth_table(rows), bandwidth.COLUMNS, rows, where, out)
 
 
 def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
@@ -237,11 +252,19 @@ def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where
     images = parsed.images or (16 if parsed.smoke else 512)
     batch = parsed.batch_size or (8 if parsed.smoke else 32)
     rows = loaders.measure(images, parsed.workers, batch, machine.device, effort)
-    table = report.loader_table(rows)
+    heading = report.heading("Loaders", where, *report.LOADER_NOTES)
+    return _write("loaders", heading, report.loader_table(rows), loaders.COLUMNS, rows, where, out)
+
+
+def _write(
+    name: str, heading: str, table: str, columns: Sequence[str], rows: Sequence[Row], where: Environment, out: Path
+) -> int:
+    """Print the table and write it as Markdown and CSV."""
+    from lightning_xvol.benchmark import report
+
     print(table)
-    stem = out / f"loaders-{where.slug}"
-    report.write_csv(stem.with_name(f"{stem.name}.csv"), loaders.COLUMNS, rows, where)
-    text = report.heading("Loaders", where, *report.LOADER_NOTES) + f"{table}\n"
-    files.write_text(stem.with_name(f"{stem.name}.md"), text)
+    stem = out / f"{name}-{where.slug}"
+    report.write_csv(stem.with_name(f"{stem.name}.csv"), columns, rows, where)
+    files.write_text(stem.with_name(f"{stem.name}.md"), f"{heading}{table}\n")
     print(f"tables: {stem}.csv, .md")
     return 0

@@ -1,9 +1,9 @@
 """The arithmetic of the attention operators behind a function each.
 
 They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
-literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, and
-`gathered` in exported graphs, which serve every size). Which fast path runs depends on shapes and the kind of device
-alone: timing would break exact resume.
+literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, `triton`
+for `dot` and `hadamard` on a GPU, and `gathered` in exported graphs, which serve every size). Which fast path runs
+depends on shapes and the kind of device alone: timing would break exact resume.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import contextlib
 import math
 import typing
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts
+from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts, triton
 from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, no_autocast, unit
 
-Path = Literal["reference", "matrix", "shifts", "gathered"]
+Path = Literal["reference", "matrix", "shifts", "gathered", "triton"]
 
 # Maps of at most so many pixels go as matrices. Forward + backward, one CPU thread, float32, matrix / shifts in ms:
 #                     dot, 4 heads   static, per head   hadamard     involution 7x7, 16 channels a group
@@ -39,7 +38,7 @@ MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involutio
 # [64, 64, 6, 6] (2^16) 1.8 / 3.8; [16, 64, 10, 10] (2^19.3) 3.9 / 5.3; [8, 512, 7, 7] (2^20.2) 6.3 / 4.5.
 MATRIX_ENTRIES = 2**19
 
-_PATHS: dict[Path, ModuleType] = {"matrix": matrix, "shifts": shifts, "gathered": gathered}
+_PATHS: dict[Path, Any] = {"matrix": matrix, "shifts": shifts, "gathered": gathered, "triton": triton}
 
 _forced: Path | None = None
 
@@ -48,12 +47,16 @@ _forced: Path | None = None
 def force(path: Path) -> Iterator[None]:
     """Run every operator in this block on one path whatever the size, for tests and benchmarks.
 
+    What `triton` does not have goes by `shifts`.
+
     Raises:
-        UserError: for an unknown path.
+        UserError: for an unknown path, and for `triton` where it cannot run.
     """
     global _forced
     if path not in typing.get_args(Path):
         raise UserError(f"unknown path {path!r}; known: {', '.join(typing.get_args(Path))}")
+    if path == "triton":
+        triton.require(torch.cuda.is_available())
     before, _forced = _forced, path
     try:
         yield
@@ -76,7 +79,7 @@ def pssa(
     dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
     with no_autocast(x):
         query, key, value, bias = (None if z is None else z.to(dtype) for z in (query, key, value, bias))
-        path = _path(_limit(spec, x), x)
+        path = _path(_limit(spec, x), x, spec.form in triton.FORMS)
         if path == "reference":
             return reference.pssa(spec, query, key, value, weight.to(dtype), bias)
         return _fast(spec, path, query, key, value, weight.to(dtype), bias)
@@ -143,11 +146,14 @@ def _limit(spec: Spec, x: Tensor) -> int:
     return min(limit, math.isqrt(MATRIX_ENTRIES // x.shape[1])) if span == "channel" else limit
 
 
-def _path(limit: int, x: Tensor) -> Path:
+def _path(limit: int, x: Tensor, has_program: bool = False) -> Path:
+    """`has_program` says whether `triton` has what is asked for."""
     if _forced is not None:
-        return _forced
+        return "shifts" if _forced == "triton" and not has_program else _forced
     if torch.compiler.is_exporting():
         return "gathered"
+    if has_program and triton.serves(x):
+        return "triton"
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"
 
 
@@ -171,9 +177,10 @@ def _fast(
         return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
     static = None if bias is None else weight * bias
     if spec.form == "dot":
-        attended: Tensor = _PATHS[path].dot(query, key, given(value), weight, static, spec)
-        return attended
-    return (matrix if path == "matrix" else shifts).hadamard(query, key, value, weight, static, spec)
+        return _PATHS[path].dot(query, key, given(value), weight, static, spec)
+    # As convolutions it is an exported graph's already.
+    module = shifts if path == "gathered" else _PATHS[path]
+    return module.hadamard(query, key, value, weight, static, spec)
 
 
 def _shift_sum(spec: Spec, path: Path, x: Tensor, weight: Tensor) -> Tensor:

@@ -265,6 +265,14 @@ def test_peak_memory_has_columns_on_cuda_alone():
     assert "peak, MB" in text and "|        7 |" in text and "2.50×" in text and "- Own: as noted." in text
 
 
+def test_bandwidth_needs_a_gpu(tmp_path):
+    with pytest.raises(
+        UserError, match=r"^--bandwidth measures GPU kernels, which no CPU runs; it needs a CUDA device"
+    ):
+        run(tmp_path / "out", "--bandwidth")
+    assert not (tmp_path / "out").exists()
+
+
 def test_numbers():
     assert [report.magnitude(value) for value in (12, 999_960, 2_400_000, 4_940_598_848)] == [
         "12", "1.0M", "2.4M", "4.9G",

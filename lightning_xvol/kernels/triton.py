@@ -1,0 +1,233 @@
+"""PSSA's `dot` and `hadamard` in one pass over memory each way, on a GPU: 4 maps forward, 7 backward, none kept.
+
+The two are one operation, whose table of weights has a row per head or per channel (`triton_programs`). It is an
+operation of its own to PyTorch, so `torch.compile` takes it as it stands. Double backward is not defined.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_xvol.errors import UserError
+from lightning_xvol.kernels.spec import Spec
+
+FORMS = ("dot", "hadamard")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+# Triton interprets its programs, on any device, where this is set before its import.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+INSTALLED = importlib.util.find_spec("triton") is not None
+
+# How maps are cut, to be measured on a GPU: so far the constants keep a thread's values in its registers and, where
+# channels lie side by side, its loads at 16 bytes. Nothing is tuned at run time, which would break exact resume.
+WARP = 32
+WARPS = 4
+WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
+THREAD_BYTES = 16  # of one map in channels_last
+THREAD_ENTRIES = 4  # of one map in NCHW, which has an address each
+CHANNELS = 32  # of a tile in channels_last, where no head says how many
+# Into so many partial sums at most go the weights' gradients: enough programs for a GPU, and little memory.
+RUNS = 512
+
+
+def serves(x: Tensor) -> bool:
+    """Whether maps like x take this path unasked."""
+    # Inductor compiles with Triton itself, and nothing can be launched while it traces.
+    return x.is_cuda and x.dtype in DTYPES and INSTALLED and (torch.compiler.is_compiling() or _launches())
+
+
+def require(cuda: bool) -> None:
+    """Ask for what this path needs.
+
+    Raises:
+        UserError: where Triton is missing, or there is neither CUDA nor the interpreter.
+    """
+    if not INSTALLED or not (cuda or INTERPRETED):
+        raise UserError(
+            "path 'triton' needs the package triton and a CUDA device, or TRITON_INTERPRET=1 set before the start; "
+            "leave the choice of the path to the package"
+        )
+
+
+@functools.cache
+def _launches() -> bool:
+    """Whether Triton can start a program here: it wants a C compiler and Python's headers, which small images lack."""
+    try:
+        q = torch.ones(1, 1, 1, 1, device="cuda")
+        attend(q, q, q, q.view(1, 1), None, [], 1)
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(f"PSSA runs without its Triton kernels: {type(error).__name__}: {first_line}", stacklevel=2)
+        return False
+    return True
+
+
+def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
+
+    `weight` is w and `static` is u = w * b, both `[h, T]`. Returned is `[B, C, H', W']` in the query's memory format.
+    """
+    require(query.is_cuda)
+    y: Tensor = attend(query, key, value, weight, static, spec.shift_distances, spec.stride)
+    return y
+
+
+def hadamard(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+    """`sum_j (w_j * q * S_j k + u_j) * S_j v`: as `dot`, with w and u `[C, T]`."""
+    return dot(query, key, value, weight, static, spec)
+
+
+@torch.library.custom_op("lightning_xvol::attend", mutates_args=())
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, distances: list[int], stride: int
+) -> Tensor:
+    """`dot` where the tables have a row per head, `hadamard` where they have one per channel."""
+    from lightning_xvol.kernels import triton_programs as programs
+
+    y = _like(query)
+    if not y.numel():
+        return y
+    tiles = _Tiles.of(query, weight)
+    acc = torch.promote_types(query.dtype, torch.float32)
+    positions = query.numel() // query.shape[1]
+    with torch.cuda.device_of(query):
+        programs.forward[_ceil(positions, tiles.block_p), tiles.groups](
+            y, query, key, value, *_tables(weight, static, acc),
+            y.stride(), query.stride(), key.stride(), value.stride(),
+            positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:],
+            DISTANCES=_rings(distances, weight), STRIDE=stride, ACC=programs.ACCUMULATORS[acc], **tiles.constants,
+        )  # fmt: skip
+    return y
+
+
+@torch.library.custom_op("lightning_xvol::attend_backward", mutates_args=())
+def attend_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None,
+    distances: list[int], stride: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of query, key, value, weight and static, the last one empty where there is no static."""
+    from lightning_xvol.kernels import triton_programs as programs
+
+    grads = _like(query), _like(key), _like(value)
+    tiles = _Tiles.of(query, weight)
+    acc = torch.promote_types(query.dtype, torch.float32)
+    rings = _rings(distances, weight)
+    positions = key.numel() // key.shape[1]
+    steps = max(1, _ceil(_ceil(positions, tiles.block_p), RUNS))
+    runs = _ceil(positions, tiles.block_p * steps)
+    partial_weight = weight.new_empty(runs, weight.shape[0], 8 * len(rings), dtype=acc)
+    partial_static = None if static is None else torch.empty_like(partial_weight)
+    if runs:
+        with torch.cuda.device_of(query):
+            programs.backward[runs, tiles.groups](
+                *grads, partial_weight, partial_static,
+                grad, query, key, value, *_tables(weight, static, acc),
+                *(x.stride() for x in (*grads, grad, query, key, value)),
+                positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:], steps,
+                DISTANCES=rings, STRIDE=stride, BLOCK_T=_power_of_2(8 * len(rings)), ACC=programs.ACCUMULATORS[acc],
+                **tiles.constants,
+            )  # fmt: skip
+    tables = (x if x is None else x.sum(0)[:, : weight.shape[1]] for x in (partial_weight, partial_static))
+    grad_weight, grad_static = (weight.new_empty(0) if x is None else x.to(weight.dtype, copy=True) for x in tables)
+    return *grads, grad_weight, grad_static
+
+
+@attend.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return _like(query)
+
+
+@attend_backward.register_fake
+def _(
+    _grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, *_: Any
+) -> tuple[Tensor, ...]:
+    tables = weight.new_empty(weight.shape), weight.new_empty(0 if static is None else static.shape)
+    return _like(query), _like(key), _like(value), *tables
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    *tensors, ctx.distances, ctx.stride = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    *grads, grad_static = attend_backward(grad, *ctx.saved_tensors, ctx.distances, ctx.stride)
+    return *grads, grad_static if grad_static.numel() else None, None, None
+
+
+attend.register_autograd(_gradients, setup_context=_save)
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """How maps are cut into tiles of channels x positions, whose sides are powers of two."""
+
+    channels_last: bool
+    per_head: bool
+    group: int  # the channels of one program
+    groups: int
+    block_c: int  # the same in its tile
+    block_p: int
+    warps: int
+
+    @classmethod
+    def of(cls, query: Tensor, weight: Tensor) -> _Tiles:
+        channels, rows = query.shape[1], weight.shape[0]
+        per_head, channels_last = rows != channels, _channels_last(query)
+        if per_head:
+            group, block_c = channels // rows, _power_of_2(channels // rows)
+        else:
+            group = block_c = min(CHANNELS, _power_of_2(channels)) if channels_last else 1
+        warps = WARPS_OF_HEADS if per_head and not channels_last else WARPS
+        entries = WARP * warps * (THREAD_BYTES // query.element_size() if channels_last else THREAD_ENTRIES)
+        block_p = max(1, entries // block_c)
+        return cls(channels_last, per_head, group, _ceil(channels, group), block_c, block_p, warps)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The compile-time arguments of both programs."""
+        return {
+            "PER_HEAD": self.per_head,
+            "CHANNEL_AXIS": int(self.channels_last),
+            "BLOCK_C": self.block_c,
+            "BLOCK_P": self.block_p,
+            "num_warps": self.warps,
+            "enable_fp_fusion": True,  # Triton 3.9 warns where this is left to it
+        }
+
+
+def _like(x: Tensor) -> Tensor:
+    """Room for a map in the memory format of `x`, which may be a view of anything."""
+    return torch.empty_like(x, memory_format=torch.channels_last if _channels_last(x) else torch.contiguous_format)
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Also for slices and expanded views; a map of one pixel or one channel counts as NCHW."""
+    return x.stride(1) < x.stride(3)
+
+
+def _tables(weight: Tensor, static: Tensor | None, acc: torch.dtype) -> list[Tensor | None]:
+    """`[G, T]` as `[T, G]`, so that neighbouring channels lie side by side."""
+    return [None if x is None else F.pad(x, (0, -x.shape[1] % 8)).to(acc).t().contiguous() for x in (weight, static)]
+
+
+def _rings(distances: list[int], weight: Tensor) -> tuple[int, ...]:
+    """A centre tap is the first of eight at distance 0, the others of which have no weight."""
+    return (*distances, 0) if weight.shape[1] % 8 else tuple(distances)
+
+
+def _power_of_2(value: int) -> int:
+    return 1 << (value - 1).bit_length()
+
+
+def _ceil(value: int, divisor: int) -> int:
+    return -(-value // divisor)
