@@ -1,13 +1,14 @@
 """The arithmetic of the attention operators behind a function each.
 
-They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
-literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size). Which
-fast path runs depends on shapes and the kind of device alone: timing would break exact resume.
+They are `pssa`, `propagate`, `involution`, `self_attention`, `linear_attention` and `relative_logits`. Every form is
+written twice: literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any
+size). Which fast path runs depends on shapes and the kind of device alone: timing would break exact resume.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import typing
 from collections.abc import Iterator
 from typing import Literal
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import matrix, reference, relative, shifts
-from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, unit
+from lightning_xvol.kernels.spec import EPS, FORMS, Spec, Taps, given, unit
 
 Path = Literal["reference", "matrix", "shifts"]
 
@@ -89,7 +90,7 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
         return _shift_sum(spec, path, x, torch.cat([weight, torch.ones_like(weight[:, :1])], 1))
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x`, the kernels of a position shared by the channels of a group, in float32 for float16.
 
     Args:
@@ -114,6 +115,25 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
     if _forced == "reference":
         return reference.self_attention(query, key, value, bias)
     return F.scaled_dot_product_attention(query, key, value, bias)
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`sum_i <q^, k^_i> / sqrt(d) v_i / N`, q^ and k^ normalised as those of PSSA: self-attention without its softmax.
+
+    Linear in the positions, as sum_i k^_i v_i^T is one matrix for all queries. `[B, h, M, d_v]`, in float32 for
+    float16.
+
+    Args:
+        query: `[B, h, M, d]`; key: `[B, h, N, d]`; value: `[B, h, N, d_v]`.
+    """
+    dtype = torch.float32 if value.dtype == torch.float16 else value.dtype
+    with _no_autocast(value):
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        if _forced == "reference":
+            return reference.linear_attention(query, key, value)
+        query, key = (x * torch.rsqrt((x * x).sum(-1, keepdim=True).clamp_min(EPS**2)) for x in (query, key))
+        scale = math.sqrt(query.shape[-1]) / key.shape[-2]
+        return query @ (scale * (key.transpose(-2, -1) @ value))
 
 
 def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], stride: int) -> Tensor:
@@ -157,6 +177,8 @@ def _fast(
         # `dot` divides the inner product of the two by sqrt(d): here one of them goes without its factor instead.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
         key = unit(key, spec.num_heads)
+    if spec.form == "softmax":
+        return involution(given(value), shifts.softmax(query, key, weight, spec), spec)
     if value is None:
         if spec.form == "dense":
             return shifts.dense(query, key, weight, spec)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec, Taps, Window
+from lightning_xvol.kernels.spec import Spec, Taps
 
 # How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
 # float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit: [64, 16, 8, 8] 5.0 / 3.5 / 3.3 / 3.5 / 4.0; [64, 32,
@@ -49,7 +49,7 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     return y.reshape(query.shape)
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
     batch, channels, height, width = x.shape
     groups = weight.shape[1]

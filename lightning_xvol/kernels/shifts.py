@@ -8,11 +8,13 @@ copy that are never stacked; autograd keeps some maps per tap for the first two.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec, Taps, Window
+from lightning_xvol.kernels.spec import Spec, Taps
 
 # oneDNN's depthwise weight gradient is slow in NCHW. Forward + backward, one CPU thread, float32, ms for NCHW /
 # channels_last with the conversion: [64, 16, 16, 16] 11.4 / 5.0; [8, 128, 28, 28] 32 / 20; [8, 256, 14, 14] 12.7 / 9.5;
@@ -85,7 +87,20 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
+
+    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value.
+    """
+    heads = weight.shape[0]
+    query, key = query.contiguous(), key.contiguous()
+    q = query.unflatten(1, (heads, -1))  # [B, h, d, H', W']
+    q = q / math.sqrt(q.shape[2])
+    products = [(q * k.unflatten(1, (heads, -1))).sum(2) for k in _moved(key, spec, query)]
+    return (torch.stack(products, 2) + weight[:, :, None, None]).softmax(2)
+
+
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`.
 
     Autograd keeps one padded copy and the kernels, where unfolding would keep K^2 maps.
