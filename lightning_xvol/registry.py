@@ -38,6 +38,7 @@ _PSSA = {
     "propagate": False,
     "frozen_query_key": False,
 }
+_PSSA_NEUTRAL = {"frozen_query_key": False}
 _BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
 _POSITIONS = {"position_encoding": False, "position_size": None}
 _SELF_ATTENTION = {
@@ -72,12 +73,12 @@ OPERATORS: dict[str, Entry] = {
         _SELF_ATTENTION,
         neutral={"key_channels": None, **_POSITIONS, "softmax": True},
     ),
-    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, neutral={"frozen_query_key": False}),
+    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, neutral=_PSSA_NEUTRAL),
     "xvolution": Entry(
         "lightning_xvol.operators.xvolution:XVolution",
         "X-volution",
         {**_BRANCHES, **_PSSA},
-        neutral={"frozen_query_key": False},
+        neutral=_PSSA_NEUTRAL,
     ),
     "xvolution_sa": Entry(
         "lightning_xvol.operators.xvolution_sa:XVolutionSA",
