@@ -30,7 +30,7 @@ Path = Literal["reference", "matrix", "shifts"]
 #   [8, 64, 14, 14]   6.5 / 14.8     1.7 / 2.3    7.4 / 2.2
 #   [8, 256, 14, 14]  17 / 88        5.7 / 9.9    149 / 9.5
 #   [64, 16, 16, 16]  46 / 38        4.6 / 5.1    5.7 / 5.0
-# `softmax`, 4 heads, goes by the limit per head: [64, 16, 8, 8] 12 / 23; [64, 32, 4, 4] 3.1 / 20; [8, 64, 14, 14] 12 / 21.
+# `softmax`, 4 heads, by the limit per head: [64, 32, 4, 4] 3.1 / 20; [64, 16, 8, 8] 12 / 23; [8, 64, 14, 14] 12 / 21.
 # Involution 7x7, 16 channels a group, matrix / shifts / unfolding: [64, 16, 8, 8] 1.0 / 14 / 11; [8, 512, 7, 7]
 # 3.8 / 46 / 58; [8, 256, 14, 14] 27 / 92 / 211; [64, 16, 16, 16] 18 / 34 / 133; [8, 128, 28, 28] - / 174 / 411.
 # Other devices take the same limits (not measured). The dense forms have no such path.
