@@ -2,8 +2,8 @@
 
 The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `sum_j w_j S_j x` is one dilated
 depthwise convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity `hadamard = q *
-DW_w(k * v) + DW_{w * b}(v)`. `dot`, `dense`, `softmax` and `involution` do not factor and go tap by tap, over views of one
-padded copy that are never stacked; autograd keeps some maps per tap for the first three.
+DW_w(k * v) + DW_{w * b}(v)`. `dot`, `dense`, `softmax` and `involution` do not factor and go tap by tap, over views
+of one padded copy that are never stacked; autograd keeps some maps per tap for the first three.
 """
 
 from __future__ import annotations
