@@ -70,6 +70,14 @@ _STYLES = {
     "xvolution_static": Style(BLACK, "v", "--", hollow=True),
     "xvolution_sa": Style(ORANGE, "s"),
     "xvolution_inv": Style(YELLOW, "s"),
+    "wide_convolution": Style(BLUE, "p"),
+    "convolution_1x1": Style(SKY, "<"),
+    "convolution_11x11": Style(SKY, "p"),
+    "se_convolution": Style(PURPLE, "o"),
+    "xvolution_pointwise": Style(BLACK, "p", "--", hollow=True),
+    "xvolution_softmax": Style(GREEN, "s"),
+    "xvolution_linear": Style(ORANGE, "p"),
+    "xvolution_frozen": Style(VERMILLION, "p", "--", hollow=True),
 }
 _OTHER_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 _OTHER_MARKERS = ("<", ">", "p", "*", "8", "H")

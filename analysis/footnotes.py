@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import numbers
+from analysis import numbers, product_use
 from analysis.sources.ledger import Sweep
 from analysis.statistics import Difference, compare
 
@@ -33,6 +33,7 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     lines = [*_warnings(runs, select), _estimator(sweep, summary, select), _replication(runs, summary)]
     lines.append(_brackets(sweep, summary))
     lines += control_sentences(sweep, frame, select)
+    lines.append(product_use.note(summary))
     if sweep.column_axis is None:
         lines.append(
             "Seconds a run: mean wall time of the finished runs, training and evaluation, beside whatever else the "

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import footnotes, numbers
+from analysis import footnotes, numbers, product_use
 from analysis.sources.ledger import COSTS, Sweep
 from analysis.statistics import summarise
 from analysis.tables import Block, Entry, Table
@@ -27,14 +27,14 @@ def summary_of(sweep: Sweep, frame: pd.DataFrame, select: str) -> pd.DataFrame:
         ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in beside)])
         for group in summary.to_dict("records")
     ]
-    return summary.assign(row=rows)
+    return product_use.with_product_use(sweep, frame, summary.assign(row=rows), select)
 
 
 def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "diverged", *COSTS,
+        "delta_low", "delta_high", "diverged", *COSTS, *product_use.columns(summary),
     ]  # fmt: skip
     # Published values come with the first recipe that declares what it reproduces.
     return summary.assign(published=pd.NA)[columns]
@@ -62,6 +62,7 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         )
         blocks = (Block(scores), Block(parameters, heading="Parameters"))
         columns = tuple(map(str, values))
+    blocks += tuple(product_use.block(groups, values, len(columns)))
     return Table(
         name=sweep.name,
         title=footnotes.title(sweep),

@@ -74,7 +74,8 @@ class ClassificationModule(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
 
-    def _to_memory_format(self, images: Tensor) -> Tensor:
+    def to_memory_format(self, images: Tensor) -> Tensor:
+        """`images` in the memory format of the run."""
         if self.config.train.memory_format == "channels_last":
             return images.contiguous(memory_format=torch.channels_last)
         return images
@@ -85,14 +86,14 @@ class ClassificationModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels, _ = batch
-        loss = F.cross_entropy(self(self._to_memory_format(images)), labels)
+        loss = F.cross_entropy(self(self.to_memory_format(images)), labels)
         self.log("train_loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         images, labels, _ = batch
-        logits = self(self._to_memory_format(images)).float()
+        logits = self(self.to_memory_format(images)).float()
         for metric in self.metrics[stage].values():  # type: ignore[operator]
             metric.update(logits, labels)
         loss = F.cross_entropy(logits, labels)

@@ -45,7 +45,7 @@ def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
 def _uses_heads(options: Mapping[str, Any]) -> bool:
     """Whether the form of PSSA has heads or norms per head; operators refuse heads that would do nothing."""
     form, normalize = options.get("form", "dot"), options.get("normalize")
-    if form in ("dot", "static"):
+    if form in ("dot", "softmax", "static"):
         return True
     return form == "hadamard" if normalize is None else normalize
 

@@ -36,10 +36,18 @@ _PSSA = {
     "position_encoding": False,
     "centre": False,
     "propagate": False,
+    "frozen_query_key": False,
 }
+_PSSA_NEUTRAL = {"frozen_query_key": False}
 _BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
 _POSITIONS = {"position_encoding": False, "position_size": None}
-_SELF_ATTENTION = {"num_heads": None, "key_channels": None, "output_projection": False, **_POSITIONS}
+_SELF_ATTENTION = {
+    "num_heads": None,
+    "key_channels": None,
+    "output_projection": False,
+    **_POSITIONS,
+    "softmax": True,
+}
 _AA_CONVOLUTION = {
     "kernel_size": 3,
     "num_heads": None,
@@ -63,17 +71,43 @@ OPERATORS: dict[str, Entry] = {
         "lightning_xvol.operators.self_attention:SelfAttention",
         "Self-Attention",
         _SELF_ATTENTION,
-        neutral={"key_channels": None, **_POSITIONS},
+        neutral={"key_channels": None, **_POSITIONS, "softmax": True},
     ),
-    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA),
-    "xvolution": Entry("lightning_xvol.operators.xvolution:XVolution", "X-volution", {**_BRANCHES, **_PSSA}),
+    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, neutral=_PSSA_NEUTRAL),
+    "xvolution": Entry(
+        "lightning_xvol.operators.xvolution:XVolution",
+        "X-volution",
+        {**_BRANCHES, **_PSSA},
+        neutral=_PSSA_NEUTRAL,
+    ),
     "xvolution_sa": Entry(
-        "lightning_xvol.operators.xvolution_sa:XVolutionSA", "X-volution(SA)", {**_BRANCHES, **_SELF_ATTENTION}
+        "lightning_xvol.operators.xvolution_sa:XVolutionSA",
+        "X-volution(SA)",
+        {**_BRANCHES, **_SELF_ATTENTION},
+        neutral={"softmax": True},
     ),
     "xvolution_inv": Entry(
         "lightning_xvol.operators.xvolution_inv:XVolutionInv",
         "X-volution(Inv)",
         {**_BRANCHES, "involution_kernel_size": 7, **_INVOLUTION},
+    ),
+    "wide_convolution": Entry(
+        "lightning_xvol.operators.wide_convolution:WideConvolution",
+        "Wide convolution",
+        {**_BRANCHES, "num_heads": None},
+    ),
+    "paired_convolution": Entry(
+        "lightning_xvol.operators.paired_convolution:PairedConvolution",
+        "Paired convolution",
+        {**_BRANCHES, "second_kernel_size": 1},
+    ),
+    "se_convolution": Entry(
+        "lightning_xvol.operators.se_convolution:SEConvolution", "SE-Convolution", {"kernel_size": 3, "reduction": 16}
+    ),
+    "xvolution_pointwise": Entry(
+        "lightning_xvol.operators.xvolution_pointwise:XVolutionPointwise",
+        "Static + 1x1",
+        {**_BRANCHES, "num_heads": None},
     ),
 }
 

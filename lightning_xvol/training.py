@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
+from lightning_xvol.product_use import ABLATIONS, Ablation, with_product
 from lightning_xvol.record import (
     DECIMALS,
     SCHEMA,
@@ -183,13 +185,7 @@ class _Run:
         self.macs = count_macs(network, data.image_shape)
         if config.train.compile:
             network.compile()
-        self.module = ClassificationModule(
-            network,
-            config,
-            num_classes=data.num_classes,
-            total_steps=data.plan.total_steps,
-            validation_prefix="val_" if data.has_test else "",
-        )
+        self.module = self._make_module(network)
         self.tracker = open_logger(surroundings.tracking, config, folder, self.commit) if writes else None
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
@@ -201,6 +197,15 @@ class _Run:
         """As where a finished run's record was lost: those weights went when it was written."""
         validated = any(row["name"] == _SELECTED_BY for row in rows)
         return validated and not (self.folder / _BEST).exists()
+
+    def _make_module(self, network: torch.nn.Module) -> ClassificationModule:
+        return ClassificationModule(
+            network,
+            self.config,
+            num_classes=self.data.num_classes,
+            total_steps=self.data.plan.total_steps,
+            validation_prefix="val_" if self.data.has_test else "",
+        )
 
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
@@ -256,7 +261,7 @@ class _Run:
         """Fit, evaluate, record."""
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
-            metrics, status = self._evaluate(), "finished"
+            metrics, status = self._evaluate() | self._judge_product(), "finished"
         except Diverged as error:
             log.warning("%s; the run is recorded as diverged", error)
             metrics, status = self._summary(), "diverged"
@@ -313,14 +318,7 @@ class _Run:
         if best_epoch != self.log.rows[-1]["epoch"]:
             final = {name: value.clone() for name, value in self.module.state_dict().items()}
             self.module.load_state_dict(torch.load(self.folder / _BEST, weights_only=True))
-            silent = Trainer(
-                **self._compute(),
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            [best] = silent.test(self.module, datamodule=self.data, verbose=False)
+            best = self._test(self.module)
             self.module.load_state_dict(final)
         for name, value in last.items():
             summary[name] = {
@@ -329,6 +327,32 @@ class _Run:
                 "best_epoch": best_epoch,
             }
         return summary
+
+    def _test(self, module: ClassificationModule, *callbacks: Callback) -> Mapping[str, float]:
+        """The metrics of `module` on the split of the final evaluation, logged nowhere."""
+        silent = Trainer(
+            **self._compute(),
+            logger=False,
+            callbacks=list(callbacks),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        [metrics] = silent.test(module, datamodule=self.data, verbose=False)
+        return metrics
+
+    def _judge_product(self) -> dict[str, dict[str, float | int]]:
+        """The accuracy of the last weights in each of `product_use.ABLATIONS`; nothing where there is no product."""
+        if not with_product(self.module.network):
+            return {}
+        metrics = {}
+        for name in ABLATIONS:
+            module = self._make_module(copy.deepcopy(self.module.network))
+            metrics[f"top1_{name}"] = self._test(module, Ablation(name))["top1"]
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=self.data.plan.total_steps)
+        epoch = self.log.rows[-1]["epoch"]
+        return summarise([(name, epoch, value) for name, value in metrics.items()])
 
     def close(self, result: dict[str, Any] | None) -> None:
         """End the tracker's run; a result says that it went well."""

@@ -15,7 +15,7 @@ from lightning_xvol.errors import UserError
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of learnable values, a shared one counted once."""
+    """The number of parameters, frozen ones too, a shared one counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -6,8 +6,9 @@ needs no random state: it builds the loader of its epoch from the batch at which
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ class ImageDataModule(LightningDataModule):
         finished: KeyedBatch = self.trainer.precision_plugin.convert_input(self.normalise(batch))
         return finished
 
-    def _loader(self, dataset: KeyedDataset, sampler: Sampler[list[Key]]) -> DataLoader[Any]:
+    def _loader(self, dataset: KeyedDataset, sampler: Iterable[list[Key]]) -> DataLoader[Any]:
         workers = self.config.data.workers
         return DataLoader(
             dataset,
@@ -172,6 +173,11 @@ class ImageDataModule(LightningDataModule):
         sampler.epoch = epoch
         sampler.first_step = step if epoch == resumed else 0
         return self._train_loader
+
+    def calibration_loader(self, batches: int) -> DataLoader[Any]:
+        """The first `batches` of the first epoch as the first process has them, the same in every process."""
+        sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), rank=0)
+        return self._loader(self._train, list(itertools.islice(sampler, batches)))
 
     def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,7 +1,7 @@
 """Global self-attention as a term of Eq. 9: its taps are the whole map, and every weight depends on all of it.
 
 At an output position `w^A_i = diag(a_i) W^v` with the softmax weight a_i of position i, one for the channels of a head,
-or `W^o diag(a_i) W^v`. Relative logits stay as they are.
+or `W^o diag(a_i) W^v`. Relative logits stay as they are. Without softmax a_i is a product over N, and of any sign.
 
 Legend: C_k, C_v channels of the keys and the values, h heads, d = C_k / h, M queries, N positions, I input channels.
 """
@@ -30,6 +30,7 @@ class AttentionTerm(Term):
     projections: Projections
     num_heads: int
     stride: int
+    softmax: bool = True
 
     def stack(self, tensors: Tensors) -> dict[str, Tensor]:
         return self.projections.stack(tensors)
@@ -41,7 +42,10 @@ class AttentionTerm(Term):
         maps = [given(map_) for map_ in self.projections(x, stacked).values()]
         q, k, v = (self._heads(map_) for map_ in maps)
         grid = maps[0].shape[2], maps[0].shape[3]
-        y = kernels.self_attention(q, k, v, self._relative_logits(q, grid, (x.shape[2], x.shape[3]), stacked))
+        if self.softmax:
+            y = kernels.self_attention(q, k, v, self._relative_logits(q, grid, (x.shape[2], x.shape[3]), stacked))
+        else:
+            y = kernels.linear_attention(q, k, v).to(q.dtype)
         y = same_memory_format(y.transpose(2, 3).flatten(1, 2).unflatten(2, grid), x)  # [B, C_v, H', W']
         return F.conv2d(y, stacked["output"]) if "output" in stacked else y
 
@@ -60,6 +64,8 @@ class AttentionTerm(Term):
         channels = dict(self.projections.rows)
         queries = -(-height // self.stride) * -(-width // self.stride)
         attention = (channels["key"] + channels["value"]) * queries * height * width
+        if not self.softmax:
+            attention = channels["key"] * channels["value"] // self.num_heads * (queries + height * width)
         positions = channels["key"] * queries * (height + width) if "rows" in stacked else 0
         output = stacked["output"].numel() * queries if "output" in stacked else 0
         return self.projections.macs(height, width) + attention + positions + output
@@ -80,10 +86,13 @@ class AttentionTerm(Term):
         grid = -(-size[0] // self.stride), -(-size[1] // self.stride)
         q, k = (self._heads(F.conv2d(image[None], tensors[name])) for name in ("query", "key"))  # [1, h, N, d]
         q = q.unflatten(2, size)[:, :, :: self.stride, :: self.stride].flatten(2, 3)  # [1, h, M, d]
-        logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
-        relative = self._relative_logits(q, grid, size, tensors)
-        logits = logits if relative is None else logits + relative
-        a = logits.softmax(-1)[0, :, position[0] * grid[1] + position[1]]  # [h, N]
+        if self.softmax:
+            logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+            relative = self._relative_logits(q, grid, size, tensors)
+            weights = (logits if relative is None else logits + relative).softmax(-1)  # [1, h, M, N]
+        else:
+            weights = kernels.linear_attention(q, k, torch.eye(k.shape[2]).to(k).expand(1, self.num_heads, -1, -1))
+        a = weights[0, :, position[0] * grid[1] + position[1]]  # [h, N]
         value = tensors["value"].flatten(1)  # [C_v, I]
         a = a.repeat_interleave(len(value) // self.num_heads, 0)  # [C_v, N]
         if "output" in tensors:

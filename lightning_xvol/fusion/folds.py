@@ -16,20 +16,26 @@ from torch import Tensor, nn
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.atomic import AtomicXVolution
 from lightning_xvol.fusion.attention_term import AttentionTerm, AugmentedTerm
+from lightning_xvol.fusion.depthwise_term import DepthwiseTerm
 from lightning_xvol.fusion.involution_term import InvolutionTerm
 from lightning_xvol.fusion.parts import NORMS, Parts, affine, exact, type_name
 from lightning_xvol.fusion.pssa_term import PSSATerm
 from lightning_xvol.fusion.static import Static, rows
 from lightning_xvol.fusion.term import Projections
+from lightning_xvol.kernels.spec import Window
 from lightning_xvol.operators.aa_convolution import AAConvolution
 from lightning_xvol.operators.convolution import Convolution
 from lightning_xvol.operators.involution import Involution
 from lightning_xvol.operators.multi_convolution import MultiConvolution
+from lightning_xvol.operators.paired_convolution import PairedConvolution
 from lightning_xvol.operators.pssa import PSSA
 from lightning_xvol.operators.relative_positions import RelativePositions
+from lightning_xvol.operators.se_convolution import SEConvolution
 from lightning_xvol.operators.self_attention import SelfAttention
+from lightning_xvol.operators.wide_convolution import WideConvolution
 from lightning_xvol.operators.xvolution import XVolution
 from lightning_xvol.operators.xvolution_inv import XVolutionInv
+from lightning_xvol.operators.xvolution_pointwise import XVolutionPointwise
 from lightning_xvol.operators.xvolution_sa import XVolutionSA
 
 
@@ -77,7 +83,9 @@ def self_attention(operator: SelfAttention) -> Parts:
     if operator.positions is not None:
         tensors |= {"rows": exact(operator.positions.rows), "columns": exact(operator.positions.columns)}
     return Parts(
-        term=AttentionTerm(Projections.of(tensors, operator.stride), operator.num_heads, operator.stride),
+        term=AttentionTerm(
+            Projections.of(tensors, operator.stride), operator.num_heads, operator.stride, operator.softmax
+        ),
         tensors=tensors,
     )
 
@@ -120,6 +128,17 @@ def xvolution_inv(operator: XVolutionInv) -> Parts:
     return multi_convolution(operator.convolution) + involution(operator.attention).normed(operator.norm)
 
 
+def paired_convolution(operator: PairedConvolution) -> Parts:
+    """The sum of its branches; a depthwise kernel keeps its 1x1, as one kernel they would be slower."""
+    if operator.depthwise is None:
+        second = Parts(statics=(_static(operator.pointwise, operator.stride),))
+    else:
+        tensors = {"pointwise": _weight(operator.pointwise), "depthwise": _weight(operator.depthwise)}
+        size = operator.depthwise.kernel_size[0]
+        second = Parts(term=DepthwiseTerm(Window(size, operator.stride)), tensors=tensors)
+    return multi_convolution(operator.convolution) + second.normed(operator.norm)
+
+
 FOLDS: dict[type[nn.Module], Fold] = {
     AtomicXVolution: Fold(AtomicXVolution.parts, (), alone=False),
     Convolution: Fold(convolution, ("conv",), alone=False),
@@ -131,7 +150,11 @@ FOLDS: dict[type[nn.Module], Fold] = {
     XVolution: Fold(xvolution, ("convolution", "attention")),
     XVolutionSA: Fold(xvolution_sa, ("convolution", "attention", "norm")),
     XVolutionInv: Fold(xvolution_inv, ("convolution", "attention", "norm")),
+    PairedConvolution: Fold(paired_convolution, ("convolution", "pointwise", "depthwise", "norm")),
 }
+
+KEPT: tuple[type[nn.Module], ...] = (SEConvolution, WideConvolution, XVolutionPointwise)
+"""Controls with a nonlinearity between their convolutions: they have no atomic form of Eq. 9 and stay as they are."""
 
 
 def check_structure(operator: nn.Module, path: str) -> None:

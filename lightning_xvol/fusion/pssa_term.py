@@ -150,10 +150,12 @@ class PSSATerm(Term):
         weight = tensors["tap_weight"]
         if self.form.weight == "dense":
             return torch.einsum("otc,ct,ci->oit", weight, coefficient, projection)
-        return (per_channel(weight, len(projection)) * coefficient)[:, None] * projection[:, :, None]
+        if not self.form.softmax:
+            coefficient = per_channel(weight, len(projection)) * coefficient
+        return coefficient[:, None] * projection[:, :, None]
 
     def _coefficient(self, image: Tensor, centre: Position, tensors: Tensors) -> Tensor:
-        """a_j before its tap weight: `[C, T]`."""
+        """a_j before its tap weight, which softmax has inside: `[C, T]`."""
         around = patches(image, centre, self.spec.offsets)  # [I, T]
         if not self.form.product:
             return around.new_ones(self.channels, around.shape[1])
@@ -171,6 +173,9 @@ class PSSATerm(Term):
         product = query * key_scale * key
         if self.spec.form == "dot":
             product = product.unflatten(0, (-1, d)).sum(1) / (math.sqrt(d) if self.spec.normalize else 1)  # [h, T]
+        if self.form.softmax:
+            product = product.unflatten(0, (-1, d)).sum(1) / math.sqrt(d)  # [h, T]
+            return per_channel((product + tensors["tap_weight"]).softmax(1), len(key))
         bias = tensors.get("tap_bias")
         return per_channel(product if bias is None else product + bias, len(key))
 

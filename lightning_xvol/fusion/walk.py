@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.atomic import AtomicXVolution
-from lightning_xvol.fusion.folds import FOLDS, check_structure
+from lightning_xvol.fusion.folds import FOLDS, KEPT, check_structure
 from lightning_xvol.fusion.parts import NORMS, type_name
 from lightning_xvol.operators.base import Operator
 
@@ -100,9 +100,11 @@ def fusible(model: nn.Module, block_norms: bool) -> list[Place]:
 
 
 def _operators(model: nn.Module, path: str = "", parent: nn.Module | None = None) -> Iterator[Place]:
-    """Every operator at or below `model`. Foreign operators without a batch norm have nothing to fold and stay."""
+    """Every operator at or below `model` that may fold. `KEPT` stay, as do foreign ones that have no batch norm."""
     if type(model) in FOLDS:
         yield Place(path, model, parent)
+        return
+    if type(model) in KEPT:
         return
     known = next((kind for kind in FOLDS if isinstance(model, kind)), None)
     norms = any(isinstance(module, _BatchNorm) or type_name(module) in NORMS for module in model.modules())

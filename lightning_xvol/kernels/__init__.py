@@ -1,9 +1,9 @@
 """The arithmetic of the attention operators behind a function each.
 
-They are `pssa`, `propagate`, `involution`, `self_attention` and `relative_logits`. Every form is written twice:
-literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any size, `triton`
-for `dot` and `hadamard` on a GPU, and `gathered` in exported graphs, which serve every size). Which fast path runs
-depends on shapes and the kind of device alone: timing would break exact resume.
+They are `pssa`, `propagate`, `involution`, `self_attention`, `linear_attention` and `relative_logits`. Every form is
+written twice: literally (`reference`, kept for ever as the oracle) and fast (`matrix` for small maps, `shifts` for any
+size, `triton` for `dot` and `hadamard` on a GPU, and `gathered` in exported graphs, which serve every size). Which fast
+path runs depends on shapes and the kind of device alone: timing would break exact resume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts, triton
-from lightning_xvol.kernels.spec import FORMS, Spec, Window, given, no_autocast, unit
+from lightning_xvol.kernels.spec import EPS, FORMS, Spec, Taps, given, no_autocast, unit
 
 Path = Literal["reference", "matrix", "shifts", "gathered", "triton"]
 
@@ -31,6 +31,7 @@ Path = Literal["reference", "matrix", "shifts", "gathered", "triton"]
 #   [8, 64, 14, 14]    6.3 / 8.9       1.8 / 2.2        9.5 / 3.1      4.5 / 9.2
 #   [8, 256, 14, 14]    17 / 29        6.8 / 6.6        108 / 8.9       37 / 31
 #   [64, 16, 16, 16]    56 / 32        5.5 / 4.7         11 / 9.7       55 / 34
+# `softmax`, 4 heads, by the limit per head: [64, 32, 4, 4] 3.1 / 20; [64, 16, 8, 8] 12 / 23; [8, 64, 14, 14] 12 / 21.
 # Other devices take the same limits (not measured). The dense forms have no such path.
 MATRIX_PIXELS = {"dot": 196, "head": 196, "channel": 100, "dense": 0, "involution": 196}
 
@@ -99,7 +100,7 @@ def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
         return _shift_sum(spec, path, x, torch.cat([weight, torch.ones_like(weight[:, :1])], 1))
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x`, the kernels of a position shared by the channels of a group, in float32 for float16.
 
     Args:
@@ -125,6 +126,25 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
     if _forced == "reference":
         return reference.self_attention(query, key, value, bias)
     return F.scaled_dot_product_attention(query, key, value, bias)
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`sum_i <q^, k^_i> / sqrt(d) v_i / N`, q^ and k^ normalised as those of PSSA: self-attention without its softmax.
+
+    Linear in the positions, as sum_i k^_i v_i^T is one matrix for all queries. `[B, h, M, d_v]`, in float32 for
+    float16.
+
+    Args:
+        query: `[B, h, M, d]`; key: `[B, h, N, d]`; value: `[B, h, N, d_v]`.
+    """
+    dtype = torch.float32 if value.dtype == torch.float16 else value.dtype
+    with no_autocast(value):
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        if _forced == "reference":
+            return reference.linear_attention(query, key, value)
+        query, key = (x * torch.rsqrt((x * x).sum(-1, keepdim=True).clamp_min(EPS**2)) for x in (query, key))
+        scale = math.sqrt(query.shape[-1]) / key.shape[-2]
+        return query @ (scale * (key.transpose(-2, -1) @ value))
 
 
 def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], stride: int) -> Tensor:
@@ -173,6 +193,9 @@ def _fast(
         # `dot` divides the inner product of the two by sqrt(d): here one of them goes without its factor instead.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
         key = unit(key, spec.num_heads)
+    if spec.form == "softmax":
+        coefficients = _PATHS[path].softmax(query, key, weight, spec)
+        return involution(given(value), coefficients, spec)
     if spec.form == "dense":
         return (gathered if path == "gathered" else shifts).dense(query, key, weight, spec)
     static = None if bias is None else weight * bias

@@ -4,16 +4,18 @@ One gather lays the taps of a map side by side, so a graph has a few nodes in pl
 slice that an export with dynamic sizes could not prove. In onnxruntime, one CPU thread, against the graph of `shifts`:
 PSSA `dot` [2, 64, 28, 29] 3.8 / 4.4 ms, [2, 256, 14, 15] 5.3 / 4.5, [2, 512, 7, 8] 2.9 / 8.1, at stride 2 0.7 to 1.1 /
 7.9 to 12.6, exported in 2 / 6 to 24 s. The price is memory, T maps, which training would have to keep. Only `dot`,
-`dense` and `involution` are here: the other forms are convolutions already (`shifts.shift_sum`).
+`dense`, `softmax` and `involution` are here: the other forms are convolutions already (`shifts.shift_sum`).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec, Taps, Window
+from lightning_xvol.kernels.spec import Spec, Taps
 
 
 def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
@@ -37,7 +39,19 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     return _as_map(product @ weight.flatten(1).t(), query)
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
+
+    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value.
+    """
+    heads = weight.shape[0]
+    q = query.flatten(2).transpose(1, 2).unflatten(2, (heads, -1)).unsqueeze(1)  # [B, 1, M, h, d]
+    k = _gather(key, spec, query).unflatten(3, (heads, -1))  # [B, T, M, h, d]
+    logits = (q * k).sum(4) / math.sqrt(q.shape[4]) + weight.t()[:, None]  # [B, T, M, h]
+    return logits.softmax(1).permute(0, 3, 1, 2).unflatten(3, query.shape[-2:])
+
+
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
     groups = weight.shape[1]
     moved = _gather(x, window, weight).unflatten(3, (groups, -1))  # [B, T, M, G, C / G]

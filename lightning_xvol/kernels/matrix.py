@@ -7,13 +7,15 @@ product `x W`, and `dot` is `v ((k^T q) * W + U)`, exactly. An involution is `x 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import Spec, Taps, Window
+from lightning_xvol.kernels.spec import Spec, Taps
 
 # How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
 # float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit: [64, 16, 8, 8] 5.0 / 3.5 / 3.3 / 3.5 / 4.0; [64, 32,
@@ -57,7 +59,22 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     return y.reshape(query.shape)
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
+
+    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value. All positions are multiplied
+    with all, and the products that lie on a tap are taken.
+    """
+    heads, taps = weight.shape
+    q, k = (x.flatten(2).unflatten(1, (heads, -1)).flatten(0, 1) for x in (query, key))  # [B h, d, M or N]
+    products = torch.bmm(k.transpose(1, 2), q / math.sqrt(q.shape[1])).flatten(1)  # [B h, N M]
+    slots = _slots(spec, key.shape[-2], key.shape[-1], products)
+    logits = F.pad(products, (0, slots.numel()))[:, slots]  # [B h, T M], 0 where a tap leads outside
+    logits = logits.view(len(query), heads, taps, *query.shape[2:])
+    return (logits + weight[:, :, None, None]).softmax(2)
+
+
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
     batch, channels, height, width = x.shape
     groups = weight.shape[1]

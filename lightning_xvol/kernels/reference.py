@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.kernels.spec import EPS, Spec, Window, given
+from lightning_xvol.kernels.spec import EPS, Spec, Taps, given
 
 
 def shift(x: Tensor, offset: tuple[int, int], stride: int = 1) -> Tensor:
@@ -43,6 +43,8 @@ def pssa(
     """
     if spec.normalize:
         query, key = normalized(given(query), spec.num_heads), normalized(given(key), spec.num_heads)
+    if spec.form == "softmax":
+        return softmax(spec, given(query), given(key), given(value), weight)
     terms = []
     for tap, offset in enumerate(spec.offsets):
         moved_key = None if key is None else shift(key, offset, spec.stride)
@@ -84,13 +86,27 @@ def _term(
     raise ValueError(f"unknown form {spec.form!r}")
 
 
+def softmax(spec: Spec, query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """`sum_j softmax_j(<q, S_j k>_head / sqrt(d) + w_j) S_j v`; a tap outside has the logit w_j and the value 0."""
+    q = query.unflatten(1, (spec.num_heads, -1))  # [B, h, d, H', W']
+    keys, values = (
+        [shift(x, offset, spec.stride).unflatten(1, (spec.num_heads, -1)) for offset in spec.offsets]
+        for x in (key, value)
+    )
+    logits = [
+        (q * k).sum(2) / math.sqrt(q.shape[2]) + weight[:, tap, None, None] for tap, k in enumerate(keys)
+    ]  # [B, h, H', W'] each
+    a = torch.stack(logits).softmax(0)  # [T, B, h, H', W']
+    return torch.stack([a[tap].unsqueeze(2) * v for tap, v in enumerate(values)]).sum(0).flatten(1, 2)
+
+
 def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     """`x_0 + sum_k beta_k x_k` over the 3x3 neighbours: weight `[C, 8]`, the centre fixed at 1."""
     spec = Spec("static_channel", shift_distances=(1,), stride=stride)
     return shift(x, (0, 0), stride) + pssa(spec, None, None, x, weight, None)
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`: `[B, C, H', W']`."""
     groups = weight.shape[1]
     terms = []
@@ -106,6 +122,15 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
     if bias is not None:
         logits = logits + bias
     return logits.softmax(-1) @ value
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`q^ (sum_i k^_i v_i^T) / (sqrt(d) N)`, `x^ = sqrt(d) x / max(|x|, eps)`: the arguments of `self_attention`."""
+    d = query.shape[-1]
+    query, key = (
+        x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(EPS) / math.sqrt(d)) for x in (query, key)
+    )
+    return query @ (key.transpose(-2, -1) @ value) / (math.sqrt(d) * key.shape[-2])
 
 
 def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], stride: int) -> Tensor:

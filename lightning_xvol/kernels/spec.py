@@ -27,6 +27,12 @@ class Form:
     product: bool
     value: bool
     weight: Literal["head", "channel", "dense"]
+    softmax: bool = False  # the tap weight is added to the product, under a softmax over the taps
+
+    @property
+    def takes_bias(self) -> bool:
+        """Whether a position bias on the products does something of its own."""
+        return self.product and self.value and not self.softmax
 
 
 FORMS = {
@@ -34,6 +40,7 @@ FORMS = {
     "hadamard": Form(product=True, value=True, weight="channel"),
     "hadamard_no_value": Form(product=True, value=False, weight="channel"),
     "dense": Form(product=True, value=False, weight="dense"),
+    "softmax": Form(product=True, value=True, weight="head", softmax=True),
     "static": Form(product=False, value=True, weight="head"),
     "static_channel": Form(product=False, value=True, weight="channel"),
     "static_dense": Form(product=False, value=True, weight="dense"),
@@ -76,7 +83,7 @@ class Spec:
         """Multiplications of all taps at one position: by the query, by the tap weight, by the value."""
         form = FORMS[self.form]
         per_head = self.num_heads if form.product else channels  # an inner product is one number, a value is d
-        weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight]
+        weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight] * (not form.softmax)
         value = channels if form.product and form.value else 0
         return len(self.offsets) * (channels * form.product + weight + value)
 

@@ -6,8 +6,12 @@ cites; query, key and value are 1x1 convolutions without bias (softmax does not 
 no gradient); there is no output projection unless asked for. No position enters unless asked for: at stride 1 the
 operator commutes with every permutation of the pixels. `relative_positions.py` tells how positions enter.
 
+`softmax=False` is Eq. 3's sum over the whole map as it stands, with queries and keys normalised as in PSSA, which is to
+approximate it: linear attention.
+
 Cost: `C_in (C_k (M + N) + C_out N) + (C_k + C_out) M N` multiplications for M query and N key positions, C_k channels
 of query and key: quadratic in the pixels. Positions add C_k M (H + W) and a map of logits of h M N entries in memory.
+Without softmax the last term is C_k C_out (M + N) / h: linear in the pixels.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lightning_xvol import kernels
+from lightning_xvol.errors import UserError
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, same_memory_format
 from lightning_xvol.operators.relative_positions import relative_positions
@@ -32,11 +37,13 @@ class SelfAttention(Operator):
       `nn.MultiheadAttention(C_out, num_heads, bias=False)`.
     * `position_encoding` adds r, one vector per offset of the rows and one per offset of the columns, for maps of
       side `position_size` (None is 32) and stretched over larger ones. It starts at 0.
+    * `softmax=False` takes `<q^_0, k^_i>_head / sqrt(d) / N` for the weight, `x^ = sqrt(d) x / max(|x|_head, 1e-3)`,
+      and has no `position_encoding`: a bias per pair of positions would make it quadratic again.
     * `stride` subsamples the query positions, keys and values keep the input grid.
 
     Raises:
         UserError: for `num_heads` that do not divide `out_channels` and `key_channels`, a `position_size` without
-            `position_encoding`, or channels or a stride that no operator takes.
+            `position_encoding`, that without `softmax`, or channels or a stride that no operator takes.
     """
 
     def __init__(
@@ -50,8 +57,10 @@ class SelfAttention(Operator):
         output_projection: bool = False,
         position_encoding: bool = False,
         position_size: int | None = None,
+        softmax: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
+        self.softmax = checks.boolean("softmax", softmax)
         self.num_heads = checks.head_count(num_heads, out_channels)
         self.key_channels = out_channels if key_channels is None else checks.positive_int("key_channels", key_channels)
         checks.divisor("num_heads", self.num_heads, "key_channels", self.key_channels)
@@ -60,6 +69,8 @@ class SelfAttention(Operator):
         self.value = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         head_channels = self.key_channels // self.num_heads
         self.positions = relative_positions(position_encoding, position_size, head_channels)
+        if self.positions is not None and not self.softmax:
+            raise UserError("position_encoding=True needs softmax=True: linear attention has no logits to add it to")
         self.output: nn.Conv2d | None = None
         if checks.boolean("output_projection", output_projection):
             self.output = nn.Conv2d(out_channels, out_channels, 1, bias=False)
@@ -71,7 +82,8 @@ class SelfAttention(Operator):
         if self.positions is not None:
             grid = q.unflatten(2, query.shape[2:])  # [B, h, H', W', d]
             bias = self.positions(grid, (x.shape[2], x.shape[3]), self.stride)  # [B, h, M, N]
-        y = kernels.self_attention(q, k, v, bias)  # [B, h, M, d_v]
+        linear = kernels.linear_attention
+        y = kernels.self_attention(q, k, v, bias) if self.softmax else linear(q, k, v).to(v.dtype)  # [B, h, M, d_v]
         y = y.transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])  # [B, C, H', W']
         y = same_memory_format(y, x)
         return y if self.output is None else self.output(y)
@@ -84,10 +96,13 @@ class SelfAttention(Operator):
         rows, columns = self.output_size(height, width)
         projections = sum(conv_macs(conv, height, width) for conv in (self.query, self.key, self.value))
         attention = (self.key_channels + self.out_channels) * rows * columns * height * width
+        if not self.softmax:
+            attention = self.key_channels * self.out_channels // self.num_heads * (rows * columns + height * width)
         positions = 0 if self.positions is None else self.key_channels * rows * columns * (height + width)
         output = 0 if self.output is None else conv_macs(self.output, rows, columns)
         return projections + attention + positions + output
 
     def extra_repr(self) -> str:
         keys = "" if self.key_channels == self.out_channels else f", key_channels={self.key_channels}"
-        return f"{super().extra_repr()}, num_heads={self.num_heads}{keys}"
+        softmax = "" if self.softmax else ", softmax=False"
+        return f"{super().extra_repr()}, num_heads={self.num_heads}{keys}{softmax}"

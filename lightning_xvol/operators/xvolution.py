@@ -45,6 +45,7 @@ class XVolution(Operator):
         position_encoding: bool = False,
         centre: bool = False,
         propagate: bool = False,
+        frozen_query_key: bool = False,
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         self.convolution = MultiConvolution(
@@ -65,6 +66,7 @@ class XVolution(Operator):
             position_encoding=position_encoding,
             centre=centre,
             propagate=propagate,
+            frozen_query_key=frozen_query_key,
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class XVolutionSA(Operator):
         output_projection: bool = False,
         position_encoding: bool = False,
         position_size: int | None = None,
+        softmax: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         self.convolution = MultiConvolution(
@@ -58,6 +59,7 @@ class XVolutionSA(Operator):
             output_projection=output_projection,
             position_encoding=position_encoding,
             position_size=position_size,
+            softmax=softmax,
         )
         self.norm = nn.BatchNorm2d(out_channels)
 

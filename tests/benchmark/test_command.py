@@ -24,6 +24,7 @@ from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA
 
 CPU = Machine(torch.device("cpu"))
+CONTROLS = ("wide_convolution", "paired_convolution", "se_convolution")  # made of convolutions
 TINY = Shape("tiny", 2, 16, 6, 5)
 
 
@@ -69,9 +70,10 @@ def test_a_row_per_operator_with_all_columns(smoke):
             low, middle, high = (float(row[f"{timing}_{part}"]) for part in ("q1_ms", "ms", "q3_ms"))
             assert 0 < low <= middle <= high
         # Only what has a literal form is compared with it.
-        plain = row["operator"] in ("convolution", "multi_convolution")
+        plain = row["operator"] in ("convolution", "multi_convolution", *CONTROLS)
         assert (row["forward_speedup"] == "") == (row["reference_saved_bytes"] == "") == plain
-        assert (row["fused_over_unfused"] == "") == (row["operator"] == "convolution")
+        one = ("convolution", "wide_convolution", "se_convolution", "xvolution_pointwise")
+        assert (row["fused_over_unfused"] == "") == (row["operator"] in one)
     assert rows[0]["forward_over_convolution"] == rows[0]["macs_over_convolution"] == "1"
 
 

@@ -83,7 +83,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     assert weights_sha256(network) == result["weights_sha256"]
     assert result["params"] == sum(parameter.numel() for parameter in network.parameters())
     # Last and best of each metric are those of its rows.
-    assert set(result["metrics"]) == {"loss", "top1", "top5"}
+    assert set(result["metrics"]) == {"loss", "top1", "top5", "top1_mean_ablated", "top1_q_shuffled"}
     for name, metric in result["metrics"].items():
         values = [(round(float(row["value"]), 4), int(row["epoch"])) for row in rows_of(folder) if row["name"] == name]
         best = (min if name == "loss" else max)(value for value, _ in values)

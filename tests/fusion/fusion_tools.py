@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from lightning_xvol.operators import build_operator
 
-PSSA_FORMS = ("dot", "hadamard", "hadamard_no_value", "dense", "static", "static_channel", "static_dense")
+PSSA_FORMS = (
+    "dot", "hadamard", "hadamard_no_value", "dense", "softmax", "static", "static_channel", "static_dense",
+)  # fmt: skip
 BRANCHES = {"kernel_size": 1}, {"dilated_kernel_size": None}, {"kernel_size": 9}
 SELF_ATTENTION = {"num_heads": 2, "key_channels": 8, "position_encoding": True, "position_size": 6}
 BIASED = {"position_encoding": True, "num_heads": 3, "normalize": False}
@@ -31,6 +33,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("xvolution", {"position_encoding": True, "form": "hadamard", "shift_distances": (1,)}),
     ("self_attention", {"num_heads": 3}),
     ("self_attention", {**SELF_ATTENTION, "output_projection": True}),
+    ("self_attention", {"num_heads": 3, "softmax": False}),
     ("aa_convolution", {"num_heads": 2}),
     ("aa_convolution", {"value_ratio": 1.0, "position_encoding": True, "position_size": 5}),
     ("involution", {}),
@@ -38,6 +41,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("xvolution_sa", {}),
     ("xvolution_sa", SELF_ATTENTION),
     ("xvolution_sa", {**SELF_ATTENTION, "output_projection": True}),
+    ("xvolution_sa", {"num_heads": 2, "softmax": False, "output_projection": True}),
+    ("xvolution", {"num_heads": 2, "frozen_query_key": True}),
+    ("pssa", {"form": "softmax", "normalize": True, "num_heads": 3}),
+    ("paired_convolution", {}),
+    ("paired_convolution", {"second_kernel_size": 5, "dilated_kernel_size": None}),
     ("xvolution_inv", {}),
     ("xvolution_inv", {"kernel_size": 1, "involution_kernel_size": 3, "group_channels": 4}),
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_xvol import AtomicXVolution, fuse, registry
 from lightning_xvol.errors import UserError
-from lightning_xvol.fusion.folds import FOLDS
+from lightning_xvol.fusion.folds import FOLDS, KEPT
 from lightning_xvol.operators import build_operator
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -26,8 +26,20 @@ def fused(operator: nn.Module) -> AtomicXVolution:
 
 def test_every_registered_operator_has_a_fold_and_a_case() -> None:
     classes = {name: registry.load("operator", name) for name in registry.OPERATORS}
-    assert set(classes.values()) <= set(FOLDS)
-    assert {name for name, kind in classes.items() if FOLDS[kind].alone} == {name for name, _ in CASES}
+    assert set(classes.values()) <= {*FOLDS, *KEPT}
+    folded = {name for name, kind in classes.items() if kind in FOLDS and FOLDS[kind].alone}
+    assert folded == {name for name, _ in CASES}
+
+
+@pytest.mark.parametrize("name", [name for name in registry.OPERATORS if registry.load("operator", name) in KEPT])
+def test_controls_without_an_atomic_form_stay_as_they_are(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(build_operator(name, 6, 6), build_operator("xvolution", 6, 12)).double().eval()
+    atomic, x = fuse(model), torch.randn(2, 6, 9, 8, dtype=torch.double)
+    assert type(atomic[0]) is type(model[0]) and isinstance(atomic[1], AtomicXVolution)
+    assert error(atomic(x), model(x)) < 1e-12
+    with pytest.raises(UserError, match="holds no operator to fuse"):
+        fuse(model[0])
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -36,7 +36,7 @@ class Case:
 
 
 def cases(names: list[str]) -> list[Case]:
-    """Every operator at its defaults, and in every form and with position encoding where it has them."""
+    """Every operator at its defaults, and in every form, with positions, without softmax where it has them."""
     result = []
     for name in names:
         options = registry.lookup("operator", name).options
@@ -44,6 +44,8 @@ def cases(names: list[str]) -> list[Case]:
         result += [Case(name, {"form": form}) for form in forms] or [Case(name)]
         if "position_encoding" in options:
             result.append(Case(name, {"position_encoding": True}))
+        if "softmax" in options:
+            result.append(Case(name, {"softmax": False}))
     return result
 
 

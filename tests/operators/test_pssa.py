@@ -29,7 +29,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
             result += [(name, {"num_heads": 4})]
         if form.product:
             result += [(name, {"normalize": True, "num_heads": 3}), (name, {"normalize": False})]
-        if form.product and form.value:
+        if form.takes_bias:
             result += [(name, {"position_encoding": True, "normalize": False})]
             result += [(name, {"position_encoding": True, "num_heads": 2, **FIVE})]
     return result
@@ -112,6 +112,8 @@ def test_reference_equals_loops_over_pixels(form: str, stride: int) -> None:
 def by_pixel(operator: PSSA, x: Tensor) -> Tensor:
     """PSSA as the table of design.md has it, one position and one tap at a time: `[C_in, H, W]` to `[C, H', W']`."""
     spec, w = operator.spec, operator.tap_weight
+    if spec.form == "softmax":
+        return softmax_by_pixel(operator, x)
     height, width = x.shape[1:]
     taps = [(a * n, b * n) for n in spec.shift_distances for a, b in itertools.product((-1, 0, 1), repeat=2) if a or b]
     taps += [(0, 0)] * spec.centre
@@ -122,6 +124,27 @@ def by_pixel(operator: PSSA, x: Tensor) -> Tensor:
             if 0 <= row + down < height and 0 <= column + right < width:
                 here, there = x[:, row, column], x[:, row + down, column + right]
                 y[:, i, j] += pixel_term(operator, here, there, w[:, tap])
+    return y
+
+
+def softmax_by_pixel(operator: PSSA, x: Tensor) -> Tensor:
+    """Local attention at stride 1 or 2: `[C_in, H, W]` to `[C, H', W']`."""
+    spec, heads = operator.spec, operator.spec.num_heads
+    d, reach = operator.out_channels // heads, max(spec.shift_distances)
+    padded = nn.functional.pad(x, (reach,) * 4)
+    query, key, value = (conv.weight[:, :, 0, 0] for conv in (operator.query, operator.key, operator.value))
+    y = x.new_zeros(operator.out_channels, *operator.output_size(*x.shape[1:]))
+    for i, j in itertools.product(*map(range, y.shape[1:])):
+        row, column = operator.stride * i, operator.stride * j
+        there = torch.stack([padded[:, reach + row + a, reach + column + b] for a, b in spec.offsets], 1)  # [C_in, T]
+        for head in range(heads):
+            part = slice(head * d, head * d + d)
+            q, k = query[part] @ x[:, row, column], key[part] @ there  # [d], [d, T]
+            if spec.normalize:
+                q = math.sqrt(d) * q / max(q.norm().item(), 1e-3)
+                k = math.sqrt(d) * k / k.norm(dim=0).clamp_min(1e-3)
+            logits = q @ k / math.sqrt(d) + operator.tap_weight[head]
+            y[part, i, j] = value[part] @ there @ (logits.exp() / logits.exp().sum())
     return y
 
 
@@ -187,6 +210,37 @@ def test_controls_have_no_query_and_no_key(form: str) -> None:
     names = {name.split(".")[0] for name, _ in build(form).named_parameters()}
     product, value = FORMS[form].product, FORMS[form].value
     assert ("query" in names, "key" in names, "value" in names) == (product, product, value)
+
+
+def test_softmax_has_the_parameters_of_dot_and_weighs_with_positive_numbers_that_sum_to_1() -> None:
+    softmax, dot = build("softmax", num_heads=4), build("dot", num_heads=4)
+    shapes = [{name: p.shape for name, p in operator.named_parameters()} for operator in (softmax, dot)]
+    assert shapes[0] == shapes[1]
+    x = torch.randn(1, 6, 13, 13, dtype=torch.double)
+    with torch.no_grad():
+        values, y = softmax.value(x), softmax.attend(x)
+    inside = y[..., 5:8, 5:8]  # every tap is in the map: a mean of values
+    assert (inside >= values.amin((2, 3), keepdim=True)).all() and (inside <= values.amax((2, 3), keepdim=True)).all()
+    torch.nn.init.zeros_(softmax.query.weight)
+    with torch.no_grad():
+        softmax.tap_weight[:] = -1e9
+        softmax.tap_weight[:, 0] = 0
+        torch.testing.assert_close(softmax.attend(x)[..., 1:, 1:], values[..., :-1, :-1])
+
+
+@pytest.mark.parametrize("path", ["reference", "matrix", "shifts"])
+@pytest.mark.parametrize("form", [name for name, form in FORMS.items() if form.product])
+def test_frozen_query_and_key_stay_and_the_rest_learns(form: str, path: Any) -> None:
+    operator = build(form, frozen_query_key=True)
+    x = torch.randn(2, 6, 9, 8, dtype=torch.double, requires_grad=True)
+    with kernels.force(path):
+        y = operator(x)
+        with torch.no_grad():
+            assert torch.equal(y, build(form)(x)), "the same operator otherwise"
+    y.square().sum().backward()
+    learns = {name for name, parameter in operator.named_parameters() if parameter.grad is not None}
+    assert learns == {name for name, _ in operator.named_parameters()} - {"query.weight", "key.weight"}
+    assert x.grad is not None and x.grad.any()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -28,6 +28,30 @@ def test_equals_softmax_written_out(num_heads: int, stride: int) -> None:
         torch.testing.assert_close(operator(x), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("num_heads", [1, 3])
+def test_without_softmax_equals_the_sum_over_all_positions(num_heads: int, stride: int) -> None:
+    operator = build_operator("self_attention", 6, 12, stride, num_heads=num_heads, softmax=False).double()
+    d = 12 // num_heads
+    for height, width in [(1, 1), (5, 4), (16, 15)]:
+        x = torch.randn(1, 6, height, width, dtype=torch.double)
+        x[:, :, 0] = 0  # the norm of nothing
+        q, k, v = (conv.weight[:, :, 0, 0] @ x[0].flatten(1) for conv in (operator.query, operator.key, operator.value))
+        expected = torch.zeros(12, height * width, dtype=torch.double)
+        for head in range(num_heads):
+            rows = slice(head * d, head * d + d)
+            cosine = (q[rows] / q[rows].norm(dim=0).clamp_min(1e-3)).T @ (k[rows] / k[rows].norm(dim=0).clamp_min(1e-3))
+            expected[rows] = v[rows] @ (d**0.5 * cosine).T / (height * width)
+        expected = expected.view(1, 12, height, width)[..., ::stride, ::stride]
+        torch.testing.assert_close(operator(x), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_without_softmax_the_cost_is_linear_in_the_pixels() -> None:
+    operator = build_operator("self_attention", 16, 16, num_heads=4, softmax=False)
+    assert operator.macs(8, 8) == 64 * (3 * 256 + 2 * 16 * 4)  # q, k, v; k v^T and its product with q, 4 x 4 a head
+    assert operator.macs(16, 16) == 4 * operator.macs(8, 8)
+
+
 def test_with_output_projection_equals_multihead_attention() -> None:
     operator = build_operator("self_attention", 12, 12, num_heads=3, output_projection=True).double()
     attention = nn.MultiheadAttention(12, 3, bias=False, batch_first=True).double()

@@ -1,12 +1,14 @@
-"""What does not factor into convolutions, tap by tap: `dot`, `dense` and `involution`.
+"""What does not factor into convolutions, tap by tap: `dot`, `dense`, `softmax` and `involution`.
 
-Each is written twice. The autograd functions go over the rectangles in which a tap leads inside, `Dot` and `Involution`
-block by block, so that what a tap reads is in cache when the next one reads it again. For compilers, which plan memory
-themselves, there is a plain form over views of one padded copy, which looks at no shape.
+All but `softmax`, a control, are written twice. The autograd functions go over the rectangles in which a tap leads
+inside, `Dot` and `Involution` block by block, so that what a tap reads is in cache when the next one reads it again.
+For compilers, which plan memory themselves, there is a plain form over views of one padded copy, which looks at no
+shape.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
-from lightning_xvol.kernels.spec import Spec, Taps, Window, no_autocast
+from lightning_xvol.kernels.spec import Spec, Taps, no_autocast
 
 Index = tuple[slice, ...]
 
@@ -152,7 +154,20 @@ def _pixels_first(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
+
+    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value.
+    """
+    heads = weight.shape[0]
+    query, key = query.contiguous(), key.contiguous()
+    q = query.unflatten(1, (heads, -1))  # [B, h, d, H', W']
+    q = q / math.sqrt(q.shape[2])
+    products = [(q * k.unflatten(1, (heads, -1))).sum(2) for k in _moved(key, spec, query)]
+    return (torch.stack(products, 2) + weight[:, :, None, None]).softmax(2)
+
+
+def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
     x, weight = x.unflatten(1, (weight.shape[1], -1)), weight.unsqueeze(3)  # [B, G, C / G, H, W], [B, G, T, 1, H', W']
     if torch.compiler.is_compiling():
@@ -161,7 +176,7 @@ def involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
     return y.flatten(1, 2)
 
 
-def _plain_involution(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+def _plain_involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`involution` by groups: `[B, G, C / G, H', W']`."""
     terms = zip(weight.unbind(2), _moved(x, window, weight), strict=True)
     y = x.new_zeros(*x.shape[:3], *weight.shape[-2:])
@@ -174,7 +189,7 @@ class Involution(torch.autograd.Function):
     """`involution` by groups, summed in float32 at least. It saves its arguments alone."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
         (x, weight), dtype = _widened(x, weight), x.dtype
         y = x.new_zeros(*x.shape[:3], *weight.shape[-2:])
         for tap, there, here in _blocks(window, y, x):

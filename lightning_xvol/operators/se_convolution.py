@@ -1,0 +1,50 @@
+"""SE-convolution: a convolution whose channels are weighed by what the whole map holds.
+
+Source: Squeeze-and-Excitation Networks (arXiv 1709.01507), Eq. 2-4. Not in X-volution's paper: a control, attention
+over channels and none over space. Our reading: it stands on the convolution itself, before the batch norm of the block,
+where theirs stands at the end of a block; W_1 and W_2 have no biases, as in their Eq. 3. Their reduction is 16.
+
+Cost: K^2 C_in C_out + C_out multiplications per output position, and 2 C_out^2 / reduction for an image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_xvol.operators import checks
+from lightning_xvol.operators.base import Operator, conv_macs, initialise
+
+
+class SEConvolution(Operator):
+    """`y = sigmoid(W_2 ReLU(W_1 mean(z))) * z`, `z = conv_KxK(x)`, K = `kernel_size`, the mean over all positions.
+
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. W_1 has C_out / `reduction` rows, at least
+    one.
+
+    Raises:
+        UserError: for an even `kernel_size`, a `reduction` that is no positive integer, or channels or a stride that no
+            operator takes.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, kernel_size: int = 3, reduction: int = 16
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride=stride)
+        size = checks.odd_kernel_size("kernel_size", kernel_size)
+        hidden = max(1, out_channels // checks.positive_int("reduction", reduction))
+        self.conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+        self.squeeze = nn.Conv2d(out_channels, hidden, 1, bias=False)
+        self.excite = nn.Conv2d(hidden, out_channels, 1, bias=False)
+        initialise(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.conv(x)  # [B, C, H', W']
+        hidden = torch.relu(self.squeeze(z.mean((2, 3), keepdim=True)))  # [B, C / r, 1, 1]
+        y: Tensor = torch.sigmoid(self.excite(hidden)) * z
+        return y
+
+    def macs(self, height: int, width: int) -> int:
+        rows, columns = self.output_size(height, width)
+        gate = conv_macs(self.squeeze, 1, 1) + conv_macs(self.excite, 1, 1)
+        return conv_macs(self.conv, height, width) + gate + self.out_channels * rows * columns

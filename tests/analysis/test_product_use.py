@@ -1,0 +1,75 @@
+"""The rows that say whether the product is used."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from analysis import sweep_table
+from analysis.sources import ledger
+
+SCORES = {
+    "convolution": {1: [24.0, 26.0], 3: [70.0, 72.0]},
+    "xvolution": {1: [97.0, 99.0], 3: [98.0, 99.0]},
+}
+ABLATED = {("mean_ablated", 1): [25.0, 27.0], ("q_shuffled", 1): [60.0, 61.0], ("mean_ablated", 3): [80.5, 80.5]}
+
+
+@pytest.fixture
+def runs(make_ledger):
+    """Two seeds; the product's metrics at kernel size 1, one of them at 3, none for the convolution."""
+    made = make_ledger(SCORES, control=None)
+    for seed in (0, 1):
+        for size in (1, 3):
+            value = SCORES["xvolution"][size][seed]
+            metrics = {"top1": {"last": value, "best": value, "best_epoch": 2}}
+            for (name, at), values in ABLATED.items():
+                if at == size:
+                    metrics[f"top1_{name}"] = {"last": values[seed], "best": values[seed], "best_epoch": 3}
+            made.write(made.cell("xvolution", size, seed), value, metrics=metrics)
+    return made
+
+
+def table_of(runs):
+    sweep, frame = ledger.load(runs.out, "kernel_size")
+    return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+
+
+def test_rows_below_the_accuracies(runs):
+    lines = table_of(runs).to_markdown().splitlines()
+    start = next(number for number, line in enumerate(lines) if "Is the product used?" in line)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 1 : start + 3]]
+    assert cells == [
+        ["X-volution, mean coefficients", "26.0 ± 1.4", "80.5 ± 0.0"],
+        ["X-volution, q of another image", "60.5 ± 0.7", "–"],
+    ]
+    assert sum("only a trained control can show" in line for line in lines) == 1
+
+
+def test_columns_of_the_csv(runs):
+    table = pd.read_csv(io.StringIO(table_of(runs).to_csv())).set_index(["operator", "kernel_size"])
+    assert len(table) == 4, "a row per group"
+    assert table.loc[("xvolution", 1), ["mean_ablated", "q_shuffled"]].tolist() == [26.0, 60.5]
+    assert table.loc[("xvolution", 3), ["mean_ablated_n", "mean_ablated_sd"]].tolist() == [2, 0]
+    assert table.loc["convolution"].filter(regex="mean_ablated|q_shuffled").isna().all(axis=None)
+
+
+def test_fewer_seeds_than_the_accuracy_has_are_counted(runs):
+    runs.write(runs.cell("xvolution", 1, 1), 99.0)  # a record from before these metrics
+    assert "25.0 ± – (n = 1)" in table_of(runs).to_markdown()
+
+
+def test_a_table_of_costs_has_them_in_the_column_of_its_metric(runs):
+    runs.sweep |= {"axes": [], "figure": None}
+    runs.sweep["cells"] = [{**cell, "axes": {}} for cell in runs.cells if cell["axes"] == {"kernel_size": 1}]
+    runs.write_sweep()
+    lines = table_of(runs).to_markdown().splitlines()
+    [line] = [line for line in lines if "mean coefficients" in line and line.startswith("|")]
+    assert [cell.strip() for cell in line.strip("|").split("|")][1:] == ["26.0 ± 1.4", "–", "–", "–"]
+
+
+def test_records_without_them_leave_no_trace(make_ledger):
+    table = table_of(make_ledger(SCORES, control=None))
+    assert "product" not in table.to_markdown() and "mean_ablated" not in table.to_csv()
