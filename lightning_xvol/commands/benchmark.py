@@ -1,4 +1,4 @@
-"""`python -m lightning_xvol benchmark`: what operators, a network, PSSA's kernels or the loader cost on this machine."""
+"""`python -m lightning_xvol benchmark`: what operators, a network, PSSA's kernels or the loader cost here."""
 
 from __future__ import annotations
 
