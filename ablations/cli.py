@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
+from ablations.launchers.choice import add_launcher_flags, choose_launcher
 from ablations.progress import Progress, duration
 from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, select
 from lightning_xvol import files
@@ -38,10 +39,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
     )
     add_run_flags(parser, out=None)
-    parser.add_argument(
-        "--launcher", choices=("inline", "local"), help="here, or a pool of processes (default: local if --jobs > 1)"
-    )
-    parser.add_argument("--jobs", type=at_least(1, "jobs"), metavar="N", help="processes at a time (default: 1)")
+    add_launcher_flags(parser)
     parser.add_argument(
         "--only",
         action="append",
@@ -82,6 +80,8 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         only.setdefault(key, []).extend(value for value in values.split(",") if value)
         if not only[key]:
             raise UserError(f"--only {key}= selects nothing; give values, for example --only seed=0,1")
+    if parsed.gpus_per_cell is not None:
+        parsed.settings.append(("train.devices", str(parsed.gpus_per_cell)))
     selection = Selection(parsed.seeds or recipe.seeds, parsed.settings, only, parsed.smoke)
     cells = make_cells(sweep, recipe, selection)
     chosen = select(cells, only)
@@ -89,9 +89,7 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
         return list_cells(sweep, recipe, chosen, out)
-    if parsed.cell is not None:
-        parsed.launcher, parsed.jobs = "inline", None
-    launcher = make_launcher(parsed.launcher, parsed.jobs, parsed.wandb != "disabled")
+    launcher = choose_launcher(parsed, max(cell.config.train.devices for cell in chosen))
     try:
         if parsed.cell is not None:
             return run_one(cells, parsed.cell, settings, launcher, parsed.force)
@@ -102,18 +100,6 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         launcher.close()
-
-
-def make_launcher(name: str | None, jobs: int | None, tracked: bool) -> Launcher:
-    if (name or ("local" if (jobs or 1) > 1 else "inline")) == "local":
-        from ablations.launchers.local import LocalLauncher
-
-        return LocalLauncher(jobs or 1, tracked)
-    if jobs is not None and jobs > 1:
-        raise UserError(f"--launcher inline runs one cell at a time; --jobs {jobs} needs --launcher local")
-    from ablations.launchers.inline import InlineLauncher
-
-    return InlineLauncher()
 
 
 def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path) -> int:
@@ -145,16 +131,6 @@ def run_one(cells: Sequence[Cell], prefix: str, settings: Settings, launcher: La
     return {"failed": FAILED, "held": HELD}.get(outcome, 0)
 
 
-def _refuse_several_devices(cells: Sequence[Cell]) -> None:
-    """Lightning starts the further processes of a run by repeating the command line, which here would be the sweep."""
-    for cell in cells:
-        if cell.config.train.devices > 1:
-            raise UserError(
-                f"train.devices={cell.config.train.devices}: a sweep runs its cells on one device each; "
-                f"run them one by one with --cell ID (--dry-run lists the ids)"
-            )
-
-
 def _check(launcher: Launcher, cells: Sequence[Cell], settings: Settings) -> None:
     mistake = launcher.preflight(cells, settings)
     if mistake is not None:
@@ -174,7 +150,6 @@ def run(
     out = settings.out
     to_run = _unfinished(chosen, out) if not flags.force else list({cell.id: cell for cell in chosen}.values())
     if to_run:
-        _refuse_several_devices(to_run)
         _check(launcher, to_run, settings)
     folder = files.make_folder(out / sweep.name)
     if flags.force:
