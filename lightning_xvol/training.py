@@ -138,6 +138,7 @@ def _configure_process(config: RunConfig) -> None:
     for message in (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*",
+        ".*`srun` command is available.*",
         ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message=message)
