@@ -47,6 +47,7 @@ from lightning_xvol.record import (
     SCHEMA,
     cell_id,
     group_id,
+    metrics_bytes,
     read_result,
     summarise,
     write_failure,
@@ -299,6 +300,7 @@ class _Run:
             "environment": environment.describe(self.config),
             "commit": self.commit,
             "status": status,
+            "metrics_bytes": metrics_bytes(self.folder),
         }
         self.close(result)
         if self.trainer.is_global_zero:
