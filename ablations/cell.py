@@ -87,7 +87,7 @@ def write_to_log(cell: Cell, settings: Settings) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}", flush=True)
+    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
 
 def _outcome(result: dict) -> tuple[Outcome, str]:

@@ -80,7 +80,7 @@ def test_mistakes(cluster: Any, bench: Any) -> None:
 def test_a_time_limit_before_the_first_checkpoint(cluster: Any, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a cell would be requeued for ever."""
     monkeypatch.setenv("SLOW_SECONDS", "30")
-        ended = bench.start(*slow_cells(40), "--launcher", "slurm", "--time", "1").ended(PATIENCE_SECONDS)
+    ended = bench.start(*slow_cells(40), "--launcher", "slurm", "--time", "1").ended(PATIENCE_SECONDS)
     assert ended.code == 1
     assert "the time limit came before the first checkpoint after step 0; give more --time" in ended.out
 

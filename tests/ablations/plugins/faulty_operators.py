@@ -58,6 +58,12 @@ class Slow(Faulty):
         return super().forward(x)
 
 
+class SaysGPUs(Faulty):
+    def fault(self, y: Tensor) -> Tensor:
+        print("GPUs", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+        return y
+
+
 class Raises(Faulty):
     def fault(self, y: Tensor) -> Tensor:
         raise RuntimeError(f"broken on purpose\nin step {self.steps}")
