@@ -74,6 +74,7 @@ class Surroundings:
     progress_bar: bool = False
     report: Report | None = None
     nodes: int = 1  # over which the processes of a run (train.devices) are spread
+    callbacks: Sequence[Callback] = ()  # that only look on
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
@@ -240,6 +241,7 @@ class _Run:
         )
         if surroundings.progress_bar:
             callbacks.append(TQDMProgressBar())
+        callbacks += surroundings.callbacks
         return Trainer(
             max_epochs=-1,
             max_steps=plan.total_steps,

@@ -49,6 +49,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--no-scaling", action="store_true", help="leave out time against pixels")
     parser.add_argument("--data", action="store_true", help="measure the loader instead of operators")
     parser.add_argument(
+        "--overhead", action="store_true", help="measure the suite's training step against a bare PyTorch loop instead"
+    )
+    parser.add_argument(
         "--workers", type=at_least(0, "workers"), default=2, metavar="N", help="--data: loader processes (default: 2)"
     )
     parser.add_argument(
@@ -111,6 +114,10 @@ def run(parsed: argparse.Namespace) -> int:
     print(f"{where}; {where.rounds} rounds in random order, seed {where.seed}", flush=True)
     if parsed.data:
         return _loaders(parsed, machine, effort, where, out)
+    if parsed.overhead:
+        from lightning_xvol.benchmark import overhead
+
+        return overhead.run(names if parsed.operators else None, machine.device, where, out)
     _measure_operators(names, chosen, machine, effort, where, out)
     if not parsed.no_scaling:
         _measure_scaling(names if parsed.operators else None, machine, effort, where, out)
