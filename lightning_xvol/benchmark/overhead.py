@@ -32,7 +32,8 @@ WARM_UP = 10
 NOTES = (
     "Milliseconds per training step, of CPU time on a CPU: median [quartiles] of the rounds, which take turns. Both "
     "loops train the same network from the same weights on the same batches in the same order with the same "
-    "optimizer; the suite's step includes its seeding, its watch over the loss and its log, and neither includes checkpoints and epochs' ends.",
+    "optimizer; the suite's step includes its seeding, its watch over the loss and its log, and neither includes "
+    "checkpoints and epochs' ends.",
 )
 OPERATORS = ("convolution", "xvolution")
 
