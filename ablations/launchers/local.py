@@ -35,7 +35,6 @@ PRELOAD = ["lightning_xvol.training", "ablations.launchers.local", *sorted(_NETW
 # wandb.init imports the second one lazily, in every process.
 PRELOAD_TRACKED = ["wandb", "wandb.sdk.launch", "pytorch_lightning.loggers.wandb"]
 
-
 # For the first process of a cell to notice that another one of it has died, and to record that.
 NOTICE_SECONDS = 10
 

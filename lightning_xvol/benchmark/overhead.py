@@ -28,7 +28,6 @@ SUITE, BARE = "lightning_xvol", "bare PyTorch"
 # The first steps of a process pay for choosing algorithms and for memory.
 WARM_UP = 10
 
-
 NOTES = (
     "Milliseconds per training step, of CPU time on a CPU: median [quartiles] of the rounds, which take turns. Both "
     "loops train the same network from the same weights on the same batches in the same order with the same "
