@@ -129,6 +129,8 @@ class SlurmLauncher:
     def run(
         self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
     ) -> None:
+        if not cells:
+            return
         tasks = _known_tasks(cells, settings, _queue())
         new = [cell for cell in cells if cell.id not in tasks and state(cell, settings.out) not in ("done", "diverged")]
         if tasks:
@@ -144,7 +146,8 @@ class SlurmLauncher:
         while watches := [watch for watch in watches if not watch.look(queue)]:
             time.sleep(LEDGER_SECONDS)
             if not keep_going():
-                _cancel_pending(tasks.values())
+                _cancel([watch.task for watch in watches if watch.task and not watch.started])
+                watches = [watch for watch in watches if watch.started]
             if time.monotonic() - asked > QUEUE_SECONDS:
                 asked, queue = time.monotonic(), _queue()
 
@@ -261,5 +264,6 @@ def _known_tasks(cells: Sequence[Cell], settings: Settings, queue: dict[str, str
     return {cell: task for cell, task in tasks.items() if task in queue}
 
 
-def _cancel_pending(tasks: Any) -> None:
-    subprocess.run(["scancel", "--state=PENDING", *tasks], check=False, capture_output=True)
+def _cancel(tasks: Sequence[str]) -> None:
+    if tasks:
+        subprocess.run(["scancel", *tasks], check=False, capture_output=True)
