@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
+import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,13 +32,14 @@ class Settings:
     download: bool
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
+    nodes: int = 1
 
 
 def state(cell: Cell, out: Path) -> State:
     """Where `cell` stands, from its own files alone."""
     folder = cell.folder(out)
     result = record.read_result(folder)
-    if result is not None:
+    if result is not None and result["cell_id"] == cell.id:
         return "diverged" if result["status"] == "diverged" else "done"
     if (folder / "failure.json").exists():
         return "failed"
@@ -60,6 +65,7 @@ def run_cell(
         tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, labels),
         progress_bar=progress_bar,
         report=report,
+        nodes=settings.nodes,
     )
     try:
         result = train(cell.config, cell.folder(settings.out), surroundings)
@@ -70,6 +76,18 @@ def run_cell(
             _log_traceback(cell.folder(settings.out))
         return "failed", _one_line(error)
     return _outcome(result)
+
+
+def write_to_log(cell: Cell, settings: Settings) -> None:
+    """Let this process print into the cell's `log.txt` from now on."""
+    folder = files.make_folder(cell.folder(settings.out))
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
 
 def _outcome(result: dict) -> tuple[Outcome, str]:

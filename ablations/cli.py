@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
+from ablations.launchers.choice import add_launcher_flags, choose_launcher
 from ablations.progress import Progress, duration
 from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, select
 from lightning_xvol import files
@@ -38,10 +39,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
     )
     add_run_flags(parser, out=None)
-    parser.add_argument(
-        "--launcher", choices=("inline", "local"), help="here, or a pool of processes (default: local if --jobs > 1)"
-    )
-    parser.add_argument("--jobs", type=at_least(1, "jobs"), metavar="N", help="processes at a time (default: 1)")
+    add_launcher_flags(parser)
     parser.add_argument(
         "--only",
         action="append",
@@ -55,6 +53,13 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
     )  # fmt: skip
     parser.add_argument("--cell", metavar="ID", help="run one cell here, by the beginning of its id; write no table")
+    parser.add_argument(
+        "--seed", type=at_least(0, "seed"), metavar="N", help="with --cell, which then may be the id of a group"
+    )
+    parser.add_argument(
+        "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",
+        help="write a file for wandb sweep, whose agents run these cells, and stop (default: in OUT/<sweep>)",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument(
         "--force", action="store_true", help="run the selected cells anew; the old ones stay as <id>.old-N"
@@ -82,19 +87,26 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         only.setdefault(key, []).extend(value for value in values.split(",") if value)
         if not only[key]:
             raise UserError(f"--only {key}= selects nothing; give values, for example --only seed=0,1")
-    selection = Selection(parsed.seeds or recipe.seeds, parsed.settings, only, parsed.smoke)
+    if parsed.gpus_per_cell is not None:
+        parsed.settings.append(("train.devices", str(parsed.gpus_per_cell)))
+    if parsed.seed is not None and parsed.cell is None:
+        raise UserError(f"--seed {parsed.seed} goes with --cell GROUP; choose seeds with --seeds N or --only seed=0,1")
+    seeds = max(parsed.seeds or recipe.seeds, (parsed.seed or 0) + 1)
+    selection = Selection(seeds, parsed.settings, only, parsed.smoke)
     cells = make_cells(sweep, recipe, selection)
     chosen = select(cells, only)
     out = Path(parsed.out or ("runs-smoke" if parsed.smoke else "runs"))
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
         return list_cells(sweep, recipe, chosen, out)
-    if parsed.cell is not None:
-        parsed.launcher, parsed.jobs = "inline", None
-    launcher = make_launcher(parsed.launcher, parsed.jobs, parsed.wandb != "disabled")
+    if parsed.emit_wandb_sweep is not None:
+        from ablations.wandb_sweep import emit
+
+        return emit(sweep, chosen, parsed, out)
+    launcher = choose_launcher(parsed, max(cell.config.train.devices for cell in chosen))
     try:
         if parsed.cell is not None:
-            return run_one(cells, parsed.cell, settings, launcher, parsed.force)
+            return run_one(cells, parsed, settings, launcher)
         return run(sweep, recipe, cells, chosen, settings, launcher, parsed)
     except KeyboardInterrupt:
         launcher.close()
@@ -102,18 +114,6 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         launcher.close()
-
-
-def make_launcher(name: str | None, jobs: int | None, tracked: bool) -> Launcher:
-    if (name or ("local" if (jobs or 1) > 1 else "inline")) == "local":
-        from ablations.launchers.local import LocalLauncher
-
-        return LocalLauncher(jobs or 1, tracked)
-    if jobs is not None and jobs > 1:
-        raise UserError(f"--launcher inline runs one cell at a time; --jobs {jobs} needs --launcher local")
-    from ablations.launchers.inline import InlineLauncher
-
-    return InlineLauncher()
 
 
 def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path) -> int:
@@ -128,13 +128,8 @@ def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path) -
     return 0
 
 
-def run_one(cells: Sequence[Cell], prefix: str, settings: Settings, launcher: Launcher, force: bool) -> int:
-    matching = {cell.id: cell for cell in cells if cell.id.startswith(prefix)}  # rows may share a cell
-    if len(matching) != 1:
-        raise UserError(
-            f"--cell {prefix!r} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them"
-        )
-    [cell] = matching.values()
+def run_one(cells: Sequence[Cell], flags: argparse.Namespace, settings: Settings, launcher: Launcher) -> int:
+    cell, force = find_cell(cells, flags.cell, flags.seed), flags.force
     if force or state(cell, settings.out) not in ("done", "diverged"):
         _check(launcher, [cell], settings)
     if force:
@@ -145,14 +140,18 @@ def run_one(cells: Sequence[Cell], prefix: str, settings: Settings, launcher: La
     return {"failed": FAILED, "held": HELD}.get(outcome, 0)
 
 
-def _refuse_several_devices(cells: Sequence[Cell]) -> None:
-    """Lightning starts the further processes of a run by repeating the command line, which here would be the sweep."""
-    for cell in cells:
-        if cell.config.train.devices > 1:
-            raise UserError(
-                f"train.devices={cell.config.train.devices}: a sweep runs its cells on one device each; "
-                f"run them one by one with --cell ID (--dry-run lists the ids)"
-            )
+def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
+    """The cell whose id, or with `seed` whose group's id, begins with `prefix`."""
+    matching = {  # rows may share a cell
+        cell.id: cell
+        for cell in cells
+        if (cell.id.startswith(prefix) and seed in (None, cell.config.seed))
+        or (cell.group.startswith(prefix) and seed == cell.config.seed)
+    }
+    if len(matching) != 1:
+        which = f"--cell {prefix!r}" + ("" if seed is None else f" --seed {seed}")
+        raise UserError(f"{which} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them")
+    return next(iter(matching.values()))
 
 
 def _check(launcher: Launcher, cells: Sequence[Cell], settings: Settings) -> None:
@@ -174,7 +173,6 @@ def run(
     out = settings.out
     to_run = _unfinished(chosen, out) if not flags.force else list({cell.id: cell for cell in chosen}.values())
     if to_run:
-        _refuse_several_devices(to_run)
         _check(launcher, to_run, settings)
     folder = files.make_folder(out / sweep.name)
     if flags.force:

@@ -25,10 +25,10 @@ LOG_EVERY_STEPS = 10
 
 
 class Diverged(Exception):
-    """The loss is no longer finite."""
+    """The loss, or a parameter, is no longer finite."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
+        super().__init__(f"the loss or a parameter is not finite at step {step}")
         self.step = step
 
 
@@ -143,6 +143,9 @@ class Checkpointer(Callback):
         step = trainer.global_step
         if step == self.saved or not (step % self.every == 0 or step == self.plan.total_steps):
             return
+        # An update may break what the loss before it does not show. Parameters are the same in all processes of a run.
+        if not all(torch.isfinite(parameter).all() for parameter in trainer.lightning_module.parameters()):
+            raise Diverged(step)
         trainer.save_checkpoint(checkpoint_path(self.folder, step))
         self.saved = step
         if trainer.is_global_zero:
@@ -183,7 +186,8 @@ class Watch(Callback):
         loss = outputs["loss"]
         # On an accelerator, reading the loss waits for it: only as often as it is logged anyway.
         look = loss.device.type == "cpu" or step % LOG_EVERY_STEPS == 0
-        if look and not torch.isfinite(loss):
+        # Of several processes each sees a loss of its own, and all must stop.
+        if look and not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
             raise Diverged(step)
         now = time.monotonic()
         if self.report is not None and (now - self.reported > REPORT_SECONDS or step == self.plan.total_steps):

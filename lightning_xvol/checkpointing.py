@@ -50,12 +50,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, step: int, keep: int = KEEP) -> None:
-    """Remove all but the newest `keep` of a run that is at `step`, and what writers that died left behind.
+    """Remove all but the newest `keep` of a run that is at `step`.
 
     One of a later step is torn or another run's: it must not count, or it would push out the good ones.
     """
     own = [path for path in list_checkpoints(folder) if path.name <= checkpoint_path(folder, step).name]
-    for path in {*list_checkpoints(folder), *folder.glob(".*.tmp")}.difference(own[:keep]):
+    for path in set(list_checkpoints(folder)).difference(own[:keep]):
         path.unlink(missing_ok=True)
 
 

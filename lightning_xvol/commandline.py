@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError
+from lightning_xvol.processes import rank
 from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 
 WANDB_MODES = ("offline", "online", "disabled")
@@ -41,7 +41,7 @@ def at_least(minimum: int, name: str) -> Callable[[str], int]:
 
 def is_helper_process() -> bool:
     """Whether this process repeats a command line as the second or a later process of one run (DDP), silently."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
+    return rank() != 0
 
 
 def setting(text: str) -> tuple[str, str]:

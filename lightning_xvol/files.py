@@ -33,6 +33,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writers that died. Whoever calls it is the only writer in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     with replacing(path) as file:
         file.write(content)

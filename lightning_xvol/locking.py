@@ -5,16 +5,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_xvol.errors import UserError
+
+LOOK_SECONDS = 0.05
 
 _held_here: set[tuple[int, str]] = set()
 
 
 class Held(Exception):
     """Another process works in this folder."""
+
+
+def _take(descriptor: int) -> None:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        # Whoever only looks (`is_held`) holds it for an instant.
+        time.sleep(LOOK_SECONDS)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
@@ -35,7 +47,7 @@ def locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except (BlockingIOError, PermissionError) as error:
             raise Held(str(folder)) from error
         except OSError as error:

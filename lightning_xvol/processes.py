@@ -1,10 +1,21 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that do not outlive the one that started them, and the several processes of one run (DDP)."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+
+
+def rank() -> int:
+    """Which of the processes of one run this is; 0 is the first, which holds the folder and writes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+
+
+def join_run(rank: int, local_rank: int, node: int, address: str, port: int) -> None:
+    """Make this process the one of that rank in a run whose first process listens at `address` and `port`."""
+    values = {"RANK": rank, "LOCAL_RANK": local_rank, "NODE_RANK": node, "MASTER_ADDR": address, "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in values.items()}
 
 
 def end_with_parent() -> None:

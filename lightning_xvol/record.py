@@ -100,11 +100,18 @@ def cell_folder(out: Path, cell: str) -> Path:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The finished record in `folder`, or None where there is none that is whole."""
+    """The finished record in `folder`, or None where there is none that is whole, its `metrics.csv` included."""
     result = files.read_json(folder / "result.json")
     if not isinstance(result, dict) or any(key not in result for key in RESULT_KEYS):
         return None
-    return result
+    size = result.get("metrics_bytes")  # records of old have none
+    return result if size is None or size == metrics_bytes(folder) else None
+
+
+def metrics_bytes(folder: Path) -> int:
+    """The size of `metrics.csv`, by which a record knows that it is whole; 0 without one."""
+    path = folder / "metrics.csv"
+    return path.stat().st_size if path.exists() else 0
 
 
 def write_failure(folder: Path, error: str, step: int) -> None:

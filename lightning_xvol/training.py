@@ -17,6 +17,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -38,14 +39,17 @@ from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prun
 from lightning_xvol.classification import ClassificationModule
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
+from lightning_xvol.errors import UserError
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
+from lightning_xvol.processes import rank
 from lightning_xvol.product_use import ABLATIONS, Ablation, with_product
 from lightning_xvol.record import (
     DECIMALS,
     SCHEMA,
     cell_id,
     group_id,
+    metrics_bytes,
     read_result,
     summarise,
     write_failure,
@@ -71,6 +75,8 @@ class Surroundings:
     tracking: Tracking = field(default_factory=Tracking)
     progress_bar: bool = False
     report: Report | None = None
+    nodes: int = 1  # over which the processes of a run (train.devices) are spread
+    callbacks: Sequence[Callback] = ()  # that only look on
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
@@ -84,12 +90,13 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     """Train `config` in `folder` and return its record. A finished run is not repeated, an interrupted one goes on.
 
     Raises:
-        UserError: for a configuration or data that cannot work; nothing is written then.
+        UserError: for a configuration or data that cannot work, or a folder that holds the record of another run;
+            nothing is written then.
         locking.Held: where another process works in `folder`.
     """
     surroundings = surroundings or Surroundings()
     config = resolve(config)
-    finished = read_result(folder)
+    finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
     _configure_process(config)
@@ -97,8 +104,8 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     network = build_network(config, data.num_classes, data.image_shape[0])
     files.make_folder(folder / "checkpoints")
     # Of several processes of one run, the first holds the folder and writes.
-    with locked(folder) if _is_first_process() else contextlib.nullcontext():
-        finished = read_result(folder)  # another process may have ended it in the meantime
+    with locked(folder) if rank() == 0 else contextlib.nullcontext():
+        finished = _read_own_result(folder, config)  # another process may have ended it in the meantime
         if finished is not None:
             return finished
         run: _Run | None = None
@@ -108,7 +115,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
         except BaseException as error:
             if run is not None:
                 run.close(None)
-            if isinstance(error, Exception) and _is_first_process():
+            if isinstance(error, Exception) and rank() == 0:
                 _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
                 # Lightning's exception would end the process with code 0, as if the run were finished.
@@ -116,18 +123,26 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             raise
 
 
-def _is_first_process() -> bool:
-    """Whether this is the only process of its run, or the first of several."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+def _read_own_result(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    result = read_result(folder)
+    if result is not None and result["cell_id"] != cell_id(config):
+        raise UserError(
+            f"{str(folder)!r} holds the record of run {result['cell_id']}, not of {cell_id(config)}; "
+            "move it away or choose another folder"
+        )
+    return result
 
 
 def _configure_process(config: RunConfig) -> None:
     torch.set_num_threads(config.train.threads)
+    # Lightning looks when it is imported, which in a forked process may have been in another one.
+    rank_zero_only.rank = rank()  # type: ignore[attr-defined]
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*",
+        ".*`srun` command is available.*",
         ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -153,7 +168,7 @@ class _Run:
         data: ImageDataModule,
         network: torch.nn.Module,
     ) -> None:
-        self.config, self.folder, self.data = config, folder, data
+        self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
         self.identity: dict[str, Any] = {
             "cell_id": cell_id(config),
             "config": to_dict(config),
@@ -162,8 +177,10 @@ class _Run:
             "image_shape": list(data.image_shape),
         }
         self.commit = environment.commit()
-        writes = _is_first_process()
+        writes = rank() == 0
         if writes:
+            for place in (folder, folder / "checkpoints"):
+                files.remove_leftovers(place)
             files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
@@ -229,6 +246,7 @@ class _Run:
         )
         if surroundings.progress_bar:
             callbacks.append(TQDMProgressBar())
+        callbacks += surroundings.callbacks
         return Trainer(
             max_epochs=-1,
             max_steps=plan.total_steps,
@@ -240,7 +258,6 @@ class _Run:
             log_every_n_steps=LOG_EVERY_STEPS,
             logger=[self.log] if self.tracker is None else [self.log, self.tracker],
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=surroundings.progress_bar,
@@ -251,10 +268,13 @@ class _Run:
         """What a trainer of this run computes with, whether it trains or evaluates."""
         train = self.config.train
         return {
-            "devices": train.devices,
+            "devices": train.devices // self.nodes,
+            "num_nodes": self.nodes,
             "strategy": "ddp" if train.devices > 1 else "auto",
             "precision": train.precision,
             "use_distributed_sampler": False,
+            # Named, because Lightning would find Slurm and requeue by itself.
+            "plugins": [AtomicCheckpointIO(), LightningEnvironment()],
         }
 
     def complete(self) -> dict[str, Any]:
@@ -287,6 +307,7 @@ class _Run:
             "environment": environment.describe(self.config),
             "commit": self.commit,
             "status": status,
+            "metrics_bytes": metrics_bytes(self.folder),
         }
         self.close(result)
         if self.trainer.is_global_zero:

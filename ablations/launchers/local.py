@@ -1,17 +1,17 @@
-"""A pool of processes on this machine, one process a cell.
+"""A pool of processes on this machine, one process a cell, or one per device of a cell (DDP).
 
 Processes are forked from a server that has imported what training needs and computed nothing (Python's
 forkserver), so that a cell does not pay for the import and no cell sees another's state. They end with the
-launcher, however it ends.
+launcher, however it ends. Where there are GPUs, each cell gets its own: no CUDA call is made here or in the server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from ablations.cell import Outcome, Settings, preflight, record_death, run_cell
+from ablations.cell import Outcome, Settings, preflight, record_death, run_cell, write_to_log
 from ablations.launchers import Observer
+from ablations.launchers.gpus import Slots
 from ablations.sweep import Cell
 from lightning_xvol import registry
 from lightning_xvol.errors import UserError
-from lightning_xvol.files import make_folder
-from lightning_xvol.processes import end_with_parent
+from lightning_xvol.processes import end_with_parent, join_run
 
 _NETWORKS = {
     entry.path.partition(":")[0] for kind in ("operator", "backbone") for entry in registry.KINDS[kind].values()
@@ -35,19 +35,43 @@ PRELOAD = ["lightning_xvol.training", "ablations.launchers.local", *sorted(_NETW
 # wandb.init imports the second one lazily, in every process.
 PRELOAD_TRACKED = ["wandb", "wandb.sdk.launch", "pytorch_lightning.loggers.wandb"]
 
+# For the first process of a cell to notice that another one of it has died, and to record that.
+NOTICE_SECONDS = 10
+
 
 @dataclass
 class _Worker:
+    """The processes of one cell, by rank; the first one reports."""
+
     cell: Cell
     settings: Settings
-    process: ForkServerProcess
+    processes: list[ForkServerProcess]
     connection: Connection
+    gpus: list[str]
     outcome: tuple[Outcome, str] | None = None
+    deadline: float | None = None
+
+    def helpers(self) -> list[ForkServerProcess]:
+        """The further processes, unless one has died."""
+        return [] if self.deadline is not None else [process for process in self.processes[1:] if process.is_alive()]
+
+    def look_after_helpers(self) -> None:
+        """Let the first process not wait for ever for one that has died."""
+        if self.deadline is None and any(process.exitcode for process in self.processes[1:]):
+            self.deadline = time.monotonic() + NOTICE_SECONDS
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.processes[0].kill()
+
+    def end(self) -> None:
+        self.processes[0].join()
+        for process in self.processes[1:]:
+            process.kill()
+            process.join()
 
 
 class LocalLauncher:
-    def __init__(self, jobs: int, tracked: bool) -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: int, tracked: bool, slots: Slots) -> None:
+        self.jobs, self.slots = jobs, slots
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD + PRELOAD_TRACKED * tracked)
         self.workers: list[_Worker] = []
@@ -86,19 +110,31 @@ class LocalLauncher:
     def _start(self, cell: Cell, settings: Settings) -> _Worker:
         receive, send = self.context.Pipe(duplex=False)
         _start_server()
-        process = self.context.Process(target=_work, args=(cell, settings, send))
-        process.start()
+        devices = cell.config.train.devices
+        gpus = self.slots.take(devices)
+        port = _free_port() if devices > 1 else 0
+        processes = [
+            self.context.Process(target=_work, args=(cell, settings, send if rank == 0 else None, rank, gpus, port))
+            for rank in range(devices)
+        ]
+        for process in processes:
+            process.start()
         send.close()  # so that the worker's end of the pipe closes with the worker
-        return _Worker(cell, settings, process, receive)
+        return _Worker(cell, settings, processes, receive, gpus)
 
     def _listen(self, observer: Observer) -> None:
-        ready = wait([worker.connection for worker in self.workers])
+        helpers = [process.sentinel for worker in self.workers for process in worker.helpers()]
+        broken = any(worker.deadline is not None for worker in self.workers)
+        ready = wait([*(worker.connection for worker in self.workers), *helpers], timeout=1 if broken else None)
+        for worker in self.workers:
+            worker.look_after_helpers()
         for worker in [worker for worker in self.workers if worker.connection in ready]:
             try:
                 kind, *values = worker.connection.recv()
             except (EOFError, OSError):
-                worker.process.join()
+                worker.end()
                 self.workers.remove(worker)
+                self.slots.give_back(worker.gpus)
                 observer.ended(worker.cell, *(worker.outcome or _died(worker)))
                 continue
             if kind == "step":
@@ -109,9 +145,10 @@ class LocalLauncher:
     def close(self) -> None:
         """End what still runs. Nothing is lost: the same command goes on from the checkpoints."""
         for worker in self.workers:
-            worker.process.kill()
+            for process in worker.processes:
+                process.kill()
         for worker in self.workers:
-            worker.process.join()
+            worker.end()
         self.workers.clear()
 
 
@@ -126,7 +163,13 @@ def _start_server() -> None:
 
 
 def _died(worker: _Worker) -> tuple[Outcome, str]:
-    return record_death(worker.cell, worker.settings, _death(worker.process.exitcode))
+    return record_death(worker.cell, worker.settings, _death(worker.processes[0].exitcode))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _death(code: int | None) -> str:
@@ -146,25 +189,27 @@ def _check(configs: list, settings: Settings, connection: Connection) -> None:
         connection.send(None)
 
 
-def _work(cell: Cell, settings: Settings, connection: Connection) -> None:
+def _work(
+    cell: Cell, settings: Settings, connection: Connection | None, rank: int, gpus: Sequence[str], port: int
+) -> None:
     _end_with_launcher()
-    folder = make_folder(cell.folder(settings.out))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}", flush=True)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if port:
+        join_run(rank, rank, 0, "127.0.0.1", port)
+    write_to_log(cell, settings)
 
     def tell(*message: object) -> None:
         try:
-            connection.send(message)
+            if connection is not None:
+                connection.send(message)
         except OSError:
             os._exit(1)  # the launcher is gone, and this process with it
 
     outcome, detail = run_cell(cell, settings, lambda step, total: tell("step", step, total))
     tell("outcome", outcome, detail)
+    if connection is None and outcome == "failed":
+        sys.exit(1)
 
 
 def _end_with_launcher() -> None:

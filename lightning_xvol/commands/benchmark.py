@@ -61,6 +61,9 @@ def add_to(commands: Any) -> None:
     )
     instead.add_argument("--data", action="store_true", help="measure the loader instead of operators")
     instead.add_argument("--bandwidth", action="store_true", help="measure PSSA's Triton kernels on a GPU instead")
+    instead.add_argument(
+        "--overhead", action="store_true", help="measure the suite's training step against a bare PyTorch loop instead"
+    )
     parser.add_argument(
         "--workers", type=at_least(0, "workers"), default=2, metavar="N", help="--data: loader processes (default: 2)"
     )
@@ -140,6 +143,8 @@ def run(parsed: argparse.Namespace) -> int:
         return _network(machine, effort, where, out)
     if parsed.bandwidth:
         return _bandwidth(chosen, machine, effort, where, out)
+    if parsed.overhead:
+        return _overhead(names if parsed.operators else None, machine, where, out)
     _measure_operators(None if parsed.core else names, chosen, machine, effort, where, out)
     if not parsed.no_scaling:
         _measure_scaling(names if parsed.operators else None, parsed.core, machine, effort, where, out)
@@ -165,6 +170,8 @@ def _plan(parsed: argparse.Namespace, names: list[str], chosen: list[shapes.Shap
         return f"loader, {parsed.workers} workers"
     if parsed.network:
         return "ResNet-50 with X-volution in conv5_x"
+    if parsed.overhead:
+        return "the suite's training step against a bare PyTorch loop"
     if parsed.bandwidth:
         what = "PSSA's Triton kernels"
     elif parsed.core:
@@ -244,6 +251,19 @@ def _bandwidth(chosen: list[shapes.Shape], machine: Machine, effort: Effort, whe
     rows = [row for shape in chosen for row in bandwidth.measure(shape, machine, effort)]
     heading = report.heading("Bandwidth of PSSA's kernels", where, *report.BANDWIDTH_NOTES)
     return _write("bandwidth", heading, report.bandwidth_table(rows), bandwidth.COLUMNS, rows, where, out)
+
+
+def _overhead(names: list[str] | None, machine: Machine, where: Environment, out: Path) -> int:
+    from lightning_xvol.benchmark import overhead, report
+
+    steps = overhead.SMOKE_STEPS if where.smoke else overhead.STEPS
+    rows = [
+        row
+        for name in names or overhead.OPERATORS
+        for row in overhead.measure(name, steps, where.rounds, machine.device)
+    ]
+    heading = report.heading("Overhead", where, *overhead.NOTES)
+    return _write("overhead", heading, overhead.table(rows), overhead.COLUMNS, rows, where, out)
 
 
 def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where: Environment, out: Path) -> int:

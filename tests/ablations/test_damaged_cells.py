@@ -55,7 +55,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], int]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_an_unfinished_cell(damage: str, bench: Any, stopped: tuple[Any, Any, Any]) -> None:
+def test_an_unfinished_cell(
+    damage: str, bench: Any, stopped: tuple[Any, Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     begun, whole, flags = stopped
     shutil.copytree(begun.out, bench.out)
     [cell] = bench.ledger.ids()
@@ -66,20 +68,26 @@ def test_an_unfinished_cell(damage: str, bench: Any, stopped: tuple[Any, Any, An
     assert ended.code == 0, ended
     assert bench.ledger.essence() == whole.essence()
     assert bench.ledger.segments()[cell][-1]["start_step"] == start_step
+    said = "falling back" in (bench.ledger.cells / cell / "log.txt").read_text() + caplog.text
+    assert said == ("checkpoint" in damage)
     left = {path.name for path in (bench.ledger.cells / cell).iterdir()}
     assert not left & {"failure.json", "segments.json"}
     assert not list(bench.ledger.cells.rglob(".*.tmp"))
 
 
-@pytest.mark.parametrize("share", [0, 0.4, 0.99])
-def test_a_finished_cell_whose_record_is_cut(share: float, bench: Any, stopped: tuple[Any, Any, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "share"), [("result.json", 0), ("result.json", 0.4), ("result.json", 0.99), ("metrics.csv", 0.6)]
+)
+def test_a_finished_cell_whose_record_is_cut(
+    name: str, share: float, bench: Any, stopped: tuple[Any, Any, Any]
+) -> None:
     _, whole, flags = stopped
     [result] = whole.results().values()
     last_epoch = 7
     assert result["metrics"]["val_top1"]["best_epoch"] != last_epoch, "the weights of the best epoch must be needed"
     shutil.copytree(whole.out, bench.out)
     [cell] = bench.ledger.ids()
-    cut(bench.ledger.cells / cell / "result.json", share)
+    cut(bench.ledger.cells / cell / name, share)
     assert set(bench.states(*flags).values()) == {"interrupted"}
     ended = bench.here(*flags)
     assert ended.code == 0 and "1 cells, 0 done, 1 to run" in ended.out

@@ -48,6 +48,14 @@ def test_an_exploding_run_is_recorded_as_diverged_and_not_tried_again(settings, 
     assert snapshot(folder) == before
 
 
+def test_weights_that_one_update_breaks_are_in_no_checkpoint(run, tmp_path):
+    """The loss of that step is still finite; a checkpoint is due before the next one is."""
+    folder = tmp_path / "cell"
+    run(tiny(train__checkpoint_every=1, optim__lr=1e38, optim__weight_decay=1e3), folder)
+    assert strict_json(folder / "result.json")["status"] == "diverged"
+    assert not list((folder / "checkpoints").glob("step=*"))
+
+
 def test_what_was_measured_before_the_explosion_stays_in_the_record(run, tmp_path):
     """The rate grows by 30 orders of magnitude after the second of four epochs."""
     folder = tmp_path / "cell"

@@ -63,7 +63,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     config, folder = tiny("xvolution", recipe="digits_small", seed=3), tmp_path / "cell"
     run(config, folder)
     result = json.loads((folder / "result.json").read_text())
-    assert set(result) == set(RESULT_KEYS)
+    assert set(result) == {*RESULT_KEYS, "metrics_bytes"}
     assert (result["cell_id"], result["group_id"], result["seed"]) == (cell_id(config), group_id(config), 3)
     assert (
         from_dict(result["config"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -46,6 +47,21 @@ class Faulty(nn.Module):
 
 class Sound(Faulty):
     """Nothing goes wrong."""
+
+
+class Slow(Faulty):
+    """Every forward pass of training takes SLOW_SECONDS longer, which no result shows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            time.sleep(float(os.environ.get("SLOW_SECONDS", "0")))
+        return super().forward(x)
+
+
+class SaysGPUs(Faulty):
+    def fault(self, y: Tensor) -> Tensor:
+        print("GPUs", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+        return y
 
 
 class Raises(Faulty):

@@ -1,0 +1,66 @@
+"""A disk that is full for one cell: it fails with one line and keeps its checkpoint; the others go on."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "data.limit=64", "--only", "kernel_size=1")
+ROWS = ("--only", "operator=convolution,xvolution", "--jobs", "2")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, int], None]]:
+    """Put a file system of so many bytes at a folder, or give the one there another size."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: int) -> None:
+        again = "remount," * (folder in mounted)
+        command = ["mount", "-t", "tmpfs", "-o", f"{again}size={size}", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        mounted.append(folder)
+
+    yield mount
+    for folder in set(mounted):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_cell_whose_disk_is_full(
+    bench: Any, undisturbed_pair: dict[str, Any], small_disk: Callable[..., None]
+) -> None:
+    cells = {name.split()[0]: cell for name, cell in bench.cells(*FLAGS, *ROWS).items()}
+    folder = bench.ledger.cells / cells["xvolution"]
+    folder.mkdir(parents=True)
+    # Room for two checkpoints, and not for a third beside them before the oldest goes.
+    [size] = {round(size, -4) for size in undisturbed_pair["checkpoints"][cells["xvolution"]]}
+    small_disk(folder, int(2.6 * size))
+    ended = bench.here(*FLAGS, *ROWS)
+    assert ended.code == 1
+    assert set(bench.ledger.results()) == {cells["convolution"]}
+    [line] = [line for line in ended.out.splitlines() if line.startswith("failed:")]
+    assert "xvolution" in line and ("No space left" in line or "PytorchStreamWriter" in line), line
+    assert "Traceback" not in ended.out + ended.err
+    kept = bench.ledger.newest_step(cells["xvolution"])
+    assert kept == 10 and not list(folder.rglob("*.tmp"))
+    small_disk(folder, 10 * size)
+    assert bench.here(*FLAGS, *ROWS).code == 0
+    assert bench.ledger.essence() == undisturbed_pair["essence"]
+    assert bench.ledger.segments()[cells["xvolution"]][-1]["start_step"] == kept
+
+
+@pytest.fixture
+def undisturbed_pair(make_bench: Callable[[Path], Any], tmp_path: Path) -> dict[str, Any]:
+    """What comes out where the disk has room, and the sizes of the checkpoints."""
+    (tmp_path / "undisturbed").mkdir()
+    bench = make_bench(tmp_path / "undisturbed")
+    assert bench.here(*FLAGS, *ROWS).code == 0
+    sizes = {
+        cell: [path.stat().st_size for path in (bench.ledger.cells / cell / "checkpoints").glob("step=*")]
+        for cell in bench.ledger.ids()
+    }
+    return {"essence": bench.ledger.essence(), "checkpoints": sizes}

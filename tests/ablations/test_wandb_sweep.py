@@ -1,0 +1,111 @@
+"""The file for `wandb sweep`: valid by W&B's schema, and its grid is the sweep's cells, each once.
+
+`wandb_sweep_schema.json` is sweeps/config/schema.json of the package sweeps 0.3.0 (Weights & Biases, MIT licence),
+which wants a numpy older than ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SCHEMA = Path(__file__).with_name("wandb_sweep_schema.json")
+
+FLAGS = (
+    ("--seeds", "2"),
+    ("--smoke", "--seeds", "1", "--only", "kernel_size=1,3", "--set", "data.limit=64"),
+    ("--recipe", "digits_small", "--seeds", "3", "--only", "operator=xvolution", "--only", "seed=1,2"),
+    ("--seeds", "2", "--gpus-per-cell", "2", "--wandb-project", "else where"),
+)
+
+
+def emit(bench: Any, *flags: str) -> dict[str, Any]:
+    path = bench.folder / "sweep.yaml"
+    ended = bench.here("--emit-wandb-sweep", str(path), *flags)
+    assert ended.code == 0 and f"wandb sweep {path}" in ended.out
+    return yaml.safe_load(path.read_text())
+
+
+def expand(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a grid search hands out: every combination of the values of its parameters."""
+    names, parameters = content["parameters"], content["parameters"].values()
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(p["values"] for p in parameters))]
+
+
+def command(content: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
+    """What W&B's agent starts, from `python` on."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    values = {"args": {name: {"value": value} for name, value in parameters.items()}}
+    whole = [*create_sweep_command(content["command"])]
+    arguments = create_sweep_command_args(values)
+    whole = list(itertools.chain.from_iterable(arguments["args"] if word == "${args}" else [word] for word in whole))
+    return whole[whole.index("-m") :]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text())
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    content = emit(bench, *flags)
+    assert list(validator.iter_errors(content)) == []
+    # The schema takes ranges for a grid too, which W&B could not run.
+    assert all(set(parameter) == {"values"} for parameter in content["parameters"].values())
+    assert list(validator.iter_errors({**content, "method": "sieve"}))
+    assert list(validator.iter_errors({**content, "flags": []}))
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
+    from ablations.cli import find_cell, make_parser
+    from ablations.kernel_size import SWEEP
+    from ablations.sweep import Selection, make_cells
+    from lightning_xvol.recipes import get_recipe
+
+    content = emit(bench, *flags)
+    listed = sorted(bench.cells(*flags).values())
+    found = []
+    for parameters in expand(content):
+        words = command(content, parameters)
+        assert words[:2] == ["-m", "ablations.kernel_size"]
+        parsed = make_parser(SWEEP).parse_args(words[2:])
+        selection = Selection(parsed.seed + 1, parsed.settings, {}, parsed.smoke)
+        found.append(find_cell(make_cells(SWEEP, get_recipe(parsed.recipe), selection), parsed.cell, parsed.seed).id)
+        assert parsed.wandb == "online" and parsed.out == bench.out
+    assert sorted(found) == listed
+
+
+def test_a_cell_by_its_group(bench: Any) -> None:
+    flags = (*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution")
+    content = emit(bench, *flags)
+    [group], [seed] = (content["parameters"][name]["values"] for name in ("cell", "seed"))
+    assert bench.here(*flags, f"--cell={group}", f"--seed={seed}").code == 0
+    assert set(bench.states(*flags).values()) == {"done"}
+    [result] = bench.ledger.results().values()
+    assert (result["group_id"], result["seed"]) == (group, seed)
+
+
+def test_where_it_lies_unless_told(bench: Any) -> None:
+    assert bench.here("--emit-wandb-sweep", "--seeds", "1").code == 0
+    path = bench.out / "kernel_size" / "wandb-sweep.yaml"
+    assert yaml.safe_load(path.read_text())["method"] == "grid"
+    assert not Path(bench.out / "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--seed", "1"), "--seed 1; --cell GROUP"),
+        (("--cell", "zzzz", "--seed", "1"), "--cell 'zzzz' --seed 1; names 0 cells"),
+    ],
+)
+def test_mistakes(flags: tuple[str, ...], words: str, bench: Any) -> None:
+    ended = bench.here(*flags)
+    assert ended.code == 2
+    assert all(word in ended.one_error for word in words.split("; "))
