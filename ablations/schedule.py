@@ -35,7 +35,7 @@ SWEEP = Sweep(
     controls=rows.CONTROLS,
     figure="curves",
     figure_x="schedule",
-    axis_labels={"schedule": "schedule, times the recipe's epochs"},
+    note="Schedule n is n times the recipe's epochs. The figure shows the longest by epoch, on the validation draw.",
 )
 
 if __name__ == "__main__":

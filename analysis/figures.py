@@ -100,8 +100,10 @@ def bars(
                 edgecolor=look.color, linewidth=0.9, linestyle=look.linestyle,
             )  # fmt: skip
             _interval(ax, at, points, "0.25")
-        ax.set_xticks(range(len(ticks)), [str(tick).replace(" (", "\n(") for tick in ticks])
-        _finish(ax, summary, x_label, y_label, smoke, below=-38, wide=True)
+        names = [str(tick).replace(" (", "\n(") for tick in ticks]
+        ax.set_xticks(range(len(ticks)), names)
+        two_lines = any("\n" in name for name in names)
+        _finish(ax, summary, x_label, y_label, smoke, below=-42 if two_lines else -31, wide=True)
     return ax
 
 

@@ -8,6 +8,7 @@ diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -135,16 +136,23 @@ def load_epochs(source: Path, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame
     is left out.
     """
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
-    parts = []
+    rows = []
     for run in runs.to_dict("records"):
-        path = record.cell_folder(source, run["cell_id"]) / "metrics.csv"
-        rows = pd.read_csv(path, on_bad_lines="skip") if path.exists() else pd.DataFrame(columns=["name"])
-        name = f"val_{sweep.metric}" if (rows["name"] == f"val_{sweep.metric}").any() else sweep.metric
-        rows = rows[rows["name"] == name].drop_duplicates("epoch", keep="last")
+        series = _read_series(record.cell_folder(source, run["cell_id"]) / "metrics.csv")
         shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
-        parts.append(rows.assign(**shared)[[*shared, "epoch", "value"]])
-    columns = ["operator", *sweep.axes, "seed", "epoch", "value"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        epochs = series.get(f"val_{sweep.metric}") or series.get(sweep.metric, {})
+        rows += [{**shared, "epoch": epoch, "value": value} for epoch, value in epochs.items()]
+    return pd.DataFrame(rows, columns=["operator", *sweep.axes, "seed", "epoch", "value"])
+
+
+def _read_series(path: Path) -> dict[str, dict[int, float]]:
+    """The last value of each metric in each epoch."""
+    series: dict[str, dict[int, float]] = {}
+    for line in path.read_text().splitlines()[1:] if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            _, epoch, name, value = line.split(",")
+            series.setdefault(name, {})[int(epoch)] = float(value)
+    return series
 
 
 def _read_sweep(path: Path) -> dict[str, Any]:
@@ -277,7 +285,7 @@ def _axis_value(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value)
+        return "+".join(_text(item) for item in value)  # as `--only` takes it
     if value is None:
         return "none"
     if isinstance(value, bool):
