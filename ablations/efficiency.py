@@ -1,7 +1,8 @@
 """Accuracy and cost in one table, and accuracy against multiply-adds: what each operator gives for what it takes.
 
 The paper has no such table; it claims that PSSA's cost is linear in the pixels (3.2) and compares accuracies only.
-The cells are those of `operator`. Times on one's own machine: `python -m lightning_xvol benchmark`.
+It has every registered operator and shares the cells of `operator`. Times on one's own machine:
+`python -m lightning_xvol benchmark`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import dataclasses
 
 from ablations import operator
 from ablations.cli import main
+from ablations.rows import labelled, with_controls
+from lightning_xvol import registry
 
 SWEEP = dataclasses.replace(
     operator.SWEEP,
     name="efficiency",
     title="Accuracy against cost",
     reproduces="no table",
+    rows=labelled(*with_controls(registry.OPERATORS)),
     figure="scatter",
     figure_x="macs",
 )

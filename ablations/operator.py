@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from ablations.cli import main
-from ablations.rows import CONTROLS, configure, labelled
+from ablations.rows import CONTROLS, configure, labelled, with_controls
 from ablations.sweep import Sweep
-from lightning_xvol import registry
+
+PAPER = (
+    *("convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa"),
+    *("xvolution", "xvolution_sa", "xvolution_inv"),
+)
 
 SWEEP = Sweep(
     name="operator",
     title="Operators",
     reproduces="Tables 1-3",
-    rows=labelled(*(row for name in registry.OPERATORS for row in (name, *CONTROLS.get(name, ())))),
+    rows=labelled(*with_controls(PAPER)),
     configure=configure,
     baseline="convolution",
     controls=CONTROLS,

@@ -5,6 +5,7 @@ A static control has the same taps and heads and no query-key product: what it r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lightning_xvol import registry
@@ -22,6 +23,11 @@ def labelled(*rows: str) -> dict[str, str]:
         name = row.removesuffix(STATIC)
         labels[row] = registry.label("operator", name) + (", static" if row != name else "")
     return labels
+
+
+def with_controls(names: Iterable[str]) -> list[str]:
+    """`names`, each followed by its static controls."""
+    return [row for name in names for row in (name, *CONTROLS.get(name, ()))]
 
 
 def configure(recipe: Recipe, row: str, **options: Any) -> RunConfig:
