@@ -65,7 +65,7 @@ def from_trial(cells: Sequence[Cell], sample: Mapping[str, Cost]) -> Estimate:
     """From a trial of some groups of `cells`, at its own budget; the others are taken for their mean."""
     mean = _mean(list(sample.values()))
     costs = [sample.get(cell.group, mean) for cell in cells]
-    return Estimate(len(cells), _sum(costs), f"from a few steps of {len(sample)} of them, without evaluation")
+    return Estimate(len(cells), _sum(costs), f"from a few steps of {len(sample)} of them, training alone")
 
 
 def sample(cells: Sequence[Cell]) -> list[Cell]:

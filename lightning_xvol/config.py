@@ -21,8 +21,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 from lightning_xvol import registry
 from lightning_xvol.errors import UserError, nearest
 
-_hints = functools.cache(typing.get_type_hints)  # a sweep sets hundreds of fields
-
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
@@ -207,6 +205,11 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return leaves
 
 
+@functools.cache  # a sweep sets thousands of fields
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
 def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
 
@@ -225,7 +228,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             raise UserError(f"no field {path!r}: {root!r} has no parts")
         return dataclasses.replace(config, seed=_convert(int, value, path))
     section: Any = getattr(config, root)
-    hints = _hints(type(section))
+    hints = _hints(section.__class__)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: _convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
