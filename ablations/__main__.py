@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-import ablations
-from ablations.sweep import Sweep
+from ablations.catalogue import sweeps
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
-
-
-def sweeps() -> dict[str, Sweep]:
-    """Every module of this package that holds a SWEEP."""
-    found = {}
-    for module in pkgutil.iter_modules(ablations.__path__):
-        if not module.ispkg and module.name != "__main__":
-            sweep = getattr(importlib.import_module(f"ablations.{module.name}"), "SWEEP", None)
-            if isinstance(sweep, Sweep):
-                found[module.name] = sweep
-    return found
 
 
 def main() -> int:
     Parser(prog="python -m ablations", description=main.__doc__).parse_args()
     found = sweeps()
     width = max(len(name) for name in found)
+    source = max(len(sweep.reproduces) for sweep in found.values())
     for name, sweep in found.items():
-        print(f"python -m ablations.{name:<{width}}  {sweep.reproduces:<12} {sweep.title}: {', '.join(sweep.rows)}")
-    print("\nEach takes --help, --dry-run and --recipe; docs and README say what the recipes are.")
+        readings = f" (also --reading {', '.join(sweep.readings)})" if sweep.readings else ""
+        size = " x ".join(map(str, (len(sweep.rows), *map(len, sweep.axes.values()))))
+        what = f"{sweep.title}: {size} entries{readings}"
+        print(f"python -m ablations.{name:<{width}}  {sweep.reproduces:<{source}}  {what}")
+    print(
+        "\nEach takes --help, which names its rows, --dry-run and --recipe; docs and README say what the recipes are."
+    )
+    print("python -m ablations.all runs them one after the other on one recipe; what they share runs once.")
     return 0
 
 

@@ -11,15 +11,29 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ablations.sweep import Cell
 from lightning_xvol import files, record
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+TRIAL_SECONDS = 3.0
+TRIAL_PIXELS = 1 << 18  # of a batch on a CPU; larger ones are cut, and their time counted up
+
 State = Literal["done", "diverged", "interrupted", "failed", "missing"]
 Outcome = Literal["done", "diverged", "held", "failed"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run: seconds of computing and bytes on disk."""
+
+    seconds: float
+    bytes: float
 
 
 @dataclass(frozen=True)
@@ -158,3 +172,53 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{_one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+
+
+def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
+    """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
+
+    Evaluation and the start of a run are not in it. On disk lie the weights and the momentum of the last checkpoint.
+    """
+    from lightning_xvol.data.module import ImageDataModule, make_plan
+    from lightning_xvol.training import build_network
+
+    modules: dict[str, ImageDataModule] = {}
+    costs = {}
+    for cell in cells:
+        key = repr(cell.config.data)
+        if key not in modules:
+            modules[key] = ImageDataModule(cell.config, data_dir, download=download)
+        data = modules[key]
+        network = build_network(cell.config, data.num_classes, data.image_shape[0])
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+        seconds = _seconds_a_step(cell.config, network, data.image_shape, TRIAL_SECONDS / len(cells))
+        costs[cell.group] = Cost(seconds * make_plan(cell.config, data.train_size).total_steps, 2 * weights)
+    return costs
+
+
+def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[int, int, int], budget: float) -> float:
+    """The time of a training step, from as many as `budget` seconds allow after a first one."""
+    import torch
+
+    torch.set_num_threads(config.train.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
+    size = config.data.batch_size
+    if device.type == "cpu":
+        size = min(size, max(2, TRIAL_PIXELS // (image_shape[1] * image_shape[2])))
+    images = torch.randn(size, *image_shape, device=device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = network(images).logsumexp(1).mean()
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for an accelerator
+
+    step()
+    began, steps = time.monotonic(), 0
+    while steps == 0 or time.monotonic() - began < budget:
+        step()
+        steps += 1
+    return (time.monotonic() - began) / steps * config.data.batch_size / size

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ablations import cost
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
 from ablations.launchers.choice import add_launcher_flags, choose_launcher
@@ -24,22 +26,26 @@ from lightning_xvol.recipes import RECIPES, Recipe, get_recipe
 
 FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
+WORTH_A_TRIAL = 4  # cells
+
+
+EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
 
 
 def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"python -m ablations.{sweep.name}",
         description=f"{sweep.title} ({sweep.reproduces}): {' x '.join([*sweep.axes, ', '.join(sweep.rows)])} x seeds.",
-        epilog="Run the same command again to resume: finished cells are not run again, interrupted ones go on.",
+        epilog=EPILOG,
     )
-    parser.add_argument(
-        "--recipe", default=sweep.recipe, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
-    )
-    add_run_flags(parser, out=None)
-    add_launcher_flags(parser)
+    parser.set_defaults(module=sweep.name, reading=None)
+    add_flags(parser, sweep.recipe)
+    if sweep.readings:
+        parser.add_argument(
+            "--reading", choices=sorted(sweep.readings), help="; ".join(
+                f"{name}: {reading.title}" for name, reading in sweep.readings.items()
+            )
+        )  # fmt: skip
     parser.add_argument(
         "--only",
         action="append",
@@ -48,10 +54,6 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         metavar="KEY=V1,V2",
         help="run only these: operator, an axis, or seed; repeatable",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="PATH=VALUE", dest="settings",
-        help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
-    )  # fmt: skip
     parser.add_argument("--cell", metavar="ID", help="run one cell here, by the beginning of its id; write no table")
     parser.add_argument(
         "--seed", type=at_least(0, "seed"), metavar="N", help="with --cell, which then may be the id of a group"
@@ -60,10 +62,27 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",
         help="write a file for wandb sweep, whose agents run these cells, and stop (default: in OUT/<sweep>)",
     )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument(
         "--force", action="store_true", help="run the selected cells anew; the old ones stay as <id>.old-N"
     )
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser, recipe: str) -> None:
+    """What every sweep takes, and `ablations.all` for all of them."""
+    parser.add_argument(
+        "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
+    )
+    add_run_flags(parser, out=None)
+    add_launcher_flags(parser)
+    parser.add_argument(
+        "--set", action="append", default=[], type=setting, metavar="PATH=VALUE", dest="settings",
+        help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument("--fail-fast", action="store_true", help="start no further cell after the first failure")
     parser.add_argument(
         "--no-wait", action="store_true", help="do not wait for cells that another process works on (exit code 3)"
@@ -71,7 +90,6 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoke", action="store_true", help="20 steps on 256 images, to see that it works; out: runs-smoke"
     )
-    return parser
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
@@ -81,24 +99,41 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
 
 def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     parsed = make_parser(sweep).parse_args(arguments)
-    recipe = get_recipe(parsed.recipe)
+    if parsed.reading is not None:
+        sweep = sweep.readings[parsed.reading]
     only: dict[str, list[str]] = {}
     for key, values in parsed.only:
         only.setdefault(key, []).extend(value for value in values.split(",") if value)
         if not only[key]:
             raise UserError(f"--only {key}= selects nothing; give values, for example --only seed=0,1")
-    if parsed.gpus_per_cell is not None:
-        parsed.settings.append(("train.devices", str(parsed.gpus_per_cell)))
+    return execute(sweep, parsed, only)
+
+
+def cells_of(sweep: Sweep, flags: argparse.Namespace) -> list[Cell]:
+    """The cells of `sweep` under the flags of `add_flags`."""
+    recipe = get_recipe(flags.recipe)
+    settings = list(flags.settings)
+    if flags.gpus_per_cell is not None:
+        settings.append(("train.devices", str(flags.gpus_per_cell)))
+    seeds = max(flags.seeds or recipe.seeds, (flags.seed or 0) + 1)
+    return make_cells(sweep, recipe, Selection(seeds, settings, smoke=flags.smoke))
+
+
+def out_of(flags: argparse.Namespace) -> Path:
+    return Path(flags.out or ("runs-smoke" if flags.smoke else "runs"))
+
+
+def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequence[str]]) -> int:
+    """What the parsed flags ask of `sweep`; returns the exit code."""
     if parsed.seed is not None and parsed.cell is None:
         raise UserError(f"--seed {parsed.seed} goes with --cell GROUP; choose seeds with --seeds N or --only seed=0,1")
-    seeds = max(parsed.seeds or recipe.seeds, (parsed.seed or 0) + 1)
-    selection = Selection(seeds, parsed.settings, only, parsed.smoke)
-    cells = make_cells(sweep, recipe, selection)
+    recipe = get_recipe(parsed.recipe)
+    cells = cells_of(sweep, parsed)
     chosen = select(cells, only)
-    out = Path(parsed.out or ("runs-smoke" if parsed.smoke else "runs"))
+    out = out_of(parsed)
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
-        return list_cells(sweep, recipe, chosen, out)
+        return list_cells(sweep, recipe, chosen, out, parsed.jobs or 1)
     if parsed.emit_wandb_sweep is not None:
         from ablations.wandb_sweep import emit
 
@@ -116,16 +151,22 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         launcher.close()
 
 
-def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path) -> int:
-    """Print the cells with their state, and how many there are of each."""
-    counts: dict[str, int] = {}
+def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, jobs: int) -> int:
+    """Print the cells with their state, and how many there are of each; entries of a table may share a cell."""
+    states = {cell.id: state(cell, out) for cell in cells}
     for cell in cells:
-        where = state(cell, out)
-        counts[where] = counts.get(where, 0) + 1
-        print(f"{cell.id}  {where:<11}  {cell.name}")
-    summary = ", ".join(f"{count} {where}" for where, count in sorted(counts.items()))
-    print(f"{sweep.name}, recipe {recipe.name}, {len(cells)} cells in {out}: {summary}")
+        print(f"{cell.id}  {states[cell.id]:<11}  {cell.name}")
+    entries = f" ({len(cells)} entries of the table)" if len(states) < len(cells) else ""
+    print(f"{sweep.name}, recipe {recipe.name}, {summary_of(cells, states, out, jobs)}{entries}")
     return 0
+
+
+def summary_of(cells: Sequence[Cell], states: Mapping[str, str], out: Path, jobs: int) -> str:
+    """How many cells there are in which state, and what those to run will cost where earlier runs tell."""
+    counts = Counter(states.values())
+    summary = ", ".join(f"{count} {where}" for where, count in sorted(counts.items()))
+    estimate = cost.from_records(_unfinished(cells, out), out)
+    return f"{len(states)} cells in {out}: {summary}" + (f"; {estimate.describe(jobs)}" if estimate else "")
 
 
 def run_one(cells: Sequence[Cell], flags: argparse.Namespace, settings: Settings, launcher: Launcher) -> int:
@@ -183,6 +224,8 @@ def run(
         f"{sweep.name}, recipe {recipe.name}: {total} cells, {total - len(to_run)} done, {len(to_run)} to run",
         flush=True,
     )
+    if to_run:
+        print_cost(to_run, settings, launcher, flags)
     with Progress(to_run, total) as progress:
         started = time.monotonic()
         run_all(to_run, settings, launcher, progress, flags)
@@ -190,6 +233,16 @@ def run(
         print(f"{progress.ended_here} cells in {duration(time.monotonic() - started)}")
     render(out, sweep.name)
     return report(progress, out)
+
+
+def print_cost(cells: Sequence[Cell], settings: Settings, launcher: Launcher, flags: argparse.Namespace) -> None:
+    """What `cells` will cost, where that is worth a trial of some seconds or earlier runs tell."""
+    estimate = cost.from_records(cells, settings.out)
+    if estimate is None and not flags.smoke and len(cells) >= WORTH_A_TRIAL:
+        tried = launcher.trial(cost.sample(cells), settings)
+        estimate = cost.from_trial(cells, tried) if tried else None
+    if estimate is not None:
+        print(estimate.describe(flags.jobs or 1), flush=True)
 
 
 def _unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:

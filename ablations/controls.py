@@ -53,11 +53,9 @@ SWEEP = Sweep(
     title="What stands in the place of attention",
     reproduces="no table",
     rows={row: label for row, (_, _, label) in ROWS.items()},
-    axes={},
     configure=configure,
     baseline="convolution",
-    subject="xvolution",
-    control="xvolution_static",
+    controls=dict.fromkeys(("xvolution", "xvolution_softmax", "xvolution_frozen"), ("xvolution_static",)),
     figure="scatter",
     figure_x="params",
 )

@@ -16,9 +16,15 @@ from lightning_xvol.recipes import Recipe
 from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
+Place = Callable[..., RunConfig]  # (config, **axes) -> RunConfig
 
 SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
 SMOKE_BATCH = 32
+
+
+def stay(config: RunConfig, **axes: Any) -> RunConfig:  # noqa: ARG001
+    """The `place` of a sweep whose axes are options of the operator."""
+    return config
 
 
 @dataclass(frozen=True)
@@ -27,26 +33,40 @@ class Sweep:
 
     `rows` are the row labels, each unique (a registry name plus what varies), with how tables call them; `axes`
     are the columns; without axes the columns are what runs cost. `configure(recipe, row, **axes)` gives the
-    configuration of a cell. Differences are taken to the row `baseline` at the same axes; `control` is the row that a
-    claim about `subject` has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along
-    it: an axis, or `params`, `macs`, `wall_seconds`.
+    configuration of a cell, and `place(config, **axes)` changes in it what lies outside the operator (stages, budget),
+    for operators that the command line adds too. Entries of equal configurations share a cell.
+
+    Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
+    has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
+    `macs`, `wall_seconds`. `below` are the costs that stand below the accuracies of a table with axes. `paper` holds
+    the values of axes that the paper chose, which tables and figures mark, and `note` is a footnote. `readings` are
+    other ways to read the experiment, each a sweep, chosen by `--reading`.
     """
 
     name: str
     title: str
     reproduces: str
     rows: Mapping[str, str]
-    axes: Mapping[str, tuple[Any, ...]]
     configure: Configure
     baseline: str
-    subject: str
-    control: str | None = None
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    place: Place = stay
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     figure: str = "lines"
     figure_x: str | None = None
+    below: tuple[str, ...] = ("params",)
     axis_labels: Mapping[str, str] = field(default_factory=dict)
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    readings: Mapping[str, Sweep] = field(default_factory=dict)
     metric: str = "top1"
     metric_label: str = "top-1 accuracy (%)"
     recipe: str = "match_small"
+
+
+def text(value: Any) -> str:
+    """How names and `--only` write a value of an axis: a list as `1+3+5`, as a comma separates values there."""
+    return "+".join(map(text, value)) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class Cell:
     @property
     def name(self) -> str:
         """How progress and messages call it, for example `xvolution kernel_size=3 seed=0`."""
-        axes = (f"{axis}={value}" for axis, value in self.axes.items())
+        axes = (f"{axis}={text(value)}" for axis, value in self.axes.items())
         return " ".join([self.row, *axes, f"seed={self.config.seed}"])
 
     def folder(self, out: Path) -> Path:
@@ -99,10 +119,10 @@ def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]
         for values in itertools.product(*sweep.axes.values()):
             axes = dict(zip(sweep.axes, values, strict=True))
             if row in sweep.rows:
-                config = sweep.configure(recipe, row, **axes)
+                config = sweep.place(sweep.configure(recipe, row, **axes), **axes)
                 varied[row].append(config)
             else:
-                config = _configure_extra(recipe, extra[row], axes)
+                config = sweep.place(_configure_extra(recipe, extra[row], axes), **axes)
             config = _smoke(config) if selection.smoke else config
             config = _apply(config, settings)
             for seed in range(selection.seeds):
@@ -117,10 +137,13 @@ def _row_label(name: str) -> str:
 
 
 def _configure_extra(recipe: Recipe, name: str, axes: Mapping[str, Any]) -> RunConfig:
-    """An operator named on the command line has a row of its own and takes the axes that are options of it."""
-    if name in registry.OPERATORS:
-        axes = {axis: value for axis, value in axes.items() if axis in registry.OPERATORS[name].options}
-    return recipe.config(name, **axes)
+    """An operator named on the command line has a row of its own and takes the axes that are options of it.
+
+    What options a class from elsewhere has is not known; it gets the axes that are options of any operator of ours.
+    """
+    entries = [registry.OPERATORS[name]] if name in registry.OPERATORS else registry.OPERATORS.values()
+    options = {option for entry in entries for option in entry.options}
+    return recipe.config(name, **{axis: value for axis, value in axes.items() if axis in options})
 
 
 def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:
@@ -188,31 +211,31 @@ def _value(cell: Cell, key: str) -> str:
     values = {"operator": cell.row, **cell.axes, "seed": cell.config.seed}
     if key not in values:
         raise UserError(f"--only {key}: no such key{nearest(key, values)}; keys: {', '.join(values)}")
-    return str(values[key])
+    return text(values[key])
 
 
 def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: bool) -> dict[str, Any]:
     """`cells.json`: what analysis needs to lay the sweep's table and figure out."""
-    config = cells[0].config
-    budget = f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
     reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
     return {
         "schema": SCHEMA,
         "sweep": sweep.name,
         "title": sweep.title,
         "recipe": recipe.name,
-        "data": registry.label("data", config.data.name),
-        "budget": budget,
+        "data": registry.label("data", cells[0].config.data.name),
+        "budget": " / ".join(dict.fromkeys(_budget(cell.config) for cell in cells)),
         "metric": sweep.metric,
         "metric_label": sweep.metric_label,
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,
-        "subject": sweep.subject,
-        "control": sweep.control,
+        "controls": {row: list(controls) for row, controls in sweep.controls.items()},
+        "paper": dict(sweep.paper),
+        "note": sweep.note,
         "smoke": smoke,
         "reproduces": reproduces,
-        "figure": {"kind": sweep.figure, "x": sweep.figure_x} if sweep.figure_x else None,
+        "below": list(sweep.below),
+        "figure": {"kind": sweep.figure, "x": sweep.figure_x},
         "cells": [
             {
                 "operator": cell.row,
@@ -225,3 +248,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
             for cell in cells
         ],
     }
+
+
+def _budget(config: RunConfig) -> str:
+    return f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"

@@ -24,7 +24,7 @@ def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out
         "project": flags.wandb_project,
         "method": "grid",
         "metric": {"name": sweep.metric, "goal": "maximize"},
-        "command": ["${env}", "${interpreter}", "-m", f"ablations.{sweep.name}", *_arguments(flags, out), "${args}"],
+        "command": ["${env}", "${interpreter}", "-m", *_arguments(flags, out), "${args}"],
         "parameters": {
             "cell": {"values": list(dict.fromkeys(cell.group for cell in cells))},
             "seed": {"values": sorted({cell.config.seed for cell in cells})},
@@ -34,10 +34,14 @@ def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out
 
 def _arguments(flags: argparse.Namespace, out: Path) -> list[str]:
     """What makes the same cells again, and says where results and data lie. An agent needs its server: online."""
-    arguments = [f"--recipe={flags.recipe}", f"--out={os.fspath(out)}", "--wandb=online"]
+    arguments = [f"ablations.{flags.module}", f"--recipe={flags.recipe}", f"--out={os.fspath(out)}", "--wandb=online"]
     arguments.append(f"--wandb-project={flags.wandb_project}")
     if flags.data_dir is not None:
         arguments.append(f"--data-dir={os.fspath(flags.data_dir)}")
+    if flags.reading is not None:
+        arguments.append(f"--reading={flags.reading}")
+    if flags.gpus_per_cell is not None:
+        arguments.append(f"--gpus-per-cell={flags.gpus_per_cell}")
     arguments += ["--download"] * flags.download + ["--smoke"] * flags.smoke
     return arguments + [f"--set={path}={value}" for path, value in flags.settings]
 

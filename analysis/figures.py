@@ -1,47 +1,26 @@
-"""Figures of a sweep. Functions take a frame and optional axes, return the axes, and fetch nothing.
-
-Colours are those of Okabe and Ito, told apart with any kind of colour vision; a row label has the same colour, marker
-and dash in every figure.
-"""
+"""Figures of a sweep. Functions take a frame and optional axes, return the axes, and fetch nothing."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import numbers
+from analysis.style import PALETTE, RC, style
 from lightning_xvol import files
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
 COLUMN_INCHES = (3.5, 2.9)
-RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
-    "font.size": 8.0,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4.0,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "lightning-xvol",
-    "savefig.dpi": 300,
-}
+PAGE_INCHES = 7.2
+_MANY_BARS = 12
 # Without dates and versions, the same numbers give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -50,55 +29,8 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
-    color: str
-    marker: str
-    linestyle: str = "-"
-    hollow: bool = False
-
-
-_STYLES = {
-    "convolution": Style(BLUE, "o"),
-    "multi_convolution": Style(SKY, "h"),
-    "aa_convolution": Style(PURPLE, "P"),
-    "involution": Style(YELLOW, "X"),
-    "self_attention": Style(ORANGE, "^"),
-    "pssa": Style(GREEN, "D"),
-    "pssa_static": Style(GREEN, "d", "--", hollow=True),
-    "xvolution": Style(VERMILLION, "s"),
-    "xvolution_static": Style(BLACK, "v", "--", hollow=True),
-    "xvolution_sa": Style(ORANGE, "s"),
-    "xvolution_inv": Style(YELLOW, "s"),
-    "wide_convolution": Style(BLUE, "p"),
-    "convolution_1x1": Style(SKY, "<"),
-    "convolution_11x11": Style(SKY, "p"),
-    "se_convolution": Style(PURPLE, "o"),
-    "xvolution_pointwise": Style(BLACK, "p", "--", hollow=True),
-    "xvolution_softmax": Style(GREEN, "s"),
-    "xvolution_linear": Style(ORANGE, "p"),
-    "xvolution_frozen": Style(VERMILLION, "p", "--", hollow=True),
-}
-_OTHER_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
-_OTHER_MARKERS = ("<", ">", "p", "*", "8", "H")
-
-
-def style(operator: str) -> Style:
-    """The look of a row label: fixed for those we know, drawn from its hash for others.
-
-    Controls (`*_static`) are dashed and hollow.
-    """
-    if operator in _STYLES:
-        return _STYLES[operator]
-    digest = hashlib.sha256(operator.encode()).digest()
-    color, marker = _OTHER_COLORS[digest[0] % len(_OTHER_COLORS)], _OTHER_MARKERS[digest[1] % len(_OTHER_MARKERS)]
-    control = operator.endswith("_static")
-    return Style(color, marker, "--" if control else "-", control)
-
-
-def new_axes(legend_lines: int = 2) -> Axes:
+def new_axes(legend_lines: int = 2, width: float = COLUMN_INCHES[0], height: float = COLUMN_INCHES[1]) -> Axes:
     """Axes of their own, as wide as the column of a paper, and higher where the legend has many lines."""
-    width, height = COLUMN_INCHES
     with matplotlib.rc_context(RC):
         return Figure(figsize=(width, height + 0.15 * max(0, legend_lines - 2)), layout="constrained").subplots()
 
@@ -150,53 +82,168 @@ def scatter(
     return ax
 
 
-def _finish(ax: Axes, summary: pd.DataFrame, x_label: str, y_label: str, smoke: bool) -> None:
-    """What all figures have: labels, a grid, the legend, and what the bars are."""
+def bars(
+    summary: pd.DataFrame, x: str, x_label: str, y_label: str, smoke: bool = False, ax: Axes | None = None
+) -> Axes:
+    """The mean where the axis is no number: a group of bars per value, a bar per row; controls are hollow."""
+    ticks, rows = _ticks(summary[x]), summary["row"].drop_duplicates().tolist()
+    if ax is None:
+        ax = new_axes(width=PAGE_INCHES if len(ticks) * len(rows) > _MANY_BARS else COLUMN_INCHES[0])
+    with matplotlib.rc_context(RC):
+        width = 0.8 / len(rows)
+        for place, row in enumerate(rows):
+            points = summary[summary["row"] == row]
+            look = style(points["operator"].iloc[0])
+            at = [ticks.index(value) + width * (place - (len(rows) - 1) / 2) for value in points[x]]
+            ax.bar(
+                at, points["mean"], width=0.85 * width, label=row, color="white" if look.hollow else look.color,
+                edgecolor=look.color, linewidth=0.9, linestyle=look.linestyle,
+            )  # fmt: skip
+            _interval(ax, at, points, "0.25")
+        names = [str(tick).replace(" (", "\n(") for tick in ticks]
+        ax.set_xticks(range(len(ticks)), names)
+        two_lines = any("\n" in name for name in names)
+        _finish(ax, summary, x_label, y_label, smoke, below=-42 if two_lines else -31, wide=True)
+    return ax
+
+
+def dots(
+    summary: pd.DataFrame, x: str | None, x_label: str, y_label: str, smoke: bool = False, ax: Axes | None = None
+) -> Axes:
+    """A line of the figure per row and the mean across: where rows are many. An axis `x` has a marker per value."""
+    rows = summary["row"].drop_duplicates().tolist()
+    if ax is None:
+        ax = new_axes(width=1.5 * COLUMN_INCHES[0], height=0.9 + 0.22 * len(rows))
+    with matplotlib.rc_context(RC):
+        values = [None] if x is None else _ticks(summary[x])
+        for place, value in enumerate(values):
+            points = summary if x is None else summary[summary[x] == value]
+            shift = 0.16 * (place - (len(values) - 1) / 2)
+            for row, point in zip(points["row"], points.index, strict=True):
+                look = style(points.loc[point, "operator"])
+                color = look.color if x is None else PALETTE[place % len(PALETTE)]
+                ax.plot(
+                    points.loc[point, "mean"], rows.index(row) + shift, color=color, linestyle="none",
+                    marker=look.marker if x is None else "osD^v"[place % 5],
+                    markerfacecolor="white" if look.hollow else color,
+                    label=f"{x_label}: {value}" if x is not None and row == rows[0] else None,
+                )  # fmt: skip
+                _interval(ax, [rows.index(row) + shift], points.loc[[point]], color, across=True)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xlabel(y_label)
+        if "%" in y_label:
+            low, high = ax.get_xlim()
+            ax.set_xlim(max(low, -4.0), min(high, 104.0))
+        ax.grid(axis="x", color="0.9", linewidth=0.6)
+        ax.set_axisbelow(True)
+        if x is not None:
+            _legend(ax, columns=2)
+        _note(ax, summary, below=-30)
+        _smoke(ax, smoke)
+    return ax
+
+
+def curves(
+    epochs: pd.DataFrame, x: str, x_label: str, y_label: str, smoke: bool = False, ax: Axes | None = None
+) -> Axes:
+    """The mean after each epoch: a line per row, the 95 % interval as a band where there is one."""
+    if ax is None:
+        ax = new_axes(legend_lines=3, width=1.4 * COLUMN_INCHES[0])
+    with matplotlib.rc_context(RC):
+        for row in epochs["row"].drop_duplicates():
+            points = epochs[epochs["row"] == row].astype({x: float, "mean": float, "ci_low": float, "ci_high": float})
+            look = style(points["operator"].iloc[0])
+            ax.plot(
+                points[x], points["mean"], color=look.color, marker=look.marker, linestyle=look.linestyle, label=row,
+                markersize=3.0, markerfacecolor="white" if look.hollow else look.color,
+                markevery=max(1, len(points) // 20),
+            )  # fmt: skip
+            ax.fill_between(points[x], points["ci_low"], points["ci_high"], color=look.color, alpha=0.12, linewidth=0)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(ax, epochs, x_label, y_label, smoke, shown="Bands", wide=True)
+    return ax
+
+
+def _finish(
+    ax: Axes,
+    summary: pd.DataFrame,
+    x_label: str,
+    y_label: str,
+    smoke: bool,
+    below: int = -30,
+    shown: str = "Error bars",
+    wide: bool = False,
+) -> None:
+    """What most figures have: labels, a grid, the legend, and what the bars are."""
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
     if "%" in y_label:
         _stay_near_percents(ax)
     ax.grid(axis="y", color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
-    # Above the data, where it covers none of it whatever the numbers.
     characters = summary["row"].drop_duplicates().map(len).sum()
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3 if characters <= 32 else 2, frameon=False,
-        borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
-    )  # fmt: skip
+    _legend(ax, columns=3 if wide or characters <= 32 else 2)
+    _note(ax, summary, below, shown)
+    _smoke(ax, smoke)
+
+
+def _legend(ax: Axes, columns: int) -> None:
+    """Above the data, where it covers none of it whatever the numbers."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, frameon=False, borderaxespad=0.1,
+            columnspacing=1.5, handlelength=2.4,
+        )  # fmt: skip
+
+
+def _note(ax: Axes, summary: pd.DataFrame, below: int, shown: str = "Error bars") -> None:
     ax.annotate(
-        error_bar_note(summary), (0.5, 0.0), (0, -30), xycoords="axes fraction", textcoords="offset points",
+        error_bar_note(summary, shown), (0.5, 0.0), (0, below), xycoords="axes fraction", textcoords="offset points",
         ha="center", va="top", fontsize=6.5, color="0.35",
     )  # fmt: skip
+
+
+def _smoke(ax: Axes, smoke: bool) -> None:
     if smoke:
         ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontsize=8, fontweight="bold")
 
 
 def _line(ax: Axes, points: pd.DataFrame, positions: list[float], joined: bool = True) -> None:
     look = style(points["operator"].iloc[0])
-    bars = (points["ci_high"] - points["mean"]).to_numpy()
-    has_bar = ~pd.isna(bars)
     ax.plot(
         positions, points["mean"].to_numpy(), color=look.color, marker=look.marker,
         linestyle=look.linestyle if joined else "none",
         markerfacecolor="white" if look.hollow else look.color, label=points["row"].iloc[0],
     )  # fmt: skip
-    if has_bar.any():
-        at = [position for position, kept in zip(positions, has_bar, strict=True) if kept]
-        means = points["mean"].to_numpy()[has_bar]
-        look_of_bars: Any = {"ecolor": look.color, "elinewidth": 0.9, "capsize": 2, "capthick": 0.9, "zorder": 1.9}
-        ax.errorbar(at, means, yerr=bars[has_bar], fmt="none", **look_of_bars)
+    _interval(ax, positions, points, look.color, zorder=1.9)
 
 
-def error_bar_note(summary: pd.DataFrame) -> str:
+def _interval(
+    ax: Axes, positions: list[float], points: pd.DataFrame, color: str, across: bool = False, zorder: float = 2.5
+) -> None:
+    """The 95 % intervals of `points` that have one, up and down or, `across`, to the left and right."""
+    widths = (points["ci_high"] - points["mean"]).to_numpy(dtype=float)
+    has_bar = ~np.isnan(widths)
+    if not has_bar.any():
+        return
+    at, means, widths = np.asarray(positions)[has_bar], points["mean"].to_numpy()[has_bar], widths[has_bar]
+    look: Any = {"ecolor": color, "elinewidth": 0.9, "capsize": 2, "capthick": 0.9, "zorder": zorder, "fmt": "none"}
+    if across:
+        ax.errorbar(means, at, xerr=widths, **look)
+    else:
+        ax.errorbar(at, means, yerr=widths, **look)
+
+
+def error_bar_note(summary: pd.DataFrame, shown: str = "Error bars") -> str:
     """What the bars are, for caption or legend."""
     counts = sorted(summary.loc[summary["n"] > 0, "n"].unique())
     if not counts:
         return "no finished run"
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]}\N{EN DASH}{counts[-1]}"
     if counts[-1] == 1:
-        return "n = 1 seed, no error bars"
-    return f"Error bars: 95 % interval (Student's t), n = {n} seeds"
+        return f"n = 1 seed, no {shown.lower()}"
+    return f"{shown}: 95 % interval (Student's t), n = {n} seeds"
 
 
 def _stay_near_percents(ax: Axes) -> None:
@@ -214,7 +261,13 @@ def _ticks(values: pd.Series) -> list[Any]:
     return (unique.sort_values() if _numeric(values) else unique).tolist()
 
 
-KINDS = {"lines": lines, "scatter": scatter}
+KINDS: dict[str, Callable[..., Axes]] = {
+    "lines": lines,
+    "scatter": scatter,
+    "bars": bars,
+    "dots": dots,
+    "curves": curves,
+}
 
 
 def write(ax: Axes, path: Path) -> None:

@@ -33,7 +33,7 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     lines = [*_warnings(runs, select), _estimator(sweep, summary, select), _replication(runs, summary)]
     lines.append(_brackets(sweep, summary))
     lines += control_sentences(sweep, frame, select)
-    lines.append(product_use.note(summary))
+    lines += [product_use.note(summary), sweep.note]
     if sweep.column_axis is None:
         lines.append(
             "Seconds a run: mean wall time of the finished runs, training and evaluation, beside whatever else the "
@@ -104,26 +104,20 @@ def _brackets(sweep: Sweep, summary: pd.DataFrame) -> str:
 
 
 def control_sentences(sweep: Sweep, frame: pd.DataFrame, select: str) -> list[str]:
-    """A sentence for each row that the control stands for: their differences with intervals, and where they tie."""
-    if sweep.control is None or sweep.control not in sweep.labels:
-        return []
+    """A sentence for each row and control of it: their differences with intervals, and where they tie."""
     lines = []
-    for subject in subjects(sweep):
-        differences = compare(frame, sweep.axes, sweep.metric, select, subject, sweep.control)
-        known = {key: item for key, item in differences.items() if not pd.isna(item.mean)}
-        if known:
-            lines.append(_control_sentence(sweep, subject, known))
+    for subject, controls in sweep.controls.items():
+        for control in controls:
+            differences = compare(frame, sweep.axes, sweep.metric, select, subject, control)
+            known = {key: item for key, item in differences.items() if not pd.isna(item.mean)}
+            if known:
+                lines.append(_control_sentence(sweep, subject, control, known))
     return lines
 
 
-def subjects(sweep: Sweep) -> list[str]:
-    """The rows that the control stands for: the one whose name it carries on, else all but control and baseline."""
-    others = [operator for operator in sweep.labels if operator not in (sweep.control, sweep.baseline)]
-    named = [operator for operator in others if (sweep.control or "").startswith(f"{operator}_")]
-    return [max(named, key=len)] if named else others
-
-
-def _control_sentence(sweep: Sweep, subject: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
+def _control_sentence(
+    sweep: Sweep, subject: str, control: str, differences: Mapping[tuple[Any, ...], Difference]
+) -> str:
     values = [_place(key, ": ") + _difference(item) for key, item in differences.items()]
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
@@ -131,7 +125,7 @@ def _control_sentence(sweep: Sweep, subject: str, differences: Mapping[tuple[Any
             verdicts.setdefault(_verdict(item), []).append(_place(key))
     found = [verdict + (f" at {', '.join(places)}" if sweep.axes else "") for verdict, places in verdicts.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
-    pair = f"{sweep.labels[subject]} minus {sweep.labels[str(sweep.control)]}"
+    pair = f"{sweep.labels[subject]} minus {sweep.labels[control]}"
     conclusion = f"; the difference {' and '.join(found)}" if found else ""
     paired = " paired by seed" if any(item.method == "paired" for item in differences.values()) else ""
     measure = f"mean difference{paired} [95 % interval each]{axes}"

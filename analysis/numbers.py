@@ -37,6 +37,13 @@ def count(value: Any) -> str:
     return f"{value / 1e6:.1f}M" if value < 999.95e6 else f"{value / 1e9:.1f}G"
 
 
+def added_count(value: Any) -> str:
+    """A difference of such numbers, with its sign."""
+    if pd.isna(value):
+        return DASH
+    return f"{'+' if value > 0 else MINUS if value < 0 else ''}{count(abs(value))}"
+
+
 def integers(values: Sequence[int]) -> str:
     """`0, 1, 2`, or `0-9` with an en dash for a run of more than four."""
     ordered = sorted(set(values))

@@ -57,11 +57,11 @@ def render(out: Path, sweep: str, select: str = "last", target: Path | None = No
         paths[name] = folder / name
         files.write_text(paths[name], text)
     kind = settings.figure.get("kind")
-    x = settings.figure_x
-    if kind is not None and x is not None:
+    if kind is not None:
         if kind not in figures.KINDS:
             raise UserError(f"sweep {sweep!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
-        ax = figures.KINDS[kind](summary, x, settings.axis_label(x), settings.metric_label, smoke=settings.smoke)
+        points, x, label = sweep_table.points(out, settings, frame, summary)
+        ax = figures.KINDS[kind](points, x, label, settings.metric_label, smoke=settings.smoke)
         for suffix in FIGURE_FORMATS:
             paths[f"figure.{suffix}"] = folder / f"figure.{suffix}"
             figures.write(ax, paths[f"figure.{suffix}"])

@@ -104,7 +104,7 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
 
     Columns: `operator`, `label`, the axes, `metric`, `planned`, `n`, `diverged`, `mean`, `sd`, `ci_low`, `ci_high`,
     `delta`, `delta_low`, `delta_high`, `delta_method`, `params`, `macs`, `wall_seconds` (mean over the finished runs),
-    `group_id`. The baseline has no delta.
+    `group_id`, `added_params` (beyond the baseline's). The baseline has no delta.
     """
     groups = _groups(frame, axes, metric)
     summary = []
@@ -137,7 +137,16 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
                 "group_id": rows["group_id"].iloc[0],
             }
         )
-    return pd.DataFrame(summary).astype({"params": "Int64", "macs": "Int64"})
+    table = pd.DataFrame(summary).astype({"params": "Int64", "macs": "Int64"})
+    return table.assign(added_params=_added(table, axes, baseline))
+
+
+def _added(summary: pd.DataFrame, axes: Sequence[str], baseline: str | None) -> pd.Series:
+    """Parameters beyond those of the baseline at the same axes; none where either is unknown."""
+    places = summary[list(axes)].apply(tuple, axis=1) if axes else pd.Series([()] * len(summary), index=summary.index)
+    of_baseline = summary["operator"] == baseline
+    base = dict(zip(places[of_baseline], summary.loc[of_baseline, "params"], strict=True))
+    return summary["params"] - places.map(lambda place: base.get(place, pd.NA)).astype("Int64")
 
 
 def _groups(frame: pd.DataFrame, axes: Sequence[str], metric: str) -> dict[tuple[Any, ...], pd.DataFrame]:

@@ -6,13 +6,15 @@ A sweep without axes has one column for its metric and beside it what its runs c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis import footnotes, numbers, product_use
+from analysis.sources import ledger
 from analysis.sources.ledger import COSTS, Sweep
-from analysis.statistics import summarise
+from analysis.statistics import estimate, summarise
 from analysis.tables import Block, Entry, Table
 
 
@@ -30,11 +32,49 @@ def summary_of(sweep: Sweep, frame: pd.DataFrame, select: str) -> pd.DataFrame:
     return product_use.with_product_use(sweep, frame, summary.assign(row=rows), select)
 
 
+def points(
+    source: Path, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame
+) -> tuple[pd.DataFrame, str | None, str]:
+    """What the sweep's figure shows: a frame, the column that runs along x (None: nothing does), and its label."""
+    x = sweep.figure_x
+    if sweep.figure["kind"] == "curves":
+        axis = sweep.column_axis
+        where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
+        return epochs_of(source, sweep, frame, summary), "epoch", f"epoch{where}"
+    if x is None:
+        return summary, None, ""
+    if x in sweep.axes and not pd.api.types.is_numeric_dtype(summary[x]):
+        summary = summary.assign(**{x: [sweep.heading(x, value) for value in summary[x]]})
+    return summary, x, sweep.axis_label(x)
+
+
+def epochs_of(source: Path, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
+
+    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. Epochs that not every run of a
+    group has are left out.
+    """
+    epochs = ledger.load_epochs(source, sweep, frame)
+    axis = sweep.column_axis
+    shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
+    keys = ["operator", *sweep.axes]
+    rows = []
+    for group in shown.to_dict("records"):
+        own = epochs[(epochs[keys] == [group[key] for key in keys]).all(axis=1)]
+        for epoch, runs in own.groupby("epoch"):
+            mean = estimate(runs["value"].tolist())
+            if mean.n == group["n"]:
+                named = {key: group[key] for key in ("row", *keys)}
+                values = {"n": mean.n, "mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high}
+                rows.append({**named, "epoch": epoch, **values})
+    return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
+
+
 def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "diverged", *COSTS, *product_use.columns(summary),
+        "delta_low", "delta_high", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
     # Published values come with the first recipe that declares what it reproduces.
     return summary.assign(published=pd.NA)[columns]
@@ -56,12 +96,8 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         blocks = (Block(tuple((label, (*entries, *_costs(groups[label][None]))) for label, entries in scores)),)
         columns = (sweep.metric_label, *COSTS.values())
     else:
-        parameters = tuple(
-            (label, tuple(Entry(numbers.count(row[value]["params"] if value in row else pd.NA)) for value in values))
-            for label, row in groups.items()
-        )
-        blocks = (Block(scores), Block(parameters, heading="Parameters"))
-        columns = tuple(map(str, values))
+        blocks = (Block(scores), *(_block(cost, groups, values) for cost in sweep.below))
+        columns = tuple(sweep.heading(axis, value) for value in values)
     blocks += tuple(product_use.block(groups, values, len(columns)))
     return Table(
         name=sweep.name,
@@ -75,6 +111,18 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         notes=tuple(footnotes.notes(sweep, frame, summary, select)),
         tidy=tidy(sweep, summary),
     )
+
+
+def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]) -> Block:
+    """One of the costs that stand below the accuracies."""
+    added = cost == "added_params"
+    write = numbers.added_count if added else numbers.count
+    rows = tuple(
+        (label, tuple(Entry(write(row[value][cost] if value in row else pd.NA)) for value in values))
+        for label, row in groups.items()
+    )
+    heading = "added parameters" if added else COSTS[cost]
+    return Block(rows, heading=heading[:1].upper() + heading[1:])
 
 
 def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:

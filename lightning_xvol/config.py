@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -37,12 +38,15 @@ class BackboneConfig:
     """The network around the operator. stage2..stage5 are conv2_x..conv5_x, torchvision's layer1..layer4.
 
     `stride_in_1x1` puts a bottleneck's stride into its first 1x1, as the paper's stride-1 operator needs (6.1.2).
+    `places` is where the operator stands: in the one 3x3 of each block of these stages that the paper replaces (Fig.
+    2), or, with all stages, in every spatial convolution of the network, the stem and strided ones among them.
     """
 
     name: str = "small_resnet"
     stages: tuple[int, ...] = (3, 4, 5)
     stride_in_1x1: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    places: Literal["block", "every"] = field(default="block", metadata={"neutral": "block"})
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,10 @@ def _check(config: RunConfig) -> None:
             raise UserError(f"{path}={values} must be fractions of the budget, from 0 to below 1")
     if not config.backbone.stages or not set(config.backbone.stages) <= {2, 3, 4, 5}:
         raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
+    if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
+        raise UserError(
+            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
+        )
     parts = config.train.devices * config.train.accumulate
     if config.data.batch_size % parts:
         raise UserError(
@@ -197,6 +205,11 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return leaves
 
 
+@functools.cache  # a sweep sets thousands of fields
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
 def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
 
@@ -215,7 +228,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             raise UserError(f"no field {path!r}: {root!r} has no parts")
         return dataclasses.replace(config, seed=_convert(int, value, path))
     section: Any = getattr(config, root)
-    hints = typing.get_type_hints(type(section))
+    hints = _hints(section.__class__)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: _convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:

@@ -158,8 +158,14 @@ class _Network:
         }
 
     def _leaves(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
-        modules = ((run.path, self.model.get_submodule(run.path)) for run in runs)
-        return [self._layer(path, module) for path, module in modules if isinstance(module, _LAYERS)]
+        modules = {run.path: self.model.get_submodule(run.path) for run in runs}
+        operators = [path for path, module in modules.items() if callable(getattr(module, "macs", None))]
+        inside = {path for path in modules for root in operators if path != root and _below(path, root)}
+        return [
+            self._layer(path, module)
+            for path, module in modules.items()
+            if path not in inside and (isinstance(module, _LAYERS) or path in operators)
+        ]
 
     def _layer(self, path: str, module: nn.Module) -> dict[str, Any]:
         output = self._output(path)
@@ -178,7 +184,9 @@ class _Network:
             return {"kind": "average_pool", "name": "average pool", **common}
         size = getattr(module, "kernel_size", None)
         if not isinstance(module, _LAYERS) or size is None:
-            return {"kind": "operator", "name": type(module).__name__, **common}
+            every = self.config.backbone.places == "every"
+            name = registry.label("operator", self.config.operator.name) if every else type(module).__name__
+            return {"kind": "operator", "name": name, **common}
         size, stride = _pair(size), _pair(module.stride)
         common |= {"kernel_size": list(size), "stride": stride[0]}
         text = f"{size[0]}x{size[1]}"

@@ -37,7 +37,7 @@ class Recipe:
 def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
     """4 heads wherever there are heads: the default rule gives one to maps of 16 or 32 channels."""
     entry = registry.lookup("operator", name)
-    if "num_heads" in entry.options and _uses_heads({**entry.options, **options}):
+    if "num_heads" in entry.options and "head_channels" not in options and _uses_heads({**entry.options, **options}):
         options = {"num_heads": 4, **options}
     return OperatorConfig(name, dict(options))
 

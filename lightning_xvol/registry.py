@@ -32,13 +32,14 @@ _PSSA = {
     "form": "dot",
     "shift_distances": (1, 3, 5),
     "num_heads": None,
+    "head_channels": None,
     "normalize": None,
     "position_encoding": False,
     "centre": False,
     "propagate": False,
     "frozen_query_key": False,
 }
-_PSSA_NEUTRAL = {"frozen_query_key": False}
+_PSSA_NEUTRAL = {"head_channels": None, "frozen_query_key": False}
 _BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
 _POSITIONS = {"position_encoding": False, "position_size": None}
 _SELF_ATTENTION = {
@@ -113,6 +114,7 @@ OPERATORS: dict[str, Entry] = {
 
 _SMALL_RESNET = {
     "stem_width": 16,
+    "block": "bottleneck",
     "blocks": (2, 1, 1, 1),
     "widths": (16, 16, 32, 32),
     "strides": (1, 2, 1, 2),
@@ -120,12 +122,27 @@ _SMALL_RESNET = {
 }
 _RESNET = "lightning_xvol.backbones.torchvision_resnet"
 
+_SMALL = "lightning_xvol.backbones.small_resnet:SmallResNet"
+_VGG = "lightning_xvol.backbones.vgg:VGG13"
+
+
+def _small(label: str, block: str, *blocks: int) -> Entry:
+    """The plan of a ResNet at the widths and strides of the small one."""
+    return Entry(_SMALL, label, {**_SMALL_RESNET, "block": block, "blocks": blocks})
+
+
 BACKBONES: dict[str, Entry] = {
-    "small_resnet": Entry("lightning_xvol.backbones.small_resnet:SmallResNet", "small ResNet", _SMALL_RESNET),
+    "small_resnet": Entry(_SMALL, "small ResNet", _SMALL_RESNET, neutral={"block": "bottleneck"}),
+    "small_resnet18": _small("small ResNet-18", "basic", 2, 2, 2, 2),
+    "small_resnet34": _small("small ResNet-34", "basic", 3, 4, 6, 3),
+    "small_resnet50": _small("small ResNet-50", "bottleneck", 3, 4, 6, 3),
+    "small_resnet101": _small("small ResNet-101", "bottleneck", 3, 4, 23, 3),
+    "small_vgg13": Entry(_VGG, "small VGG-13", {"widths": (16, 16, 16, 32, 32)}),
     "resnet18": Entry(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
     "resnet34": Entry(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
     "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
     "resnet101": Entry(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
+    "vgg13": Entry(_VGG, "VGG-13", {"widths": (64, 128, 256, 512, 512)}),
 }
 
 DATASETS: dict[str, Entry] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ablations.cell import Outcome, Settings
+from ablations.cell import Cost, Outcome, Settings
 from ablations.sweep import Cell
 
 
@@ -27,6 +27,9 @@ class Launcher(Protocol):
 
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
         """The mistake that would stop these cells, in one line, or None."""
+
+    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
+        """What a run of each of `cells` costs, by group, tried for some seconds; empty where that tells nothing."""
 
     def run(
         self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ablations.cell import Settings, preflight, run_cell
+from ablations.cell import Cost, Settings, preflight, run_cell, trial
 from ablations.launchers import Observer
 from ablations.sweep import Cell
 from lightning_xvol.errors import UserError
@@ -17,6 +17,9 @@ class InlineLauncher:
         except UserError as error:
             return str(error)
         return None
+
+    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
+        return trial(cells, settings.data_dir, settings.download)
 
     def run(
         self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
 
-from ablations.cell import Outcome, Settings, preflight, record_death, run_cell, write_to_log
+from ablations.cell import Cost, Outcome, Settings, preflight, record_death, run_cell, trial, write_to_log
 from ablations.launchers import Observer
 from ablations.launchers.gpus import Slots
 from ablations.sweep import Cell
@@ -77,17 +78,35 @@ class LocalLauncher:
         self.workers: list[_Worker] = []
 
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
-        receive, send = self.context.Pipe(duplex=False)
         configs = list({cell.group: cell.config for cell in cells}.values())
+        try:
+            return self._ask(_check, configs, settings)
+        except ChildProcessError as error:
+            return f"the check of the configurations died: {error}"
+
+    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
+        """In one process, while nothing else of this launcher runs; a trial that fails tells nothing."""
+        try:
+            return self._ask(_try, cells, settings)
+        except ChildProcessError:
+            return {}
+
+    def _ask(self, target: Callable[..., None], *arguments: Any) -> Any:
+        """What `target` sends from a process of its own.
+
+        Raises:
+            ChildProcessError: where the process ends without an answer.
+        """
+        receive, send = self.context.Pipe(duplex=False)
         _start_server()
-        process = self.context.Process(target=_check, args=(configs, settings, send), daemon=False)
+        process = self.context.Process(target=target, args=(*arguments, send), daemon=False)
         process.start()
         send.close()
         try:
             return receive.recv()
         except EOFError:
             process.join()
-            return f"the check of the configurations died: {_death(process.exitcode)}"
+            raise ChildProcessError(_death(process.exitcode)) from None
         except KeyboardInterrupt:
             process.kill()
             raise
@@ -187,6 +206,11 @@ def _check(configs: list, settings: Settings, connection: Connection) -> None:
         connection.send(str(error))
     else:
         connection.send(None)
+
+
+def _try(cells: Sequence[Cell], settings: Settings, connection: Connection) -> None:
+    _end_with_launcher()
+    connection.send(trial(cells, settings.data_dir, settings.download))
 
 
 def _work(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.cell import Outcome, Settings, record_death, run_cell, state, write_to_log
+from ablations.cell import Cost, Outcome, Settings, record_death, run_cell, state, write_to_log
 from ablations.launchers import Observer
 from ablations.launchers.inline import InlineLauncher
 from ablations.sweep import Cell
@@ -125,6 +125,10 @@ class SlurmLauncher:
 
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
         return InlineLauncher().preflight(cells, settings)
+
+    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
+        """Nothing: cells run elsewhere."""
+        return {}
 
     def run(
         self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]

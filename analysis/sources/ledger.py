@@ -8,6 +8,7 @@ diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from lightning_xvol.errors import UserError, nearest
 SCHEMA = 1
 _SWEEP_KEYS = (
     "sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "axes", "axis_labels", "baseline",
-    "control", "smoke", "reproduces", "figure", "cells",
+    "controls", "below", "paper", "note", "smoke", "reproduces", "figure", "cells",
 )  # fmt: skip
 _CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs")
@@ -34,6 +35,7 @@ _NO_RESULT: dict[str, Any] = {
 }  # fmt: skip
 COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
 """What a run costs: these columns of a frame, and how tables and figures call them."""
+_BUDGET_AXES = {"epochs", "steps", "schedule"}
 _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 
@@ -51,7 +53,10 @@ class Sweep:
     axes: tuple[str, ...]
     axis_labels: Mapping[str, str]
     baseline: str | None
-    control: str | None
+    controls: Mapping[str, tuple[str, ...]]
+    below: tuple[str, ...]
+    paper: Mapping[str, Any]
+    note: str
     smoke: bool
     reproduces: Any
     figure: Mapping[str, Any]
@@ -69,6 +74,10 @@ class Sweep:
         """What runs along a figure's x: an axis, or what runs cost."""
         x = self.figure.get("x")
         return str(x) if x in COSTS else self.column_axis
+
+    def heading(self, axis: str, value: Any) -> str:
+        """How tables and figures write `value` of `axis`: the paper's own is marked."""
+        return f"{value} (paper)" if self.paper.get(axis) == value else str(value)
 
     def axis_label(self, axis: str) -> str:
         return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")
@@ -114,10 +123,36 @@ def load(source: Path, name: str) -> tuple[Sweep, pd.DataFrame]:
         base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
         base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
         rows += [_NO_RESULT | base | values for values in _results(folder, result, sweep.metric)]
-    if len(budgets) > 1 and not {"epochs", "steps"} & set(sweep.axes):
+    if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
         listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
         raise UserError(f"sweep {name!r} mixes budgets: {listed}; one table holds runs of one budget")
     return sweep, _tidy(pd.DataFrame(rows), sweep)
+
+
+def load_epochs(source: Path, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
+
+    It is measured on the validation draw where a test draw is kept for the end. A line of `metrics.csv` that is torn
+    is left out.
+    """
+    runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
+    rows = []
+    for run in runs.to_dict("records"):
+        series = _read_series(record.cell_folder(source, run["cell_id"]) / "metrics.csv")
+        shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
+        epochs = series.get(f"val_{sweep.metric}") or series.get(sweep.metric, {})
+        rows += [{**shared, "epoch": epoch, "value": value} for epoch, value in epochs.items()]
+    return pd.DataFrame(rows, columns=["operator", *sweep.axes, "seed", "epoch", "value"])
+
+
+def _read_series(path: Path) -> dict[str, dict[int, float]]:
+    """The last value of each metric in each epoch."""
+    series: dict[str, dict[int, float]] = {}
+    for line in path.read_text().splitlines()[1:] if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            _, epoch, name, value = line.split(",")
+            series.setdefault(name, {})[int(epoch)] = float(value)
+    return series
 
 
 def _read_sweep(path: Path) -> dict[str, Any]:
@@ -158,11 +193,15 @@ def _sweep(content: Mapping[str, Any], path: Path) -> Sweep:
     shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
     direct = (
-        "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "control", "smoke",
+        "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
         "reproduces",
     )  # fmt: skip
+    # In the order of the rows, which JSON with sorted keys does not keep.
+    controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
     return Sweep(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
+        controls=controls, below=tuple(content["below"]),
+        paper={axis: _axis_value(value) for axis, value in content["paper"].items()},
         **{key: content[key] for key in direct},
     )  # fmt: skip
 
@@ -239,9 +278,14 @@ def _levels(values: pd.Series) -> list[Any]:
     return sorted(unique) if pd.api.types.is_numeric_dtype(values) else unique
 
 
+def _axis_value(value: Any) -> Any:
+    """As the frame holds it: numbers stay, anything else is text."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value)
+        return "+".join(_text(item) for item in value)  # as `--only` takes it
     if value is None:
         return "none"
     if isinstance(value, bool):

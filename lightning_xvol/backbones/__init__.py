@@ -8,18 +8,28 @@ from torch import nn
 
 from lightning_xvol import registry
 from lightning_xvol.backbones.cost import count_macs, count_parameters, trace
-from lightning_xvol.backbones.replace import replace_operators
+from lightning_xvol.backbones.replace import replace_every, replace_operators
 from lightning_xvol.backbones.strides import place_strides
 from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
-__all__ = ["build_backbone", "count_macs", "count_parameters", "place_strides", "replace_operators", "trace"]
+__all__ = [
+    "build_backbone",
+    "count_macs",
+    "count_parameters",
+    "place_strides",
+    "replace_every",
+    "replace_operators",
+    "trace",
+]
 
 
 def build_backbone(
     backbone: BackboneConfig, operator: OperatorConfig, num_classes: int, in_channels: int = 3
 ) -> nn.Module:
     """A classifier `[B, in_channels, H, W]` to logits `[B, num_classes]` with `operator` in `backbone.stages`.
+
+    With `backbone.places="every"` the operator stands in every spatial convolution instead (`replace_every`).
 
     `backbone.stride_in_1x1` holds for every bottleneck of the network, replaced or not: rows of a table that differ in
     operator or stages then differ in nothing else. A backbone given as import path is a callable that takes
@@ -40,6 +50,9 @@ def build_backbone(
         ) from error
     model: nn.Module = factory(**arguments)
     place_strides(model, backbone.stride_in_1x1)
+    if backbone.places == "every":
+        replace_every(model, operator.name, **dict(operator.options))
+        return model
     replace_operators(
         model, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
     )

@@ -49,17 +49,53 @@ def replace_operators(
     chosen = _check_stages(stages)
     places = _find(model, chosen, stride_in_1x1)
     # Everything is built before anything is changed, so that a refused option leaves the model whole.
-    operators = [_build(name, block, convolution, stride_in_1x1, options) for block, convolution in places]
+    operators = [
+        _build(name, convolution, planned_stride(block, convolution, stride_in_1x1), options)
+        for block, convolution in places
+    ]
     for (block, convolution), operator in zip(places, operators, strict=True):
         move_stride(block, convolution, stride_in_1x1)
         block.module.conv2 = operator
     return [f"{block.path}.conv2" for block, _ in places]
 
 
-def _build(
-    name: str, block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None, options: dict[str, Any]
-) -> nn.Module:
-    stride = planned_stride(block, convolution, stride_in_1x1)
+def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
+    """Replace, in place, every spatial convolution of `model`: the stem, both 3x3 of a BasicBlock, strided ones.
+
+    The network "entirely composed of" the operator that the paper leaves to future work (5). 1x1 convolutions are not
+    spatial and stay. An operator keeps channels and stride of the convolution in whose place it stands, not its kernel
+    size (ResNet's stem has 7x7). Everything else is as `replace_operators` says.
+
+    Returns:
+        The paths of the replaced modules.
+
+    Raises:
+        UserError: for a convolution that is grouped or dilated, or does not keep its map's size up to its stride; and
+            where there is none.
+    """
+    places = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+    }
+    if not places:
+        raise UserError(f"{type(model).__name__} has no nn.Conv2d above 1x1 to replace")
+    for path, convolution in places.items():
+        _check_plain(path, convolution)
+        height, width = convolution.kernel_size
+        if height % 2 == 0 or height != width or convolution.padding != (height // 2, height // 2):
+            raise UserError(
+                f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
+                "expected an odd square kernel, padded by half of it"
+            )
+    operators = {path: _build(name, conv, conv.stride[0], options) for path, conv in places.items()}
+    for path, operator in operators.items():
+        parent, _, child = path.rpartition(".")
+        setattr(model.get_submodule(parent), child, operator)
+    return list(operators)
+
+
+def _build(name: str, convolution: nn.Conv2d, stride: int, options: dict[str, Any]) -> nn.Module:
     operator: nn.Module = build_operator(name, convolution.in_channels, convolution.out_channels, stride, **options)
     operator.to(device=convolution.weight.device, dtype=convolution.weight.dtype)
     return operator.train(convolution.training)
@@ -113,11 +149,7 @@ def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> li
 
 def _check_place(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None) -> nn.Conv2d:
     path = f"{block.path}.conv2"
-    if convolution.groups != 1 or convolution.dilation != (1, 1):
-        raise UserError(
-            f"{path} has groups={convolution.groups} and dilation={convolution.dilation}; only a plain 3x3 convolution "
-            "can be replaced, so choose a ResNet without groups and with output stride 32"
-        )
+    _check_plain(path, convolution)
     if convolution.kernel_size != (3, 3) or convolution.padding != (1, 1):
         raise UserError(
             f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
@@ -126,3 +158,11 @@ def _check_place(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | Non
     if block.bottleneck:
         check_movable(block, convolution, bool(stride_in_1x1))
     return convolution
+
+
+def _check_plain(path: str, convolution: nn.Conv2d) -> None:
+    if convolution.groups != 1 or convolution.dilation != (1, 1):
+        raise UserError(
+            f"{path} has groups={convolution.groups} and dilation={convolution.dilation}; only a plain convolution "
+            "can be replaced, so choose a ResNet without groups and with output stride 32"
+        )

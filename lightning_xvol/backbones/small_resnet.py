@@ -1,4 +1,4 @@
-"""The small bottleneck ResNet of the embedded experiment: ResNet-50's block, for a 32x32 image and one CPU core."""
+"""The small ResNet of the embedded experiments, for a 32x32 image and one CPU core."""
 
 from __future__ import annotations
 
@@ -23,11 +23,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
+        self.downsample = _downsample(in_channels, out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -38,8 +34,38 @@ class Bottleneck(nn.Module):
         return result
 
 
+class BasicBlock(nn.Module):
+    """3x3, 3x3 with a batch norm after each (paper, Fig. 2 c); the operator stands in the place of `conv2`."""
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _downsample(in_channels, out_channels, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        result: torch.Tensor = self.relu(self.bn2(self.conv2(x)) + shortcut)
+        return result
+
+
+def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
+
+
+BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
+
+
 class SmallResNet(nn.Module):
-    """A 3x3 stem of stride 2 without max pool, and four stages `layer1`..`layer4` of bottlenecks.
+    """A 3x3 stem of stride 2 without max pool, and four stages `layer1`..`layer4` of residual blocks.
 
     It is built with plain 3x3 convolutions; `replace_operators` puts the operator in.
 
@@ -47,9 +73,10 @@ class SmallResNet(nn.Module):
         num_classes: length of the logits.
         in_channels: of the image.
         stem_width: channels after the stem.
-        blocks: bottlenecks in each stage.
+        block: `bottleneck`, the block of ResNet-50, or `basic`, that of ResNet-18 and -34.
+        blocks: how many of them in each stage.
         widths: channels at the 3x3 of each stage.
-        strides: of the first bottleneck of each stage.
+        strides: of the first block of each stage.
         expansion: a stage of width w has `expansion * w` channels at its output.
         stride_in_1x1: a bottleneck strides in its first 1x1 (the paper's stride-1 operator, 6.1.2) and not in the 3x3.
     """
@@ -59,6 +86,7 @@ class SmallResNet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         stem_width: int = 16,
+        block: str = "bottleneck",
         blocks: Sequence[int] = (2, 1, 1, 1),
         widths: Sequence[int] = (16, 16, 32, 32),
         strides: Sequence[int] = (1, 2, 1, 2),
@@ -67,6 +95,8 @@ class SmallResNet(nn.Module):
         stride_in_1x1: bool = True,
     ) -> None:
         super().__init__()
+        if block not in BLOCKS:
+            raise UserError(f"block={block!r} of small_resnet must be one of {', '.join(BLOCKS)}")
         for option, values in {"blocks": blocks, "widths": widths, "strides": strides}.items():
             if len(values) != 4 or min(values) < 1:
                 raise UserError(f"{option}={tuple(values)} of small_resnet must be four numbers, each at least 1")
@@ -87,7 +117,7 @@ class SmallResNet(nn.Module):
         for count, width, stride in zip(blocks, widths, strides, strict=True):
             stage = []
             for number in range(count):
-                stage.append(Bottleneck(channels, width, expansion * width, stride if number == 0 else 1))
+                stage.append(BLOCKS[block](channels, width, expansion * width, stride if number == 0 else 1))
                 channels = expansion * width
             stages.append(nn.Sequential(*stage))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -93,9 +93,12 @@ def _as_block(path: str, module: nn.Module) -> Block | None:
     torchvision, timm and this package each have classes of their own with these names.
     """
     first, place = getattr(module, "conv1", None), getattr(module, "conv2", None)
+    last = getattr(module, "conv3", None)
+    if last is None and callable(getattr(first, "macs", None)) and isinstance(place, nn.Module):
+        # Every convolution is an operator by now.
+        return Block(path, module, cast(nn.Conv2d, first), place, bottleneck=False)
     if not isinstance(first, nn.Conv2d) or not isinstance(place, nn.Module):
         return None
-    last = getattr(module, "conv3", None)
     if last is None:
         return Block(path, module, first, place, bottleneck=False) if first.kernel_size == (3, 3) else None
     if not isinstance(last, nn.Conv2d) or first.kernel_size != (1, 1) or last.kernel_size != (1, 1):

@@ -119,7 +119,8 @@ class ImageDataModule(LightningDataModule):
         self._validation = self._keyed(self.data.validation())
         test = self.data.test()
         self._test = None if test is None else self._keyed(test)
-        self.plan = make_plan(config, len(self._train))
+        self.train_size = len(self._train)
+        self.plan = make_plan(config, self.train_size)
         self.first_step = 0
         self._train_loader: DataLoader[Any] | None = None
 

@@ -77,6 +77,15 @@ def head_count(num_heads: Any, channels: int) -> int:
     return divisor("num_heads", num_heads, "out_channels", channels)
 
 
+def heads_of(head_channels: Any, num_heads: Any, channels: int) -> int:
+    """The number of heads of `head_channels` each, if these divide `channels` and no number is given beside them."""
+    if num_heads is not None:
+        raise UserError(
+            f"num_heads={num_heads} and head_channels={head_channels} both choose the heads; leave one out (None)"
+        )
+    return channels // divisor("head_channels", head_channels, "out_channels", channels)
+
+
 def group_count(group_channels: Any, channels: int) -> int:
     """Groups of `group_channels` if these divide `channels`; for None their largest divisor up to `channels` // 16."""
     if group_channels is None:

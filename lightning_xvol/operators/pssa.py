@@ -52,7 +52,7 @@ class PSSA(Operator):
     * `num_heads` is the number of tap weights per tap for `dot`, `softmax` and `static` and the number of groups that
       `normalize` normalises over. Where it is neither it is refused. None takes the largest divisor of C_out not
       above max(1, C_out // 64). `dot` with C_out heads and without normalisation is `hadamard`, with one head it is
-      Eq. 8.
+      Eq. 8. `head_channels` chooses them by their size, C_out / num_heads, which is the same at every width.
     * `normalize` replaces q by `sqrt(d) q / max(|q|_head, 1e-3)`, k alike, d = C_out / num_heads, and divides the
       inner product of `dot` by sqrt(d). None means True for `dot` and `hadamard`, False for the others (softmax bounds
       its weights itself); the static forms refuse True.
@@ -84,6 +84,7 @@ class PSSA(Operator):
         form: str = "dot",
         shift_distances: Sequence[int] = (1, 3, 5),
         num_heads: int | None = None,
+        head_channels: int | None = None,
         normalize: bool | None = None,
         position_encoding: bool = False,
         centre: bool = False,
@@ -92,6 +93,8 @@ class PSSA(Operator):
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         self.form: Form = FORMS[checks.choice("form", form, FORMS)]
+        if head_channels is not None:
+            num_heads = checks.heads_of(head_channels, num_heads, out_channels)
         self.spec = Spec(
             form=form,
             shift_distances=checks.distances("shift_distances", shift_distances),

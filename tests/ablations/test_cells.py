@@ -10,7 +10,7 @@ import pytest
 
 import ablations.__main__
 from ablations.kernel_size import SWEEP
-from ablations.sweep import Cell, Selection, make_cells, select
+from ablations.sweep import Cell, Selection, make_cells, select, text
 from lightning_xvol.commandline import setting
 from lightning_xvol.errors import UserError
 from lightning_xvol.recipes import RECIPES, get_recipe
@@ -186,8 +186,9 @@ def test_there_are_sweeps() -> None:
     assert "kernel_size" in SWEEPS
     for name, sweep in SWEEPS.items():
         assert sweep.name == name
-        assert sweep.baseline in sweep.rows and sweep.subject in sweep.rows
-        assert sweep.control is None or sweep.control in sweep.rows
+        assert sweep.baseline in sweep.rows
+        assert {sweep.baseline, *sweep.controls, *itertools.chain(*sweep.controls.values())} <= set(sweep.rows)
+        assert set(sweep.paper) <= set(sweep.axes)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -198,7 +199,7 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     assert (ended.code, ended.err) == (0, "")
     places = [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.axes.values())]
     expected = [
-        " ".join([row, *(f"{axis}={value}" for axis, value in place.items()), f"seed={seed}"])
+        " ".join([row, *(f"{axis}={text(value)}" for axis, value in place.items()), f"seed={seed}"])
         for row in sweep.rows
         for place in places
         for seed in range(RECIPES[recipe].seeds)
@@ -206,7 +207,9 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     *lines, last = ended.out.splitlines()
     assert [line.split(maxsplit=2)[2] for line in lines] == expected
     assert {line.split(maxsplit=2)[1] for line in lines} == {"missing"}
-    assert recipe in last and f"{len(expected)} cells" in last and f"{len(expected)} missing" in last
+    count = len({line.split()[0] for line in lines})
+    assert recipe in last and f"{count} cells" in last and f"{count} missing" in last
+    assert (f"{len(expected)} entries" in last) == (count < len(expected))
     assert not bench.out.exists()
 
 

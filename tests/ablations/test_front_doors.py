@@ -35,6 +35,9 @@ sys.exit(code)
         ["ablations", "--help"],
         *(["ablations." + name, flag] for name in SWEEPS for flag in ("--help", "--dry-run")),
         ["ablations.kernel_size", "--dry-run", "--smoke", "--only", "seed=0", "--set", "operator.name=no.such:Module"],
+        ["ablations.kernel_size", "--reading", "A", "--dry-run"],
+        ["ablations.all", "--help"],
+        ["ablations.all", "--dry-run", "--sweeps", "operator,stage"],
         ["ablations.kernel_size", "--seeds", "0"],
         ["ablations.kernel_size", "--only", "seed=99"],
     ],
@@ -53,7 +56,8 @@ def test_the_list_names_every_sweep_and_what_it_reproduces() -> None:
     for name, sweep in SWEEPS.items():
         [line] = [line for line in ended.stdout.splitlines() if line.startswith(f"python -m ablations.{name} ")]
         assert sweep.reproduces in line and sweep.title in line
-        assert all(row in line for row in sweep.rows)
+    listed = [line.split()[2].removeprefix("ablations.") for line in ended.stdout.splitlines() if "  " in line]
+    assert listed == sorted(SWEEPS, key=lambda name: (SWEEPS[name].reproduces, name))
     assert ended.stderr == ""
 
 
@@ -67,6 +71,7 @@ def test_help_names_every_flag(name: str) -> None:
     ):
         assert f"--{flag} " in text or f"--{flag}\n" in text or f"--{flag}]" in text
     assert SWEEPS[name].title in text and SWEEPS[name].recipe in text
+    assert all(row in "".join(text.split()) for row in SWEEPS[name].rows)
 
 
 def test_the_dry_run_has_the_ids_of_the_cells(bench: Any) -> None:

@@ -21,6 +21,7 @@ FLAGS = (
     ("--smoke", "--seeds", "1", "--only", "kernel_size=1,3", "--set", "data.limit=64"),
     ("--recipe", "digits_small", "--seeds", "3", "--only", "operator=xvolution", "--only", "seed=1,2"),
     ("--seeds", "2", "--gpus-per-cell", "2", "--wandb-project", "else where"),
+    ("--seeds", "1", "--reading", "A", "--only", "kernel_size=1,3"),
 )
 
 

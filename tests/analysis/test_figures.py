@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis import figures, sweep_table
 from analysis.sources import ledger
+from analysis.style import ORANGE, Style, style
 
 
 def summary_of(runs):
@@ -56,15 +58,15 @@ def test_bars_do_not_cover_one_another(make_ledger) -> None:
 def test_controls_are_dashed_and_styles_fixed(make_ledger) -> None:
     lines = curves(draw(summary_of(make_ledger())))
     assert [line.get_linestyle() for line in lines.values()] == ["-", "-", "--"]
-    assert lines["X-volution"].get_color() == figures.style("xvolution").color
-    known = [figures.style(name) for name in ("convolution", "xvolution", "xvolution_static", "pssa")]
+    assert lines["X-volution"].get_color() == style("xvolution").color
+    known = [style(name) for name in ("convolution", "xvolution", "xvolution_static", "pssa")]
     assert len({(look.color, look.marker) for look in known}) == len(known)
 
 
 def test_unknown_labels_have_a_stable_style() -> None:
-    look = figures.style("my_operator")
-    assert look == figures.style("my_operator") == figures.Style(figures.ORANGE, "<")
-    assert figures.style("my_operator_static").linestyle == "--"
+    look = style("my_operator")
+    assert look == style("my_operator") == Style(ORANGE, "<")
+    assert style("my_operator_static").linestyle == "--"
 
 
 def test_one_seed_has_no_bars(make_ledger) -> None:
@@ -146,3 +148,50 @@ def test_a_scatter_is_logarithmic_over_a_wide_range_and_leaves_out_what_is_missi
     summary.loc[1, "n"] = 0
     ax = figures.scatter(summary, "macs", "MACs", "%")
     assert ax.get_xscale() == "linear" and list(curves(ax)) == ["Convolution"]
+
+
+def test_bars_stand_in_groups_and_controls_are_hollow(make_ledger) -> None:
+    summary = summary_of(make_ledger())
+    summary = summary.assign(kernel_size=[f"K{size}" for size in summary["kernel_size"]])
+    ax = figures.bars(summary, "kernel_size", "K", "top-1 accuracy (%)")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["K1", "K3", "K5", "K7", "K9"]
+    groups = [container for container in ax.containers if not isinstance(container, ErrorbarContainer)]
+    heights = {group.get_label(): [bar.get_height() for bar in group] for group in groups}
+    for row, own in summary.groupby("row"):
+        np.testing.assert_allclose(heights[row], own["mean"])
+    edges = np.array([[(bar.get_x(), bar.get_x() + bar.get_width()) for bar in group] for group in groups])  # [R, T, 2]
+    assert (edges[1:, :, 0] >= edges[:-1, :, 1]).all(), "no bar covers another"
+    assert np.abs(edges - np.arange(5)[None, :, None]).max() < 0.5, "nor another group's"
+    assert [group[0].get_facecolor()[:3] == (1, 1, 1) for group in groups] == [False, False, True]
+    assert len(bars(ax)) == 3
+
+
+def test_dots_have_a_line_per_row(make_ledger) -> None:
+    summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution={3: [95.0, 96.0]})
+    ax = figures.dots(summary, None, "", "top-1 accuracy (%)")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Convolution", "X-volution"]
+    points = [(*line.get_xdata(), *line.get_ydata()) for line in ax.get_lines() if line.get_marker() in "os"]
+    assert points == [(91.0, 0.0), (95.5, 1.0)]
+    assert ax.get_legend() is None and ax.get_ylim()[0] > ax.get_ylim()[1], "the first row on top"
+    several = summary_of(make_ledger())
+    ax = figures.dots(several, "kernel_size", "K", "top-1 accuracy (%)")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"K: {size}" for size in (1, 3, 5, 7, 9)]
+
+
+def test_curves_have_a_band_where_there_are_seeds() -> None:
+    values = {"operator": "pssa", "row": "PSSA", "epoch": [1, 2], "mean": [30.0, 50.0]}
+    bounds = {"ci_low": [28.0, 45.0], "ci_high": [32.0, 55.0]}
+    ax = figures.curves(pd.DataFrame({**values, **bounds, "n": 3}), "epoch", "epoch", "top-1 accuracy (%)")
+    [line] = ax.get_lines()
+    np.testing.assert_allclose(line.get_xydata(), [[1, 30], [2, 50]])
+    [band] = ax.collections
+    corners = band.get_paths()[0].vertices
+    assert corners[:, 1].min() == 28 and corners[:, 1].max() == 55
+    assert ax.texts[0].get_text() == "Bands: 95 % interval (Student's t), n = 3 seeds"
+    nothing = pd.DataFrame(columns=["operator", "row", "epoch", "n", "mean", "ci_low", "ci_high"])
+    assert figures.curves(nothing, "epoch", "epoch", "%").texts[0].get_text() == "no finished run"
+
+
+def test_a_variant_has_the_colour_of_its_operator() -> None:
+    assert style("pssa_position").color == style("pssa").color
+    assert style("xvolution_sa_large").color == style("xvolution_sa").color

@@ -54,7 +54,7 @@ def test_axes_of_other_kinds(make_ledger) -> None:
         cell["axes"] = {"stages": values[cell["axes"]["kernel_size"]]}
     runs.write_sweep()
     sweep, frame = ledger.load(runs.out, "kernel_size")
-    assert frame["stages"].drop_duplicates().tolist() == ["3, 4", "none", "yes"]  # in the sweep's order
+    assert frame["stages"].drop_duplicates().tolist() == ["3+4", "none", "yes"]  # in the sweep's order
     assert sweep.axis_label("stages") == "stages"
 
 

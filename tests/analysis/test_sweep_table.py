@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import footnotes, numbers, sweep_table
+from analysis import numbers, sweep_table
 from analysis.sources import ledger
 
 SMALL = {
@@ -70,7 +70,7 @@ LATEX += r"""These data cannot reproduce the paper.}
 
 HEADER = (
     "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,diverged,params,macs,"
-    "wall_seconds"
+    "wall_seconds,added_params"
 )
 
 
@@ -101,7 +101,7 @@ def test_csv_golden(make_ledger) -> None:
     assert len(lines) == 7
     frame = pd.read_csv(io.StringIO("\n".join(lines)))
     assert lines[1].split(",")[:6] == ["convolution", "1", "top1", "3", "25.0", "1.0"]
-    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292", "26292000", "9.5"]
+    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292", "26292000", "9.5", "0"]
     assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
     assert frame["published"].isna().all()
 
@@ -167,7 +167,7 @@ def test_nothing_finished_yet(make_ledger) -> None:
     table = table_of(runs)
     assert table.to_markdown().count("– (n = 0)") == 6
     assert "**98" not in table.to_markdown()
-    assert "convolution,1,top1,0,,,,,,,,,0,,,\n" in table.to_csv()
+    assert "convolution,1,top1,0,,,,,,,,,0,,,,\n" in table.to_csv()
     assert "Bold" not in table.to_latex()
 
 
@@ -175,12 +175,57 @@ def test_the_control_sentence_is_computed(make_ledger) -> None:
     assert "ties within the interval at 1 and is below 0 at 3" in notes_of(make_ledger(SMALL))
     better = SMALL | {"xvolution": {1: [99.0, 99.5, 100.0], 3: [99.8, 100.0, 100.0]}}
     assert "ties within the interval at 1 and is above 0 at 3" in notes_of(make_ledger(better))
-    assert "control" not in notes_of(make_ledger(SMALL, control=None))
+    assert "control" not in notes_of(make_ledger(SMALL, controls={}))
 
 
-def test_the_row_a_control_stands_for(make_ledger) -> None:
-    sweep, _ = ledger.load(make_ledger(SMALL).out, "kernel_size")
-    assert footnotes.subjects(sweep) == ["xvolution"]
+def test_several_controls_have_a_sentence_each_in_the_order_of_the_rows(make_ledger) -> None:
+    controls = {"xvolution": ["xvolution_static", "convolution"], "convolution": ["xvolution_static"]}
+    pairs = [note.split(", mean")[0] for note in table_of(make_ledger(SMALL, controls=controls)).notes if "Ag" in note]
+    assert pairs == [
+        "Against its control, Convolution minus X-volution (static)",
+        "Against its control, X-volution minus X-volution (static)",
+        "Against its control, X-volution minus Convolution",
+    ]
+
+
+def test_costs_below_and_the_papers_value(make_ledger) -> None:
+    runs = make_ledger(SMALL, below=["params", "added_params", "macs"], paper={"kernel_size": 3}, note="A note.")
+    table = table_of(runs)
+    assert table.columns == ("1", "3 (paper)")
+    assert [block.heading for block in table.blocks] == ["", "Parameters", "Added parameters", "MACs per image"]
+    added = {label: [entry.value for entry in entries] for label, entries in table.blocks[2].rows}
+    assert added["Convolution"] == ["0", "0"]
+    assert added["X-volution"] == ["+7.6k", "+7.6k"]  # 33940 - 26292, 52372 - 44724
+    assert "A note." in table.notes
+    for seed in range(3):
+        runs.lose("convolution", 3, seed)
+    added = dict(table_of(runs).blocks[2].rows)["X-volution"]
+    assert [entry.value for entry in added] == ["+7.6k", "–"]
+
+
+def epochs_of(runs):
+    sweep, frame = ledger.load(runs.out, "kernel_size")
+    return sweep_table.points(runs.out, sweep, frame, sweep_table.summary_of(sweep, frame, "last"))
+
+
+def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger) -> None:
+    runs = make_ledger(SMALL, figure={"kind": "curves", "x": "kernel_size"})
+    for cell in runs.cells:
+        folder, size = runs.out / "cells" / cell["cell_id"], cell["axes"]["kernel_size"]
+        rows = [f"{epoch},{epoch},val_top1,{10 * epoch + size + cell['seed']}" for epoch in (1, 2)]
+        rows += ["2,2,train_loss,0.5", "2,2,top1,99"]
+        (folder / "metrics.csv").write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
+    epochs, x, label = epochs_of(runs)
+    assert (x, label) == ("epoch", "epoch, kernel size K 3")
+    first = epochs[epochs["operator"] == "xvolution"]
+    assert first["mean"].tolist() == [14.0, 24.0] and first["n"].tolist() == [3, 3]
+    with (runs.folder("xvolution", 3, 0) / "metrics.csv").open("r+") as file:
+        file.truncate(file.read().index("2,2,val_top1") + 3)
+    epochs, *_ = epochs_of(runs)
+    assert epochs[epochs["operator"] == "xvolution"]["epoch"].tolist() == [1], "not every seed has the second"
+    assert len(epochs) == 5
+    (runs.folder("xvolution", 3, 0) / "metrics.csv").unlink()
+    assert set(epochs_of(runs)[0]["operator"]) == {"convolution", "xvolution_static"}
 
 
 def test_warnings(make_ledger) -> None:

@@ -56,13 +56,14 @@ def test_the_order_of_fields_plays_no_part():
 
 
 def test_volatile_fields_change_no_id_and_all_others_do():
-    config = RECIPES["match_small"].config("xvolution")
+    config = set_value(RECIPES["match_small"].config("xvolution"), "backbone.stages", (2, 3, 4, 5))
     other = {
         "data.workers": 4, "train.checkpoint_every": 7, "data.batch_size": 32, "data.limit": 9, "train.epochs": 5,
         "train.steps": 9, "train.precision": "64-true", "train.memory_format": "contiguous", "train.compile": True,
         "train.devices": 2, "train.accumulate": 2, "train.threads": 2, "optim.lr": 0.2, "optim.momentum": 0.8,
         "optim.weight_decay": 0.2, "optim.schedule": "multistep", "optim.warmup": 0.2, "optim.milestones": (0.5,),
         "optim.gamma": 0.2, "backbone.stages": (5,), "backbone.stride_in_1x1": False, "backbone.name": "resnet18",
+        "backbone.places": "every",
         "data.name": "digits", "operator.name": "pssa",
     }  # fmt: skip
     paths = {

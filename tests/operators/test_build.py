@@ -60,6 +60,8 @@ def test_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
         ("pssa", {"form": "dots"}, "unknown form 'dots' (did you mean 'dot'?); known: dot, hadamard"),
         ("pssa", {"num_heads": 5}, "num_heads=5 does not divide out_channels=12"),
         ("self_attention", {"num_heads": 7}, "num_heads=7 does not divide out_channels=12"),
+        ("pssa", {"head_channels": 5}, "head_channels=5 does not divide out_channels=12"),
+        ("xvolution", {"head_channels": 4, "num_heads": 3}, "num_heads=3 and head_channels=4 both choose the heads"),
         ("pssa", {"num_heads": 0}, "num_heads must be a positive integer, got 0"),
         ("pssa", {"num_heads": 4, "form": "static_channel"}, "num_heads=4 does nothing with form='static_channel'"),
         ("pssa", {"num_heads": 4, "form": "hadamard", "normalize": False}, "num_heads=4 does nothing"),

@@ -1,0 +1,104 @@
+"""Every sweep on one recipe, one after the other: `python -m ablations.all`.
+
+Sweeps share cells, as these live once in the ledger: a cell that is finished for one is done for the others. Running
+the same command again is the resume, as for one sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ablations.catalogue import sweeps
+from ablations.cell import state
+from ablations.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
+from ablations.progress import duration
+from ablations.sweep import Cell, Sweep
+from lightning_xvol import record
+from lightning_xvol.commandline import Parser
+from lightning_xvol.errors import UserError, nearest, run_command_line
+from lightning_xvol.recipes import DEFAULT, get_recipe
+
+FAILED, MISTAKE, HELD, INTERRUPTED = 1, 2, 3, 130
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run and return the exit code: 0 all cells done, 1 one failed, 2 a sweep refused, 3 --no-wait left one."""
+    parser = Parser(prog="python -m ablations.all", description="Run every sweep on one recipe.", epilog=EPILOG)
+    parser.add_argument("--sweeps", metavar="A,B", help=f"only these, of {', '.join(sweeps())}")
+    add_flags(parser, DEFAULT)
+    parser.set_defaults(cell=None, seed=None, force=False, emit_wandb_sweep=None)
+    flags = parser.parse_args(arguments)
+    get_recipe(flags.recipe)
+    chosen = choose(flags.sweeps)
+    if flags.dry_run:
+        return list_union({name: cells_of(sweep, flags) for name, sweep in chosen.items()}, flags)
+    codes = {}
+    for name, sweep in chosen.items():
+        print(f"--- {name}: {sweep.title} ({sweep.reproduces})", flush=True)
+        try:
+            codes[name] = execute(sweep, flags, {})
+        except UserError as error:
+            print(f"{name}: error: {error}", file=sys.stderr)
+            codes[name] = MISTAKE
+        if codes[name] == INTERRUPTED:
+            return INTERRUPTED
+    ran = {name: cells_of(sweep, flags) for name, sweep in chosen.items() if codes[name] != MISTAKE}
+    print("\n".join(["--- time of the runs, whenever they ran", *computing_times(ran, out_of(flags))]))
+    return next((code for code in (FAILED, MISTAKE, HELD) if code in codes.values()), 0)
+
+
+def choose(names: str | None) -> dict[str, Sweep]:
+    """The sweeps called `names`, all by default.
+
+    Raises:
+        UserError: for a name that no sweep has.
+    """
+    known = sweeps()
+    wanted = list(known) if names is None else [name for name in names.split(",") if name]
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"--sweeps {name}: no such sweep{nearest(name, known)}; sweeps: {', '.join(known)}")
+    if not wanted:
+        raise UserError(f"--sweeps= chooses nothing; sweeps: {', '.join(known)}")
+    return {name: known[name] for name in wanted}
+
+
+def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace) -> int:
+    """Print every cell once, with its state and the sweeps that show it."""
+    out, jobs = out_of(flags), flags.jobs or 1
+    cells = {cell.id: cell for listed in by_sweep.values() for cell in listed}
+    states = {cell: state(cells[cell], out) for cell in cells}
+    ids = {name: {cell.id for cell in listed} for name, listed in by_sweep.items()}
+    for cell in cells.values():
+        where = ", ".join(name for name in by_sweep if cell.id in ids[name])
+        print(f"{cell.id}  {states[cell.id]:<11}  {cell.name}  [{where}]")
+    for name, listed in by_sweep.items():
+        own = {cell: states[cell] for cell in ids[name]}
+        print(f"{name}: {summary_of(listed, own, out, jobs)}")
+    print(f"all, recipe {flags.recipe}, {summary_of(list(cells.values()), states, out, jobs)}")
+    return 0
+
+
+def computing_times(by_sweep: Mapping[str, Sequence[Cell]], out: Path) -> list[str]:
+    """A line per sweep and one for all: how many of its cells are finished, and the sum of what their runs took."""
+    seconds: dict[str, float] = {}
+    lines = []
+    for name, cells in by_sweep.items():
+        own = {cell.id for cell in cells}
+        for cell in own - seconds.keys():
+            result = record.read_result(record.cell_folder(out, cell))
+            if result is not None:
+                seconds[cell] = result["wall_seconds"]
+        lines.append(_line(name, [seconds[cell] for cell in own if cell in seconds]))
+    return [*lines, _line("all, shared cells once", list(seconds.values()))]
+
+
+def _line(name: str, seconds: Sequence[float]) -> str:
+    return f"{name}: {len(seconds)} cells, {duration(sum(seconds))}"
+
+
+if __name__ == "__main__":
+    run_command_line(command)

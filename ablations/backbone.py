@@ -1,0 +1,49 @@
+"""X-volution in other networks, which the paper leaves to future work (5): ResNets of two blocks and four depths, VGG.
+
+On the small recipes each network is its plan of blocks at the width of their small ResNet, on the others the whole one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ablations import rows
+from ablations.cli import main
+from ablations.sweep import Sweep
+from lightning_xvol import registry
+from lightning_xvol.config import RunConfig
+from lightning_xvol.recipes import Recipe
+
+SMALL = "small_"
+
+
+def configure(recipe: Recipe, row: str, backbone: str) -> RunConfig:  # noqa: ARG001
+    return rows.configure(recipe, row)
+
+
+def place(config: RunConfig, backbone: str) -> RunConfig:
+    name = SMALL + backbone if config.backbone.name.startswith(SMALL) else backbone
+    known = registry.lookup("backbone", name).options
+    options = {option: value for option, value in config.backbone.options.items() if option in known}
+    changed = dataclasses.replace(config.backbone, name=name, options=options)
+    return dataclasses.replace(config, backbone=changed)
+
+
+SWEEP = Sweep(
+    name="backbone",
+    title="X-volution in other backbones",
+    reproduces="future work",
+    rows=rows.labelled("convolution", "xvolution", "xvolution_static"),
+    axes={"backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "vgg13")},
+    configure=configure,
+    place=place,
+    baseline="convolution",
+    controls={"xvolution": ("xvolution_static",)},
+    figure="bars",
+    figure_x="backbone",
+    below=("params", "added_params", "macs"),
+    note="On the small recipes a backbone is its plan of blocks at the widths and strides of the small ResNet.",
+)
+
+if __name__ == "__main__":
+    main(SWEEP)

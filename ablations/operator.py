@@ -1,0 +1,29 @@
+"""Tables 1 to 3: every operator in the same stages, here on classification (paper 4.2).
+
+`multi_convolution`, the second row of Table 2, is X-volution's convolution branch alone.
+"""
+
+from __future__ import annotations
+
+from ablations.cli import main
+from ablations.rows import CONTROLS, configure, labelled, with_controls
+from ablations.sweep import Sweep
+
+PAPER = (
+    *("convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa"),
+    *("xvolution", "xvolution_sa", "xvolution_inv"),
+)
+
+SWEEP = Sweep(
+    name="operator",
+    title="Operators",
+    reproduces="Tables 1-3",
+    rows=labelled(*with_controls(PAPER)),
+    configure=configure,
+    baseline="convolution",
+    controls=CONTROLS,
+    figure="dots",
+)
+
+if __name__ == "__main__":
+    main(SWEEP)

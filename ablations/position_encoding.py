@@ -1,0 +1,50 @@
+"""Table 4: PSSA and X-volution without and with relative position encoding (paper 4.3.3), here on classification.
+
+PSSA's encoding is a bias per tap, added to the product of query and key; it starts at 0, so that off and on differ in
+nothing else. A row with it has two controls: without the encoding, which is Table 4's question, and without the
+product, to which there is nothing to add.
+"""
+
+from __future__ import annotations
+
+from ablations import rows
+from ablations.cli import main
+from ablations.sweep import Sweep
+from lightning_xvol.config import RunConfig
+from lightning_xvol.recipes import Recipe
+
+SUFFIX = "_position"
+
+
+def configure(recipe: Recipe, row: str) -> RunConfig:
+    options = {"position_encoding": True} if row.endswith(SUFFIX) else {}
+    return rows.configure(recipe, row.removesuffix(SUFFIX), **options)
+
+
+LABELS = rows.labelled("convolution", "pssa", "pssa_static", "xvolution", "xvolution_static")
+
+SWEEP = Sweep(
+    name="position_encoding",
+    title="Relative position encoding",
+    reproduces="Table 4",
+    rows={
+        "convolution": LABELS["convolution"],
+        "pssa": LABELS["pssa"],
+        "pssa_position": f"{LABELS['pssa']}, position",
+        "pssa_static": LABELS["pssa_static"],
+        "xvolution": LABELS["xvolution"],
+        "xvolution_position": f"{LABELS['xvolution']}, position",
+        "xvolution_static": LABELS["xvolution_static"],
+    },
+    configure=configure,
+    baseline="convolution",
+    controls={
+        **rows.CONTROLS,
+        "pssa_position": ("pssa", "pssa_static"),
+        "xvolution_position": ("xvolution", "xvolution_static"),
+    },
+    figure="dots",
+)
+
+if __name__ == "__main__":
+    main(SWEEP)

@@ -1,0 +1,73 @@
+"""The readings of PSSA (Eq. 7-9 and 6.1.2; docs/paper.md), each with its own static control.
+
+Rows are forms and, where a form has heads, heads of 1, of 8 and of all channels: `dot` with heads of 1 is `hadamard`
+but for the normalisation, with one head it is Eq. 8. Columns change one thing at a time.
+"""
+
+from __future__ import annotations
+
+from ablations import rows
+from ablations.cli import main
+from ablations.sweep import Sweep
+from lightning_xvol.config import RunConfig
+from lightning_xvol.recipes import Recipe
+
+OF_1, OF_8, ONE = {"head_channels": 1}, {"head_channels": 8}, {"num_heads": 1}
+READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # form, heads, control
+    "pssa_dot_1": ("dot", OF_1, "pssa_channel_static"),  # a weight per tap and channel, as the control's
+    "pssa_dot_8": ("dot", OF_8, "pssa_8_static"),
+    "pssa_dot_all": ("dot", ONE, "pssa_all_static"),
+    "pssa_hadamard_1": ("hadamard", OF_1, "pssa_channel_static"),
+    "pssa_hadamard_8": ("hadamard", OF_8, "pssa_channel_static"),
+    "pssa_hadamard_all": ("hadamard", ONE, "pssa_channel_static"),
+    "pssa_hadamard_no_value": ("hadamard_no_value", {}, "pssa_channel_static"),
+    "pssa_dense": ("dense", {}, "pssa_dense_static"),
+    "pssa_8_static": ("static", OF_8, None),
+    "pssa_all_static": ("static", ONE, None),
+    "pssa_channel_static": ("static_channel", {}, None),
+    "pssa_dense_static": ("static_dense", {}, None),
+}
+VARIANTS = {
+    "raw": {"normalize": False},
+    "normalised": {"normalize": True},
+    "centre": {"centre": True},
+    "propagate": {"propagate": True},
+}
+
+
+def configure(recipe: Recipe, row: str, variant: str) -> RunConfig:
+    if row == "convolution":
+        return recipe.config(row)
+    form, heads, _ = READINGS[row]
+    options = VARIANTS[variant]
+    if "normalize" in options and row.endswith(rows.STATIC):
+        options = {}  # nothing to normalise
+    if form == "hadamard" and variant == "raw":
+        heads = {}  # they are what the norms are taken over
+    return recipe.config("pssa", form=form, **heads, **options)
+
+
+def label(row: str) -> str:
+    form, heads, _ = READINGS[row]
+    if not heads:
+        return form
+    return f"{form}, one head" if "num_heads" in heads else f"{form}, heads of {heads['head_channels']}"
+
+
+SWEEP = Sweep(
+    name="pssa_form",
+    title="Readings of PSSA",
+    reproduces="Eq. 7-9",
+    rows={**rows.labelled("convolution"), **{row: label(row) for row in READINGS}},
+    axes={"variant": tuple(VARIANTS)},
+    configure=configure,
+    baseline="convolution",
+    controls={row: (control,) for row, (_, _, control) in READINGS.items() if control},
+    figure="dots",
+    figure_x="variant",
+    note="Raw or normalised are queries and keys, which static forms lack. centre adds the position itself, propagate "
+    "Eq. 7's outer sum; there dot and hadamard are normalised and the other forms raw.",
+)
+
+if __name__ == "__main__":
+    main(SWEEP)

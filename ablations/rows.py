@@ -1,0 +1,36 @@
+"""Rows that sweeps share: the registered operators, and the static controls of PSSA and X-volution.
+
+A static control has the same taps and heads and no query-key product: what it reaches is reach, not attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lightning_xvol import registry
+from lightning_xvol.config import RunConfig
+from lightning_xvol.recipes import Recipe
+
+STATIC = "_static"
+CONTROLS = {"pssa": ("pssa_static",), "xvolution": ("xvolution_static",)}
+
+
+def labelled(*rows: str) -> dict[str, str]:
+    """`rows` with how tables call them."""
+    labels = {}
+    for row in rows:
+        name = row.removesuffix(STATIC)
+        labels[row] = registry.label("operator", name) + (", static" if row != name else "")
+    return labels
+
+
+def with_controls(names: Iterable[str]) -> list[str]:
+    """`names`, each followed by its static controls."""
+    return [row for name in names for row in (name, *CONTROLS.get(name, ()))]
+
+
+def configure(recipe: Recipe, row: str, **options: Any) -> RunConfig:
+    """The operator that `row` names, or its static form, with `options`."""
+    name = row.removesuffix(STATIC)
+    return recipe.config(name, **options, **({"form": "static"} if row != name else {}))

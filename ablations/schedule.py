@@ -1,0 +1,42 @@
+"""Table 6: 1x, 2x, 3x and 6x of a recipe's budget; and Fig. 3 (b), accuracy by epoch (paper 4.3.2 and 6.2).
+
+The learning rate follows the fraction of the budget that is done, so a longer schedule is the same one, stretched; the
+3x and 6x of the paper's Table 7 decay later than that. Fig. 3 (b) is drawn at the longest schedule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ablations import rows
+from ablations.cli import main
+from ablations.sweep import Sweep
+from lightning_xvol.config import RunConfig
+from lightning_xvol.recipes import Recipe
+
+
+def configure(recipe: Recipe, row: str, schedule: int) -> RunConfig:  # noqa: ARG001
+    return rows.configure(recipe, row)
+
+
+def place(config: RunConfig, schedule: int) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=schedule * config.train.epochs))
+
+
+SWEEP = Sweep(
+    name="schedule",
+    title="Accuracy by schedule",
+    reproduces="Table 6 and Fig. 3 (b)",
+    rows=rows.labelled("convolution", "self_attention", "pssa", "pssa_static", "xvolution", "xvolution_static"),
+    axes={"schedule": (1, 2, 3, 6)},
+    configure=configure,
+    place=place,
+    baseline="convolution",
+    controls=rows.CONTROLS,
+    figure="curves",
+    figure_x="schedule",
+    note="Schedule n is n times the recipe's epochs. The figure shows the longest by epoch, on the validation draw.",
+)
+
+if __name__ == "__main__":
+    main(SWEEP)

@@ -1,0 +1,101 @@
+"""What a sweep will cost, before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations import cost
+from ablations.cell import Cost, trial
+from ablations.kernel_size import SWEEP
+from ablations.sweep import Cell, Selection, make_cells
+from lightning_xvol import record
+from lightning_xvol.config import set_value, to_dict
+from lightning_xvol.recipes import get_recipe
+
+
+def cells_of(recipe: str = "match_small") -> list[Cell]:
+    return make_cells(SWEEP, get_recipe(recipe), Selection(1))
+
+
+def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:
+    """A record of `cell` with `size` bytes beside it."""
+    folder = cell.folder(out)
+    folder.mkdir(parents=True)
+    values: dict[str, Any] = dict.fromkeys(record.RESULT_KEYS)
+    values |= {"group_id": cell.group, "config": to_dict(cell.config), "wall_seconds": seconds, "status": "finished"}
+    (folder / "result.json").write_text(json.dumps(values))
+    (folder / "last.ckpt").write_bytes(bytes(size))
+
+
+def with_train(cell: Cell, **changes: Any) -> Cell:
+    config = cell.config
+    for name, value in changes.items():
+        config = set_value(config, f"train.{name}", value)
+    return Cell(cell.row, cell.axes, config)
+
+
+def test_the_most_alike_run_counts(tmp_path: Path) -> None:
+    cells = cells_of()
+    convolutions = [cell for cell in cells if cell.row == "convolution"]
+    attention = [cell for cell in cells if cell.row == "xvolution"]
+    assert cost.from_records(cells, tmp_path) is None
+    finish(dataclasses.replace(convolutions[0], config=set_value(convolutions[0].config, "seed", 1)), tmp_path, 10.0)
+    finish(convolutions[1], tmp_path, 20.0, size=1000)
+
+    def seconds(cell: Cell) -> float:
+        estimate = cost.from_records([cell], tmp_path)
+        assert estimate is not None
+        return estimate.cost.seconds
+
+    assert seconds(convolutions[0]) == pytest.approx(10), "of its own group"
+    assert seconds(convolutions[2]) == pytest.approx(15), "of the same operator"
+    assert seconds(attention[0]) == pytest.approx(15), "of the same data and network"
+    finish(attention[1], tmp_path, 40.0)
+    assert seconds(attention[0]) == pytest.approx(40)
+    whole = cost.from_records([convolutions[0], convolutions[1], attention[0]], tmp_path)
+    assert whole is not None and whole.cost.seconds == pytest.approx(70) and whole.cost.bytes > 1000
+    assert "about 1 min 10 s of computing, 35 s with 2 processes" in whole.describe(jobs=2)
+    assert "3 cells to run" in whole.describe(jobs=1) and "with" not in whole.describe(jobs=1)
+
+
+def test_times_follow_the_budget(tmp_path: Path) -> None:
+    cell = cells_of()[0]
+    finish(cell, tmp_path, 9.0)
+    longer = cost.from_records([with_train(cell, epochs=18)], tmp_path)
+    assert longer is not None and longer.cost.seconds == pytest.approx(54)
+    assert cost.from_records([with_train(cell, steps=20)], tmp_path) is None, "steps of an epoch are not known"
+    assert cost.from_records([with_train(cell, threads=2)], tmp_path) is None
+    assert cost.from_records(cells_of("digits_small"), tmp_path) is None
+    assert cost.from_records(cells_of()[:1], tmp_path) is not None
+    assert cost.from_records([], tmp_path) is None
+
+
+def test_a_torn_record_tells_nothing(tmp_path: Path) -> None:
+    cell = cells_of()[0]
+    finish(cell, tmp_path, 9.0)
+    (cell.folder(tmp_path) / "result.json").write_text('{"wall_sec')
+    assert cost.from_records([cell], tmp_path) is None
+
+
+def test_a_sample_covers_all_kinds_of_rows() -> None:
+    cells = cells_of()
+    sample = cost.sample([*cells, *cells])
+    assert len(sample) == cost.SAMPLE == len({cell.group for cell in sample})
+    assert {cell.row for cell in sample} == set(SWEEP.rows)
+    assert cost.sample(cells[:2]) == cells[:2]
+    estimate = cost.from_trial(cells[:4], {cells[0].group: Cost(10, 100), cells[3].group: Cost(20, 300)})
+    assert estimate.cost == Cost(10 + 15 + 15 + 20, 100 + 200 + 200 + 300)
+
+
+def test_a_trial_takes_a_few_steps_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablations.cell.TRIAL_SECONDS", 0.0)
+    cells = [cells_of()[0], with_train(cells_of()[0], steps=1)]
+    costs = trial(cells, None, False)
+    whole, one = (costs[cell.group] for cell in cells)
+    assert whole.bytes == one.bytes == 2 * 4 * 26292, "weights and momentum of the K = 1 convolution"
+    assert 0 < one.seconds < whole.seconds, "279 steps and one"

@@ -1,0 +1,58 @@
+"""The smoke run of every sweep, with one ledger for all, so that what they share runs once."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.image import imread
+
+from ablations.catalogue import sweeps
+
+FEW: dict[str, tuple[str, ...]] = {
+    "kernel_size": ("kernel_size=3", "operator=convolution,xvolution"),
+    "shift_distance": ("shift_distances=1+3+5,1", "operator=convolution,xvolution"),
+    "stage": ("stages=3+4+5,all", "operator=convolution,xvolution"),
+    "position_encoding": ("operator=xvolution,xvolution_position",),
+    "operator": ("operator=convolution,xvolution,xvolution_static",),
+    "pssa_form": ("variant=propagate", "operator=convolution,pssa_dot_8,pssa_8_static"),
+    "schedule": ("schedule=1,6", "operator=convolution,xvolution"),
+    "backbone": ("backbone=resnet18,vgg13", "operator=convolution,xvolution"),
+    "efficiency": ("operator=convolution,xvolution",),
+}
+"""A few cells of each sweep that has many."""
+
+
+def check(out: Path, sweep: str) -> int:
+    """That table and figure are there and drawn; returns the number of entries with a result."""
+    folder = out / sweep
+    assert "SMOKE" in (folder / "table.md").read_text()
+    assert imread(folder / "figure.png").std() > 0.03
+    with (folder / "table.csv").open(newline="") as file:
+        return sum(int(row["n"]) for row in csv.DictReader(file))
+
+
+def test_a_few_cells_of_every_sweep(bench: Any) -> None:
+    for name in sweeps():
+        bench.sweep = name
+        only = [flag for choice in FEW.get(name, ()) for flag in ("--only", choice)]
+        ended = bench.here(*bench.quick, "--jobs", "2", *only)
+        assert ended.code == 0, (name, ended)
+        # Further entries show a cell of one that was run.
+        assert check(bench.out, name) >= len(bench.cells(*bench.quick, *only))
+    bench.sweep = "kernel_size"
+    ended = bench.here(*bench.quick, "--jobs", "2", "--only", "kernel_size=3", "--reading", "A")
+    assert ended.code == 0 and "3 cells, 2 done, 1 to run" in ended.out
+    assert check(bench.out, "kernel_size_reading_a") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", sweeps())
+def test_the_whole_smoke_run(name: str, bench: Any) -> None:
+    bench.sweep = name
+    ended = bench.run("--smoke", "--seeds", "1", "--wandb", "disabled", "--jobs", "2")
+    assert ended.code == 0, ended
+    assert check(bench.out, name) == len(bench.cells("--smoke", "--seeds", "1"))

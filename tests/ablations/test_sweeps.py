@@ -1,0 +1,163 @@
+"""What each sweep varies: configurations against the paper's text, without running any."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
+from ablations.catalogue import sweeps
+from ablations.sweep import Cell, Selection, Sweep, make_cells, select
+from lightning_xvol.config import set_value
+from lightning_xvol.recipes import RECIPES, get_recipe
+
+PRODUCT_OPTIONS = ("form", "normalize", "position_encoding")
+
+
+def cells_of(sweep: Sweep, recipe: str = "match_small", *settings: tuple[str, str]) -> list[Cell]:
+    return make_cells(sweep, get_recipe(recipe), Selection(1, settings))
+
+
+def by_place(sweep: Sweep, recipe: str = "match_small") -> dict[tuple[str, Any], Cell]:
+    return {(cell.row, *cell.axes.values()): cell for cell in cells_of(sweep, recipe)}
+
+
+def options(cell: Cell) -> dict[str, Any]:
+    return dict(cell.config.operator.options)
+
+
+def has_product(cell: Cell) -> bool:
+    form = str(options(cell).get("form", ""))
+    return cell.config.operator.name in ("pssa", "xvolution") and not form.startswith("static")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", sweeps())
+def test_pssa_and_xvolution_have_a_control_that_differs_in_the_product_alone(name: str, recipe: str) -> None:
+    sweep = sweeps()[name]
+    cells = by_place(sweep, recipe)
+    for (row, *place), cell in cells.items():
+        if not has_product(cell):
+            continue
+        statics = [cells[control, *place] for control in sweep.controls.get(row, ())]
+        statics = [static for static in statics if not has_product(static)]
+        assert statics, f"{row} has no static control"
+        for static in statics:
+            assert dataclasses.replace(static.config, operator=cell.config.operator) == cell.config
+            assert static.config.operator.name == cell.config.operator.name
+            if name == "pssa_form":  # has forms with weights per head and per channel
+                continue
+            changed = {key for key, value in options(cell).items() if options(static)[key] != value}
+            assert changed <= set(PRODUCT_OPTIONS)
+
+
+def test_sweeps_share_the_cells_of_the_paper() -> None:
+    """The default X-volution, its control and the convolution are run once for all of them."""
+    ids = {cell.row: cell.id for cell in cells_of(operator.SWEEP)}
+    shared = {
+        "position_encoding": by_place(position_encoding.SWEEP)["xvolution",],
+        "shift_distance": by_place(shift_distance.SWEEP)["xvolution", (1, 3, 5)],
+        "stage": by_place(stage.SWEEP)["xvolution", (3, 4, 5)],
+        "schedule": by_place(schedule.SWEEP)["xvolution", 1],
+        "kernel_size --reading A": by_place(kernel_size.READING_A)["xvolution", 3],
+    }
+    assert {name: cell.id for name, cell in shared.items()} == dict.fromkeys(shared, ids["xvolution"])
+    assert by_place(stage.SWEEP)["convolution", "all"].id == ids["convolution"]
+    union = {cell.id for sweep in sweeps().values() for cell in cells_of(sweep)}
+    assert len(union) < sum(len({cell.id for cell in cells_of(sweep)}) for sweep in sweeps().values()) - 20
+
+
+def test_the_operators_of_tables_1_to_3() -> None:
+    assert [row for row in operator.SWEEP.rows if not row.endswith("_static")] == [
+        "convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa", "xvolution",
+        "xvolution_sa", "xvolution_inv",
+    ]  # fmt: skip
+
+
+def test_shift_distances() -> None:
+    cells = by_place(shift_distance.SWEEP)
+    sets = {place for _, place in cells}
+    assert sets == {(1,), (3,), (5,), (1, 3), (1, 3, 5), (1, 3, 5, 7)}
+    for (row, place), cell in cells.items():
+        assert row == "convolution" or options(cell)["shift_distances"] == place
+    assert len({cell.id for (row, _), cell in cells.items() if row == "convolution"}) == 1
+    chosen = select(list(cells.values()), {"shift_distances": ["1+3", "5"], "operator": ["pssa"]})
+    assert [cell.name for cell in chosen] == ["pssa shift_distances=5 seed=0", "pssa shift_distances=1+3 seed=0"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_stages(recipe: str) -> None:
+    for (row, place), cell in by_place(stage.SWEEP, recipe).items():
+        network = cell.config.backbone
+        if row == "convolution":
+            assert network == get_recipe(recipe).config().backbone or cell.id in {
+                one.id for one in cells_of(operator.SWEEP, recipe)
+            }
+        elif place == "all":
+            assert (network.places, network.stages) == ("every", (2, 3, 4, 5))
+        else:
+            assert (network.places, network.stages) == ("block", place)
+
+
+def test_an_operator_of_the_command_line_stands_where_the_column_says() -> None:
+    for sweep, field in ((stage.SWEEP, "backbone"), (schedule.SWEEP, "train"), (backbone.SWEEP, "backbone")):
+        cells = cells_of(sweep, "match_small", ("operator.name", "involution"))
+        own = {
+            cell.axes[next(iter(sweep.axes))]: getattr(cell.config, field) for cell in cells if cell.row == "xvolution"
+        }
+        added = [cell for cell in cells if cell.row == "involution"]
+        assert len(added) == len(own) == len({cell.id for cell in added})
+        for cell in added:
+            assert getattr(cell.config, field) == own[cell.axes[next(iter(sweep.axes))]]
+
+
+def test_position_encoding_is_on_where_it_says_so() -> None:
+    for cell in cells_of(position_encoding.SWEEP):
+        assert options(cell).get("position_encoding", False) == cell.row.endswith("_position")
+
+
+def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
+    cells = by_place(schedule.SWEEP)
+    assert {place: cell.config.train.epochs for (_, place), cell in cells.items()} == {1: 3, 2: 6, 3: 9, 6: 18}
+    for (row, place), cell in cells.items():
+        assert set_value(cells[row, 1].config, "train.epochs", 3 * place) == cell.config
+
+
+def test_backbones_are_small_on_the_small_recipes_alone() -> None:
+    for recipe in RECIPES:
+        small = get_recipe(recipe).config().backbone.name == "small_resnet"
+        for (_, name), cell in by_place(backbone.SWEEP, recipe).items():
+            assert cell.config.backbone.name == ("small_" if small else "") + name
+            assert cell.config.backbone.stages == get_recipe(recipe).config().backbone.stages
+    cifar = by_place(backbone.SWEEP, "cifar10_resnet18")
+    assert cifar["convolution", "resnet101"].config.backbone.options == {"stem": "small"}
+
+
+def test_reading_a_keeps_the_dilated_branch() -> None:
+    cells = by_place(kernel_size.READING_A)
+    assert list(kernel_size.READING_A.rows) == ["multi_convolution", "xvolution", "xvolution_static"]
+    assert {options(cell)["dilated_kernel_size"] for cell in cells.values()} == {5}
+    assert {place: options(cell)["kernel_size"] for (_, place), cell in cells.items()} == {
+        size: size for size in (1, 3, 5, 7, 9)
+    }
+    assert kernel_size.READING_A.baseline == "multi_convolution"
+    assert kernel_size.SWEEP.readings == {"A": kernel_size.READING_A}
+
+
+def test_the_readings_of_pssa() -> None:
+    cells = by_place(pssa_form.SWEEP)
+    rows = [row for row in pssa_form.SWEEP.rows if row != "convolution"]
+    forms = {options(cells[row, "raw"])["form"] for row in rows}
+    assert forms == {"dot", "hadamard", "hadamard_no_value", "dense", "static", "static_channel", "static_dense"}
+    for (row, variant), cell in cells.items():
+        if row == "convolution":
+            continue
+        chosen = options(cell)
+        static = chosen["form"].startswith("static")
+        assert chosen["normalize"] == (None if static else {"raw": False, "normalised": True}.get(variant))
+        assert (chosen["centre"], chosen["propagate"]) == (variant == "centre", variant == "propagate")
+        if chosen["form"] in ("dot", "static") or (chosen["form"] == "hadamard" and variant != "raw"):
+            size = {"1": (None, 1), "8": (None, 8), "all": (1, None)}[row.replace("_static", "").rsplit("_", 1)[1]]
+            assert (chosen["num_heads"], chosen["head_channels"]) == size
