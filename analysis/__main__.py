@@ -6,17 +6,14 @@ import argparse
 import io
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from analysis.render import SELECT, render
-from lightning_xvol.errors import UserError, run_command_line
+from lightning_xvol.commandline import Parser
+from lightning_xvol.errors import run_command_line
 
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other mistake of the user: one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+if TYPE_CHECKING:
+    from analysis.sources.collection import Collection
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,24 +22,40 @@ def build_parser() -> argparse.ArgumentParser:
     tables = commands.add_parser(
         "tables", help="table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep", allow_abbrev=False
     )
-    tables.add_argument("--source", type=Path, required=True, metavar="DIR", help="the --out folder of a sweep")
-    tables.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one in the ledger)")
+    add_source(tables)
+    tables.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one)")
     tables.add_argument(
         "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
     )
-    tables.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME/ (default: into the ledger)")
+    tables.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME/ (default: into the first source)")
     return parser
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", action="append", required=True, metavar="DIR",
+        help="the --out folder of a sweep, or one of W&B offline runs alone; repeatable: runs are merged by id",
+    )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
-    from analysis.sources import ledger
-
-    names = ledger.sweeps(options.source)
+    sources = open_sources(options.source)
+    names = sources.sweeps()
     for name in names if options.sweep is None else [options.sweep]:
-        rendering = render(options.source, name, options.select, options.out)
+        rendering = render(sources, name, options.out or Path(options.source[0]), options.select)
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     return 0
+
+
+def open_sources(names: list[str]) -> Collection:
+    """The sources, after a line on stderr for each file of theirs that cannot be read whole."""
+    from analysis.sources.collection import Collection
+
+    sources = Collection(names)
+    for loss in sources.losses:
+        print(f"note: {loss}", file=sys.stderr)
+    return sources
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
-from analysis.sources.ledger import Sweep
+from analysis.sources.sweep import Sweep
 from analysis.statistics import Difference, compare
 
 

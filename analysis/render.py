@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_xvol import files
 from lightning_xvol.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from analysis.sources.collection import Collection
 
 SELECT = ("last", "best")
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -36,8 +40,8 @@ class Rendering:
         return "\n".join(lines)
 
 
-def render(out: Path, sweep: str, select: str = "last", target: Path | None = None) -> Rendering:
-    """Render the sweep of the ledger at `out` into `target/<sweep>/`, by default `out/<sweep>/`.
+def render(sources: Collection, sweep: str, out: Path, select: str = "last") -> Rendering:
+    """Render the sweep `sweep` of `sources` into `out/<sweep>/`.
 
     Raises:
         UserError: where there is no such sweep, its results do not belong together, or the folder cannot be written to.
@@ -45,12 +49,11 @@ def render(out: Path, sweep: str, select: str = "last", target: Path | None = No
     if select not in SELECT:
         raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")
     from analysis import figures, sweep_table
-    from analysis.sources import ledger
 
-    settings, frame = ledger.load(out, sweep)
+    settings, frame = sources.load(sweep)
     summary = sweep_table.summary_of(settings, frame, select)
     table = sweep_table.sweep_table(settings, frame, summary, select)
-    folder = files.make_folder((target or out) / sweep)
+    folder = files.make_folder(out / sweep)
     paths = {}
     texts = {"table.md": table.to_markdown(), "table.tex": table.to_latex(), "table.csv": table.to_csv()}
     for name, text in texts.items():

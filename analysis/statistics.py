@@ -2,21 +2,26 @@
 
 The seed is the unit of replication. A mean comes with the standard deviation (ddof 1) and Student's t interval; one
 seed has neither. A difference to the baseline is taken within seeds where both rows have exactly the same seeds, and by
-Welch's t interval otherwise. Diverged, failed and missing runs are counted and never averaged.
+Welch's t interval otherwise; on request its interval comes from a bootstrap over the same units. Diverged, failed and
+missing runs are counted and never averaged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats would take a second to import
+from scipy.special import stdtr, stdtrit  # Student's t and its quantile; scipy.stats would take a second to import
 
 CONFIDENCE = 0.95
+INTERVALS = ("t", "bootstrap")
+RESAMPLES = 10_000
+BOOTSTRAP_SEED = 0
+MOST_SEEDS = 1000
 NAN = math.nan
 
 
@@ -33,12 +38,36 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means; `method` says where its interval comes from: `paired`, `welch`, or `none`."""
+    """A difference of two means; `method` says how it was taken: `paired`, `welch`, or `none` where n allows neither.
+
+    `error` is its standard error with so many `degrees` of freedom, `n` the pairs or the smaller of the two counts.
+    """
 
     mean: float
     low: float
     high: float
     method: str
+    error: float = NAN
+    degrees: float = NAN
+    n: int = 0
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference (t test)."""
+        return min(1.0, 2 * min(self.below(0.0), self.above(0.0))) if self.method != "none" else NAN
+
+    def below(self, bound: float) -> float:
+        """p of the hypothesis that the difference is at most `bound`, against its being larger."""
+        return self._tail(bound - self.mean)
+
+    def above(self, bound: float) -> float:
+        """p of the hypothesis that the difference is at least `bound`, against its being smaller."""
+        return self._tail(self.mean - bound)
+
+    def _tail(self, distance: float) -> float:
+        if self.error == 0:
+            return 0.5 if distance == 0 else float(distance > 0)
+        return float(stdtr(self.degrees, distance / self.error))
 
 
 NO_DIFFERENCE = Difference(NAN, NAN, NAN, "none")
@@ -61,24 +90,89 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(n, mean, sd, mean - half, mean + half)
 
 
-def difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
-    """`values` minus `baseline`, each a value per seed."""
+def difference(values: Mapping[int, float], baseline: Mapping[int, float], interval: str = "t") -> Difference:
+    """`values` minus `baseline`, each a value per seed. `interval` is one of `INTERVALS`."""
     if not values or not baseline:
         return NO_DIFFERENCE
     if values.keys() == baseline.keys():
-        paired = estimate([values[seed] - baseline[seed] for seed in sorted(values)])
-        return Difference(paired.mean, paired.low, paired.high, "paired" if paired.n > 1 else "none")
-    ours, theirs = estimate(list(values.values())), estimate(list(baseline.values()))
-    mean = ours.mean - theirs.mean
-    if min(ours.n, theirs.n) < 2:
-        return Difference(mean, NAN, NAN, "none")
+        samples = [[values[seed] - baseline[seed] for seed in sorted(values)]]
+        found = _paired(samples[0])
+    else:
+        samples = [[side[seed] for seed in sorted(side)] for side in (values, baseline)]
+        found = _welch(*samples)
+    if interval == "bootstrap" and found.method != "none":
+        low, high = bootstrap(*samples)
+        return replace(found, low=low, high=high)
+    return found
+
+
+def _paired(differences: Sequence[float]) -> Difference:
+    found = estimate(differences)
+    if found.n < 2:
+        return Difference(found.mean, NAN, NAN, "none", n=found.n)
+    return Difference(found.mean, found.low, found.high, "paired", found.sd / math.sqrt(found.n), found.n - 1, found.n)
+
+
+def _welch(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+    ours, theirs = estimate(values), estimate(baseline)
+    mean, n = ours.mean - theirs.mean, min(ours.n, theirs.n)
+    if n < 2:
+        return Difference(mean, NAN, NAN, "none", n=n)
     parts = (ours.sd**2 / ours.n, theirs.sd**2 / theirs.n)
     total = sum(parts)
     if total == 0:
-        return Difference(mean, mean, mean, "welch")
+        return Difference(mean, mean, mean, "welch", 0.0, ours.n + theirs.n - 2, n)
     degrees = total**2 / (parts[0] ** 2 / (ours.n - 1) + parts[1] ** 2 / (theirs.n - 1))
     half = half_width(math.sqrt(total), degrees)
-    return Difference(mean, mean - half, mean + half, "welch")
+    return Difference(mean, mean - half, mean + half, "welch", math.sqrt(total), degrees, n)
+
+
+def bootstrap(values: Sequence[float], baseline: Sequence[float] | None = None) -> tuple[float, float]:
+    """The percentile interval of the mean of `values`, less that of `baseline` if there is one, by resampling each.
+
+    The generator is seeded, so that the same values give the same interval. With few seeds it is too narrow.
+    """
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    means = [
+        np.asarray(sample)[generator.integers(0, len(sample), (RESAMPLES, len(sample)))].mean(axis=-1)
+        for sample in (values, baseline)
+        if sample is not None
+    ]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(means[0] - means[1] if baseline is not None else means[0], [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def equivalence(found: Difference, margin: float) -> float:
+    """p of two one-sided t tests (Schuirmann 1987): small where the difference lies within +-`margin`."""
+    return max(found.below(-margin), found.above(margin)) if found.method != "none" else NAN
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjustment for as many comparisons as there are p-values; NaN is no comparison and stays."""
+    adjusted = list(p_values)
+    order = sorted((place for place, p in enumerate(p_values) if not math.isnan(p)), key=p_values.__getitem__)
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def seeds_to_resolve(found: Difference, *bounds: float) -> int | None:
+    """How many more seeds a row would bring the interval clear of all `bounds`, if mean and spread stay.
+
+    None where no spread is known, or where more than `MOST_SEEDS` would be needed.
+    """
+    distance = min(abs(found.mean - bound) for bound in bounds)
+    if found.method == "none" or distance == 0:
+        return None
+    spread = found.error * math.sqrt(found.n)  # of one seed
+    for n in range(found.n, MOST_SEEDS + 1):
+        degrees = found.degrees + (n - found.n) * (1 if found.method == "paired" else 2)
+        if half_width(spread / math.sqrt(n), degrees) < distance:
+            return n - found.n
+    return None
 
 
 def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
@@ -88,23 +182,25 @@ def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
 
 
 def compare(
-    frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, row: str, other: str
+    frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, row: str, other: str, interval: str = "t"
 ) -> dict[tuple[Any, ...], Difference]:
     """Row label `row` minus row label `other` wherever both stand at the same `axes`, by the values of the axes."""
     groups = _groups(frame, axes, metric)
     return {
-        key[1:]: difference(seed_values(rows, select), seed_values(groups[other, *key[1:]], select))
+        key[1:]: difference(seed_values(rows, select), seed_values(groups[other, *key[1:]], select), interval)
         for key, rows in groups.items()
         if key[0] == row and (other, *key[1:]) in groups
     }
 
 
-def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, baseline: str | None) -> pd.DataFrame:
+def summarise(
+    frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, baseline: str | None, interval: str = "t"
+) -> pd.DataFrame:
     """A row per group in the frame's order.
 
     Columns: `operator`, `label`, the axes, `metric`, `planned`, `n`, `diverged`, `mean`, `sd`, `ci_low`, `ci_high`,
-    `delta`, `delta_low`, `delta_high`, `delta_method`, `params`, `macs`, `wall_seconds` (mean over the finished runs),
-    `group_id`. The baseline has no delta.
+    `delta`, `delta_low`, `delta_high`, `delta_method`, `delta_p`, `params`, `macs`, `wall_seconds` (mean over the
+    finished runs), `group_id`. The baseline has no delta.
     """
     groups = _groups(frame, axes, metric)
     summary = []
@@ -113,7 +209,7 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
         mean = estimate(list(values.values()))
         delta = NO_DIFFERENCE
         if key[0] != baseline and (baseline, *key[1:]) in groups:
-            delta = difference(values, seed_values(groups[baseline, *key[1:]], select))
+            delta = difference(values, seed_values(groups[baseline, *key[1:]], select), interval)
         counts = {name: rows[name].dropna() for name in ("params", "macs")}
         summary.append(
             {
@@ -132,6 +228,7 @@ def summarise(frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str
                 "delta_low": delta.low,
                 "delta_high": delta.high,
                 "delta_method": delta.method,
+                "delta_p": delta.p,
                 **{name: int(count.iloc[0]) if len(count) else pd.NA for name, count in counts.items()},
                 "wall_seconds": float(rows.loc[rows["state"] == "finished", "wall_seconds"].mean()),
                 "group_id": rows["group_id"].iloc[0],

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import footnotes, numbers
-from analysis.sources.ledger import COSTS, Sweep
+from analysis.sources.sweep import COSTS, Sweep
 from analysis.statistics import summarise
 from analysis.tables import Block, Entry, Table
 

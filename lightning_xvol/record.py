@@ -102,9 +102,11 @@ def cell_folder(out: Path, cell: str) -> Path:
 def read_result(folder: Path) -> dict[str, Any] | None:
     """The finished record in `folder`, or None where there is none that is whole."""
     result = files.read_json(folder / "result.json")
-    if not isinstance(result, dict) or any(key not in result for key in RESULT_KEYS):
-        return None
-    return result
+    return result if is_whole(result) else None
+
+
+def is_whole(result: Any) -> bool:
+    return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
 
 
 def write_failure(folder: Path, error: str, step: int) -> None:

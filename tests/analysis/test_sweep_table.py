@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import footnotes, numbers, sweep_table
-from analysis.sources import ledger
+from analysis.sources.collection import Collection
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -75,7 +75,7 @@ HEADER = (
 
 
 def table_of(runs, select: str = "last"):
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
 
 
@@ -179,7 +179,7 @@ def test_the_control_sentence_is_computed(make_ledger) -> None:
 
 
 def test_the_row_a_control_stands_for(make_ledger) -> None:
-    sweep, _ = ledger.load(make_ledger(SMALL).out, "kernel_size")
+    sweep, _ = Collection([make_ledger(SMALL).out]).load("kernel_size")
     assert footnotes.subjects(sweep) == ["xvolution"]
 
 

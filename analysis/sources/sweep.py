@@ -1,0 +1,237 @@
+"""A sweep and its frame, whatever source its plan and its results come from.
+
+The frame has a row per cell and metric, in the order in which rows and axes are shown. Its columns: `operator` (the row
+label, unique in a sweep), `label` (how tables call it), one per axis, `seed`, `cell_id`, `group_id`, `state` (finished,
+diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, `macs`, `wall_seconds`, `torch`,
+`device`, `commit`, `error`. Every cell has a row for the sweep's own metric, with empty values where it has no result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lightning_xvol.errors import UserError
+
+SCHEMA = 1
+_SWEEP_KEYS = (
+    "sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "axes", "axis_labels", "baseline",
+    "control", "smoke", "reproduces", "figure", "cells",
+)  # fmt: skip
+_CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
+_INTEGERS = ("best_epoch", "params", "macs")
+_NUMBERS = ("last", "best", "wall_seconds")
+_TEXTS = ("torch", "device", "commit", "error")
+_NO_RESULT: dict[str, Any] = {
+    "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
+    "torch": None, "device": None, "commit": None, "error": None,
+}  # fmt: skip
+COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
+"""What a run costs: these columns of a frame, and how tables and figures call them."""
+_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order."""
+
+    name: str
+    title: str
+    recipe: str
+    data: str
+    budget: str
+    metric: str
+    metric_label: str
+    axes: tuple[str, ...]
+    axis_labels: Mapping[str, str]
+    baseline: str | None
+    control: str | None
+    smoke: bool
+    reproduces: Any
+    figure: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+    @property
+    def column_axis(self) -> str | None:
+        """The axis that runs across a table's columns: the one along the figure's x, else the last one."""
+        if self.figure.get("x") in self.axes:
+            return str(self.figure["x"])
+        return self.axes[-1] if self.axes else None
+
+    @property
+    def figure_x(self) -> str | None:
+        """What runs along a figure's x: an axis, or what runs cost."""
+        x = self.figure.get("x")
+        return str(x) if x in COSTS else self.column_axis
+
+    def axis_label(self, axis: str) -> str:
+        return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a source knows of a cell that was begun: its record, or the error of its last attempt, or neither."""
+
+    where: str
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+def assemble(
+    plan: Mapping[str, Any], where: str, outcome: Callable[[str], Outcome | None]
+) -> tuple[Sweep, pd.DataFrame]:
+    """The sweep that `plan` (what `cells.json` holds, found at `where`) lays out, and its frame.
+
+    `outcome` gives what is known of a cell by its id, None where nothing is.
+
+    Raises:
+        UserError: for a plan that is not whole, or results that do not belong together.
+    """
+    _check_plan(plan, where)
+    sweep = _sweep(plan, where)
+    budgets: dict[str, str] = {}
+    rows = []
+    for cell in plan["cells"]:
+        known = outcome(cell["cell_id"])
+        if known is not None and known.result is not None:
+            _check_identity(known.result, cell, known.where)
+            budgets.setdefault(_budget(known.result), cell["cell_id"])
+        base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
+        base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
+        rows += [_NO_RESULT | base | values for values in _results(known, sweep.metric)]
+    if len(budgets) > 1 and not {"epochs", "steps"} & set(sweep.axes):
+        listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
+        raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
+    return sweep, _tidy(pd.DataFrame(rows), sweep)
+
+
+def _check_plan(plan: Any, where: str) -> None:
+    if not isinstance(plan, dict):
+        raise UserError(f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept")
+    if plan.get("schema") != SCHEMA:
+        raise UserError(f"{where!r} has schema {plan.get('schema')!r}, this version reads {SCHEMA}")
+    missing = [key for key in _SWEEP_KEYS if key not in plan]
+    for cell in plan.get("cells", ()):
+        missing += [f"cells.{key}" for key in _CELL_KEYS if key not in cell and f"cells.{key}" not in missing]
+        missing += [f"cells.axes.{axis}" for axis in plan.get("axes", ()) if axis not in cell.get("axes", {})]
+    if missing:
+        raise UserError(f"{where!r} lacks {', '.join(dict.fromkeys(missing))}; run the sweep's command again")
+    if not plan["cells"]:
+        raise UserError(f"{where!r} lists no cells; run the sweep's command again")
+    clash = _RESERVED.intersection(plan["axes"])
+    if clash:
+        raise UserError(f"{where!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
+
+
+def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
+    labels: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str, int]] = set()
+    for cell in content["cells"]:
+        row = (cell["operator"], json.dumps(cell["axes"], sort_keys=True))
+        labels.setdefault(cell["operator"], cell["label"])
+        if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
+            raise UserError(f"{where!r} gives row {row[0]!r} at {row[1]} two configurations; give each its row label")
+        if (*row, cell["seed"]) in seen:
+            raise UserError(f"{where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
+        seen.add((*row, cell["seed"]))
+    # Rows are told apart by their label in tables, so two of the same label show their names too.
+    shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
+    direct = (
+        "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "control", "smoke",
+        "reproduces",
+    )  # fmt: skip
+    return Sweep(
+        name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
+        **{key: content[key] for key in direct},
+    )  # fmt: skip
+
+
+def _check_identity(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
+    for key in ("cell_id", "group_id", "seed"):
+        if result[key] != cell[key]:
+            raise UserError(
+                f"{where!r} has {key} {result[key]!r} where the sweep has {cell[key]!r}; "
+                "move it away and run the sweep's command again"
+            )
+
+
+def _budget(result: Mapping[str, Any]) -> str:
+    train = (result["config"] or {}).get("train") or {}
+    return f"{train['steps']} steps" if train.get("steps") else f"{train.get('epochs')} epochs"
+
+
+def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
+    """What a cell adds to its rows: one per metric, the sweep's own always among them."""
+    if known is None or known.result is None:
+        if known is not None and known.error is not None:
+            return [{"metric": metric, "state": "failed", "error": known.error}]
+        return [{"metric": metric, "state": "missing"}]
+    result = known.result
+    metrics = result["metrics"] or {}
+    diverged = result["status"] != "finished"
+    if metric not in metrics and not diverged:
+        raise UserError(f"cell {result['cell_id']} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}")
+    environment = result["environment"] or {}
+    shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
+    shared |= {key: environment.get(key) for key in ("torch", "device")}
+    return [
+        {
+            **shared,
+            "metric": name,
+            # A value that is not a number is a diverged run, whatever the record calls it.
+            "state": "diverged" if diverged or not _finite(metrics[name]) else "finished",
+            **{key: metrics.get(name, {}).get(key) for key in ("last", "best", "best_epoch")},
+        }
+        for name in {**metrics, metric: None}
+    ]
+
+
+def _finite(values: Mapping[str, Any]) -> bool:
+    return all(isinstance(values.get(key), (int, float)) and math.isfinite(values[key]) for key in ("last", "best"))
+
+
+def _tidy(frame: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """The one rule for dtypes and order: counts are Int64, measurements float64, an axis int64, float64 or text."""
+    for column in _INTEGERS:
+        frame[column] = pd.to_numeric(frame[column]).astype("Int64")
+    for column in _NUMBERS:
+        frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    for column in _TEXTS:
+        frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
+    for axis in sweep.axes:
+        values = frame[axis].tolist()
+        kinds = {type(value) for value in values}
+        if kinds == {int}:
+            frame[axis] = frame[axis].astype("int64")
+        elif kinds <= {int, float}:
+            frame[axis] = frame[axis].astype("float64")
+        else:
+            frame[axis] = pd.Series([_text(value) for value in values], index=frame.index, dtype="str")
+    order = {"operator": list(sweep.labels)} | {axis: _levels(frame[axis]) for axis in sweep.axes}
+    ranks = frame.assign(**{key: frame[key].map(levels.index) for key, levels in order.items()})
+    ranks = ranks.sort_values([*order, "seed"], kind="stable")
+    columns = ["operator", "label", *sweep.axes, "seed", "cell_id", "group_id", "state", *_NO_RESULT]
+    return frame.loc[ranks.index, columns].reset_index(drop=True)
+
+
+def _levels(values: pd.Series) -> list[Any]:
+    """Numbers ascend, anything else keeps the order in which the sweep names it."""
+    unique = values.drop_duplicates().tolist()
+    return sorted(unique) if pd.api.types.is_numeric_dtype(values) else unique
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
