@@ -18,7 +18,6 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit  # Student's t and its quantile; scipy.stats would take a second to import
 
 CONFIDENCE = 0.95
-INTERVALS = ("t", "bootstrap")
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 0
 MOST_SEEDS = 1000
@@ -73,9 +72,9 @@ class Difference:
 NO_DIFFERENCE = Difference(NAN, NAN, NAN, "none")
 
 
-def half_width(standard_error: float, degrees: float) -> float:
+def half_width(standard_error: float, degrees: float, confidence: float = CONFIDENCE) -> float:
     """Half the width of Student's t interval."""
-    return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * standard_error
+    return float(stdtrit(degrees, 0.5 + confidence / 2)) * standard_error
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -91,15 +90,24 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def difference(values: Mapping[int, float], baseline: Mapping[int, float], interval: str = "t") -> Difference:
-    """`values` minus `baseline`, each a value per seed. `interval` is one of `INTERVALS`."""
-    if not values or not baseline:
+    """`values` minus `baseline`, each a value per seed. `interval`: `t` or `bootstrap`."""
+    return contrast([(1.0, values), (-1.0, baseline)], interval)
+
+
+def contrast(terms: Sequence[tuple[float, Mapping[int, float]]], interval: str = "t") -> Difference:
+    """A sum of weighted means, each weight with its values per seed: within seeds where all have the same ones.
+
+    Otherwise its interval is Welch's, with Satterthwaite's degrees of freedom.
+    """
+    if not all(values for _, values in terms):
         return NO_DIFFERENCE
-    if values.keys() == baseline.keys():
-        samples = [[values[seed] - baseline[seed] for seed in sorted(values)]]
+    seeds = sorted(terms[0][1])
+    if all(sorted(values) == seeds for _, values in terms):
+        samples = [[math.fsum(weight * values[seed] for weight, values in terms) for seed in seeds]]
         found = _paired(samples[0])
     else:
-        samples = [[side[seed] for seed in sorted(side)] for side in (values, baseline)]
-        found = _welch(*samples)
+        samples = [[weight * values[seed] for seed in sorted(values)] for weight, values in terms]
+        found = _welch([estimate(sample) for sample in samples])
     if interval == "bootstrap" and found.method != "none":
         low, high = bootstrap(*samples)
         return replace(found, low=low, high=high)
@@ -113,33 +121,32 @@ def _paired(differences: Sequence[float]) -> Difference:
     return Difference(found.mean, found.low, found.high, "paired", found.sd / math.sqrt(found.n), found.n - 1, found.n)
 
 
-def _welch(values: Sequence[float], baseline: Sequence[float]) -> Difference:
-    ours, theirs = estimate(values), estimate(baseline)
-    mean, n = ours.mean - theirs.mean, min(ours.n, theirs.n)
+def _welch(parts: Sequence[Estimate]) -> Difference:
+    """The sum of the means of `parts`."""
+    mean, n = math.fsum(part.mean for part in parts), min(part.n for part in parts)
     if n < 2:
         return Difference(mean, NAN, NAN, "none", n=n)
-    parts = (ours.sd**2 / ours.n, theirs.sd**2 / theirs.n)
-    total = sum(parts)
+    variances = [part.sd**2 / part.n for part in parts]
+    total = sum(variances)
     if total == 0:
-        return Difference(mean, mean, mean, "welch", 0.0, ours.n + theirs.n - 2, n)
-    degrees = total**2 / (parts[0] ** 2 / (ours.n - 1) + parts[1] ** 2 / (theirs.n - 1))
+        return Difference(mean, mean, mean, "welch", 0.0, sum(part.n - 1 for part in parts), n)
+    degrees = total**2 / sum(variance**2 / (part.n - 1) for variance, part in zip(variances, parts, strict=True))
     half = half_width(math.sqrt(total), degrees)
     return Difference(mean, mean - half, mean + half, "welch", math.sqrt(total), degrees, n)
 
 
-def bootstrap(values: Sequence[float], baseline: Sequence[float] | None = None) -> tuple[float, float]:
-    """The percentile interval of the mean of `values`, less that of `baseline` if there is one, by resampling each.
+def bootstrap(*samples: Sequence[float]) -> tuple[float, float]:
+    """The percentile interval of the sum of the means of `samples`, by resampling each.
 
     The generator is seeded, so that the same values give the same interval. With few seeds it is too narrow.
     """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    means = [
+    means = sum(
         np.asarray(sample)[generator.integers(0, len(sample), (RESAMPLES, len(sample)))].mean(axis=-1)
-        for sample in (values, baseline)
-        if sample is not None
-    ]
+        for sample in samples
+    )
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means[0] - means[1] if baseline is not None else means[0], [tail, 100 - tail])
+    low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 
 
@@ -159,18 +166,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seeds_to_resolve(found: Difference, *bounds: float) -> int | None:
-    """How many more seeds a row would bring the interval clear of all `bounds`, if mean and spread stay.
+def seeds_to_resolve(found: Difference, distance: float, confidence: float = CONFIDENCE) -> int | None:
+    """How many more seeds a row would bring half the interval below `distance`, if mean and spread stay.
 
     None where no spread is known, or where more than `MOST_SEEDS` would be needed.
     """
-    distance = min(abs(found.mean - bound) for bound in bounds)
-    if found.method == "none" or distance == 0:
+    if found.method == "none" or distance <= 0:
         return None
     spread = found.error * math.sqrt(found.n)  # of one seed
     for n in range(found.n, MOST_SEEDS + 1):
-        degrees = found.degrees + (n - found.n) * (1 if found.method == "paired" else 2)
-        if half_width(spread / math.sqrt(n), degrees) < distance:
+        degrees = found.degrees * (n - 1) / (found.n - 1)
+        if half_width(spread / math.sqrt(n), degrees, confidence) < distance:
             return n - found.n
     return None
 

@@ -10,18 +10,24 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import footnotes, numbers
-from analysis.sources.sweep import COSTS, Sweep
-from analysis.statistics import summarise
+from analysis import footnotes, numbers, published
+from analysis.sources.ledger import COSTS, Sweep
+from analysis.statistics import holm, summarise
 from analysis.tables import Block, Entry, Table
 
 
-def summary_of(sweep: Sweep, frame: pd.DataFrame, select: str) -> pd.DataFrame:
+def summary_of(
+    sweep: Sweep, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
+) -> pd.DataFrame:
     """`statistics.summarise` for the sweep's metric, with the column `row`: what table and legend call the group.
 
-    It is the label of the operator, followed by the axes that do not run across.
+    It is the label of the operator, followed by the axes that do not run across. `adjust` puts Holm's p-values for all
+    differences of the table in the place of single ones.
     """
-    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline)
+    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline, interval)
+    if adjust:
+        summary["delta_p"] = holm(summary["delta_p"].tolist())
+    summary.attrs |= {"interval": interval, "adjusted": adjust}
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows = [
         ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in beside)])
@@ -34,10 +40,11 @@ def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "diverged", *COSTS,
+        "delta_low", "delta_high", "delta_p", "diverged", *COSTS,
     ]  # fmt: skip
-    # Published values come with the first recipe that declares what it reproduces.
-    return summary.assign(published=pd.NA)[columns]
+    known = published.values_by_group()
+    values = [known.get(key) for key in zip(summary["group_id"], summary["metric"], strict=True)]
+    return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
 
 
 def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:

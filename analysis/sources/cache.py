@@ -26,9 +26,9 @@ Curves = Mapping[str, tuple[array, array]]
 T = TypeVar("T")
 
 
-def default_path() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "lightning-xvol" / f"offline-runs-{VERSION}.sqlite"
+def cache_folder() -> Path:
+    """Where what can be made again is kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning-xvol"
 
 
 class Cache:
@@ -36,7 +36,7 @@ class Cache:
 
     def __init__(self, path: Path | None = None) -> None:
         self._stores = [sqlite3.connect(":memory:", isolation_level=None)]
-        path = path or default_path()
+        path = path or cache_folder() / f"offline-runs-{VERSION}.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             disk = sqlite3.connect(path, isolation_level=None, timeout=10)

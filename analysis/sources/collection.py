@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 
-from analysis.sources.ledger import Ledger, is_ledger
+from analysis.sources.folder import Ledger, is_ledger
+from analysis.sources.ledger import Outcome, Plan, Sweep, assemble
 from analysis.sources.offline import OfflineRuns, is_offline
-from analysis.sources.sweep import Outcome, Sweep, assemble
 from lightning_xvol.errors import UserError, nearest
 
 
@@ -21,8 +22,8 @@ class Source(Protocol):
     where: str
     losses: list[str]
 
-    def plans(self) -> dict[str, tuple[Any, str]]:
-        """By the name of a sweep what its `cells.json` holds, None where that is torn, and where it was found."""
+    def plans(self) -> list[Plan]:
+        """The plans of its sweeps."""
 
     def outcome(self, cell_id: str) -> Outcome | None:
         """What is known of a cell; None where it was never begun."""
@@ -57,7 +58,7 @@ class Collection:
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
-        self._plans = _merged([source.plans() for source in self.sources])
+        self._plans = _merged([plan for source in self.sources for plan in source.plans()])
 
     @property
     def losses(self) -> list[str]:
@@ -72,20 +73,32 @@ class Collection:
         if not self._plans:
             places = ", ".join(repr(source.where) for source in self.sources)
             raise UserError(f"no sweep at {places}: its runs carry no plan of one; single runs make no table")
-        return sorted(self._plans)
+        return sorted({plan.name for plan in self._plans})
 
     def load(self, name: str) -> tuple[Sweep, pd.DataFrame]:
         """The sweep `name` and its frame.
 
         Raises:
-            UserError: for an unknown sweep, a plan that is none, or results that do not belong together.
+            UserError: for an unknown sweep, several of one name that are not one, a plan that is none, or results
+                that do not belong together.
         """
         known = self.sweeps()
-        if name not in known:
+        found = [plan for plan in self._plans if plan.name == name]
+        if not found:
             places = ", ".join(repr(source.where) for source in self.sources)
             raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)} It has: {', '.join(known)}")
-        plan, where = self._plans[name]
-        return assemble(plan, where, self.outcome)
+        if len(found) > 1:
+            first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
+            different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
+            raise UserError(
+                f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
+                f"{', '.join(different)}; render them one by one"
+            )
+        return assemble(found[0], self.outcome)
+
+    def variants(self, names: Sequence[str]) -> list[tuple[Sweep, pd.DataFrame]]:
+        """Every sweep of one of these names with its frame, of whatever recipe."""
+        return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
 
     def outcome(self, cell_id: str) -> Outcome | None:
         """A record if any source has one, else an error, else what there is; of equals the first source's."""
@@ -97,26 +110,13 @@ class Collection:
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
 
-def _merged(plans: Sequence[Mapping[str, tuple[Any, str]]]) -> dict[str, tuple[Any, str]]:
-    """Plans of one name are put together where they differ in nothing but their cells.
-
-    Raises:
-        UserError: where they differ in more.
-    """
-    merged: dict[str, tuple[Any, str]] = {}
-    for name, (plan, where) in (item for source in plans for item in source.items()):
-        if name not in merged:
-            merged[name] = (plan, where)
-            continue
-        first, first_where = merged[name]
-        if not isinstance(first, dict) or not isinstance(plan, dict):
-            raise UserError(f"cannot read {(where if isinstance(first, dict) else first_where)!r} as JSON")
-        different = [key for key in first if key != "cells" and plan.get(key) != first[key]]
-        if different:
-            raise UserError(
-                f"the sweep {name!r} of {first_where!r} and that of {where!r} differ in {', '.join(different)}; "
-                "render them one by one"
-            )
-        cells = {json.dumps(cell, sort_keys=True): cell for cell in [*first["cells"], *plan.get("cells", ())]}
-        merged[name] = ({**first, "cells": list(cells.values())}, first_where)
-    return merged
+def _merged(plans: Sequence[Plan]) -> list[Plan]:
+    """Plans that differ in nothing but their cells are put together."""
+    merged: dict[str, Plan] = {}
+    for plan in plans:
+        first = merged.setdefault(plan.identity, plan)
+        if first is not plan and isinstance(plan.content, dict):
+            both = [*first.content.get("cells", ()), *plan.content.get("cells", ())]
+            cells = {json.dumps(cell, sort_keys=True): cell for cell in both}
+            merged[plan.identity] = replace(first, content={**first.content, "cells": list(cells.values())})
+    return list(merged.values())

@@ -1,49 +1,252 @@
-"""The ledger that `ablations` keeps: `OUT/<sweep>/cells.json` and `OUT/cells/<cell id>/`."""
+"""A sweep and its frame, whatever source its plan and its results come from.
+
+The frame has a row per cell and metric, in the order in which rows and axes are shown. Its columns: `operator` (the row
+label, unique in a sweep), `label` (how tables call it), one per axis, `seed`, `cell_id`, `group_id`, `state` (finished,
+diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, `macs`, `wall_seconds`, `torch`,
+`device`, `commit`, `error`. Every cell has a row for the sweep's own metric, with empty values where it has no result.
+"""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from analysis.sources.sweep import Outcome
-from lightning_xvol import files, record
+import pandas as pd
+
+from lightning_xvol.errors import UserError
+
+SCHEMA = 1
+_SWEEP_KEYS = (
+    "sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "axes", "axis_labels", "baseline",
+    "control", "smoke", "reproduces", "figure", "cells",
+)  # fmt: skip
+_CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
+_INTEGERS = ("best_epoch", "params", "macs")
+_NUMBERS = ("last", "best", "wall_seconds")
+_TEXTS = ("torch", "device", "commit", "error")
+_NO_RESULT: dict[str, Any] = {
+    "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
+    "torch": None, "device": None, "commit": None, "error": None,
+}  # fmt: skip
+COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
+"""What a run costs: these columns of a frame, and how tables and figures call them."""
+_BUDGET_AXES = {"epochs", "steps", "schedule"}
+_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 
-def is_ledger(folder: Path) -> bool:
-    return any(folder.glob("*/cells.json"))
+@dataclass(frozen=True)
+class Sweep:
+    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order."""
+
+    name: str
+    title: str
+    recipe: str
+    data: str
+    budget: str
+    metric: str
+    metric_label: str
+    axes: tuple[str, ...]
+    axis_labels: Mapping[str, str]
+    baseline: str | None
+    control: str | None
+    smoke: bool
+    reproduces: Any
+    figure: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+    @property
+    def column_axis(self) -> str | None:
+        """The axis that runs across a table's columns: the one along the figure's x, else the last one."""
+        if self.figure.get("x") in self.axes:
+            return str(self.figure["x"])
+        return self.axes[-1] if self.axes else None
+
+    @property
+    def figure_x(self) -> str | None:
+        """What runs along a figure's x: an axis, or what runs cost."""
+        x = self.figure.get("x")
+        return str(x) if x in COSTS else self.column_axis
+
+    def axis_label(self, axis: str) -> str:
+        return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")
 
 
-class Ledger:
-    """A source: see `analysis.sources.collection.Source`."""
+@dataclass(frozen=True)
+class Plan:
+    """What `cells.json` of the sweep `name` holds (None where it is torn), and where it was found."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.where = str(folder)
-        self.losses: list[str] = []
+    name: str
+    content: Any
+    where: str
 
-    def plans(self) -> dict[str, tuple[Any, str]]:
-        paths = sorted(self.folder.glob("*/cells.json"))
-        return {path.parent.name: (files.read_json(path), str(path)) for path in paths}
+    @property
+    def identity(self) -> str:
+        """Equal for plans that differ in nothing but their cells."""
+        content = self.content if isinstance(self.content, dict) else {}
+        return json.dumps([self.name, {key: value for key, value in content.items() if key != "cells"}], sort_keys=True)
 
-    def outcome(self, cell_id: str) -> Outcome | None:
-        folder = record.cell_folder(self.folder, cell_id)
-        result = record.read_result(folder)
-        if result is not None:
-            return Outcome(str(folder / "result.json"), result)
-        failure = files.read_json(folder / "failure.json")
-        if isinstance(failure, dict):
-            return Outcome(str(folder / "failure.json"), error=str(failure.get("error", "")))
-        return Outcome(str(folder)) if folder.is_dir() else None
 
-    def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        path = record.cell_folder(self.folder, cell_id) / "metrics.csv"
-        points: dict[int, tuple[int, float]] = {}
-        try:
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if row["name"] == name:
-                        points[int(row["step"])] = (int(row["epoch"]), float(row["value"]))
-        except (OSError, ValueError, TypeError, KeyError):  # not there, or its last line is torn
-            pass
-        return points
+@dataclass(frozen=True)
+class Outcome:
+    """What a source knows of a cell that was begun: its record, or the error of its last attempt, or neither."""
+
+    where: str
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[Sweep, pd.DataFrame]:
+    """The sweep that `plan` lays out, and its frame.
+
+    `outcome` gives what is known of a cell by its id, None where nothing is.
+
+    Raises:
+        UserError: for a plan that is not whole, or results that do not belong together.
+    """
+    content = plan.content
+    _check_plan(content, plan.where)
+    sweep = _sweep(content, plan.where)
+    budgets: dict[str, str] = {}
+    rows = []
+    for cell in content["cells"]:
+        known = outcome(cell["cell_id"])
+        if known is not None and known.result is not None:
+            _check_identity(known.result, cell, known.where)
+            budgets.setdefault(_budget(known.result), cell["cell_id"])
+        base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
+        base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
+        rows += [_NO_RESULT | base | values for values in _results(known, sweep.metric)]
+    if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
+        listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
+        raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
+    return sweep, _tidy(pd.DataFrame(rows), sweep)
+
+
+def _check_plan(plan: Any, where: str) -> None:
+    if not isinstance(plan, dict):
+        raise UserError(f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept")
+    if plan.get("schema") != SCHEMA:
+        raise UserError(f"{where!r} has schema {plan.get('schema')!r}, this version reads {SCHEMA}")
+    missing = [key for key in _SWEEP_KEYS if key not in plan]
+    for cell in plan.get("cells", ()):
+        missing += [f"cells.{key}" for key in _CELL_KEYS if key not in cell and f"cells.{key}" not in missing]
+        missing += [f"cells.axes.{axis}" for axis in plan.get("axes", ()) if axis not in cell.get("axes", {})]
+    if missing:
+        raise UserError(f"{where!r} lacks {', '.join(dict.fromkeys(missing))}; run the sweep's command again")
+    if not plan["cells"]:
+        raise UserError(f"{where!r} lists no cells; run the sweep's command again")
+    clash = _RESERVED.intersection(plan["axes"])
+    if clash:
+        raise UserError(f"{where!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
+
+
+def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
+    labels: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str, int]] = set()
+    for cell in content["cells"]:
+        row = (cell["operator"], json.dumps(cell["axes"], sort_keys=True))
+        labels.setdefault(cell["operator"], cell["label"])
+        if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
+            raise UserError(f"{where!r} gives row {row[0]!r} at {row[1]} two configurations; give each its row label")
+        if (*row, cell["seed"]) in seen:
+            raise UserError(f"{where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
+        seen.add((*row, cell["seed"]))
+    # Rows are told apart by their label in tables, so two of the same label show their names too.
+    shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
+    direct = (
+        "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "control", "smoke",
+        "reproduces",
+    )  # fmt: skip
+    return Sweep(
+        name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
+        **{key: content[key] for key in direct},
+    )  # fmt: skip
+
+
+def _check_identity(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
+    for key in ("cell_id", "group_id", "seed"):
+        if result[key] != cell[key]:
+            raise UserError(
+                f"{where!r} has {key} {result[key]!r} where the sweep has {cell[key]!r}; "
+                "move it away and run the sweep's command again"
+            )
+
+
+def _budget(result: Mapping[str, Any]) -> str:
+    train = (result["config"] or {}).get("train") or {}
+    return f"{train['steps']} steps" if train.get("steps") else f"{train.get('epochs')} epochs"
+
+
+def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
+    """What a cell adds to its rows: one per metric, the sweep's own always among them."""
+    if known is None or known.result is None:
+        if known is not None and known.error is not None:
+            return [{"metric": metric, "state": "failed", "error": known.error}]
+        return [{"metric": metric, "state": "missing"}]
+    result = known.result
+    metrics = result["metrics"] or {}
+    diverged = result["status"] != "finished"
+    if metric not in metrics and not diverged:
+        raise UserError(f"cell {result['cell_id']} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}")
+    environment = result["environment"] or {}
+    shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
+    shared |= {key: environment.get(key) for key in ("torch", "device")}
+    return [
+        {
+            **shared,
+            "metric": name,
+            # A value that is not a number is a diverged run, whatever the record calls it.
+            "state": "diverged" if diverged or not _finite(metrics[name]) else "finished",
+            **{key: metrics.get(name, {}).get(key) for key in ("last", "best", "best_epoch")},
+        }
+        for name in {**metrics, metric: None}
+    ]
+
+
+def _finite(values: Mapping[str, Any]) -> bool:
+    return all(isinstance(values.get(key), (int, float)) and math.isfinite(values[key]) for key in ("last", "best"))
+
+
+def _tidy(frame: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """The one rule for dtypes and order: counts are Int64, measurements float64, an axis int64, float64 or text."""
+    for column in _INTEGERS:
+        frame[column] = pd.to_numeric(frame[column]).astype("Int64")
+    for column in _NUMBERS:
+        frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    for column in _TEXTS:
+        frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
+    for axis in sweep.axes:
+        values = frame[axis].tolist()
+        kinds = {type(value) for value in values}
+        if kinds == {int}:
+            frame[axis] = frame[axis].astype("int64")
+        elif kinds <= {int, float}:
+            frame[axis] = frame[axis].astype("float64")
+        else:
+            frame[axis] = pd.Series([_text(value) for value in values], index=frame.index, dtype="str")
+    order = {"operator": list(sweep.labels)} | {axis: _levels(frame[axis]) for axis in sweep.axes}
+    ranks = frame.assign(**{key: frame[key].map(levels.index) for key, levels in order.items()})
+    ranks = ranks.sort_values([*order, "seed"], kind="stable")
+    columns = ["operator", "label", *sweep.axes, "seed", "cell_id", "group_id", "state", *_NO_RESULT]
+    return frame.loc[ranks.index, columns].reset_index(drop=True)
+
+
+def _levels(values: pd.Series) -> list[Any]:
+    """Numbers ascend, anything else keeps the order in which the sweep names it."""
+    unique = values.drop_duplicates().tolist()
+    return sorted(unique) if pd.api.types.is_numeric_dtype(values) else unique
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

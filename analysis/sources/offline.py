@@ -20,7 +20,7 @@ from typing import Any
 
 from analysis.sources import wandb_log
 from analysis.sources.cache import Cache, Curves
-from analysis.sources.sweep import Outcome
+from analysis.sources.ledger import Outcome, Plan
 from lightning_xvol import record
 
 _PUT_ASIDE = re.compile(r"\.old-\d+$")
@@ -103,7 +103,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], total_steps: int) -> Curves:
             continue
         done = min(int(step) + 1, total_steps)  # Lightning counts from 0
         for name, value in row.items():
-            if isinstance(value, float) and name[0] != "_" and name not in _NO_CURVES:
+            if isinstance(value, float) and not name.startswith("_") and name not in _NO_CURVES:
                 steps, values = curves.setdefault(name, (array("q"), array("d")))
                 steps.append(done)
                 values.append(value)
@@ -145,13 +145,19 @@ class OfflineRuns:
         self._cache.put(path, stat, asdict(segment), curves)
         return segment
 
-    def plans(self) -> dict[str, tuple[Any, str]]:
-        """The newest plan of each sweep, as a ledger keeps it."""
-        newest: dict[str, tuple[float, str, Path]] = {}
+    def plans(self) -> list[Plan]:
+        """The newest plan of each sweep, as a ledger keeps it; those of other recipes or budgets are others."""
+        newest: dict[str, tuple[float, Plan]] = {}
+        parsed: dict[str, Plan] = {}
         for path, segment in (item for segments in self._segments.values() for item in segments):
-            if segment.plan is not None and segment.start_time >= newest.get(segment.sweep, (0.0,))[0]:
-                newest[segment.sweep] = (segment.start_time, segment.plan, path)
-        return {name: (_parsed(plan), str(path)) for name, (_, plan, path) in sorted(newest.items())}
+            if segment.plan is None:
+                continue
+            if segment.plan not in parsed:
+                parsed[segment.plan] = Plan(segment.sweep, _parsed(segment.plan), str(path))
+            plan = parsed[segment.plan]
+            if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
+                newest[plan.identity] = (segment.start_time, plan)
+        return [plan for _, plan in newest.values()]
 
     def outcome(self, cell_id: str) -> Outcome | None:
         if cell_id not in self._segments:

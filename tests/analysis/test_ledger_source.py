@@ -145,3 +145,19 @@ def test_the_same_run_twice(make_ledger) -> None:
     runs.write_sweep()
     with pytest.raises(UserError, match="twice with seed 0"):
         Collection([runs.out]).load("kernel_size")
+
+
+def test_a_curve_of_a_torn_file(make_ledger) -> None:
+    runs = make_ledger()
+    cell = runs.cell("xvolution", 3, 1)["cell_id"]
+    assert Collection([runs.out]).curve(cell, "val_top1") == {}
+    lines = [
+        "step,epoch,name,value",
+        "5,1,val_top1,40.5",
+        "10,2,val",
+        "15,3,val_top1,",
+        "20,4,val_top1,60.0",
+        "20,4,lr,0.1",
+    ]
+    (runs.folder("xvolution", 3, 1) / "metrics.csv").write_text("\n".join(lines))
+    assert Collection([runs.out]).curve(cell, "val_top1") == {5: (1, 40.5), 20: (4, 60.0)}

@@ -173,7 +173,7 @@ def test_sweeps_of_one_name_that_differ_are_not_mixed(copied, tmp_path: Path) ->
     runs.sweep |= {"recipe": "digits_small", "budget": "8 epochs"}
     runs.write_sweep()
     with pytest.raises(UserError, match=r"'kernel_size' .* differ in recipe, budget; render them one by one"):
-        Collection([folder, runs.out])
+        Collection([folder, runs.out]).load("kernel_size")
 
 
 def test_reads_are_kept_until_a_file_changes(copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from scipy import stats
 
 from analysis.sources.collection import Collection
 from analysis.statistics import (
-    RESAMPLES, bootstrap, compare, difference, equivalence, estimate, holm, seeds_to_resolve, summarise,
+    RESAMPLES,
+    compare,
+    contrast,
+    difference,
+    equivalence,
+    estimate,
+    holm,
+    seeds_to_resolve,
+    summarise,
 )  # fmt: skip
 
 EXACT = 1e-12
@@ -174,7 +182,8 @@ def test_bootstrap_equals_scipys(paired: bool) -> None:
     ).confidence_interval
     found = difference(ours, theirs, "bootstrap")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=EXACT)
-    assert bootstrap(*data) == (found.low, found.high)  # the same again
+    again = difference(ours, theirs, "bootstrap")
+    assert (again.low, again.high) == (found.low, found.high)
     assert found.mean == difference(ours, theirs).mean
 
 
@@ -207,14 +216,30 @@ def test_equivalence_by_hand() -> None:
 
 def test_seeds_to_resolve() -> None:
     found = difference({0: 0.1, 1: 0.5, 2: 0.3}, {0: 0.0, 1: 0.0, 2: 0.0})  # 0.3, sd 0.2: needs t * 0.2 / sqrt(n) < 0.3
-    more = seeds_to_resolve(found, 0.0)
+    more = seeds_to_resolve(found, 0.3)
     assert more is not None
     enough, fewer = 3 + more, 2 + more
     assert stats.t.ppf(0.975, enough - 1) * 0.2 / math.sqrt(enough) < 0.3
     assert stats.t.ppf(0.975, fewer - 1) * 0.2 / math.sqrt(fewer) >= 0.3
-    assert seeds_to_resolve(found, -5.0) == 0
-    assert seeds_to_resolve(difference({0: 1.0}, {0: 0.5}), 0.0) is None
-    assert seeds_to_resolve(found, found.mean) is None
+    assert seeds_to_resolve(found, 5.0) == 0
+    assert seeds_to_resolve(difference({0: 1.0}, {0: 0.5}), 0.5) is None
+    assert seeds_to_resolve(found, 0.0) is None
+
+
+def test_a_contrast_of_four_rows() -> None:
+    # The gain of one row over another, less the same gain elsewhere: within seeds it is one sample.
+    generator = np.random.default_rng(3)
+    rows = [dict(enumerate(generator.normal(70, 1, 4))) for _ in range(4)]
+    weights = (1.0, -1.0, -1.0, 1.0)
+    found = contrast(list(zip(weights, rows, strict=True)))
+    sample = [sum(weight * row[seed] for weight, row in zip(weights, rows, strict=True)) for seed in range(4)]
+    expected = stats.ttest_1samp(sample, 0.0)
+    assert (found.p, found.mean) == pytest.approx((expected.pvalue, np.mean(sample)), rel=1e-9)
+    unequal = [*rows[:3], {seed + 1: value for seed, value in rows[3].items()}]
+    errors = [stats.sem(list(row.values())) ** 2 for row in rows]
+    welch = contrast(list(zip(weights, unequal, strict=True)))
+    assert (welch.method, welch.error) == ("welch", pytest.approx(math.sqrt(sum(errors)), rel=EXACT))
+    assert welch.degrees == pytest.approx(sum(errors) ** 2 / sum(error**2 / 3 for error in errors), rel=EXACT)
 
 
 @pytest.mark.parametrize("paired", [True, False])
