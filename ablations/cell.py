@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.sweep import Cell
 from lightning_xvol import files, record
@@ -72,11 +73,10 @@ def run_cell(
     from lightning_xvol.tracking import Tracking
     from lightning_xvol.training import Surroundings, train
 
-    labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
     surroundings = Surroundings(
         data_dir=settings.data_dir,
         download=settings.download,
-        tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, labels),
+        tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, _labels(cell, settings)),
         progress_bar=progress_bar,
         report=report,
         nodes=settings.nodes,
@@ -90,6 +90,13 @@ def run_cell(
             _log_traceback(cell.folder(settings.out))
         return "failed", _one_line(error)
     return _outcome(result)
+
+
+def _labels(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """What a tracked run says of its place; the plan of the whole sweep, so that its runs alone make the table."""
+    labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
+    plan = files.read_json(settings.out / settings.sweep / "cells.json")
+    return labels if plan is None else {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
 
 
 def write_to_log(cell: Cell, settings: Settings) -> None:

@@ -294,8 +294,9 @@ def put_aside(cells: Sequence[Cell], out: Path) -> None:
 
 def render(out: Path, sweep: str) -> None:
     from analysis.render import render as render_sweep
+    from analysis.sources.collection import Collection
 
-    rendering = render_sweep(out, sweep)
+    rendering = render_sweep(Collection([out]), sweep, out)
     print(f"{rendering.text}\n\n{rendering.where()}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m analysis`: tables and figures from finished runs. `--help` loads nothing heavy."""
+"""`python -m analysis`: tables, figures and verdicts from finished runs. `--help` loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,43 +6,106 @@ import argparse
 import io
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from analysis.render import SELECT, render
+from analysis.render import INTERVALS, PAPER_TABLES, SELECT, WITHOUT_RUNS, render, render_paper
+from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import UserError, run_command_line
 
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other mistake of the user: one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+if TYPE_CHECKING:
+    from analysis.sources.collection import Collection
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m analysis", description="Tables and figures from finished runs.", allow_abbrev=False)
+    parser = Parser(
+        prog="python -m analysis", description="Tables, figures and verdicts from finished runs.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tables = commands.add_parser(
-        "tables", help="table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep", allow_abbrev=False
+        "tables",
+        help="table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep; or the paper's tables",
+        allow_abbrev=False,
     )
-    tables.add_argument("--source", type=Path, required=True, metavar="DIR", help="the --out folder of a sweep")
-    tables.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one in the ledger)")
+    add_source(tables)
+    tables.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one)")
     tables.add_argument(
+        "--paper", nargs="*", type=int, choices=PAPER_TABLES, metavar="N",
+        help="render these tables of the paper, in its layout, instead (default: those that there are runs for); "
+        "5 and 7 need no --source",
+    )  # fmt: skip
+    tables.add_argument(
+        "--interval", choices=INTERVALS, default="t", help="of a sweep's differences (default: Student's t)"
+    )
+    tables.add_argument("--holm", action="store_true", help="adjust a sweep's p-values for its comparisons")
+    tables.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="write to DIR/NAME/, and the paper's tables to DIR/paper/ (default: into the first source)",
+    )  # fmt: skip
+    claims = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
+    add_source(claims)
+    claims.add_argument("--format", choices=("markdown", "csv"), default="markdown", help="default: %(default)s")
+    return parser
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="DIR",
+        help="the --out folder of a sweep, or one of W&B offline runs alone; repeatable: runs are merged by id",
+    )  # fmt: skip
+    parser.add_argument(
         "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
     )
-    tables.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME/ (default: into the ledger)")
-    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
-    from analysis.sources import ledger
-
-    names = ledger.sweeps(options.source)
+    if options.command == "claims":
+        return print_claims(options)
+    if options.paper is not None:
+        return render_paper_tables(options)
+    sources = open_sources(options.source)
+    names = sources.sweeps()
     for name in names if options.sweep is None else [options.sweep]:
-        rendering = render(options.source, name, options.select, options.out)
+        out = options.out or Path(options.source[0])
+        rendering = render(sources, name, out, options.select, options.interval, options.holm)
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     return 0
+
+
+def render_paper_tables(options: argparse.Namespace) -> int:
+    numbers = options.paper
+    sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(options.source)
+    out = options.out or Path(options.source[0] if options.source else ".")
+    for rendering in render_paper(sources, numbers, out, options.select):
+        print(f"{rendering.text}\n\n{rendering.where()}\n")
+    return 0
+
+
+def print_claims(options: argparse.Namespace) -> int:
+    from analysis import verdicts
+
+    found = verdicts.verdicts(open_sources(options.source), options.select)
+    if options.format == "csv":
+        print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        print(verdicts.to_markdown(found), end="")
+    return 0
+
+
+def open_sources(names: list[str]) -> Collection:
+    """The sources, after a line on stderr for each file of theirs that cannot be read whole.
+
+    Raises:
+        UserError: where none is named, or one holds no runs.
+    """
+    if not names:
+        raise UserError("--source is missing: name the --out folder of a sweep, or a folder of W&B offline runs")
+    from analysis.sources.collection import Collection
+
+    sources = Collection(names)
+    for loss in sources.losses:
+        print(f"note: {loss}", file=sys.stderr)
+    return sources
 
 
 if __name__ == "__main__":

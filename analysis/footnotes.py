@@ -99,7 +99,10 @@ def _brackets(sweep: Sweep, summary: pd.DataFrame) -> str:
     where = f" at the same {' and '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     how = {"paired": "paired by seed", "welch": "by Welch where the seeds differ"}
     named = [text for method, text in how.items() if method in methods]
-    ways = f"; its 95 % interval ({', '.join(named)}) is in the CSV" if named else ""
+    bootstrap = "bootstrap, " if summary.attrs.get("interval") == "bootstrap" else ""
+    ways = f"; its 95 % interval ({bootstrap}{', '.join(named)}) is in the CSV" if named else ""
+    if summary.attrs.get("adjusted"):
+        ways += f", p adjusted for {int(summary['delta_p'].notna().sum())} comparisons by Holm's method"
     return f"In brackets: difference of the means to {sweep.labels[sweep.baseline]}{where}{ways}."
 
 

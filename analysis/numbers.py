@@ -11,6 +11,7 @@ import pandas as pd
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def number(value: float, decimals: int = 1) -> str:

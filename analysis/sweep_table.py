@@ -6,24 +6,29 @@ A sweep without axes has one column for its metric and beside it what its runs c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import footnotes, numbers, product_use
-from analysis.sources import ledger
+from analysis import footnotes, numbers, product_use, published
+from analysis.sources.collection import Collection
 from analysis.sources.ledger import COSTS, Sweep
-from analysis.statistics import estimate, summarise
+from analysis.statistics import estimate, holm, summarise
 from analysis.tables import Block, Entry, Table
 
 
-def summary_of(sweep: Sweep, frame: pd.DataFrame, select: str) -> pd.DataFrame:
+def summary_of(
+    sweep: Sweep, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
+) -> pd.DataFrame:
     """`statistics.summarise` for the sweep's metric, with the column `row`: what table and legend call the group.
 
-    It is the label of the operator, followed by the axes that do not run across.
+    It is the label of the operator, followed by the axes that do not run across. `adjust` puts Holm's p-values for all
+    differences of the table in the place of single ones.
     """
-    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline)
+    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline, interval)
+    if adjust:
+        summary["delta_p"] = holm(summary["delta_p"].tolist())
+    summary.attrs |= {"interval": interval, "adjusted": adjust}
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows = [
         ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in beside)])
@@ -33,14 +38,14 @@ def summary_of(sweep: Sweep, frame: pd.DataFrame, select: str) -> pd.DataFrame:
 
 
 def points(
-    source: Path, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame
+    sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame
 ) -> tuple[pd.DataFrame, str | None, str]:
     """What the sweep's figure shows: a frame, the column that runs along x (None: nothing does), and its label."""
     x = sweep.figure_x
     if sweep.figure["kind"] == "curves":
         axis = sweep.column_axis
         where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
-        return epochs_of(source, sweep, frame, summary), "epoch", f"epoch{where}"
+        return epochs_of(sources, sweep, frame, summary), "epoch", f"epoch{where}"
     if x is None:
         return summary, None, ""
     if x in sweep.axes and not pd.api.types.is_numeric_dtype(summary[x]):
@@ -48,13 +53,13 @@ def points(
     return summary, x, sweep.axis_label(x)
 
 
-def epochs_of(source: Path, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def epochs_of(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
 
     Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. Epochs that not every run of a
     group has are left out.
     """
-    epochs = ledger.load_epochs(source, sweep, frame)
+    epochs = sources.epochs(sweep, frame)
     axis = sweep.column_axis
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
@@ -74,10 +79,11 @@ def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "diverged", *COSTS, "added_params", *product_use.columns(summary),
+        "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    # Published values come with the first recipe that declares what it reproduces.
-    return summary.assign(published=pd.NA)[columns]
+    known = published.values_by_group()
+    values = [known.get(key) for key in zip(summary["group_id"], summary["metric"], strict=True)]
+    return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
 
 
 def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:

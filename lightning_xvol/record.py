@@ -102,10 +102,14 @@ def cell_folder(out: Path, cell: str) -> Path:
 def read_result(folder: Path) -> dict[str, Any] | None:
     """The finished record in `folder`, or None where there is none that is whole, its `metrics.csv` included."""
     result = files.read_json(folder / "result.json")
-    if not isinstance(result, dict) or any(key not in result for key in RESULT_KEYS):
+    if not is_whole(result):
         return None
     size = result.get("metrics_bytes")  # records of old have none
     return result if size is None or size == metrics_bytes(folder) else None
+
+
+def is_whole(result: Any) -> bool:
+    return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
 
 
 def metrics_bytes(folder: Path) -> int:

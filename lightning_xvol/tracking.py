@@ -1,8 +1,9 @@
 """Weights & Biases, offline unless asked otherwise. It is a copy of the record: no error of it fails a run.
 
-Every run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type and, when
-it is done, the whole record as `result_json`, so that a copied folder of offline runs is complete without the
-ledger. wandb is imported only here and only when a run is tracked.
+Every run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type, the plan of
+that sweep and, when it is done, the whole record as `result_json` or else the `error`, so that a copied folder of
+offline runs is complete without the ledger (`analysis.sources.offline`). wandb is imported only here and only when a
+run is tracked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tracking:
-    """How a run is tracked. `labels` are further flat configuration keys, such as the sweep's row and axes."""
+    """How a run is tracked. `labels` are further flat configuration keys, such as the sweep's row, axes and plan."""
 
     mode: Mode = "offline"
     project: str = DEFAULT_PROJECT
@@ -78,22 +79,26 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def open_logger(tracking: Tracking, config: RunConfig, folder: Path, commit: str | None) -> WandbLogger | None:
+def open_logger(
+    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+) -> WandbLogger | None:
     """A Lightning WandbLogger whose failures only warn, or None where nothing is tracked.
 
-    The run id is the cell's id. Asked to go online without network or key, it falls back to an offline run with
-    one warning.
+    The run id is the cell's id; `lengths` are further configuration keys: `steps_per_epoch` and `total_steps`. Asked to
+    go online without network or key, it falls back to an offline run with one warning.
     """
     if tracking.mode == "disabled":
         return None
     try:
-        return _open(tracking, config, folder, commit)
+        return _open(tracking, config, folder, commit, lengths)
     except Exception as error:
         log.warning("W&B cannot start (%s); the run goes on without it", _first_line(error))
         return None
 
 
-def _open(tracking: Tracking, config: RunConfig, folder: Path, commit: str | None) -> WandbLogger:
+def _open(
+    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+) -> WandbLogger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
@@ -104,16 +109,18 @@ def _open(tracking: Tracking, config: RunConfig, folder: Path, commit: str | Non
         finalize = _guard(WandbLogger.finalize)
 
         @_guard
-        def write_summary(self, result: Mapping[str, Any]) -> None:
-            self.experiment.summary.update(_summary(result))
+        def write_summary(self, values: Mapping[str, Any]) -> None:
+            self.experiment.summary.update(values)
 
-        def finish(self, result: Mapping[str, Any] | None) -> None:
-            """Write the record into the summary and close the run: exit code 0 with a record, 1 without.
+        def finish(self, result: Mapping[str, Any] | None, error: str | None) -> None:
+            """Write the record or the error into the summary and close the run: exit code 0 with a record, 1 without.
 
             A run that failed to log is closed all the same: its file ends, and no later run of this process adds to it.
             """
             if result is not None:
-                self.write_summary(result)
+                self.write_summary(_summary(result))
+            elif error is not None:
+                self.write_summary({"error": error})
             try:
                 self.experiment.finish(exit_code=0 if result is not None and not self.broken else 1)
             except Exception as error:
@@ -140,6 +147,7 @@ def _open(tracking: Tracking, config: RunConfig, folder: Path, commit: str | Non
         "config": {
             **flat_config(config),
             **tracking.labels,
+            **lengths,
             "sweep": tracking.sweep,
             "schema": SCHEMA,
             "cell_id": cell_id(config),

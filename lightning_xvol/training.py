@@ -113,10 +113,11 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             run = _Run(config, folder, surroundings, data, network)
             return run.complete()
         except BaseException as error:
+            failure = _one_line(error) if isinstance(error, Exception) else None
             if run is not None:
-                run.close(None)
-            if isinstance(error, Exception) and rank() == 0:
-                _record_failure(folder, error, 0 if run is None else run.trainer.global_step)
+                run.close(None, failure)
+            if failure is not None and rank() == 0:
+                _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
                 # Lightning's exception would end the process with code 0, as if the run were finished.
                 raise SystemExit(128 + signal.SIGTERM) from error
@@ -149,10 +150,13 @@ def _configure_process(config: RunConfig) -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
 
-def _record_failure(folder: Path, error: Exception, step: int) -> None:
-    first_line = (str(error).strip().splitlines() or [""])[0]
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def _record_failure(folder: Path, error: str, step: int) -> None:
     try:
-        write_failure(folder, f"{type(error).__name__}: {first_line}", step)
+        write_failure(folder, error, step)
     except OSError as full:  # a full disk is the likeliest cause of both
         log.warning("cannot write failure.json: %s", full)
 
@@ -203,11 +207,12 @@ class _Run:
         if config.train.compile:
             network.compile()
         self.module = self._make_module(network)
-        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit) if writes else None
+        lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
+        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit, lengths) if writes else None
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
-        except BaseException:
-            self.close(None)
+        except BaseException as error:
+            self.close(None, _one_line(error) if isinstance(error, Exception) else None)
             raise
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
@@ -375,10 +380,10 @@ class _Run:
         epoch = self.log.rows[-1]["epoch"]
         return summarise([(name, epoch, value) for name, value in metrics.items()])
 
-    def close(self, result: dict[str, Any] | None) -> None:
-        """End the tracker's run; a result says that it went well."""
+    def close(self, result: dict[str, Any] | None, error: str | None = None) -> None:
+        """End the tracker's run; a result says that it went well, an error why it did not."""
         if self.tracker is not None:
-            self.tracker.finish(result)  # type: ignore[attr-defined]
+            self.tracker.finish(result, error)  # type: ignore[attr-defined]
             self.tracker = None
 
     def _tidy(self) -> None:

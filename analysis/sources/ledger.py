@@ -1,4 +1,4 @@
-"""Reads a sweep from the ledger that `ablations` keeps: `OUT/<sweep>/cells.json` and `OUT/cells/<cell id>/result.json`.
+"""A sweep and its frame, whatever source its plan and its results come from.
 
 The frame has a row per cell and metric, in the order in which rows and axes are shown. Its columns: `operator` (the row
 label, unique in a sweep), `label` (how tables call it), one per axis, `seed`, `cell_id`, `group_id`, `state` (finished,
@@ -8,18 +8,15 @@ diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lightning_xvol import files, record
-from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.errors import UserError
 
 SCHEMA = 1
 _SWEEP_KEYS = (
@@ -29,6 +26,7 @@ _SWEEP_KEYS = (
 _CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs")
 _NUMBERS = ("last", "best", "wall_seconds")
+_TEXTS = ("torch", "device", "commit", "error")
 _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
     "torch": None, "device": None, "commit": None, "error": None,
@@ -83,99 +81,76 @@ class Sweep:
         return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")
 
 
-def sweeps(source: Path) -> list[str]:
-    """The names of the sweeps at `source`.
+@dataclass(frozen=True)
+class Plan:
+    """What `cells.json` of the sweep `name` holds (None where it is torn), and where it was found."""
+
+    name: str
+    content: Any
+    where: str
+
+    @property
+    def identity(self) -> str:
+        """Equal for plans that differ in nothing but their cells."""
+        content = self.content if isinstance(self.content, dict) else {}
+        return json.dumps([self.name, {key: value for key, value in content.items() if key != "cells"}], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a source knows of a cell that was begun: its record, or the error of its last attempt, or neither."""
+
+    where: str
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[Sweep, pd.DataFrame]:
+    """The sweep that `plan` lays out, and its frame.
+
+    `outcome` gives what is known of a cell by its id, None where nothing is.
 
     Raises:
-        UserError: where there is no ledger.
+        UserError: for a plan that is not whole, or results that do not belong together.
     """
-    if not source.is_dir():
-        raise UserError(f"no ledger at {str(source)!r}: no such folder; give the --out folder of a sweep")
-    names = sorted(path.parent.name for path in source.glob("*/cells.json"))
-    if not names:
-        raise UserError(
-            f"no ledger at {str(source)!r}: none of its folders holds cells.json; give the --out of a sweep"
-        )
-    return names
-
-
-def load(source: Path, name: str) -> tuple[Sweep, pd.DataFrame]:
-    """The sweep `name` of the ledger at `source` and its frame.
-
-    Raises:
-        UserError: for an unknown sweep, a file that is not a sweep's, or results that do not belong together.
-    """
-    known = sweeps(source)
-    if name not in known:
-        raise UserError(f"no sweep {name!r} at {str(source)!r}{nearest(name, known)} It has: {', '.join(known)}")
-    path = source / name / "cells.json"
-    content = _read_sweep(path)
-    cells = content["cells"]
-    sweep = _sweep(content, path)
+    content = plan.content
+    _check_plan(content, plan.where)
+    sweep = _sweep(content, plan.where)
     budgets: dict[str, str] = {}
     rows = []
-    for cell in cells:
-        folder = record.cell_folder(source, cell["cell_id"])
-        result = record.read_result(folder)
-        if result is not None:
-            _check_identity(result, cell, folder)
-            budgets.setdefault(_budget(result), cell["cell_id"])
+    for cell in content["cells"]:
+        known = outcome(cell["cell_id"])
+        if known is not None and known.result is not None:
+            _check_identity(known.result, cell, known.where)
+            budgets.setdefault(_budget(known.result), cell["cell_id"])
         base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
         base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
-        rows += [_NO_RESULT | base | values for values in _results(folder, result, sweep.metric)]
+        rows += [_NO_RESULT | base | values for values in _results(known, sweep.metric)]
     if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
         listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
-        raise UserError(f"sweep {name!r} mixes budgets: {listed}; one table holds runs of one budget")
+        raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
     return sweep, _tidy(pd.DataFrame(rows), sweep)
 
 
-def load_epochs(source: Path, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
-    """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
-
-    It is measured on the validation draw where a test draw is kept for the end. A line of `metrics.csv` that is torn
-    is left out.
-    """
-    runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
-    rows = []
-    for run in runs.to_dict("records"):
-        series = _read_series(record.cell_folder(source, run["cell_id"]) / "metrics.csv")
-        shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
-        epochs = series.get(f"val_{sweep.metric}") or series.get(sweep.metric, {})
-        rows += [{**shared, "epoch": epoch, "value": value} for epoch, value in epochs.items()]
-    return pd.DataFrame(rows, columns=["operator", *sweep.axes, "seed", "epoch", "value"])
-
-
-def _read_series(path: Path) -> dict[str, dict[int, float]]:
-    """The last value of each metric in each epoch."""
-    series: dict[str, dict[int, float]] = {}
-    for line in path.read_text().splitlines()[1:] if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            _, epoch, name, value = line.split(",")
-            series.setdefault(name, {})[int(epoch)] = float(value)
-    return series
-
-
-def _read_sweep(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"cannot read {str(path)!r} as JSON; run the sweep's command again, finished cells are kept")
-    if content.get("schema") != SCHEMA:
-        raise UserError(f"{str(path)!r} has schema {content.get('schema')!r}, this version reads {SCHEMA}")
-    missing = [key for key in _SWEEP_KEYS if key not in content]
-    for cell in content.get("cells", ()):
+def _check_plan(plan: Any, where: str) -> None:
+    if not isinstance(plan, dict):
+        raise UserError(f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept")
+    if plan.get("schema") != SCHEMA:
+        raise UserError(f"{where!r} has schema {plan.get('schema')!r}, this version reads {SCHEMA}")
+    missing = [key for key in _SWEEP_KEYS if key not in plan]
+    for cell in plan.get("cells", ()):
         missing += [f"cells.{key}" for key in _CELL_KEYS if key not in cell and f"cells.{key}" not in missing]
-        missing += [f"cells.axes.{axis}" for axis in content.get("axes", ()) if axis not in cell.get("axes", {})]
+        missing += [f"cells.axes.{axis}" for axis in plan.get("axes", ()) if axis not in cell.get("axes", {})]
     if missing:
-        raise UserError(f"{str(path)!r} lacks {', '.join(dict.fromkeys(missing))}; run the sweep's command again")
-    if not content["cells"]:
-        raise UserError(f"{str(path)!r} lists no cells; run the sweep's command again")
-    clash = _RESERVED.intersection(content["axes"])
+        raise UserError(f"{where!r} lacks {', '.join(dict.fromkeys(missing))}; run the sweep's command again")
+    if not plan["cells"]:
+        raise UserError(f"{where!r} lists no cells; run the sweep's command again")
+    clash = _RESERVED.intersection(plan["axes"])
     if clash:
-        raise UserError(f"{str(path)!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
-    return content
+        raise UserError(f"{where!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
 
 
-def _sweep(content: Mapping[str, Any], path: Path) -> Sweep:
+def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
     labels: dict[str, str] = {}
     groups: dict[tuple[str, str], str] = {}
     seen: set[tuple[str, str, int]] = set()
@@ -183,11 +158,9 @@ def _sweep(content: Mapping[str, Any], path: Path) -> Sweep:
         row = (cell["operator"], json.dumps(cell["axes"], sort_keys=True))
         labels.setdefault(cell["operator"], cell["label"])
         if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
-            raise UserError(
-                f"{str(path)!r} gives row {row[0]!r} at {row[1]} two configurations; give each its row label"
-            )
+            raise UserError(f"{where!r} gives row {row[0]!r} at {row[1]} two configurations; give each its row label")
         if (*row, cell["seed"]) in seen:
-            raise UserError(f"{str(path)!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
+            raise UserError(f"{where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
         seen.add((*row, cell["seed"]))
     # Rows are told apart by their label in tables, so two of the same label show their names too.
     shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
@@ -206,12 +179,12 @@ def _sweep(content: Mapping[str, Any], path: Path) -> Sweep:
     )  # fmt: skip
 
 
-def _check_identity(result: Mapping[str, Any], cell: Mapping[str, Any], folder: Path) -> None:
+def _check_identity(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
     for key in ("cell_id", "group_id", "seed"):
         if result[key] != cell[key]:
             raise UserError(
-                f"{str(folder / 'result.json')!r} has {key} {result[key]!r} where the sweep has {cell[key]!r}; "
-                "move the folder away and run the sweep's command again"
+                f"{where!r} has {key} {result[key]!r} where the sweep has {cell[key]!r}; "
+                "move it away and run the sweep's command again"
             )
 
 
@@ -220,13 +193,13 @@ def _budget(result: Mapping[str, Any]) -> str:
     return f"{train['steps']} steps" if train.get("steps") else f"{train.get('epochs')} epochs"
 
 
-def _results(folder: Path, result: Mapping[str, Any] | None, metric: str) -> list[dict[str, Any]]:
-    """What the cell in `folder` adds to its rows: one per metric, the sweep's own always among them."""
-    if result is None:
-        failure = files.read_json(folder / "failure.json")
-        if isinstance(failure, dict):
-            return [{"metric": metric, "state": "failed", "error": str(failure.get("error", ""))}]
+def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
+    """What a cell adds to its rows: one per metric, the sweep's own always among them."""
+    if known is None or known.result is None:
+        if known is not None and known.error is not None:
+            return [{"metric": metric, "state": "failed", "error": known.error}]
         return [{"metric": metric, "state": "missing"}]
+    result = known.result
     metrics = result["metrics"] or {}
     diverged = result["status"] != "finished"
     if metric not in metrics and not diverged:
@@ -256,6 +229,8 @@ def _tidy(frame: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
         frame[column] = pd.to_numeric(frame[column]).astype("Int64")
     for column in _NUMBERS:
         frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    for column in _TEXTS:
+        frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
     for axis in sweep.axes:
         values = frame[axis].tolist()
         kinds = {type(value) for value in values}

@@ -1,9 +1,11 @@
-"""Synthetic ledgers with plausible numbers."""
+"""Synthetic ledgers with plausible numbers, and files of W&B runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,8 +131,101 @@ class Ledger:
 
 
 @pytest.fixture
+def wandb_file() -> type[WandbFile]:
+    return WandbFile
+
+
+@pytest.fixture
+def start_run() -> Callable[..., WandbFile]:
+    return cell_run
+
+
+@pytest.fixture
 def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
     def make(scores: Mapping[str, Mapping[int, Sequence[float]]] = SCORES, **changes: Any) -> Ledger:
         return Ledger(tmp_path / "runs", scores, **changes)
 
     return make
+
+
+class WandbFile:
+    """Writes the file of an offline run with W&B's own messages, framed as its log is."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def run(self, run_id: str, config: Mapping[str, Any], start: float = 1_700_000_000.0) -> WandbFile:
+        record = self._record()
+        record.run.run_id = run_id
+        record.run.start_time.seconds = int(start)
+        self._items(record.run.config.update, config)
+        return self._add(record)
+
+    def row(self, **values: float) -> WandbFile:
+        record = self._record()
+        self._items(record.history.item, {key.replace("__", "/"): value for key, value in values.items()})
+        return self._add(record)
+
+    def summary(self, **values: Any) -> WandbFile:
+        record = self._record()
+        self._items(record.summary.update, values)
+        return self._add(record)
+
+    def exit(self, code: int) -> WandbFile:
+        record = self._record()
+        record.exit.exit_code = code
+        return self._add(record)
+
+    def write(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.content())
+        return path
+
+    def content(self) -> bytes:
+        content = bytearray(struct.pack("<4sHB", b":W&B", 0xBEE1, 0))
+        for record in self.records:
+            first = True
+            while True:
+                left = 32768 - len(content) % 32768
+                if left < 7:
+                    content += bytes(left)
+                    left = 32768
+                part, record = record[: left - 7], record[left - 7 :]
+                kind = (1 if first else 4) if not record else (2 if first else 3)
+                checksum = zlib.crc32(bytes([kind]) + part)
+                content += struct.pack("<IHB", checksum, len(part), kind) + part
+                first = False
+                if not record:
+                    break
+        return bytes(content)
+
+    @staticmethod
+    def _record() -> Any:
+        from wandb.proto import wandb_internal_pb2
+
+        return wandb_internal_pb2.Record()
+
+    @staticmethod
+    def _items(target: Any, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            item = target.add()
+            item.nested_key.append(key)
+            item.value_json = json.dumps(value)
+
+    def _add(self, record: Any) -> WandbFile:
+        self.records.append(record.SerializeToString())
+        return self
+
+
+def cell_run(plan: Mapping[str, Any], cell: Mapping[str, Any], start: float = 1_700_000_000.0) -> WandbFile:
+    """The beginning of the run of a cell as `lightning_xvol.tracking` writes it."""
+    config = {
+        "cell_id": cell["cell_id"], "sweep": plan["sweep"], "plan_json": json.dumps(plan), "steps_per_epoch": 10,
+        "total_steps": 30,
+    }  # fmt: skip
+    return WandbFile().run(cell["cell_id"], config, start)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -9,12 +9,12 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis import figures, sweep_table
-from analysis.sources import ledger
+from analysis.sources.collection import Collection
 from analysis.style import ORANGE, Style, style
 
 
 def summary_of(runs):
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     return sweep_table.summary_of(sweep, frame, "last")
 
 
@@ -122,7 +122,7 @@ def test_same_numbers_same_bytes(make_ledger, tmp_path: Path, suffix: str) -> No
 def costs(make_ledger, **scores):
     """Rows without axes; the kernel size picks their costs in the ledger's own numbers."""
     runs = make_ledger(scores, axes=[], figure={"kind": "scatter", "x": "macs"})
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     assert (sweep.figure_x, sweep.column_axis) == ("macs", None)
     return sweep_table.summary_of(sweep, frame, "last")
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from analysis.sources import ledger
+from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 
 
 def test_frame_is_tidy(make_ledger) -> None:
-    sweep, frame = ledger.load(make_ledger().out, "kernel_size")
+    sweep, frame = Collection([make_ledger().out]).load("kernel_size")
     assert sweep.column_axis == "kernel_size"
     assert len(frame) == 2 * 45  # a row per cell and metric
     assert set(frame["metric"]) == {"top1", "val_top1"}
@@ -27,7 +27,7 @@ def test_frame_is_tidy(make_ledger) -> None:
 def test_a_torn_result_is_missing(make_ledger, content: str) -> None:
     runs = make_ledger()
     (runs.folder("xvolution", 3, 1) / "result.json").write_text(content)
-    _, frame = ledger.load(runs.out, "kernel_size")
+    _, frame = Collection([runs.out]).load("kernel_size")
     found = frame[frame["cell_id"] == runs.cell("xvolution", 3, 1)["cell_id"]]
     assert found["state"].tolist() == ["missing"]
     assert found[["last", "params", "commit"]].isna().all(axis=None)
@@ -40,7 +40,7 @@ def test_failed_and_diverged_states(make_ledger) -> None:
     runs.diverge("xvolution", 1, 1)
     nan = {"top1": {"last": float("nan"), "best": 30.0, "best_epoch": 0}}
     runs.write(runs.cell("xvolution", 1, 2), 0.0, metrics=nan)
-    _, frame = ledger.load(runs.out, "kernel_size")
+    _, frame = Collection([runs.out]).load("kernel_size")
     found = frame[(frame["operator"] == "xvolution") & (frame["kernel_size"] == 1)]
     assert found["state"].tolist() == ["failed", "diverged", "diverged"]
     assert found["error"].tolist()[0] == "out of memory"
@@ -53,20 +53,20 @@ def test_axes_of_other_kinds(make_ledger) -> None:
     for cell in runs.cells:
         cell["axes"] = {"stages": values[cell["axes"]["kernel_size"]]}
     runs.write_sweep()
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     assert frame["stages"].drop_duplicates().tolist() == ["3+4", "none", "yes"]  # in the sweep's order
     assert sweep.axis_label("stages") == "stages"
 
 
 def test_no_ledger(tmp_path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match="no ledger at"):
-            ledger.sweeps(folder)
+        with pytest.raises(UserError, match="no runs at"):
+            Collection([folder]).sweeps()
 
 
 def test_unknown_sweep_names_the_nearest(make_ledger) -> None:
     with pytest.raises(UserError, match=r"no sweep 'kernel_sise'.*did you mean 'kernel_size'"):
-        ledger.load(make_ledger().out, "kernel_sise")
+        Collection([make_ledger().out]).load("kernel_sise")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_broken_sweep_file(make_ledger, content: str, message: str) -> None:
     runs = make_ledger()
     (runs.out / "kernel_size" / "cells.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
 
 
 def test_no_cells_and_reserved_axes(make_ledger) -> None:
@@ -94,11 +94,11 @@ def test_no_cells_and_reserved_axes(make_ledger) -> None:
         cell["axes"]["seed"] = 0
     runs.write_sweep()
     with pytest.raises(UserError, match="axis 'seed'"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
     runs.sweep["cells"] = []
     runs.write_sweep()
     with pytest.raises(UserError, match="no cells"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
 
 
 def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
@@ -106,7 +106,7 @@ def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
     runs.write_sweep()
     with pytest.raises(UserError, match="two configurations"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
 
 
 def test_a_result_of_another_cell_is_refused(make_ledger) -> None:
@@ -114,19 +114,19 @@ def test_a_result_of_another_cell_is_refused(make_ledger) -> None:
     path = runs.folder("xvolution", 3, 1) / "result.json"
     path.write_text((runs.folder("xvolution", 3, 2) / "result.json").read_text())
     with pytest.raises(UserError, match="has cell_id"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
 
 
 def test_mixed_budgets_are_refused(make_ledger) -> None:
     runs = make_ledger()
     runs.write(runs.cell("xvolution", 3, 1), 98.0, config={"train": {"epochs": 3, "steps": 20}})
     with pytest.raises(UserError, match=r"mixes budgets: 3 epochs .* and 20 steps"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
 
 
 def test_a_metric_that_was_not_recorded(make_ledger) -> None:
     with pytest.raises(UserError, match="no metric 'top5'; it has: top1, val_top1"):
-        ledger.load(make_ledger(metric="top5").out, "kernel_size")
+        Collection([make_ledger(metric="top5").out]).load("kernel_size")
 
 
 def test_two_rows_with_one_label_show_their_names(make_ledger) -> None:
@@ -134,7 +134,7 @@ def test_two_rows_with_one_label_show_their_names(make_ledger) -> None:
     for cell in runs.cells:
         cell["label"] = "X"
     runs.write_sweep()
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     assert sweep.labels["xvolution"] == "X (xvolution)"
     assert set(frame["label"]) == set(sweep.labels.values())
 
@@ -144,4 +144,20 @@ def test_the_same_run_twice(make_ledger) -> None:
     runs.sweep["cells"] = [*runs.cells, json.loads(json.dumps(runs.cells[0]))]
     runs.write_sweep()
     with pytest.raises(UserError, match="twice with seed 0"):
-        ledger.load(runs.out, "kernel_size")
+        Collection([runs.out]).load("kernel_size")
+
+
+def test_a_curve_of_a_torn_file(make_ledger) -> None:
+    runs = make_ledger()
+    cell = runs.cell("xvolution", 3, 1)["cell_id"]
+    assert Collection([runs.out]).curve(cell, "val_top1") == {}
+    lines = [
+        "step,epoch,name,value",
+        "5,1,val_top1,40.5",
+        "10,2,val",
+        "15,3,val_top1,",
+        "20,4,val_top1,60.0",
+        "20,4,lr,0.1",
+    ]
+    (runs.folder("xvolution", 3, 1) / "metrics.csv").write_text("\n".join(lines))
+    assert Collection([runs.out]).curve(cell, "val_top1") == {5: (1, 40.5), 20: (4, 60.0)}

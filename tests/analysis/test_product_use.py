@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import sweep_table
-from analysis.sources import ledger
+from analysis.sources.collection import Collection
 
 SCORES = {
     "convolution": {1: [24.0, 26.0], 3: [70.0, 72.0]},
@@ -33,7 +33,7 @@ def runs(make_ledger):
 
 
 def table_of(runs):
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.render import render
+from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 def test_render_writes_everything_beside_the_sweep(make_ledger) -> None:
     out = make_ledger().out
-    found = render(out, "kernel_size")
+    found = render(Collection([out]), "kernel_size", out)
     assert set(found.paths) == FILES
     assert {path.name for path in (out / "kernel_size").iterdir()} == FILES | {"cells.json"}
     assert all(path.stat().st_size for path in found.paths.values())
@@ -32,7 +33,7 @@ def test_render_writes_everything_beside_the_sweep(make_ledger) -> None:
 
 def test_render_elsewhere_and_without_a_figure(make_ledger, tmp_path: Path) -> None:
     out = make_ledger(figure=None).out
-    found = render(out, "kernel_size", target=tmp_path / "paper")
+    found = render(Collection([out]), "kernel_size", tmp_path / "paper")
     assert set(found.paths) == {"table.md", "table.tex", "table.csv"}
     assert found.paths["table.md"] == tmp_path / "paper" / "kernel_size" / "table.md"
     assert not (out / "kernel_size" / "table.md").exists()
@@ -41,9 +42,9 @@ def test_render_elsewhere_and_without_a_figure(make_ledger, tmp_path: Path) -> N
 def test_render_refuses_what_it_does_not_know(make_ledger) -> None:
     out = make_ledger(figure={"kind": "pie"}).out
     with pytest.raises(UserError, match=r"select='lats'.*did you mean 'last'"):
-        render(out, "kernel_size", "lats")
+        render(Collection([out]), "kernel_size", out, "lats")
     with pytest.raises(UserError, match=r"figure 'pie'.*lines"):
-        render(out, "kernel_size")
+        render(Collection([out]), "kernel_size", out)
 
 
 def test_command_line_renders_every_sweep(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +69,7 @@ def test_select_best_warns(make_ledger, capsys: pytest.CaptureFixture[str]) -> N
         ((), "COMMAND"),
         (("tables",), "--source"),
         (("tables", "--source", "x", "--select", "lats"), "lats"),
-        (("tables", "--source", "does/not/exist"), "no ledger at"),
+        (("tables", "--source", "does/not/exist"), "no runs at"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(arguments: tuple[str, ...], message: str) -> None:
@@ -107,7 +108,9 @@ def test_rendering_loads_neither_torch_nor_wandb_nor_ablations(make_ledger) -> N
 import sys
 from pathlib import Path
 from analysis.render import render
-render(Path({str(make_ledger().out)!r}), "kernel_size")
+from analysis.sources.collection import Collection
+out = Path({str(make_ledger().out)!r})
+render(Collection([out]), "kernel_size", out)
 print(sorted({{"torch", "wandb", "ablations", "matplotlib.pyplot"}} & set(sys.modules)))
 """
     done = subprocess.run(

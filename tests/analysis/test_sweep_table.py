@@ -5,8 +5,8 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import numbers, sweep_table
-from analysis.sources import ledger
+from analysis import footnotes, numbers, sweep_table
+from analysis.sources.collection import Collection
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -69,13 +69,13 @@ LATEX += r"""These data cannot reproduce the paper.}
 """
 
 HEADER = (
-    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,diverged,params,macs,"
+    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,params,macs,"
     "wall_seconds,added_params"
 )
 
 
 def table_of(runs, select: str = "last"):
-    sweep, frame = ledger.load(runs.out, "kernel_size")
+    sweep, frame = Collection([runs.out]).load("kernel_size")
     return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
 
 
@@ -101,9 +101,22 @@ def test_csv_golden(make_ledger) -> None:
     assert len(lines) == 7
     frame = pd.read_csv(io.StringIO("\n".join(lines)))
     assert lines[1].split(",")[:6] == ["convolution", "1", "top1", "3", "25.0", "1.0"]
-    assert lines[1].split(",")[8:] == ["", "", "", "", "0", "26292", "26292000", "9.5", "0"]
+    assert lines[1].split(",")[8:] == ["", "", "", "", "", "0", "26292", "26292000", "9.5", "0"]
     assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
     assert frame["published"].isna().all()
+
+
+def test_bootstrap_and_holm_on_request(make_ledger) -> None:
+    sweep, frame = Collection([make_ledger(SMALL).out]).load("kernel_size")
+    plain = sweep_table.summary_of(sweep, frame, "last")
+    asked = sweep_table.summary_of(sweep, frame, "last", "bootstrap", adjust=True)
+    known = plain["delta_p"].notna()
+    assert (asked["delta_p"][known] > plain["delta_p"][known]).any() and asked["delta"].equals(plain["delta"])
+    widths = [(found["delta_high"] - found["delta_low"])[known] for found in (asked, plain)]
+    assert (widths[0] <= widths[1]).all() and (widths[0] < widths[1]).any()
+    table = sweep_table.sweep_table(sweep, frame, asked, "last")
+    [note] = [note for note in table.notes if note.startswith("In brackets")]
+    assert "(bootstrap, paired by seed)" in note and "p adjusted for 4 comparisons by Holm's method" in note
 
 
 def test_terminal_text_fits_100_columns(make_ledger) -> None:
@@ -167,7 +180,7 @@ def test_nothing_finished_yet(make_ledger) -> None:
     table = table_of(runs)
     assert table.to_markdown().count("– (n = 0)") == 6
     assert "**98" not in table.to_markdown()
-    assert "convolution,1,top1,0,,,,,,,,,0,,,,\n" in table.to_csv()
+    assert "convolution,1,top1,0,,,,,,,,,,0,,,,\n" in table.to_csv()
     assert "Bold" not in table.to_latex()
 
 
@@ -204,8 +217,9 @@ def test_costs_below_and_the_papers_value(make_ledger) -> None:
 
 
 def epochs_of(runs):
-    sweep, frame = ledger.load(runs.out, "kernel_size")
-    return sweep_table.points(runs.out, sweep, frame, sweep_table.summary_of(sweep, frame, "last"))
+    sources = Collection([runs.out])
+    sweep, frame = sources.load("kernel_size")
+    return sweep_table.points(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"))
 
 
 def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger) -> None:
@@ -226,6 +240,11 @@ def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger
     assert len(epochs) == 5
     (runs.folder("xvolution", 3, 0) / "metrics.csv").unlink()
     assert set(epochs_of(runs)[0]["operator"]) == {"convolution", "xvolution_static"}
+
+
+def test_the_row_a_control_stands_for(make_ledger) -> None:
+    sweep, _ = Collection([make_ledger(SMALL).out]).load("kernel_size")
+    assert footnotes.subjects(sweep) == ["xvolution"]
 
 
 def test_warnings(make_ledger) -> None:

@@ -102,7 +102,7 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
         "operator_name": "xvolution", "operator_form": "dot", "operator_num_heads": 4, "data_distance": 12,
         "optim_lr": 0.05, "train_steps": 23, "backbone_stages": [3, 4, 5], "seed": 0, "row": "xvolution",
         "axis_kernel_size": 3, "sweep": "kernel_size", "schema": 1, "cell_id": cell_id(config),
-        "group_id": group_id(config),
+        "group_id": group_id(config), "steps_per_epoch": 5, "total_steps": 23,
     }  # fmt: skip
     assert {key: run.config[key] for key in flat} == flat
     nested = [key for key, value in run.config.items() if isinstance(value, dict) and key != "_wandb"]
@@ -138,6 +138,7 @@ def test_a_failed_run_is_not_called_finished(track, tmp_path):
     track(tiny(), folder, faults=[Fail(STEP, 12)], expect=1)
     [run] = offline_runs(folder)
     assert run.exit_code == 1 and "result_json" not in run.summary and run.rows
+    assert run.summary["error"] == json.loads((folder / "failure.json").read_text())["error"]
 
 
 @pytest.mark.parametrize(

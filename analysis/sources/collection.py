@@ -1,0 +1,136 @@
+"""Any mix of sources as one: ledgers and folders of W&B offline runs, merged by the id of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from analysis.sources.folder import Ledger, is_ledger
+from analysis.sources.ledger import Outcome, Plan, Sweep, assemble
+from analysis.sources.offline import OfflineRuns, is_offline
+from lightning_xvol.errors import UserError, nearest
+
+
+class Source(Protocol):
+    """Where runs are read from; `losses` says what in it cannot be read."""
+
+    where: str
+    losses: list[str]
+
+    def plans(self) -> list[Plan]:
+        """The plans of its sweeps."""
+
+    def outcome(self, cell_id: str) -> Outcome | None:
+        """What is known of a cell; None where it was never begun."""
+
+    def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
+        """The epoch and the value of the metric `name` by the number of steps done."""
+
+
+def open_source(name: str | Path) -> Source:
+    """The source that `--source` names.
+
+    Raises:
+        UserError: where there are no runs.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UserError(
+            f"no runs at {str(name)!r}: no such folder; give the --out folder of a sweep or one of W&B runs"
+        )
+    if is_ledger(folder):
+        return Ledger(folder)
+    if is_offline(folder):
+        return OfflineRuns(folder)
+    raise UserError(
+        f"no runs at {str(name)!r}: it holds neither a ledger (*/cells.json) nor W&B offline runs (*.wandb); "
+        "give the --out folder of a sweep or one of W&B runs"
+    )
+
+
+class Collection:
+    """What several sources hold together."""
+
+    def __init__(self, names: Sequence[str | Path]) -> None:
+        self.sources = [open_source(name) for name in names]
+        self._plans = _merged([plan for source in self.sources for plan in source.plans()])
+
+    @property
+    def losses(self) -> list[str]:
+        return [loss for source in self.sources for loss in source.losses]
+
+    def sweeps(self) -> list[str]:
+        """Their names.
+
+        Raises:
+            UserError: where the runs belong to none.
+        """
+        if not self._plans:
+            places = ", ".join(repr(source.where) for source in self.sources)
+            raise UserError(f"no sweep at {places}: its runs carry no plan of one; single runs make no table")
+        return sorted({plan.name for plan in self._plans})
+
+    def load(self, name: str) -> tuple[Sweep, pd.DataFrame]:
+        """The sweep `name` and its frame.
+
+        Raises:
+            UserError: for an unknown sweep, several of one name that are not one, a plan that is none, or results
+                that do not belong together.
+        """
+        known = self.sweeps()
+        found = [plan for plan in self._plans if plan.name == name]
+        if not found:
+            places = ", ".join(repr(source.where) for source in self.sources)
+            raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)} It has: {', '.join(known)}")
+        if len(found) > 1:
+            first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
+            different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
+            raise UserError(
+                f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
+                f"{', '.join(different)}; render them one by one"
+            )
+        return assemble(found[0], self.outcome)
+
+    def variants(self, names: Sequence[str]) -> list[tuple[Sweep, pd.DataFrame]]:
+        """Every sweep of one of these names with its frame, of whatever recipe."""
+        return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
+
+    def outcome(self, cell_id: str) -> Outcome | None:
+        """A record if any source has one, else an error, else what there is; of equals the first source's."""
+        found = [outcome for source in self.sources if (outcome := source.outcome(cell_id)) is not None]
+        return min(found, key=lambda outcome: (outcome.result is None, outcome.error is None), default=None)
+
+    def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
+        """From the source that knows most of the metric `name` of a cell."""
+        return max((source.curve(cell_id, name) for source in self.sources), key=len)
+
+    def epochs(self, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+        """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
+
+        It is measured on the validation draw where a test draw is kept for the end.
+        """
+        runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
+        rows = []
+        for run in runs.to_dict("records"):
+            shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
+            curve = self.curve(run["cell_id"], f"val_{sweep.metric}") or self.curve(run["cell_id"], sweep.metric)
+            epochs = dict(curve[step] for step in sorted(curve))
+            rows += [{**shared, "epoch": epoch, "value": value} for epoch, value in epochs.items()]
+        return pd.DataFrame(rows, columns=["operator", *sweep.axes, "seed", "epoch", "value"])
+
+
+def _merged(plans: Sequence[Plan]) -> list[Plan]:
+    """Plans that differ in nothing but their cells are put together."""
+    merged: dict[str, Plan] = {}
+    for plan in plans:
+        first = merged.setdefault(plan.identity, plan)
+        if first is not plan and isinstance(plan.content, dict):
+            both = [*first.content.get("cells", ()), *plan.content.get("cells", ())]
+            cells = {json.dumps(cell, sort_keys=True): cell for cell in both}
+            merged[plan.identity] = replace(first, content={**first.content, "cells": list(cells.values())})
+    return list(merged.values())

@@ -1,0 +1,50 @@
+"""The ledger that `ablations` keeps: `OUT/<sweep>/cells.json` and `OUT/cells/<cell id>/`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+
+from analysis.sources.ledger import Outcome, Plan
+from lightning_xvol import files, record
+
+
+def is_ledger(folder: Path) -> bool:
+    return any(folder.glob("*/cells.json"))
+
+
+class Ledger:
+    """A source: see `analysis.sources.collection.Source`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.where = str(folder)
+        self.losses: list[str] = []
+
+    def plans(self) -> list[Plan]:
+        paths = sorted(self.folder.glob("*/cells.json"))
+        return [Plan(path.parent.name, files.read_json(path), str(path)) for path in paths]
+
+    def outcome(self, cell_id: str) -> Outcome | None:
+        folder = record.cell_folder(self.folder, cell_id)
+        result = record.read_result(folder)
+        if result is not None:
+            return Outcome(str(folder / "result.json"), result)
+        failure = files.read_json(folder / "failure.json")
+        if isinstance(failure, dict):
+            return Outcome(str(folder / "failure.json"), error=str(failure.get("error", "")))
+        return Outcome(str(folder)) if folder.is_dir() else None
+
+    def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
+        path = record.cell_folder(self.folder, cell_id) / "metrics.csv"
+        points: dict[int, tuple[int, float]] = {}
+        if not path.exists():
+            return points
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                # A line that is torn is left out.
+                with contextlib.suppress(ValueError, TypeError):
+                    if row["name"] == name:
+                        points[int(row["step"])] = (int(row["epoch"]), float(row["value"]))
+        return points

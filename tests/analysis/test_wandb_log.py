@@ -1,0 +1,155 @@
+"""The reader of `.wandb` files against what the installed wandb writes, whole, damaged and unfinished."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.sources import wandb_log
+
+CONFIG = {
+    "cell_id": "abc", "long": "x" * 70_000, "nested": {"depth": {"leaf": 1}}, "dotted.key": 2, "list": [1, None, "é"],
+    "quoted": 'a "b" \n', "negative": -3,
+}  # fmt: skip
+ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished offline run, written in a process of its own."""
+    folder = tmp_path_factory.mktemp("written")
+    code = f"""
+import wandb
+settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
+run = wandb.init(
+    mode="offline", dir={str(folder)!r}, id="some-id", project="some-project", group="some-group", job_type="some-job",
+    name="a name", tags=["one", "two"], settings=settings, config={CONFIG!r},
+)
+for step in range({ROWS}):
+    run.log({{"trainer/global_step": step, "loss": 1 / (step + 1), "a.b": step}}, commit=False)
+    run.log({{"nested": {{"inner": step}}, "text": "t"}})
+run.log({{"nan": float("nan"), "infinite": -float("inf"), "n" * 200: 1.5}})
+run.summary["loss"] = 0.25
+run.summary["gone"] = 1
+del run.summary["gone"]
+run.finish(exit_code=3)
+"""
+    environment = {f"WANDB_{kind}_DIR": str(folder / "home") for kind in ("CACHE", "CONFIG", "DATA")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env={"HOME": str(folder), **environment})
+    [path] = folder.glob("wandb/offline-run-*/*.wandb")
+    return path
+
+
+def rows_by_step(log: wandb_log.Log) -> dict[int, dict[str, Any]]:
+    return {int(row["_step"]): row for row in log.rows}
+
+
+def test_everything_that_was_logged_comes_back(written: Path) -> None:
+    log = wandb_log.read(written)
+    assert log.losses == []
+    identity = (log.run_id, log.project, log.group, log.job_type, log.name, log.tags, log.exit_code)
+    assert identity == ("some-id", "some-project", "some-group", "some-job", "a name", ["one", "two"], 3)
+    assert log.start_time > 1.7e9
+    assert {key: log.config[key] for key in CONFIG} == CONFIG
+    rows = rows_by_step(log)
+    assert len(rows) == ROWS + 1
+    for step in range(ROWS):
+        expected = {"trainer/global_step": step, "loss": 1 / (step + 1), "a.b": step, "text": "t"}
+        assert {key: rows[step][key] for key in expected} == expected
+        assert rows[step]["nested"] == {"inner": step}
+    last = rows[ROWS]
+    assert math.isnan(last["nan"]) and last["infinite"] == -math.inf and last["n" * 200] == 1.5
+    assert log.summary["loss"] == 0.25 and "gone" not in log.summary
+
+
+def test_wandbs_own_reader_sees_as_many_rows(written: Path) -> None:
+    """An alarm for new versions of the format."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(written)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+    counted = sum(json.loads(line)["type"] == "history" for line in lines)
+    assert counted == len(wandb_log.read(written).rows)
+
+
+def damaged(content: bytes, random_: random.Random, kind: str) -> bytes:
+    if kind == "cut":
+        return content[: random_.randrange(len(content))]
+    changed = bytearray(content)
+    for _ in range(1 if kind == "flip" else 20):
+        changed[random_.randrange(len(content))] ^= 1 << random_.randrange(8)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["cut", "flip", "flips"])
+def test_a_hundred_damaged_files(written: Path, kind: str, tmp_path: Path) -> None:
+    """No exception, no wrong row, no wrong value, and every loss reported."""
+    content, whole = written.read_bytes(), wandb_log.read(written)
+    rows = rows_by_step(whole)
+    rows[ROWS].pop("nan")  # not equal to itself
+    for number in range(100):
+        path = tmp_path / "damaged.wandb"
+        path.write_bytes(damaged(content, random.Random(f"{kind} {number}"), kind))
+        log = wandb_log.read(path)
+        for step, row in rows_by_step(log).items():
+            row.pop("nan", None)
+            assert row == rows[step]
+        assert all(log.config[key] == whole.config[key] for key in log.config)
+        if len(log.rows) < len(whole.rows):
+            assert log.losses or log.exit_code is None
+        if kind == "flip":  # what stands in other blocks is kept
+            assert log.losses and len(log.rows) >= len(rows) - 100
+
+
+def test_a_run_that_is_being_written(written: Path, tmp_path: Path) -> None:
+    content, rows = written.read_bytes(), wandb_log.read(written).rows[:ROWS]  # without the one that holds a NaN
+    known = 0
+    for end in range(0, len(content), 2999):
+        path = tmp_path / "growing.wandb"
+        path.write_bytes(content[:end])
+        log = wandb_log.read(path)
+        assert known <= len(log.rows) and log.rows[:ROWS] == rows[: len(log.rows)]
+        assert log.exit_code is None
+        known = len(log.rows)
+    assert known > ROWS / 2
+
+
+@pytest.mark.parametrize(
+    ("content", "loss"),
+    [
+        (b"", "the file is empty"),
+        (b":W&B", "the file ends within its header"),
+        (b":W&B\xe1\xbe\x00", None),
+        (b":W&B\xe1\xbe\x01", "does not begin like"),
+        (b"<html>not found</html>", "does not begin like"),
+        (b":W&B\xe1\xbe\x00" + bytes(40_000), "bytes 7 to 32768 are damaged"),
+    ],
+)
+def test_what_is_no_run(content: bytes, loss: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "run-x.wandb"
+    path.write_bytes(content)
+    log = wandb_log.read(path)
+    assert (log.run_id, log.rows, log.config) == ("", [], {})
+    assert (loss is None and log.losses == []) or loss in log.losses[0]
+
+
+def test_a_record_of_another_version(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
+    file = wandb_file().run("id", {"a": 1}).row(loss=0.5)
+    file.records.insert(1, b"\x12\x05\x0a\xff\xff\xff\xff")  # a history record longer than it is
+    file.records.insert(2, b"\x0b")  # a wire type that protobuf gave up
+    log = wandb_log.read(file.write(tmp_path / "run.wandb"))
+    assert (log.config, log.rows) == ({"a": 1}, [{"loss": 0.5}])
+    assert log.losses == ["a record is not as this version writes it"] * 2
+
+
+def test_a_value_that_is_not_json(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
+    file = wandb_file().run("id", {"a": "b"})
+    file.records[0] = file.records[0].replace(b'"b"', b'"b ')
+    log = wandb_log.read(file.write(tmp_path / "run.wandb"))
+    assert (log.run_id, log.config, log.losses) == ("id", {}, ["the value of a is not JSON"])
