@@ -20,7 +20,7 @@ ABLATED = {("mean_ablated", 1): [25.0, 27.0], ("q_shuffled", 1): [60.0, 61.0], (
 @pytest.fixture
 def runs(make_ledger):
     """Two seeds; the product's metrics at kernel size 1, one of them at 3, none for the convolution."""
-    made = make_ledger(SCORES, control=None)
+    made = make_ledger(SCORES, controls={})
     for seed in (0, 1):
         for size in (1, 3):
             value = SCORES["xvolution"][size][seed]
@@ -71,5 +71,5 @@ def test_a_table_of_costs_has_them_in_the_column_of_its_metric(runs):
 
 
 def test_records_without_them_leave_no_trace(make_ledger):
-    table = table_of(make_ledger(SCORES, control=None))
+    table = table_of(make_ledger(SCORES, controls={}))
     assert "product" not in table.to_markdown() and "mean_ablated" not in table.to_csv()
