@@ -106,7 +106,7 @@ def summary(result: dict) -> str:
     metrics = [
         f"{name} {values['last']:.1f}"
         for name, values in result["metrics"].items()
-        if name in ("top1", "box_ap", "mask_ap")
+        if name in ("top1", "explained_beyond_static", "box_ap", "mask_ap")
     ]
     return ", ".join(metrics)
 
@@ -120,14 +120,14 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     import torch
 
     from lightning_xvol.backbones import build_backbone
-    from lightning_xvol.data.module import ImageDataModule
+    from lightning_xvol.tasks import task_of
 
     shapes = {}
     for config in configs:
         key = repr(config.data)
         try:
             if key not in shapes:
-                data = ImageDataModule(config, data_dir, download=download)
+                data = task_of(config).data(config, data_dir, download=download)
                 shapes[key] = data.num_classes, data.image_shape[0]
             num_classes, channels = shapes[key]
             with torch.device("meta"):

@@ -138,6 +138,32 @@ class TensorSplit(Dataset[Item]):
         return (images / 255 - self._shift) / self._scale
 
 
+class MapSplit(Dataset[tuple[Tensor, Tensor]]):
+    """A split in memory for regression: inputs `[N, C, H, W]` and targets `[N, C', H, W]`, both float32."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        if inputs.ndim != 4 or len(targets) != len(inputs) or targets.shape[2:] != inputs.shape[2:]:
+            raise ValueError(
+                f"expected inputs [N, C, H, W] and targets [N, C', H, W], got {[*inputs.shape]} and {[*targets.shape]}"
+            )
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.targets[index]
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of `indices` in one indexing operation."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return self.inputs[chosen], self.targets[chosen]
+
+    def take(self, indices: Sequence[int]) -> MapSplit:
+        """The split that consists of `indices` alone."""
+        return MapSplit(*self.batch(indices))
+
+
 class RawSplit(Dataset[Item]):
     """A split that gives out uint8 images [C, H, W] and leaves the normalising to the device, a whole batch at once.
 
