@@ -8,12 +8,14 @@ position alone; `self_attention` has the target's own form, and so shows what th
 
 from __future__ import annotations
 
+from typing import Any
+
 from ablations.cli import main
 from ablations.sweep import Sweep
 from lightning_xvol.config import RunConfig, set_value
 from lightning_xvol.recipes import Recipe
 
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "pssa_static": {"form": "static"},
     "pssa": {"form": "dot"},
     "pssa_raw": {"form": "dot", "normalize": False},
@@ -56,10 +58,13 @@ SWEEP = Sweep(
     baseline="static_1x1",
     subject="pssa",
     control="pssa_static",
+    figure="with_costs",
     figure_x="depth",
     metric="explained_beyond_static",
     metric_label="variance explained beyond a static 1x1 (%)",
+    beside={"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     recipe="attention_maps",
+    task="regression",
 )
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, 
 from lightning_xvol import files
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
-from lightning_xvol.recipes import RECIPES, Recipe, get_recipe
+from lightning_xvol.recipes import Recipe, get_recipe, recipes_of
 
 FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
@@ -32,7 +32,10 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         epilog="Run the same command again to resume: finished cells are not run again, interrupted ones go on.",
     )
     parser.add_argument(
-        "--recipe", default=sweep.recipe, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
+        "--recipe",
+        default=sweep.recipe,
+        metavar="NAME",
+        help=f"one of {', '.join(recipes_of(sweep.task))} (default: %(default)s)",
     )
     parser.add_argument(
         "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_xvol import registry
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError, nearest
-from lightning_xvol.recipes import Recipe
+from lightning_xvol.recipes import Recipe, recipes_of
 from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
@@ -29,7 +29,8 @@ class Sweep:
     are the columns; without axes the columns are what runs cost. `configure(recipe, row, **axes)` gives the
     configuration of a cell. Differences are taken to the row `baseline` at the same axes; `control` is the row that a
     claim about `subject` has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along
-    it: an axis, or `params`, `macs`, `wall_seconds`.
+    it: an axis, or `params`, `macs`, `wall_seconds`. `beside` are further metrics, with how the table calls them, that
+    stand below. `task` is that of the recipes it runs on (`lightning_xvol.tasks`).
     """
 
     name: str
@@ -46,7 +47,9 @@ class Sweep:
     axis_labels: Mapping[str, str] = field(default_factory=dict)
     metric: str = "top1"
     metric_label: str = "top-1 accuracy (%)"
+    beside: Mapping[str, str] = field(default_factory=dict)
     recipe: str = "match_small"
+    task: str = "classification"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,18 @@ def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]
             for seed in range(selection.seeds):
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
     _check_settings(settings, cells, varied)
+    _check_task(sweep, cells)
     return cells
+
+
+def _check_task(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    for name in dict.fromkeys(cell.config.data.name for cell in cells):
+        task = registry.lookup("data", name).task
+        if task != sweep.task:
+            raise UserError(
+                f"{sweep.name} measures {sweep.metric_label}, and data {name!r} is for {task}; "
+                f"choose a recipe for {sweep.task}: {', '.join(recipes_of(sweep.task))}"
+            )
 
 
 def _row_label(name: str) -> str:
@@ -205,6 +219,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "budget": budget,
         "metric": sweep.metric,
         "metric_label": sweep.metric_label,
+        "beside": dict(sweep.beside),
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ _STYLES = {
     "self_attention": Style(ORANGE, "^"),
     "pssa": Style(GREEN, "D"),
     "pssa_static": Style(GREEN, "d", "--", hollow=True),
+    "pssa_raw": Style(YELLOW, "D"),
+    "pssa_hadamard": Style(PURPLE, "p"),
+    "pssa_hadamard_no_value": Style(SKY, "p"),
+    "pssa_dense": Style(VERMILLION, "p"),
+    "static_1x1": Style(BLACK, ".", ":"),
+    "convolution_1x1": Style(BLUE, "x", ":"),
     "xvolution": Style(VERMILLION, "s"),
     "xvolution_static": Style(BLACK, "v", "--", hollow=True),
     "xvolution_sa": Style(ORANGE, "s"),
@@ -142,6 +149,47 @@ def scatter(
     return ax
 
 
+def with_costs(
+    summary: pd.DataFrame, x: str, x_label: str, y_label: str, smoke: bool = False, axes: Any = None
+) -> Axes:
+    """`lines` against the axis `x`, against parameters and against MACs, side by side.
+
+    A row of panels for each value of the other axes, from the top down; `axes` is an array of as many rows and three
+    columns. Returns its first.
+    """
+    # What `row` says beyond the operator's label: the values of the other axes.
+    place = [
+        row.removeprefix(label).removeprefix(", ") for row, label in zip(summary["row"], summary["label"], strict=True)
+    ]
+    places = list(dict.fromkeys(place))
+    columns = {x: x_label, "params": "parameters", "macs": "MACs per map"}
+    if axes is None:
+        width, height = COLUMN_INCHES
+        with matplotlib.rc_context(RC):
+            figure = Figure(figsize=(2 * width, 0.8 * height * len(places) + 0.6), layout="constrained")
+            axes = figure.subplots(len(places), len(columns), sharey="row", squeeze=False)
+    with matplotlib.rc_context(RC):
+        for panels, name in zip(axes, places, strict=True):
+            here = summary[[other == name for other in place]]
+            for ax, (column, label) in zip(panels, columns.items(), strict=True):
+                for _, points in here[here["n"] > 0].assign(row=here["label"]).groupby("operator", sort=False):
+                    _line(ax, points, points[column].astype(float).tolist())
+                if column != x:
+                    ax.set_xscale("log")
+                ax.set_xlabel(label)
+                ax.grid(axis="y", color="0.9", linewidth=0.6)
+                ax.set_axisbelow(True)
+            panels[0].set_ylabel(y_label)
+            panels[0].set_title(name, loc="left", fontsize=RC["font.size"])
+        first: Axes = axes[0][0]
+        whole: Any = first.get_figure(root=True)
+        whole.legend(*first.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+        whole.text(0.99, 0.995, error_bar_note(summary), ha="right", va="top", fontsize=6.5, color="0.35")
+        if smoke:
+            whole.text(0.99, 0.96, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
+    return first
+
+
 def _finish(ax: Axes, summary: pd.DataFrame, x_label: str, y_label: str, smoke: bool) -> None:
     """What all figures have: labels, a grid, the legend, and what the bars are."""
     ax.set_xlabel(x_label)
@@ -206,7 +254,7 @@ def _ticks(values: pd.Series) -> list[Any]:
     return (unique.sort_values() if _numeric(values) else unique).tolist()
 
 
-KINDS = {"lines": lines, "scatter": scatter}
+KINDS: dict[str, Callable[..., Axes]] = {"lines": lines, "scatter": scatter, "with_costs": with_costs}
 
 
 def write(ax: Axes, path: Path) -> None:

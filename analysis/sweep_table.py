@@ -60,7 +60,8 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
             (label, tuple(Entry(numbers.count(row[value]["params"] if value in row else pd.NA)) for value in values))
             for label, row in groups.items()
         )
-        blocks = (Block(scores), Block(parameters, heading="Parameters"))
+        others = (_beside(sweep, frame, select, metric, label) for metric, label in sweep.beside.items())
+        blocks = (Block(scores), *others, Block(parameters, heading="Parameters"))
         columns = tuple(map(str, values))
     return Table(
         name=sweep.name,
@@ -73,6 +74,26 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         bold="highest mean of its column, whatever the intervals",
         notes=tuple(footnotes.notes(sweep, frame, summary, select)),
         tidy=tidy(sweep, summary),
+    )
+
+
+def _beside(sweep: Sweep, frame: pd.DataFrame, select: str, metric: str, label: str) -> Block:
+    """Another metric of the same runs, without differences."""
+    found = {
+        (group["operator"], *(group[axis] for axis in sweep.axes)): group
+        for group in summarise(frame, sweep.axes, metric, select, None).to_dict("records")
+    }
+    rows: dict[str, dict[Any, Entry]] = {}
+    for group in summary_of(sweep, frame, select).to_dict("records"):
+        other = found.get((group["operator"], *(group[axis] for axis in sweep.axes)))
+        text = numbers.DASH if other is None or not other["n"] else _mean(other)
+        rows.setdefault(group["row"], {})[group[sweep.column_axis]] = Entry(text)
+    values = _values(frame, sweep.column_axis)
+    return Block(
+        tuple(
+            (row, tuple(entries.get(value, Entry(numbers.DASH)) for value in values)) for row, entries in rows.items()
+        ),
+        heading=label[:1].upper() + label[1:],
     )
 
 
@@ -102,7 +123,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
     remarks = []
     mean = numbers.number(group["mean"])
     if group["n"]:
-        value = f"{mean} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"
+        value = _mean(group)
         if not pd.isna(group["delta"]):
             remarks.append(numbers.signed(group["delta"]))
     else:
@@ -112,3 +133,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
     return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best)
+
+
+def _mean(group: Mapping[str, Any]) -> str:
+    return f"{numbers.number(group['mean'])} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"

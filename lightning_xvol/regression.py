@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -119,12 +118,11 @@ class RegressionModule(SupervisedModule):
         beyond.update(outputs, targets, self.fixed(inputs))  # type: ignore[operator]
         whole.update(outputs, targets, self.static_mean)  # type: ignore[operator]
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> STEP_OUTPUT:
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
         if batch_idx == 0:
             reach = self._reach(batch[0][:REACH_MAPS])
             self.log(f"{self.prefixes['validation']}reach", reach, on_step=False, on_epoch=True, sync_dist=True)
-        return None
 
     def _reach(self, inputs: Tensor) -> float:
         # Lightning evaluates in inference mode, whose tensors have no gradient.

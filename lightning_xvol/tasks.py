@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_xvol import registry
@@ -18,6 +17,7 @@ from lightning_xvol.classification import ClassificationModule
 from lightning_xvol.config import RunConfig
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.regression import RegressionModule, fit_static
+from lightning_xvol.supervised import SupervisedModule
 
 CHUNK = 256
 
@@ -27,7 +27,7 @@ class Task:
     """`metric` is the one that tables report unless asked otherwise, without the prefix of a validation draw."""
 
     data: Callable[..., ImageDataModule]  # (config, data_dir, download=...)
-    module: Callable[[nn.Module, RunConfig, ImageDataModule], LightningModule]
+    module: Callable[[nn.Module, RunConfig, ImageDataModule], SupervisedModule]
     metric: str
 
 

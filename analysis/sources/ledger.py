@@ -39,7 +39,10 @@ _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order."""
+    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order.
+
+    `beside` maps each metric that the table shows below the sweep's own to how it calls it.
+    """
 
     name: str
     title: str
@@ -48,6 +51,7 @@ class Sweep:
     budget: str
     metric: str
     metric_label: str
+    beside: Mapping[str, str]
     axes: tuple[str, ...]
     axis_labels: Mapping[str, str]
     baseline: str | None
@@ -162,7 +166,8 @@ def _sweep(content: Mapping[str, Any], path: Path) -> Sweep:
         "reproduces",
     )  # fmt: skip
     return Sweep(
-        name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
+        name=content["sweep"], beside=content.get("beside", {}), axes=tuple(content["axes"]),
+        figure=content["figure"] or {}, labels=labels,
         **{key: content[key] for key in direct},
     )  # fmt: skip
 

@@ -1,13 +1,13 @@
 """Feature maps and what global self-attention makes of them: can a stack of local operators imitate it?
 
 Section 3.3 of the paper argues that stacked PSSA approximates global self-attention (Eq. 3), as context is passed on
-from neighbour to neighbour. Here the attention is fixed and known, `y_0 = W^v sum_t a_0t x_t` over all positions t, with
-`a_0t = softmax_t(<W x_0, W x_t> / sqrt(C))` or, as in Eq. 3, without softmax, `<W x_0, W x_t> / (n sqrt(C))`. Query and
-key share their orthogonal W, which Eq. 3 needs: with different ones `<x_0, x_t>` does not come out of it. W^v is
-orthogonal too, and the three are the same in every draw.
+from neighbour to neighbour. Here the attention is fixed and known: y_0 = W^v sum_t a_0t x_t over all n positions, with
+a_0t = softmax_t(<W x_0, W x_t> / sqrt(C)) or, as Eq. 3 has it, without softmax, <W x_0, W x_t> / (n sqrt(C)). Query and
+key share their orthogonal W, as Eq. 3 needs: with different ones the products are not those of x_0 and x_t. W^v is
+orthogonal too, and the matrices are the same in every draw.
 
-Without softmax y_0 is one matrix per image times x_0, linear attention; much of it is the same matrix for all images. So
-whoever fits these targets compares with a static 1x1 convolution (`lightning_xvol.regression` does).
+Without softmax y_0 is one matrix per image times x_0 (linear attention), and much of it is the same matrix in all
+images. Whoever fits these targets compares with a static 1x1 convolution: `lightning_xvol.regression` does.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _crops(split: str, stream: numpy.random.Generator, count: int, channels: int
         rows, columns = part.shape[-2] - size + 1, part.shape[-1] - size + 1
         if min(rows, columns) < 1:
             raise UserError(f"data.options.size={size} is larger than the photographs' {min(part.shape[-2:])} pixels")
-        words = stream.bit_generator.random_raw(2)  # type: ignore[call-arg]
+        words = stream.bit_generator.random_raw(2)
         row, column = int(words[0] % rows), int(words[1] % columns)
         crops.append(part[:, row : row + size, column : column + size])
     return torch.stack(crops)

@@ -50,10 +50,10 @@ class DataError(UserError):
 
 
 class ImageData:
-    """Base class of data sets for classification.
+    """Base class of data sets.
 
     Attributes:
-        num_classes: labels are 0 .. num_classes - 1.
+        num_classes: labels are 0 .. num_classes - 1; for regression the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
         class_ordered: whether the splits are sorted by class, as folders are.
     """
@@ -79,15 +79,15 @@ class ImageData:
             return cls.num_classes, cls.image_shape
         return None
 
-    def train(self) -> Dataset[Item]:
-        """The training split: items are (image float32 [C, H, W], label)."""
+    def train(self) -> Dataset[Any]:
+        """The training split: items are (image float32 [C, H, W], label), or for regression a `MapSplit`."""
         raise NotImplementedError
 
-    def validation(self) -> Dataset[Item]:
+    def validation(self) -> Dataset[Any]:
         """The split that is looked at while a run goes on."""
         raise NotImplementedError
 
-    def test(self) -> Dataset[Item] | None:
+    def test(self) -> Dataset[Any] | None:
         """The split that is used once, at the end; None where the data set has no third draw."""
         return None
 
