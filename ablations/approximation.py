@@ -64,7 +64,7 @@ SWEEP = Sweep(
     metric_label="variance explained beyond a static 1x1 (%)",
     beside={"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     recipe="attention_maps",
-    task="regression",
+    recipes=("attention_maps", "attention_photographs"),
 )
 
 if __name__ == "__main__":

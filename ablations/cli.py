@@ -15,11 +15,11 @@ from pathlib import Path
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
 from ablations.progress import Progress, duration
-from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, select
+from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
 from lightning_xvol import files
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
-from lightning_xvol.recipes import Recipe, get_recipe, recipes_of
+from lightning_xvol.recipes import Recipe, get_recipe
 
 FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
@@ -35,7 +35,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--recipe",
         default=sweep.recipe,
         metavar="NAME",
-        help=f"one of {', '.join(recipes_of(sweep.task))} (default: %(default)s)",
+        help=f"one of {', '.join(recipes_for(sweep))} (default: %(default)s)",
     )
     parser.add_argument(
         "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_xvol import registry
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError, nearest
-from lightning_xvol.recipes import Recipe, recipes_of
+from lightning_xvol.recipes import RECIPES, Recipe
 from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
@@ -30,7 +30,7 @@ class Sweep:
     configuration of a cell. Differences are taken to the row `baseline` at the same axes; `control` is the row that a
     claim about `subject` has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along
     it: an axis, or `params`, `macs`, `wall_seconds`. `beside` are further metrics, with how the table calls them, that
-    stand below. `task` is that of the recipes it runs on (`lightning_xvol.tasks`).
+    stand below. `recipes` are those it can run on, by default all for classification.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Sweep:
     metric_label: str = "top-1 accuracy (%)"
     beside: Mapping[str, str] = field(default_factory=dict)
     recipe: str = "match_small"
-    task: str = "classification"
+    recipes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,20 @@ class Selection:
     smoke: bool = False
 
 
+def recipes_for(sweep: Sweep) -> tuple[str, ...]:
+    """The names of the recipes that `sweep` can run on."""
+    return sweep.recipes or tuple(name for name, recipe in RECIPES.items() if recipe.task == "classification")
+
+
 def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]:
     """The cells of `sweep`, rows first, then axes, then seeds, with `--smoke` and `--set` put in.
 
     Raises:
         UserError: for a field or a value that does not exist.
     """
+    if recipe.name not in recipes_for(sweep):
+        known = ", ".join(recipes_for(sweep))
+        raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
     settings = [(path, value) for path, value in selection.settings if path != "operator.name"]
     extra = {_row_label(value): value for path, value in selection.settings if path == "operator.name"}
     cells = []
@@ -111,18 +119,7 @@ def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]
             for seed in range(selection.seeds):
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
     _check_settings(settings, cells, varied)
-    _check_task(sweep, cells)
     return cells
-
-
-def _check_task(sweep: Sweep, cells: Sequence[Cell]) -> None:
-    for name in dict.fromkeys(cell.config.data.name for cell in cells):
-        task = registry.lookup("data", name).task
-        if task != sweep.task:
-            raise UserError(
-                f"{sweep.name} measures {sweep.metric_label}, and data {name!r} is for {task}; "
-                f"choose a recipe for {sweep.task}: {', '.join(recipes_of(sweep.task))}"
-            )
 
 
 def _row_label(name: str) -> str:

@@ -162,6 +162,8 @@ def with_costs(
         row.removeprefix(label).removeprefix(", ") for row, label in zip(summary["row"], summary["label"], strict=True)
     ]
     places = list(dict.fromkeys(place))
+    ticks = _ticks(summary[x])
+    positions = dict(zip(ticks, ticks if _numeric(summary[x]) else range(len(ticks)), strict=True))
     columns = {x: x_label, "params": "parameters", "macs": "MACs per map"}
     if axes is None:
         width, height = COLUMN_INCHES
@@ -173,8 +175,10 @@ def with_costs(
             here = summary[[other == name for other in place]]
             for ax, (column, label) in zip(panels, columns.items(), strict=True):
                 for _, points in here[here["n"] > 0].assign(row=here["label"]).groupby("operator", sort=False):
-                    _line(ax, points, points[column].astype(float).tolist())
-                if column != x:
+                    _line(ax, points, [positions[value] if column == x else value for value in points[column]])
+                if column == x:
+                    ax.set_xticks(list(positions.values()), list(map(str, positions)))
+                else:
                     ax.set_xscale("log")
                 ax.set_xlabel(label)
                 ax.grid(axis="y", color="0.9", linewidth=0.6)

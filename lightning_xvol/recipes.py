@@ -190,11 +190,6 @@ RECIPES: dict[str, Recipe] = {
 DEFAULT = "match_small"
 
 
-def recipes_of(task: str) -> list[str]:
-    """The names of the recipes for `task`."""
-    return [name for name, recipe in RECIPES.items() if recipe.task == task]
-
-
 def get_recipe(name: str) -> Recipe:
     """The recipe called `name`.
 
