@@ -123,7 +123,8 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     from lightning_xvol.tasks import task_of
 
     shapes = {}
-    for config in configs:
+    # Seeds, and all that is no part of a network, make none anew.
+    for config in {repr((one.data, one.backbone, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
             if key not in shapes:
