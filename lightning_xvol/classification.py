@@ -31,5 +31,5 @@ class ClassificationModule(SupervisedModule):
 
         super().__init__(network, config, metrics=metrics, total_steps=total_steps, validation_prefix=validation_prefix)
 
-    def loss(self, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)

@@ -110,7 +110,7 @@ class RegressionModule(SupervisedModule):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.fixed(inputs) + self.static_scale * self.network(inputs)
 
-    def loss(self, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs / self.static_scale, targets / self.static_scale)
 
     def update(self, metrics: nn.ModuleDict, inputs: Tensor, outputs: Tensor, targets: Tensor) -> None:
@@ -128,4 +128,4 @@ class RegressionModule(SupervisedModule):
         # Lightning evaluates in inference mode, whose tensors have no gradient.
         with torch.inference_mode(False):
             field, centre = effective_receptive_field(self.network, self.network, inputs.clone())
-        return (side_with(field, centre, REACH_SHARE) - 1) / 2
+        return (side_with(field.cpu(), centre, REACH_SHARE) - 1) / 2

@@ -63,7 +63,7 @@ class SupervisedModule(LightningModule):
         self.prefixes = {"validation": validation_prefix, "test": ""}
         self.metrics = nn.ModuleDict({stage: nn.ModuleDict(metrics()) for stage in self.prefixes})
 
-    def loss(self, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What is minimised, of one batch."""
         raise NotImplementedError
 
@@ -86,7 +86,7 @@ class SupervisedModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets, _ = batch
-        loss = self.loss(inputs, self(self._to_memory_format(inputs)), targets)
+        loss = self.loss(self(self._to_memory_format(inputs)), targets)
         self.log("train_loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
@@ -95,7 +95,7 @@ class SupervisedModule(LightningModule):
         inputs, targets, _ = batch
         outputs = self(self._to_memory_format(inputs)).float()
         self.update(self.metrics[stage], inputs, outputs, targets)  # type: ignore[arg-type]
-        loss = self.loss(inputs, outputs, targets)
+        loss = self.loss(outputs, targets)
         self.log(f"{self.prefixes[stage]}loss", loss, batch_size=len(targets), sync_dist=True, on_epoch=True)
 
     def _log_metrics(self, stage: str) -> None:

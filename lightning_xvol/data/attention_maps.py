@@ -27,7 +27,7 @@ from lightning_xvol.seeding import derive_seed
 
 SOURCES = ("spectrum", "photographs")
 FILTER = 5  # pixels a side
-POOLING = 2  # photographs are enlarged by nothing and reduced by this, to the resolution of early features
+POOLING = 2  # pixels of a photograph that become one, each way
 TRAINING_PART = 0.7  # of each photograph, from its left edge
 CHUNK = 100  # maps whose attention is computed at a time
 
@@ -78,7 +78,8 @@ class AttentionMaps(ImageData):
             "validation": require_whole("validation_size", validation_size, 1),
         }
         self.draw = require_whole("draw", draw, 0)
-        self.num_classes, self.image_shape = channels, (channels, size, size)
+        self.num_classes = channels
+        self.image_shape = (channels, size, size)
 
     @classmethod
     def declared(cls, **options: object) -> tuple[int, tuple[int, int, int]]:
