@@ -7,7 +7,6 @@ reproduces, what the paper printed, the command, and the cost.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,16 +86,6 @@ def digits_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
         optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
         train=TrainConfig(epochs=8, threads=1, memory_format="channels_last", checkpoint_every=25),
     )
-
-
-def echo_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """The axis along which a noisy texture repeats, on the small bottleneck ResNet: where the product is of use.
-
-    Reproduces no table: procedural data, chosen because PSSA does better on it than its static control
-    (docs/results.md).
-    Command: `python -m ablations.product --jobs 2`. Cost: that of match_small.
-    """
-    return dataclasses.replace(match_small(operator, options), data=DataConfig("echo", batch_size=64))
 
 
 def cifar10_resnet18(operator: str, options: Mapping[str, Any]) -> RunConfig:
@@ -191,7 +180,6 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("match_small", match_small),
         Recipe("digits_small", digits_small),
-        Recipe("echo_small", echo_small, seeds=5),
         Recipe("cifar10_resnet18", cifar10_resnet18),
         Recipe("attention_maps", attention_maps, seeds=2),
         Recipe("attention_photographs", attention_photographs, seeds=2),
