@@ -75,7 +75,8 @@ class SupervisedModule(LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)
 
-    def _to_memory_format(self, inputs: Tensor) -> Tensor:
+    def to_memory_format(self, inputs: Tensor) -> Tensor:
+        """`inputs` in the memory format of the run."""
         if self.config.train.memory_format == "channels_last":
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs
@@ -86,14 +87,14 @@ class SupervisedModule(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets, _ = batch
-        loss = self.loss(self(self._to_memory_format(inputs)), targets)
+        loss = self.loss(self(self.to_memory_format(inputs)), targets)
         self.log("train_loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         inputs, targets, _ = batch
-        outputs = self(self._to_memory_format(inputs)).float()
+        outputs = self(self.to_memory_format(inputs)).float()
         self.update(self.metrics[stage], inputs, outputs, targets)  # type: ignore[arg-type]
         loss = self.loss(outputs, targets)
         self.log(f"{self.prefixes[stage]}loss", loss, batch_size=len(targets), sync_dist=True, on_epoch=True)
