@@ -17,6 +17,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from analysis import numbers
 from lightning_xvol import files
@@ -179,18 +180,21 @@ def with_costs(
                 if column == x:
                     ax.set_xticks(list(positions.values()), list(map(str, positions)))
                 else:
-                    ax.set_xscale("log")
+                    ax.set_xscale("log", subs=[])
+                    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                    ax.xaxis.set_major_formatter(lambda value, _: numbers.count(round(value)))
+                    ax.xaxis.set_minor_formatter("")
                 ax.set_xlabel(label)
                 ax.grid(axis="y", color="0.9", linewidth=0.6)
                 ax.set_axisbelow(True)
-            panels[0].set_ylabel(y_label)
             panels[0].set_title(name, loc="left", fontsize=RC["font.size"])
         first: Axes = axes[0][0]
         whole: Any = first.get_figure(root=True)
         whole.legend(*first.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
-        whole.text(0.99, 0.995, error_bar_note(summary), ha="right", va="top", fontsize=6.5, color="0.35")
+        whole.supylabel(y_label, fontsize=RC["axes.labelsize"])
+        whole.supxlabel(error_bar_note(summary), fontsize=6.5, color="0.35")
         if smoke:
-            whole.text(0.99, 0.96, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
+            whole.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
     return first
 
 
