@@ -1,4 +1,4 @@
-"""Every sweep on one recipe, one after the other: `python -m ablations.all`.
+"""Every sweep that runs on one recipe, one after the other: `python -m ablations.all`.
 
 Sweeps share cells, as these live once in the ledger: a cell that is finished for one is done for the others. Running
 the same command again is the resume, as for one sweep.
@@ -15,24 +15,25 @@ from ablations.catalogue import sweeps
 from ablations.cell import state
 from ablations.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
 from ablations.progress import duration
-from ablations.sweep import Cell, Sweep
+from ablations.sweep import Cell, Sweep, recipes_for
 from lightning_xvol import record
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import UserError, nearest, run_command_line
-from lightning_xvol.recipes import DEFAULT, get_recipe
+from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 
 FAILED, MISTAKE, HELD, INTERRUPTED = 1, 2, 3, 130
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 all cells done, 1 one failed, 2 a sweep refused, 3 --no-wait left one."""
-    parser = Parser(prog="python -m ablations.all", description="Run every sweep on one recipe.", epilog=EPILOG)
+    parser = Parser(
+        prog="python -m ablations.all", description="Run every sweep that runs on one recipe.", epilog=EPILOG
+    )
     parser.add_argument("--sweeps", metavar="A,B", help=f"only these, of {', '.join(sweeps())}")
-    add_flags(parser, DEFAULT)
+    add_flags(parser, DEFAULT, RECIPES)
     parser.set_defaults(cell=None, seed=None, force=False, emit_wandb_sweep=None)
     flags = parser.parse_args(arguments)
-    get_recipe(flags.recipe)
-    chosen = choose(flags.sweeps)
+    chosen = choose(flags.sweeps, get_recipe(flags.recipe).name)
     if flags.dry_run:
         return list_union({name: cells_of(sweep, flags) for name, sweep in chosen.items()}, flags)
     codes = {}
@@ -50,14 +51,20 @@ def command(arguments: Sequence[str] | None = None) -> int:
     return next((code for code in (FAILED, MISTAKE, HELD) if code in codes.values()), 0)
 
 
-def choose(names: str | None) -> dict[str, Sweep]:
-    """The sweeps called `names`, all by default.
+def choose(names: str | None, recipe: str) -> dict[str, Sweep]:
+    """The sweeps called `names`, by default all that run on `recipe`; says which others it leaves out.
 
     Raises:
         UserError: for a name that no sweep has.
     """
     known = sweeps()
-    wanted = list(known) if names is None else [name for name in names.split(",") if name]
+    if names is None:
+        fitting = {name: sweep for name, sweep in known.items() if recipe in recipes_for(sweep)}
+        if len(fitting) < len(known):
+            left_out = ", ".join(name for name in known if name not in fitting)
+            print(f"left out, as they do not run on recipe {recipe}: {left_out}", flush=True)
+        return fitting
+    wanted = [name for name in names.split(",") if name]
     for name in wanted:
         if name not in known:
             raise UserError(f"--sweeps {name}: no such sweep{nearest(name, known)}; sweeps: {', '.join(known)}")

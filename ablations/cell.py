@@ -145,7 +145,7 @@ def summary(result: dict) -> str:
     metrics = [
         f"{name} {values['last']:.1f}"
         for name, values in result["metrics"].items()
-        if name in ("top1", "box_ap", "mask_ap")
+        if name in ("top1", "explained_beyond_static", "box_ap", "mask_ap")
     ]
     return ", ".join(metrics)
 
@@ -159,14 +159,15 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     import torch
 
     from lightning_xvol.backbones import build_backbone
-    from lightning_xvol.data.module import ImageDataModule
+    from lightning_xvol.tasks import task_of
 
     shapes = {}
-    for config in configs:
+    # Seeds, and all that is no part of a network, make none anew.
+    for config in {repr((one.data, one.backbone, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
             if key not in shapes:
-                data = ImageDataModule(config, data_dir, download=download)
+                data = task_of(config).data(config, data_dir, download=download)
                 shapes[key] = data.num_classes, data.image_shape[0]
             num_classes, channels = shapes[key]
             with torch.device("meta"):
@@ -187,6 +188,7 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     Evaluation and the start of a run are not in it. On disk lie the weights and the momentum of the last checkpoint.
     """
     from lightning_xvol.data.module import ImageDataModule, make_plan
+    from lightning_xvol.tasks import task_of
     from lightning_xvol.training import build_network
 
     modules: dict[str, ImageDataModule] = {}
@@ -194,7 +196,7 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     for cell in cells:
         key = repr(cell.config.data)
         if key not in modules:
-            modules[key] = ImageDataModule(cell.config, data_dir, download=download)
+            modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
         data = modules[key]
         network = build_network(cell.config, data.num_classes, data.image_shape[0])
         weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablations import cost
@@ -18,11 +18,11 @@ from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
 from ablations.launchers.choice import add_launcher_flags, choose_launcher
 from ablations.progress import Progress, duration
-from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, select
+from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
 from lightning_xvol import files
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
-from lightning_xvol.recipes import RECIPES, Recipe, get_recipe
+from lightning_xvol.recipes import Recipe, get_recipe
 
 FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
@@ -39,7 +39,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.set_defaults(module=sweep.name, reading=None)
-    add_flags(parser, sweep.recipe)
+    add_flags(parser, sweep.recipe, recipes_for(sweep))
     if sweep.readings:
         parser.add_argument(
             "--reading", choices=sorted(sweep.readings), help="; ".join(
@@ -68,10 +68,10 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     return parser
 
 
-def add_flags(parser: argparse.ArgumentParser, recipe: str) -> None:
-    """What every sweep takes, and `ablations.all` for all of them."""
+def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[str]) -> None:
+    """What every sweep takes, and `ablations.all` for all of them; `recipe` of `recipes` is the default."""
     parser.add_argument(
-        "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
+        "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
     )
     parser.add_argument(
         "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"

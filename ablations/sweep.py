@@ -12,7 +12,7 @@ from typing import Any
 from lightning_xvol import registry
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError, nearest
-from lightning_xvol.recipes import Recipe
+from lightning_xvol.recipes import RECIPES, Recipe
 from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
@@ -38,9 +38,10 @@ class Sweep:
 
     Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
     has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
-    `macs`, `wall_seconds`. `below` are the costs that stand below the accuracies of a table with axes. `paper` holds
-    the values of axes that the paper chose, which tables and figures mark, and `note` is a footnote. `readings` are
-    other ways to read the experiment, each a sweep, chosen by `--reading`.
+    `macs`, `wall_seconds`. Below the scores of a table with axes stand `beside`, further metrics with how the table
+    calls them, and `below`, costs. `paper` holds the values of axes that the paper chose, which tables and figures
+    mark, and `note` is a footnote. `readings` are other ways to read the experiment, each a sweep, chosen by
+    `--reading`. `recipes` are those that it can run on, by default all for classification.
     """
 
     name: str
@@ -61,7 +62,9 @@ class Sweep:
     readings: Mapping[str, Sweep] = field(default_factory=dict)
     metric: str = "top1"
     metric_label: str = "top-1 accuracy (%)"
+    beside: Mapping[str, str] = field(default_factory=dict)
     recipe: str = "match_small"
+    recipes: tuple[str, ...] = ()
 
 
 def text(value: Any) -> str:
@@ -105,12 +108,20 @@ class Selection:
     smoke: bool = False
 
 
+def recipes_for(sweep: Sweep) -> tuple[str, ...]:
+    """The names of the recipes that `sweep` can run on."""
+    return sweep.recipes or tuple(name for name, recipe in RECIPES.items() if recipe.task == "classification")
+
+
 def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]:
     """The cells of `sweep`, rows first, then axes, then seeds, with `--smoke` and `--set` put in.
 
     Raises:
         UserError: for a field or a value that does not exist.
     """
+    if recipe.name not in recipes_for(sweep):
+        known = ", ".join(recipes_for(sweep))
+        raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
     settings = [(path, value) for path, value in selection.settings if path != "operator.name"]
     extra = {_row_label(value): value for path, value in selection.settings if path == "operator.name"}
     cells = []
@@ -226,6 +237,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "budget": " / ".join(dict.fromkeys(_budget(cell.config) for cell in cells)),
         "metric": sweep.metric,
         "metric_label": sweep.metric_label,
+        "beside": dict(sweep.beside),
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from analysis import numbers
 from analysis.style import PALETTE, RC, style
@@ -165,6 +165,54 @@ def curves(
     return ax
 
 
+def with_costs(
+    summary: pd.DataFrame, x: str, x_label: str, y_label: str, smoke: bool = False, axes: Any = None
+) -> Axes:
+    """`lines` against the axis `x`, against parameters and against MACs, side by side.
+
+    A row of panels for each value of the other axes, from the top down; `axes` is an array of as many rows and three
+    columns. Returns its first.
+    """
+    # What `row` says beyond the operator's label: the values of the other axes.
+    place = [
+        row.removeprefix(label).removeprefix(", ") for row, label in zip(summary["row"], summary["label"], strict=True)
+    ]
+    places = list(dict.fromkeys(place))
+    ticks = _ticks(summary[x])
+    positions = dict(zip(ticks, ticks if _numeric(summary[x]) else range(len(ticks)), strict=True))
+    columns = {x: x_label, "params": "parameters", "macs": "MACs per map"}
+    if axes is None:
+        width, height = COLUMN_INCHES
+        with matplotlib.rc_context(RC):
+            figure = Figure(figsize=(2 * width, 0.8 * height * len(places) + 0.6), layout="constrained")
+            axes = figure.subplots(len(places), len(columns), sharey="row", squeeze=False)
+    with matplotlib.rc_context(RC):
+        for panels, name in zip(axes, places, strict=True):
+            here = summary[[other == name for other in place]]
+            for ax, (column, label) in zip(panels, columns.items(), strict=True):
+                for _, points in here[here["n"] > 0].assign(row=here["label"]).groupby("operator", sort=False):
+                    _line(ax, points, [positions[value] if column == x else value for value in points[column]])
+                if column == x:
+                    ax.set_xticks(list(positions.values()), list(map(str, positions)))
+                else:
+                    ax.set_xscale("log", subs=[])
+                    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                    ax.xaxis.set_major_formatter(lambda value, _: numbers.count(round(value)))
+                    ax.xaxis.set_minor_formatter("")
+                ax.set_xlabel(label)
+                ax.grid(axis="y", color="0.9", linewidth=0.6)
+                ax.set_axisbelow(True)
+            panels[0].set_title(name, loc="left", fontsize=RC["font.size"])
+        first: Axes = axes[0][0]
+        whole: Any = first.get_figure(root=True)
+        whole.legend(*first.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+        whole.supylabel(y_label, fontsize=RC["axes.labelsize"])
+        whole.supxlabel(error_bar_note(summary), fontsize=6.5, color="0.35")
+        if smoke:
+            whole.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
+    return first
+
+
 def _finish(
     ax: Axes,
     summary: pd.DataFrame,
@@ -267,6 +315,7 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "bars": bars,
     "dots": dots,
     "curves": curves,
+    "with_costs": with_costs,
 }
 
 

@@ -102,7 +102,12 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         blocks = (Block(tuple((label, (*entries, *_costs(groups[label][None]))) for label, entries in scores)),)
         columns = (sweep.metric_label, *COSTS.values())
     else:
-        blocks = (Block(scores), *(_block(cost, groups, values) for cost in sweep.below))
+        others = (
+            _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+            for metric, label in sweep.beside.items()
+            if (frame["metric"] == metric).any()
+        )
+        blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.below))
         columns = tuple(sweep.heading(axis, value) for value in values)
     blocks += tuple(product_use.block(groups, values, len(columns)))
     return Table(
@@ -119,6 +124,18 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
     )
 
 
+def _beside(
+    label: str, other: pd.DataFrame, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]
+) -> Block:
+    """A further metric of the same runs, without differences; `other` is its summary."""
+    texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
+    rows = tuple(
+        (row, tuple(Entry(texts.get(group.get(value, {}).get("group_id"), numbers.DASH)) for value in values))
+        for row, group in groups.items()
+    )
+    return Block(rows, heading=_capital(label))
+
+
 def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]) -> Block:
     """One of the costs that stand below the accuracies."""
     added = cost == "added_params"
@@ -127,8 +144,11 @@ def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], val
         (label, tuple(Entry(write(row[value][cost] if value in row else pd.NA)) for value in values))
         for label, row in groups.items()
     )
-    heading = "added parameters" if added else COSTS[cost]
-    return Block(rows, heading=heading[:1].upper() + heading[1:])
+    return Block(rows, heading=_capital("added parameters" if added else COSTS[cost]))
+
+
+def _capital(heading: str) -> str:
+    return heading[:1].upper() + heading[1:]
 
 
 def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:
@@ -157,7 +177,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
     remarks = []
     mean = numbers.number(group["mean"])
     if group["n"]:
-        value = f"{mean} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"
+        value = _mean(group)
         if not pd.isna(group["delta"]):
             remarks.append(numbers.signed(group["delta"]))
     else:
@@ -167,3 +187,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
     return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best)
+
+
+def _mean(group: Mapping[str, Any]) -> str:
+    return f"{numbers.number(group['mean'])} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"

@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_xvol.config import OptimConfig, RunConfig
-from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.config import RunConfig
+from lightning_xvol.supervised import SupervisedModule
 
 
-def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:
-    """What `optim.lr` is multiplied by at `step` (from 0): linear warm-up, then the schedule (`OptimConfig`)."""
-    done = step / total_steps
-    if optim.warmup and done < optim.warmup:
-        # Rounded first: 0.07 x 100 is 7.000000000000001, which has 7 steps.
-        return (step + 1) / math.ceil(round(optim.warmup * total_steps, 6))
-    if optim.schedule == "multistep":
-        return optim.gamma ** sum(done >= milestone for milestone in optim.milestones)
-    return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
-
-
-def make_sgd(module: nn.Module, optim: OptimConfig, total_steps: int) -> dict[str, Any]:
-    """SGD with momentum and weight decay on every parameter (paper 4.1), and its schedule per optimizer step."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(optim, step, total_steps)
-    )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-class ClassificationModule(LightningModule):
+class ClassificationModule(SupervisedModule):
     """Trains `network`, which maps images [B, C, H, W] to logits [B, num_classes].
 
-    Logs `train_loss` and `lr` while training; `val_top1`, `val_top5` and `val_loss` after each epoch where the
-    data has a test draw beside the validation draw, else `top1`, `top5` and `loss`; `top1` and so on in
-    `trainer.test`. Accuracies are in percent; top-5 is left out with five classes or fewer.
-
-    Every global generator is seeded at the start of each batch from (seed, batch, rank), so that no random state
-    has to be carried over a resume.
+    Metrics are `top1` and, with more than five classes, `top5`.
     """
 
     def __init__(
@@ -56,65 +25,11 @@ class ClassificationModule(LightningModule):
         total_steps: int,
         validation_prefix: str = "val_",
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.config = config
-        self.total_steps = total_steps
-        self.prefixes = {"validation": validation_prefix, "test": ""}
-        tops = [k for k in (1, 5) if k < num_classes]
-        self.metrics = nn.ModuleDict(
-            {
-                stage: nn.ModuleDict(
-                    {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
-                )
-                for stage in self.prefixes
-            }
-        )
+        def metrics() -> dict[str, MulticlassAccuracy]:
+            tops = [k for k in (1, 5) if k < num_classes]
+            return {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
+        super().__init__(network, config, metrics=metrics, total_steps=total_steps, validation_prefix=validation_prefix)
 
-    def to_memory_format(self, images: Tensor) -> Tensor:
-        """`images` in the memory format of the run."""
-        if self.config.train.memory_format == "channels_last":
-            return images.contiguous(memory_format=torch.channels_last)
-        return images
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        micro_step = self.global_step * self.config.train.accumulate + batch_idx % self.config.train.accumulate
-        seed_generators(derive_seed(self.config.seed, "step", micro_step, self.global_rank))
-
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels, _ = batch
-        loss = F.cross_entropy(self(self.to_memory_format(images)), labels)
-        self.log("train_loss", loss, prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        return loss
-
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
-        images, labels, _ = batch
-        logits = self(self.to_memory_format(images)).float()
-        for metric in self.metrics[stage].values():  # type: ignore[operator]
-            metric.update(logits, labels)
-        loss = F.cross_entropy(logits, labels)
-        self.log(f"{self.prefixes[stage]}loss", loss, batch_size=len(labels), sync_dist=True, on_epoch=True)
-
-    def _log_accuracies(self, stage: str) -> None:
-        for name, metric in self.metrics[stage].items():  # type: ignore[operator]
-            self.log(f"{self.prefixes[stage]}{name}", 100 * metric.compute(), prog_bar=True)
-            metric.reset()
-
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("validation", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_accuracies("validation")
-
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        self._log_accuracies("test")
-
-    def configure_optimizers(self) -> Any:
-        return make_sgd(self.network, self.config.optim, self.total_steps)
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)

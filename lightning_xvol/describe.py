@@ -144,14 +144,14 @@ class _Network:
 
     def _head(self, layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         pools = [layer for layer in layers if layer["kind"].endswith("pool")]
-        channels, *size = pools[-1]["output"] if pools else (layers[-1]["channels"], 1, 1)
+        channels, *size = pools[-1]["output"] if pools else (*layers[-1]["output"], 1, 1)[:3]
         parts = [_with_stride(layer) if layer["kind"] == "max_pool" else layer["name"] for layer in layers]
         return {
             "name": "head",
             "output": size,
             "channels": channels,
             "blocks": 1,
-            "summary": ", ".join([*parts, "softmax"]),
+            "summary": ", ".join([*parts, "softmax"] if layers[-1]["kind"] == "linear" else parts),
             "params": sum(layer["params"] for layer in layers),
             "macs": sum(layer["macs"] for layer in layers),
             "layers": list(layers),
@@ -225,6 +225,7 @@ def to_text(description: Mapping[str, Any]) -> str:
     """For a terminal: what it is, a line per stage, and the sums."""
     operator, backbone, data = (description[kind] for kind in ("operator", "backbone", "data"))
     shape = " x ".join(map(str, data["image_shape"]))
+    outputs = "classes" if registry.lookup("data", data["name"]).task == "classification" else "output channels"
     stages = ", ".join(map(str, backbone["stages"]))
     lines = [("stage", "output", "blocks", "layers", "params", "MACs")]
     for stage in description["stages"]:
@@ -244,7 +245,7 @@ def to_text(description: Mapping[str, Any]) -> str:
     where = f"stage{'s' if len(backbone['stages']) > 1 else ''} {stages} of {backbone['label']}"
     return "\n".join(
         [
-            f"{operator['label']} in {where}; {data['label']}, {shape}, {data['num_classes']} classes",
+            f"{operator['label']} in {where}; {data['label']}, {shape}, {data['num_classes']} {outputs}",
             f"{operator['name']}({options}); stride in the first 1x1: {'yes' if backbone['stride_in_1x1'] else 'no'}",
             "",
             *rows,

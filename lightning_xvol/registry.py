@@ -19,13 +19,15 @@ class Entry:
     """One choice: where its class lies, its label in tables, its options with their defaults.
 
     `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
-    left out of the fingerprint at that value, so that old results stay valid.
+    left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
+    learned from it (`lightning_xvol.tasks`); one named by an import path is for classification.
     """
 
     path: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict)
     neutral: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
 
 
 _PSSA = {
@@ -143,19 +145,43 @@ BACKBONES: dict[str, Entry] = {
     "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
     "resnet101": Entry(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
     "vgg13": Entry(_VGG, "VGG-13", {"widths": (64, 128, 256, 512, 512)}),
+    "stack": Entry("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
 }
 
 DATASETS: dict[str, Entry] = {
     "match": Entry(
         "lightning_xvol.data.match:Match",
         "match-to-sample",
-        {"distance": 12, "noise": 0.1, "train_size": 6000, "validation_size": 1000, "test_size": 1000, "draw": 0},
+        {
+            "distance": 12,
+            "noise": 0.1,
+            "train_size": 6000,
+            "validation_size": 1000,
+            "test_size": 1000,
+            "draw": 0,
+            "canvas": 32,
+        },
+        neutral={"canvas": 32},
     ),
     "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}),
     "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}),
     "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}),
     "fashion_mnist": Entry("lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}),
     "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}),
+    "attention_maps": Entry(
+        "lightning_xvol.data.attention_maps:AttentionMaps",
+        "global attention on feature maps",
+        {
+            "source": "spectrum",
+            "softmax": True,
+            "channels": 8,
+            "size": 16,
+            "train_size": 1000,
+            "validation_size": 200,
+            "draw": 0,
+        },
+        task="regression",
+    ),
 }
 
 KINDS: dict[str, dict[str, Entry]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}

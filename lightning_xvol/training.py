@@ -36,7 +36,6 @@ from lightning_xvol.callbacks import (
     Watch,
 )
 from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prune
-from lightning_xvol.classification import ClassificationModule
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.errors import UserError
@@ -56,10 +55,11 @@ from lightning_xvol.record import (
     write_result,
 )
 from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.supervised import SupervisedModule
+from lightning_xvol.tasks import task_of
 from lightning_xvol.tracking import Tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-_SELECTED_BY = "val_top1"
 _BEST = "checkpoints/best.pt"
 _TRAINING_METRICS = ("train_loss", "lr")
 
@@ -80,7 +80,7 @@ class Surroundings:
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
-    """The classifier of `config`, its initial weights a function of the seed alone."""
+    """The network of `config`, its initial weights a function of the seed alone."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
@@ -100,7 +100,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     if finished is not None:
         return finished
     _configure_process(config)
-    data = ImageDataModule(config, surroundings.data_dir, download=surroundings.download)
+    data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
     files.make_folder(folder / "checkpoints")
     # Of several processes of one run, the first holds the folder and writes.
@@ -173,6 +173,8 @@ class _Run:
         network: torch.nn.Module,
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
+        self.task = task_of(config)
+        self.selected_by = f"val_{self.task.metric}"
         self.identity: dict[str, Any] = {
             "cell_id": cell_id(config),
             "config": to_dict(config),
@@ -206,7 +208,7 @@ class _Run:
         self.macs = count_macs(network, data.image_shape)
         if config.train.compile:
             network.compile()
-        self.module = self._make_module(network)
+        self.module = self.task.module(network, config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
         self.tracker = open_logger(surroundings.tracking, config, folder, self.commit, lengths) if writes else None
         try:
@@ -217,17 +219,8 @@ class _Run:
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
         """As where a finished run's record was lost: those weights went when it was written."""
-        validated = any(row["name"] == _SELECTED_BY for row in rows)
+        validated = any(row["name"] == self.selected_by for row in rows)
         return validated and not (self.folder / _BEST).exists()
-
-    def _make_module(self, network: torch.nn.Module) -> ClassificationModule:
-        return ClassificationModule(
-            network,
-            self.config,
-            num_classes=self.data.num_classes,
-            total_steps=self.data.plan.total_steps,
-            validation_prefix="val_" if self.data.has_test else "",
-        )
 
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
@@ -237,7 +230,7 @@ class _Run:
         ]
         if self.data.has_test:
             # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
-            callbacks.append(BestWeights(self.folder / _BEST, self.log, _SELECTED_BY))
+            callbacks.append(BestWeights(self.folder / _BEST, self.log, self.selected_by))
         callbacks.append(
             Checkpointer(
                 self.folder / "checkpoints",
@@ -339,7 +332,7 @@ class _Run:
             return self._summary()
         [last] = self.trainer.test(self.module, datamodule=self.data, verbose=False)
         summary = self._summary()
-        best_epoch = summary[_SELECTED_BY]["best_epoch"]
+        best_epoch = summary[self.selected_by]["best_epoch"]
         best = last
         if best_epoch != self.log.rows[-1]["epoch"]:
             final = {name: value.clone() for name, value in self.module.state_dict().items()}
@@ -354,7 +347,7 @@ class _Run:
             }
         return summary
 
-    def _test(self, module: ClassificationModule, *callbacks: Callback) -> Mapping[str, float]:
+    def _test(self, module: SupervisedModule, *callbacks: Callback) -> Mapping[str, float]:
         """The metrics of `module` on the split of the final evaluation, logged nowhere."""
         silent = Trainer(
             **self._compute(),
@@ -368,13 +361,13 @@ class _Run:
         return metrics
 
     def _judge_product(self) -> dict[str, dict[str, float | int]]:
-        """The accuracy of the last weights in each of `product_use.ABLATIONS`; nothing where there is no product."""
+        """The task's metric of the last weights in each of `product_use.ABLATIONS`; nothing where no product is."""
         if not with_product(self.module.network):
             return {}
-        metrics = {}
+        metrics, judged_by = {}, self.task.metric
         for name in ABLATIONS:
-            module = self._make_module(copy.deepcopy(self.module.network))
-            metrics[f"top1_{name}"] = self._test(module, Ablation(name))["top1"]
+            module = self.task.module(copy.deepcopy(self.module.network), self.config, self.data)
+            metrics[f"{judged_by}_{name}"] = self._test(module, Ablation(name))[judged_by]
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics, step=self.data.plan.total_steps)
         epoch = self.log.rows[-1]["epoch"]

@@ -21,7 +21,7 @@ from lightning_xvol.errors import UserError
 SCHEMA = 1
 _SWEEP_KEYS = (
     "sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "axes", "axis_labels", "baseline",
-    "controls", "below", "paper", "note", "smoke", "reproduces", "figure", "cells",
+    "controls", "beside", "below", "paper", "note", "smoke", "reproduces", "figure", "cells",
 )  # fmt: skip
 _CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs")
@@ -39,7 +39,10 @@ _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order."""
+    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order.
+
+    `beside` maps each metric that the table shows below the sweep's own to how it calls it.
+    """
 
     name: str
     title: str
@@ -48,6 +51,7 @@ class Sweep:
     budget: str
     metric: str
     metric_label: str
+    beside: Mapping[str, str]
     axes: tuple[str, ...]
     axis_labels: Mapping[str, str]
     baseline: str | None
@@ -167,7 +171,7 @@ def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
     labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
     direct = (
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
-        "reproduces",
+        "reproduces", "beside",
     )  # fmt: skip
     # In the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}

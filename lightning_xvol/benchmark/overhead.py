@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from lightning_xvol.benchmark import report
 from lightning_xvol.benchmark.measure import ratio, spread
 from lightning_xvol.benchmark.operators import Row
-from lightning_xvol.classification import make_sgd
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.recipes import DEFAULT, get_recipe
+from lightning_xvol.supervised import make_sgd
 from lightning_xvol.tracking import Tracking
 from lightning_xvol.training import MEMORY_FORMATS, Surroundings, build_network, train
 

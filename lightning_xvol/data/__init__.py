@@ -1,4 +1,4 @@
-"""Data sets for classification: `build_data` makes the one that a config names."""
+"""Data sets: `build_data` makes the one that a config names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.utils.data import Dataset, Subset
 
 from lightning_xvol import registry
 from lightning_xvol.config import DataConfig
-from lightning_xvol.data.base import DataError, ImageData, Item, RawSplit, TensorSplit
+from lightning_xvol.data.base import DataError, ImageData, Item, MapSplit, RawSplit, TensorSplit
 from lightning_xvol.errors import UserError
 
-__all__ = ["DataError", "ImageData", "RawSplit", "TensorSplit", "build_data", "declared_shape"]
+__all__ = ["DataError", "ImageData", "MapSplit", "RawSplit", "TensorSplit", "build_data", "declared_shape"]
 
 _REQUIRED = ("num_classes", "image_shape", "train", "validation", "test")
 
@@ -95,5 +95,5 @@ class Limited(ImageData):
             return split
         step = size if self.class_ordered else self.limit
         indices = [place * step // self.limit for place in range(self.limit)]
-        # A cut TensorSplit keeps its fast `batch`, a cut RawSplit its uint8 images.
-        return split.take(indices) if isinstance(split, (TensorSplit, RawSplit)) else Subset(split, indices)
+        # A cut TensorSplit or MapSplit keeps its fast `batch`, a cut RawSplit its uint8 images.
+        return split.take(indices) if isinstance(split, (TensorSplit, MapSplit, RawSplit)) else Subset(split, indices)

@@ -50,10 +50,10 @@ class DataError(UserError):
 
 
 class ImageData:
-    """Base class of data sets for classification.
+    """Base class of data sets.
 
     Attributes:
-        num_classes: labels are 0 .. num_classes - 1.
+        num_classes: labels are 0 .. num_classes - 1; for regression the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
         class_ordered: whether the splits are sorted by class, as folders are.
     """
@@ -79,15 +79,15 @@ class ImageData:
             return cls.num_classes, cls.image_shape
         return None
 
-    def train(self) -> Dataset[Item]:
-        """The training split: items are (image float32 [C, H, W], label)."""
+    def train(self) -> Dataset[Any]:
+        """The training split: items are (image float32 [C, H, W], label), or for regression a `MapSplit`."""
         raise NotImplementedError
 
-    def validation(self) -> Dataset[Item]:
+    def validation(self) -> Dataset[Any]:
         """The split that is looked at while a run goes on."""
         raise NotImplementedError
 
-    def test(self) -> Dataset[Item] | None:
+    def test(self) -> Dataset[Any] | None:
         """The split that is used once, at the end; None where the data set has no third draw."""
         return None
 
@@ -136,6 +136,32 @@ class TensorSplit(Dataset[Item]):
         if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
             return images
         return (images / 255 - self._shift) / self._scale
+
+
+class MapSplit(Dataset[tuple[Tensor, Tensor]]):
+    """A split in memory for regression: inputs `[N, C, H, W]` and targets `[N, C', H, W]`, both float32."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        if inputs.ndim != 4 or len(targets) != len(inputs) or targets.shape[2:] != inputs.shape[2:]:
+            raise ValueError(
+                f"expected inputs [N, C, H, W] and targets [N, C', H, W], got {[*inputs.shape]} and {[*targets.shape]}"
+            )
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.targets[index]
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of `indices` in one indexing operation."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return self.inputs[chosen], self.targets[chosen]
+
+    def take(self, indices: Sequence[int]) -> MapSplit:
+        """The split that consists of `indices` alone."""
+        return MapSplit(*self.batch(indices))
 
 
 class RawSplit(Dataset[Item]):

@@ -1,7 +1,8 @@
 """Match-to-sample: the embedded data set, fully procedural.
 
-A random binary pattern of 4x4 cells stands in the middle of a 32x32 canvas; four candidates lie `distance` pixels to
-its left, its right, above and below it. One candidate equals the pattern in the middle, and the label says which.
+A random binary pattern of 4x4 cells stands in the middle of a canvas of 32x32 pixels; four candidates lie `distance`
+pixels to its left, its right, above and below it. One candidate equals the pattern in the middle, and the label says
+which.
 Nothing but a comparison across that distance tells the label (chance is 25 %), so the set measures the reach of an
 operator. It does not show that attention, rather than reach, is what helps: X-volution without its product solves it as
 well.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -20,36 +22,29 @@ from lightning_xvol.data.base import ImageData, TensorSplit, require_whole
 from lightning_xvol.errors import UserError
 from lightning_xvol.seeding import derive_seed
 
-CANVAS = 32
 CELLS = 4  # a side of the pattern
 PATCH = 8  # the same in pixels: a cell is 2x2
-MIDDLE = (CANVAS - PATCH) // 2
 # (vertical, horizontal) direction of each candidate; its place in this list is the label.
 DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
-# Nearer, a candidate would touch the middle pattern's pixels; farther, it would leave the canvas.
-DISTANCES = range(PATCH, MIDDLE + 1)
-
-# Mean and standard deviation of a pixel without noise: half of the cells of five patterns are 1, everything else is 0.
-MEAN = 0.5 * 5 * PATCH**2 / CANVAS**2
-STD = math.sqrt(MEAN * (1 - MEAN))
 
 
 class Match(ImageData):
-    """Match-to-sample, 4 classes, images [1, 32, 32].
+    """Match-to-sample, 4 classes, images [1, canvas, canvas].
 
     Args:
         root: not used, as nothing is read.
         download: not used.
-        distance: pixels from the centre of the middle pattern to that of a candidate, 8 to 12.
+        distance: pixels from the centre of the middle pattern to that of a candidate: 8, nearer they would overlap, to
+            canvas / 2 - 4, farther they would leave the canvas.
         noise: standard deviation of the gaussian noise on pixels that are 0 or 1.
         train_size: images for training; likewise the other two. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
         test_size: images for the test.
         draw: another number gives other images. Splits and draws come from different random streams.
+        canvas: side of an image in pixels, a multiple of 4 from 24 on. A stride-4 map of it is canvas / 4 wide.
     """
 
     num_classes = len(DIRECTIONS)
-    image_shape = (1, CANVAS, CANVAS)
 
     def __init__(
         self,
@@ -62,10 +57,15 @@ class Match(ImageData):
         validation_size: int = 1000,
         test_size: int = 1000,
         draw: int = 0,
+        canvas: int = 32,
     ) -> None:
         super().__init__(root, download=download)
-        if isinstance(distance, bool) or distance not in DISTANCES:
-            raise UserError(f"data.options.distance={distance} must be one of {', '.join(map(str, DISTANCES))}")
+        self.canvas = require_whole("canvas", canvas, 3 * PATCH)
+        if canvas % CELLS:
+            raise UserError(f"data.options.canvas={canvas} must be a multiple of {CELLS}")
+        distances = range(PATCH, _middle(canvas) + 1)
+        if isinstance(distance, bool) or distance not in distances:
+            raise UserError(f"data.options.distance={distance} must be one of {', '.join(map(str, distances))}")
         if not 0 <= noise < math.inf:
             raise UserError(f"data.options.noise={noise} must be a standard deviation, 0 or more")
         self.distance = int(distance)
@@ -74,23 +74,29 @@ class Match(ImageData):
         self.validation_size = require_whole("validation_size", validation_size, 1)
         self.test_size = require_whole("test_size", test_size, 1)
         self.draw = require_whole("draw", draw, 0)
+        self.image_shape = (1, canvas, canvas)
+
+    @classmethod
+    def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
+        return cls.num_classes, (1, options["canvas"], options["canvas"])
 
     def train(self) -> TensorSplit:
-        return _split(self.draw, "train", self.train_size, self.distance, self.noise)
+        return _split(self.draw, "train", self.train_size, self.distance, self.noise, self.canvas)
 
     def validation(self) -> TensorSplit:
-        return _split(self.draw, "validation", self.validation_size, self.distance, self.noise)
+        return _split(self.draw, "validation", self.validation_size, self.distance, self.noise, self.canvas)
 
     def test(self) -> TensorSplit:
-        return _split(self.draw, "test", self.test_size, self.distance, self.noise)
+        return _split(self.draw, "test", self.test_size, self.distance, self.noise, self.canvas)
 
 
 @functools.lru_cache(maxsize=6)  # two data sets: every cell of an inline sweep asks again
-def _split(draw: int, split: str, size: int, distance: int, noise: float) -> TensorSplit:
+def _split(draw: int, split: str, size: int, distance: int, noise: float, canvas: int) -> TensorSplit:
     codes, labels = _patterns(draw, split, size)
-    images = numpy.zeros((size, 1, CANVAS, CANVAS), dtype=numpy.float32)
-    places = [(MIDDLE, MIDDLE)]
-    places += [(MIDDLE + vertical * distance, MIDDLE + horizontal * distance) for vertical, horizontal in DIRECTIONS]
+    images = numpy.zeros((size, 1, canvas, canvas), dtype=numpy.float32)
+    middle = _middle(canvas)
+    places = [(middle, middle)]
+    places += [(middle + vertical * distance, middle + horizontal * distance) for vertical, horizontal in DIRECTIONS]
     pixels_per_cell = PATCH // CELLS
     for place, (top, left) in enumerate(places):
         bits = (codes[:, place, None] >> numpy.arange(CELLS**2, dtype=numpy.uint64)) & numpy.uint64(1)
@@ -100,9 +106,16 @@ def _split(draw: int, split: str, size: int, distance: int, noise: float) -> Ten
     if noise:
         generator = numpy.random.Generator(_stream(draw, split, "noise"))
         images += numpy.float32(noise) * generator.standard_normal(images.shape, dtype=numpy.float32)
-    images -= numpy.float32(MEAN)
-    images /= numpy.float32(STD)
+    # Of a pixel without noise: half of the cells of five patterns are 1, everything else is 0.
+    mean = 0.5 * len(places) * PATCH**2 / canvas**2
+    images -= numpy.float32(mean)
+    images /= numpy.float32(math.sqrt(mean * (1 - mean)))
     return TensorSplit(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def _middle(canvas: int) -> int:
+    """Where the pattern in the middle begins."""
+    return (canvas - PATCH) // 2
 
 
 def _patterns(draw: int, split: str, size: int) -> tuple[numpy.ndarray, numpy.ndarray]:

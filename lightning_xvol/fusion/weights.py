@@ -20,7 +20,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.files import write_bytes
 from lightning_xvol.fusion.walk import fuse
 
-_PREFIX = "network."  # of ClassificationModule
+_PREFIX = "network."  # of SupervisedModule
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_the_dry_run_lists_the_union(known: dict[str, Sweep], tmp_path: Path, ca
     assert one.startswith("one: 2 cells") and two.startswith("two: 2 cells")
     assert "3 cells" in last and "3 missing" in last
     assert not (tmp_path / "runs").exists()
+
+
+def test_sweeps_for_another_recipe_are_left_out_or_where_named_refused(known: Any, tmp_path: Path, capsys: Any) -> None:
+    known["one"] = dataclasses.replace(known["one"], recipes=("digits_small",))
+    arguments = [*QUICK, "--out", str(tmp_path / "runs")]
+    del known["unbuilt"]
+    assert all_sweeps.command([*arguments, "--dry-run"]) == 0
+    captured = capsys.readouterr().out
+    assert captured.startswith("left out, as they do not run on recipe match_small: one\n")
+    assert [line.split(":")[0] for line in captured.splitlines()[-3:-1]] == ["failing", "two"]
+    assert all_sweeps.command([*arguments, "--sweeps", "one"]) == all_sweeps.MISTAKE
+    assert "one: error: sweep 'one' does not run on recipe 'match_small'" in capsys.readouterr().err
 
 
 def test_mistakes(known: dict[str, Sweep]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import ablations.__main__
 from ablations.kernel_size import SWEEP
-from ablations.sweep import Cell, Selection, make_cells, select, text
+from ablations.sweep import Cell, Selection, make_cells, recipes_for, select, text
 from lightning_xvol.commandline import setting
 from lightning_xvol.errors import UserError
 from lightning_xvol.recipes import RECIPES, get_recipe
@@ -53,7 +53,7 @@ def test_the_seeds_of_a_group_differ_in_nothing_else() -> None:
         assert len({(cell.row, cell.axes["kernel_size"]) for cell in members}) == 1
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", recipes_for(SWEEPS["kernel_size"]))
 def test_rows_of_the_kernel_size_sweep(recipe: str) -> None:
     by_row: dict[str, dict[int, Cell]] = {}
     for cell in cells_of(seeds=1, recipe=recipe):
@@ -170,7 +170,7 @@ def test_a_registered_operator_without_the_axis_is_one_cell_on_it() -> None:
 
 
 def test_smoke_is_a_small_budget_with_ids_of_its_own() -> None:
-    for recipe in RECIPES:
+    for recipe in recipes_for(SWEEPS["kernel_size"]):
         plain, smoke = cells_of(recipe=recipe), cells_of(recipe=recipe, smoke=True)
         assert names(plain) == names(smoke)
         assert not {cell.id for cell in plain} & {cell.id for cell in smoke}
@@ -191,8 +191,9 @@ def test_there_are_sweeps() -> None:
         assert set(sweep.paper) <= set(sweep.axes)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    ("name", "recipe"), [(name, recipe) for name in SWEEPS for recipe in recipes_for(SWEEPS[name])]
+)
 def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     bench.sweep, sweep = name, SWEEPS[name]
     ended = bench.here("--recipe", recipe, "--dry-run")
@@ -218,7 +219,7 @@ def test_every_cell_of_every_sweep_can_be_built() -> None:
     from ablations.cell import preflight
 
     for sweep in SWEEPS.values():
-        cells = make_cells(sweep, get_recipe("match_small"), Selection(1))
+        cells = make_cells(sweep, get_recipe(sweep.recipe), Selection(1))
         preflight([cell.config for cell in cells], None, False)
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from ablations import controls, kernel_size
-from ablations.sweep import Selection, make_cells
+from ablations.sweep import Selection, make_cells, recipes_for
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.backbones.cost import count_parameters
-from lightning_xvol.recipes import RECIPES, get_recipe
+from lightning_xvol.recipes import get_recipe
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", recipes_for(controls.SWEEP))
 def test_it_shares_the_cells_of_the_kernel_size_sweep(recipe: str) -> None:
     cells = make_cells(controls.SWEEP, get_recipe(recipe), Selection(2))
     others = make_cells(kernel_size.SWEEP, get_recipe(recipe), Selection(2))

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.image import imread
 
 from ablations.efficiency import SWEEP
-from ablations.sweep import Selection, make_cells
+from ablations.sweep import Selection, make_cells, recipes_for
 from lightning_xvol import registry
-from lightning_xvol.recipes import RECIPES, get_recipe
+from lightning_xvol.recipes import get_recipe
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", recipes_for(SWEEP))
 def test_every_operator_has_a_row_and_attention_its_control(recipe: str) -> None:
     cells = make_cells(SWEEP, get_recipe(recipe), Selection(1))
     assert [cell.row for cell in cells if not cell.row.endswith("_static")] == list(registry.OPERATORS)

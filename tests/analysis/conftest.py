@@ -90,6 +90,7 @@ class Ledger:
             "axis_labels": {"kernel_size": "kernel size K"},
             "baseline": "convolution",
             "controls": {"xvolution": ["xvolution_static"]},
+            "beside": {},
             "below": ["params"],
             "paper": {},
             "note": "",

@@ -119,6 +119,27 @@ def test_same_numbers_same_bytes(make_ledger, tmp_path: Path, suffix: str) -> No
         assert b"/Type3" not in first.read_bytes()
 
 
+def test_costs_beside_an_axis_with_a_row_of_panels_for_each_other_value(make_ledger, tmp_path: Path) -> None:
+    summary = summary_of(make_ledger())
+    both = pd.concat([summary.assign(row=summary["label"] + f", softmax = {value}") for value in ("yes", "no")])
+    both = both.reset_index(drop=True)
+    first = figures.with_costs(both, "kernel_size", "kernel size K", "top-1 accuracy (%)", smoke=True)
+    panels = first.get_figure().axes
+    assert len(panels) == 6 and [ax.get_xlabel() for ax in panels[:3]] == [
+        "kernel size K",
+        "parameters",
+        "MACs per map",
+    ]
+    assert [panels[place].get_title(loc="left") for place in (0, 3)] == ["softmax = yes", "softmax = no"]
+    assert [ax.get_xscale() for ax in panels[:3]] == ["linear", "log", "log"]
+    convolution = summary[summary["operator"] == "convolution"]
+    for ax, column in zip(panels[3:], ("kernel_size", "params", "macs"), strict=True):
+        line = curves(ax)["Convolution"]
+        assert line.get_xdata().tolist() == convolution[column].tolist()
+        assert line.get_ydata().tolist() == convolution["mean"].tolist()
+    figures.write(first, tmp_path / "figure.png")
+
+
 def costs(make_ledger, **scores):
     """Rows without axes; the kernel size picks their costs in the ledger's own numbers."""
     runs = make_ledger(scores, axes=[], figure={"kind": "scatter", "x": "macs"})

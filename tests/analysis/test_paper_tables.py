@@ -99,7 +99,7 @@ def write_sweep(
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
         "metric": metric, "metric_label": metric, "axes": list(rows[0][1]), "axis_labels": {}, "baseline": None,
-        "controls": {}, "below": [], "paper": {}, "note": "",
+        "controls": {}, "beside": {}, "below": [], "paper": {}, "note": "",
         "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
     }  # fmt: skip
     (out / name).mkdir(parents=True, exist_ok=True)

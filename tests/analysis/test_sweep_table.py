@@ -305,3 +305,18 @@ def test_integers() -> None:
     assert numbers.integers([2, 0, 1, 1]) == "0, 1, 2"
     assert numbers.integers(range(10)) == "0–9"
     assert numbers.integers([0, 2, 4, 6, 8]) == "0, 2, 4, 6, 8"
+
+
+def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_ledger):
+    runs = make_ledger(SMALL, beside={"val_top1": "validation accuracy (%)"})
+    runs.lose("convolution", 3, 0)
+    runs.lose("convolution", 3, 1)
+    runs.lose("convolution", 3, 2)
+    sweep, frame = Collection([runs.out]).load("kernel_size")
+    table = sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    scores, validation, parameters = table.blocks
+    assert (validation.heading, parameters.heading) == ("Validation accuracy (%)", "Parameters")
+    assert [label for label, _ in validation.rows] == [label for label, _ in scores.rows]
+    values = {label: [entry.value for entry in entries] for label, entries in validation.rows}
+    assert values["Convolution"] == ["24.5 ± 1.0", "–"]  # the ledger's runs validate 0.5 below their score
+    assert not any(entry.bold or entry.remarks for _, entries in validation.rows for entry in entries)

@@ -152,3 +152,14 @@ def test_the_command_prints_either_format(capsys):
     assert description["recipe"] == "match_small" and description["operator"]["options"]["kernel_size"] == 5
     assert command_describe.run(parser.parse_args(arguments)) == 0
     assert "conv5_x" in capsys.readouterr().out
+
+
+def test_a_network_without_downsampling_and_softmax():
+    config = set_value(RECIPES["attention_maps"].config("pssa"), "backbone.depth", 3)
+    description = describe(config)
+    assert rows(description) == [
+        ("conv1", [16, 16], 1, "1x1, 16"),
+        ("conv5_x", [16, 16], 3, "[1x1, 8; PSSA, 8; 1x1, 16]"),
+        ("head", [16, 16], 1, "1x1"),
+    ]
+    assert "8 x 16 x 16, 8 output channels" in to_text(description)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from lightning_xvol.classification import learning_rate_factor, make_sgd
 from lightning_xvol.config import OptimConfig
 from lightning_xvol.recipes import RECIPES
+from lightning_xvol.supervised import learning_rate_factor, make_sgd
 
 
 def factors(optim: OptimConfig, total: int) -> list[float]:

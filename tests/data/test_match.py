@@ -15,13 +15,14 @@ SMALL = {"train_size": 300, "validation_size": 100, "test_size": 100}
 def decode(images, distance):
     """Which candidates equal the middle of each noise-free image [1, 32, 32]: booleans [N, 4], left right up down."""
     bright = images[:, 0] > 0
+    centre = images.shape[-1] // 2
     patch = {}
     for name, row, column in [
-        ("middle", 16, 16),
-        ("left", 16, 16 - distance),
-        ("right", 16, 16 + distance),
-        ("up", 16 - distance, 16),
-        ("down", 16 + distance, 16),
+        ("middle", centre, centre),
+        ("left", centre, centre - distance),
+        ("right", centre, centre + distance),
+        ("up", centre - distance, centre),
+        ("down", centre + distance, centre),
     ]:
         patch[name] = bright[:, row - 4 : row + 4, column - 4 : column + 4]
     return torch.stack(
@@ -29,9 +30,13 @@ def decode(images, distance):
     )
 
 
-@pytest.mark.parametrize("distance", [8, 9, 10, 11, 12])
-def test_label_names_the_only_candidate_that_equals_the_middle(distance):
-    split = Match(noise=0.0, distance=distance, **SMALL).train()
+@pytest.mark.parametrize(
+    ("distance", "canvas"), [(8, 32), (9, 32), (10, 32), (11, 32), (12, 32), (8, 24), (17, 48), (20, 48)]
+)
+def test_label_names_the_only_candidate_that_equals_the_middle(distance, canvas):
+    data = Match(noise=0.0, distance=distance, canvas=canvas, **SMALL)
+    split = data.train()
+    assert data.image_shape == split.images.shape[1:] == (1, canvas, canvas)
     equal = decode(split.images, distance)
     assert equal.sum(1).tolist() == [1] * len(split)
     assert equal.int().argmax(1).tolist() == split.labels.tolist()
@@ -59,7 +64,7 @@ def test_item_and_batch_agree():
     split = Match(**SMALL).validation()
     images, labels = split.batch([5, 0, 7])
     image, label = split[7]
-    assert image.shape == Match.image_shape and image.dtype == torch.float32 and isinstance(label, int)
+    assert image.shape == (1, 32, 32) and image.dtype == torch.float32 and isinstance(label, int)
     assert torch.equal(images[2], image) and labels[2] == label and labels.dtype == torch.int64
 
 
@@ -134,9 +139,20 @@ def test_a_distance_that_does_not_fit_is_refused_with_the_allowed_ones(distance)
         Match(distance=distance)
 
 
+def test_a_larger_canvas_allows_larger_distances_and_holds_the_same_patterns():
+    with pytest.raises(UserError, match=r"distance=21 must be one of 8, .*, 20$"):
+        Match(canvas=48, distance=21)
+    small, large = (Match(noise=0.0, canvas=canvas, **SMALL).train() for canvas in (32, 48))
+    assert torch.equal(large.images[:, :, 8:40, 8:40] > 0, small.images > 0)
+    assert torch.equal(large.labels, small.labels)
+    assert abs(Match(canvas=48).train().images.std() - 1) < 0.1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"canvas": 20}, "canvas=20"),
+        ({"canvas": 34}, "canvas=34 must be a multiple of 4"),
         ({"noise": -0.1}, "noise=-0.1"),
         ({"noise": float("nan")}, "noise=nan"),
         ({"train_size": 0}, "train_size=0"),

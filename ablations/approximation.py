@@ -1,0 +1,81 @@
+"""Does stacked PSSA approximate global self-attention, as 3.3 argues? The paper has no experiment on it.
+
+Stacks of each operator are fitted to the output of a fixed global attention, with and without softmax
+(`lightning_xvol/data/attention_maps.py`). Counted is the variance of held-out maps that they explain beyond a fitted
+static 1x1 convolution, the row `static_1x1`: its network is never trained and starts at 0. `convolution_1x1` sees one
+position alone; `self_attention` has the target's own form, and so shows what the budget allows. Static controls have
+tap weights per head, per channel or dense, as the forms that they stand beside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablations.cli import main
+from ablations.sweep import Sweep
+from lightning_xvol.config import RunConfig, set_value
+from lightning_xvol.recipes import Recipe
+
+FORMS: dict[str, dict[str, Any]] = {
+    "pssa_static": {"form": "static"},
+    "pssa": {"form": "dot"},
+    "pssa_raw": {"form": "dot", "normalize": False},
+    "pssa_channel_static": {"form": "static_channel"},
+    "pssa_hadamard": {"form": "hadamard"},
+    "pssa_hadamard_no_value": {"form": "hadamard_no_value"},
+    "pssa_dense_static": {"form": "static_dense"},
+    "pssa_dense": {"form": "dense"},
+}
+
+
+def configure(recipe: Recipe, row: str, softmax: bool, depth: int) -> RunConfig:
+    if row in FORMS:
+        config = recipe.config("pssa", **FORMS[row])
+    elif row in ("static_1x1", "convolution_1x1"):
+        config = recipe.config("convolution", kernel_size=1)
+    else:
+        config = recipe.config(row)
+    if row == "static_1x1":
+        config, depth = set_value(config, "optim.lr", 0.0), 1
+    return set_value(set_value(config, "data.softmax", softmax), "backbone.depth", depth)
+
+
+SWEEP = Sweep(
+    name="approximation",
+    title="Global attention by stacks of local operators",
+    reproduces="3.3's claim",
+    rows={
+        "static_1x1": "Static 1x1, fitted",
+        "convolution_1x1": "Convolution 1x1",
+        "convolution": "Convolution 3x3",
+        "pssa_static": "PSSA, static",
+        "pssa": "PSSA",
+        "pssa_raw": "PSSA, not normalised",
+        "pssa_channel_static": "PSSA, static per channel",
+        "pssa_hadamard": "PSSA, hadamard",
+        "pssa_hadamard_no_value": "PSSA, hadamard without value",
+        "pssa_dense_static": "PSSA, static dense",
+        "pssa_dense": "PSSA, dense",
+        "self_attention": "Self-attention, global",
+    },
+    axes={"softmax": (True, False), "depth": (1, 2, 3, 4, 5, 6)},
+    configure=configure,
+    baseline="static_1x1",
+    controls={
+        "pssa": ("pssa_static",),
+        "pssa_raw": ("pssa_static",),
+        "pssa_hadamard": ("pssa_channel_static",),
+        "pssa_hadamard_no_value": ("pssa_channel_static",),
+        "pssa_dense": ("pssa_dense_static",),
+    },
+    figure="with_costs",
+    figure_x="depth",
+    metric="explained_beyond_static",
+    metric_label="variance explained beyond a static 1x1 (%)",
+    beside={"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
+    recipe="attention_maps",
+    recipes=("attention_maps", "attention_photographs"),
+)
+
+if __name__ == "__main__":
+    main(SWEEP)
