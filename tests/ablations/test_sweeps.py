@@ -13,7 +13,7 @@ from ablations.sweep import Cell, Selection, Sweep, make_cells, select
 from lightning_xvol.config import set_value
 from lightning_xvol.recipes import RECIPES, get_recipe
 
-PRODUCT_OPTIONS = ("form", "normalize", "position_encoding")
+PRODUCT_OPTIONS = ("form", "normalize", "position_encoding", "frozen_query_key")
 
 
 def cells_of(sweep: Sweep, recipe: str = "match_small", *settings: tuple[str, str]) -> list[Cell]:
