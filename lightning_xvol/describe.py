@@ -241,7 +241,8 @@ def to_text(description: Mapping[str, Any]) -> str:
         ).rstrip()
         for line in lines
     ]
-    options = ", ".join(f"{name}={value}" for name, value in operator["options"].items())
+    told = {name: value for name, value in operator["options"].items() if value is not None and value is not False}
+    options = ", ".join(f"{name}={value}" for name, value in told.items())
     where = f"stage{'s' if len(backbone['stages']) > 1 else ''} {stages} of {backbone['label']}"
     return "\n".join(
         [

@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lightning_xvol import files, registry
 from lightning_xvol.config import RunConfig, resolve, to_dict
@@ -108,7 +108,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result if size is None or size == metrics_bytes(folder) else None
 
 
-def is_whole(result: Any) -> bool:
+def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it has all that a record has."""
     return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
 
 

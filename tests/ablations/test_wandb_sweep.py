@@ -64,10 +64,8 @@ def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
-    from ablations.cli import find_cell, make_parser
+    from ablations.cli import cells_of, find_cell, make_parser
     from ablations.kernel_size import SWEEP
-    from ablations.sweep import Selection, make_cells
-    from lightning_xvol.recipes import get_recipe
 
     content = emit(bench, *flags)
     listed = sorted(bench.cells(*flags).values())
@@ -76,8 +74,8 @@ def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
         words = command(content, parameters)
         assert words[:2] == ["-m", "ablations.kernel_size"]
         parsed = make_parser(SWEEP).parse_args(words[2:])
-        selection = Selection(parsed.seed + 1, parsed.settings, {}, parsed.smoke)
-        found.append(find_cell(make_cells(SWEEP, get_recipe(parsed.recipe), selection), parsed.cell, parsed.seed).id)
+        sweep = SWEEP if parsed.reading is None else SWEEP.readings[parsed.reading]
+        found.append(find_cell(cells_of(sweep, parsed), parsed.cell, parsed.seed).id)
         assert parsed.wandb == "online" and parsed.out == bench.out
     assert sorted(found) == listed
 

@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import footnotes, numbers, sweep_table
+from analysis import numbers, sweep_table
 from analysis.sources.collection import Collection
 
 SMALL = {
@@ -240,11 +240,6 @@ def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger
     assert len(epochs) == 5
     (runs.folder("xvolution", 3, 0) / "metrics.csv").unlink()
     assert set(epochs_of(runs)[0]["operator"]) == {"convolution", "xvolution_static"}
-
-
-def test_the_row_a_control_stands_for(make_ledger) -> None:
-    sweep, _ = Collection([make_ledger(SMALL).out]).load("kernel_size")
-    assert footnotes.subjects(sweep) == ["xvolution"]
 
 
 def test_warnings(make_ledger) -> None:

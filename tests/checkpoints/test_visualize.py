@@ -15,7 +15,7 @@ from lightning_xvol.registry import OPERATORS
 
 pytest.importorskip("matplotlib")
 KERNELS = ("aa_convolution", "involution", "self_attention", "pssa", "xvolution", "xvolution_sa", "xvolution_inv")
-TAPS = ("pssa", "xvolution")
+TAPS = ("pssa", "xvolution", "xvolution_pointwise")
 
 
 @pytest.mark.parametrize("operator", list(OPERATORS))
