@@ -9,6 +9,7 @@ from typing import Any
 from lightning_xvol import files
 
 FORMATS = ("png", "pdf", "svg")
+LEGEND_LETTERS = 25  # of a label, for two columns of them to fit
 MISSING = "no figure: matplotlib is not installed (pip install matplotlib); the tables are written"
 
 # Okabe and Ito's colours, the same as in the figures of sweeps.
@@ -77,7 +78,11 @@ def draw_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool) -> A
     ax.set_ylabel("forward, ms")
     ax.grid(color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2)
+    longest = max(len(text) for text in ax.get_legend_handles_labels()[1])
+    columns = 2 if longest <= LEGEND_LETTERS else 1
+    figure.legend(
+        loc="outside upper left", ncols=columns, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2
+    )
     figure.supxlabel(f"time = a pixels$^p$, bars: quartiles\n{note}", fontsize=6, color="0.35")
     if smoke:
         ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontweight="bold")
