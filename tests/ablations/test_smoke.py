@@ -21,6 +21,9 @@ FEW: dict[str, tuple[str, ...]] = {
     "schedule": ("schedule=1,6", "operator=convolution,xvolution"),
     "backbone": ("backbone=resnet18,vgg13", "operator=convolution,xvolution"),
     "efficiency": ("operator=convolution,xvolution",),
+    "distance": ("distance=20", "operator=convolution,pssa"),
+    "approximation": ("softmax=True", "depth=1", "operator=static_1x1,pssa"),
+    "approximation_distance": ("shift_distances=1+3+5", "depth=1", "operator=static_1x1,pssa"),
 }
 """A few cells of each sweep that has many."""
 
