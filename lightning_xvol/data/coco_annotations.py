@@ -109,7 +109,8 @@ class CocoAnnotations:
         Objects are numbered anew, from 1: COCO's code takes an object of id 0 for "no match". With `masks` those
         without a segmentation are left out, as there is nothing to compare.
         """
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         category_ids = list(self.categories)
         for index in range(len(self)):
             image = self.image(index)
@@ -182,7 +183,7 @@ class _Reader:
     masks: bool
 
     def categories(self, records: list[dict[str, Any]]) -> dict[int, str]:
-        found = {}
+        found: dict[int, str] = {}
         for record in records:
             number = self._whole("category", record, "id", found)
             found[number] = str(record.get("name", number))

@@ -213,7 +213,8 @@ def _ground(random: RandomState, height: int, width: int) -> numpy.ndarray:
         if random.rand() < 0.5:
             pen.line((left, top, right, bottom), colour, width=int(random.randint(1, 4)))
         else:
-            pen.arc((left, top, right, bottom), *sorted(random.uniform(0, 360, 2).tolist()), colour)
+            start, end = sorted(random.uniform(0, 360, 2).tolist())
+            pen.arc((left, top, right, bottom), start, end, colour)
     return numpy.array(picture, dtype=float)
 
 

@@ -40,7 +40,7 @@ def to_image(output: dict[str, Tensor], network_size: tuple[int, int], size: tup
 
 
 def paste(probabilities: Tensor, box: Tensor, size: tuple[int, int]) -> numpy.ndarray:
-    """Whether the mask [M, M] that fills `box` (x1, y1, x2, y2) is one half or more at each pixel's centre: bool [H, W].
+    """Whether the mask [M, M] that fills `box` (x1, y1, x2, y2) is at least 0.5 at each pixel's centre: bool [H, W].
 
     Sampled bilinearly at sub-pixel positions, zero outside, as in Detectron2; torchvision rounds the box first.
     """

@@ -119,7 +119,7 @@ class CocoEvaluator:
 
         What is undefined, as no image holds an object of that size, is NaN, which the record leaves out.
         """
-        metrics = {}
+        metrics: dict[str, float] = {}
         for kind in self.kinds:
             numbers = evaluate(self.annotations.ground_truth(masks=kind == "mask"), results, kind)
             metrics |= {f"{kind}_{name}": numbers[name] for name in REPORTED}

@@ -44,7 +44,10 @@ def test_every_batch_that_runs_through_the_network_is_of_one_kind(devices, accum
 
 def test_the_order_is_a_function_of_seed_and_epoch():
     assert epoch_of(config(), 1) == epoch_of(config(), 1)
-    orders = [[index for batch in epoch_of(config(seed=seed), epoch) for _, index in batch] for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    orders = [
+        [index for batch in epoch_of(config(seed=seed), epoch) for _, index in batch]
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 

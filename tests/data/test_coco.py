@@ -18,6 +18,7 @@ from lightning_xvol.data import Limited
 from lightning_xvol.data.base import DataError
 from lightning_xvol.data.coco import Coco, Geometry, collate_detections
 from lightning_xvol.data.coco_annotations import read_annotations
+from lightning_xvol.data.coco_masks import to_mask
 from lightning_xvol.data.keyed import KeyedDataset
 from lightning_xvol.errors import UserError
 
@@ -101,9 +102,7 @@ def test_boxes_and_masks_follow_the_resized_picture(folder):
 
 
 def test_run_lengths_follow_the_resized_picture(folder):
-    [crowd] = [item for item in read_annotations(folder / "annotations/instances_val2017.json", masks=True).instances(0)]
-    from lightning_xvol.data.coco_masks import to_mask
-
+    [crowd] = read_annotations(folder / "annotations/instances_val2017.json", masks=True).instances(0)
     mask = to_mask(crowd.segmentation, (40, 60), (80, 120))
     assert numpy.array_equal(mask, coco_files.heap().repeat(2, 0).repeat(2, 1))
 
@@ -113,7 +112,9 @@ def test_a_mirrored_picture_has_mirrored_boxes_and_masks(folder):
     mirrored, other = by_image(build(folder, flip=1.0).train())[7]
     assert torch.equal(mirrored, picture.flip(-1)) and torch.equal(other["masks"], target["masks"].flip(-1))
     boxes = target["boxes"]
-    torch.testing.assert_close(other["boxes"], torch.stack([60 - boxes[:, 2], boxes[:, 1], 60 - boxes[:, 0], boxes[:, 3]], 1))
+    torch.testing.assert_close(
+        other["boxes"], torch.stack([60 - boxes[:, 2], boxes[:, 1], 60 - boxes[:, 0], boxes[:, 3]], 1)
+    )
 
 
 def test_size_and_mirroring_are_functions_of_the_key(folder):
@@ -191,7 +192,10 @@ RLE = {"size": [40, 60], "counts": "zz~~zz"}
         (spoiled("annotations", 1, id="x"), ["annotation x", "id='x'"]),
         (spoiled("annotations", 1, segmentation=[["a"] * 6]), ["annotation 102", "polygon"]),
         (spoiled("annotations", 1, segmentation={"size": [60, 40], "counts": [2400]}), ["annotation 102", "[40, 60]"]),
-        (spoiled("annotations", 1, segmentation={"size": [40, 60], "counts": [2399]}), ["annotation 102", "do not fill"]),
+        (
+            spoiled("annotations", 1, segmentation={"size": [40, 60], "counts": [2399]}),
+            ["annotation 102", "do not fill"],
+        ),
         (spoiled("annotations", 1, segmentation=RLE), ["annotation 102", "do not fill"]),
         (spoiled("images", 1, id=7), ["image 7", "twice"]),
         (spoiled("images", 1, height=None), ["image 3", "height=None"]),

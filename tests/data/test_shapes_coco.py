@@ -64,9 +64,9 @@ def test_splits_share_no_image(shapes):
 def test_the_loader_reads_it(shapes):
     train, validation = shapes.train(), shapes.validation()
     assert shapes.num_classes == 6 and shapes.classes[5] == "ring"
-    assert len(train) == 34 - 2 - 1 and len(validation) == 16  # 15 and 31 hold a crowd alone or nothing, as does 15 + 32
+    assert len(train) == 34 - 2 and len(validation) == 16  # image 15 holds a crowd alone, 31 nothing
     picture, target = train[0]
-    assert picture.shape == (3, 192, 192) == target["masks"].shape[:0] + shapes.image_shape
+    assert picture.shape == (3, 192, 192) == shapes.image_shape and target["masks"].shape[1:] == (192, 192)
     assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"]) > 0
 
 
@@ -128,13 +128,15 @@ def test_pictures_of_several_aspect_ratios(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "shapes_coco").write_text("")
-    with pytest.raises(UserError, match="cannot write shapes to .*--data-dir"):
+    with pytest.raises(UserError, match=r"cannot write shapes to .*--data-dir"):
         small(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"image_size": 32}, {"draw": -1}, {"aspect_ratios": (9.0,)}, {"aspect_ratios": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"image_size": 32}, {"draw": -1}, {"aspect_ratios": (9.0,)}, {"aspect_ratios": 1.0}]
+)
 def test_options_out_of_range_are_refused(tmp_path, options):
-    [(name, value)] = options.items()
+    [name] = options
     with pytest.raises(UserError, match=f"data.options.{name}="):
         ShapesCoco(tmp_path, **options)
     assert not (tmp_path / "shapes_coco").exists()

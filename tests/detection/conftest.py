@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,9 +18,18 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: several threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> ShapesCoco:
-    return ShapesCoco(tmp_path_factory.mktemp("shapes"), train_size=4, validation_size=16, masks=True)
+    return ShapesCoco(tmp_path_factory.mktemp("shapes"), train_size=8, validation_size=32, masks=True)
 
 
 @pytest.fixture(scope="session")
