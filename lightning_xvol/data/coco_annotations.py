@@ -59,7 +59,8 @@ class CocoAnnotations:
         categories: name by id, in the order of the ids. Ids may have gaps; COCO's 80 go up to 90.
         images: `(id, height, width)` [I, 3].
         names: file name of each image.
-        kinds: how many objects, and how many that are no crowd, each image has [I, 2].
+        masks: whether segmentations were read.
+        singles: how many objects each image has that are no crowd [I].
         packed: the objects of all images, one after the other.
         ends: where those of each image end in `packed` [I + 1], from 0.
         chosen: which images these are.
@@ -69,7 +70,8 @@ class CocoAnnotations:
     categories: dict[int, str]
     images: numpy.ndarray
     names: numpy.ndarray
-    kinds: numpy.ndarray
+    masks: bool
+    singles: numpy.ndarray
     packed: numpy.ndarray
     ends: numpy.ndarray
     chosen: numpy.ndarray
@@ -95,7 +97,7 @@ class CocoAnnotations:
     @property
     def trainable(self) -> numpy.ndarray:
         """Indices of the images with an object that is no crowd: the others are not trained on, as in Detectron2."""
-        return numpy.flatnonzero(self.kinds[self.chosen, 1])
+        return numpy.flatnonzero(self.singles[self.chosen])
 
     @property
     def landscape(self) -> numpy.ndarray:
@@ -108,7 +110,12 @@ class CocoAnnotations:
 
         Objects are numbered anew, from 1: COCO's code takes an object of id 0 for "no match". With `masks` those
         without a segmentation are left out, as there is nothing to compare.
+
+        Raises:
+            ValueError: for `masks` of annotations that were read without.
         """
+        if masks and not self.masks:
+            raise ValueError(f"{str(self.path)!r} was read without masks")
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         category_ids = list(self.categories)
@@ -151,9 +158,8 @@ def read_annotations(path: Path, *, masks: bool) -> CocoAnnotations:
         categories=categories,
         images=numpy.array([(image.id, image.height, image.width) for image in images.values()]).reshape(-1, 3),
         names=numpy.array([image.file_name.encode() for image in images.values()]),
-        kinds=numpy.array([(len(found), sum(not item.crowd for item in found)) for found in objects.values()]).reshape(
-            -1, 2
-        ),
+        masks=masks,
+        singles=numpy.array([sum(not item.crowd for item in found) for found in objects.values()]),
         packed=numpy.frombuffer(b"".join(packed), dtype=numpy.uint8),
         ends=numpy.cumsum([0, *map(len, packed)]),
         chosen=numpy.arange(len(images)),

@@ -137,6 +137,10 @@ def test_a_limit_cuts_annotations_too(folder):
     assert len(split) == 3 and [item["id"] for item in split.annotations.ground_truth()["images"]] == [3, 5, 7]
 
 
+def test_coco_declares_its_size_without_any_file():
+    assert Coco.declared(test_short_side=800, long_side=1333) == (80, (3, 800, 1333))
+
+
 def test_the_folder_above_will_do(folder, tmp_path):
     (tmp_path / "coco").symlink_to(folder)
     assert len(build(tmp_path).validation()) == 4

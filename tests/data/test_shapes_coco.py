@@ -126,6 +126,14 @@ def test_pictures_of_several_aspect_ratios(tmp_path):
     assert split.annotations.landscape.tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("options", [{}, {"aspect_ratios": (1.0, 0.5)}, {"image_size": 64, "test_short_side": 96}])
+def test_the_size_is_declared_without_any_file(tmp_path, options):
+    defaults = {"image_size": 192, "aspect_ratios": (1.0,), "test_short_side": None}
+    declared = ShapesCoco.declared(**{**defaults, **options})
+    data = ShapesCoco(tmp_path, train_size=1, validation_size=1, **options)
+    assert declared == (data.num_classes, data.image_shape)
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "shapes_coco").write_text("")
     with pytest.raises(UserError, match=r"cannot write shapes to .*--data-dir"):
