@@ -86,8 +86,9 @@ class Coco:
             raise UserError(f"data.options.flip={flip} must be a chance, from 0 to 1")
         if isinstance(short_sides, int) or not short_sides:
             raise UserError(f"data.options.short_sides={short_sides} must be a list of sides such as (640, 800)")
-        for side in (*short_sides, test_short_side):
+        for side in short_sides:
             require_whole("short_sides", side, 1)
+        require_whole("test_short_side", test_short_side, 1)
         require_whole("long_side", long_side, max(*short_sides, test_short_side))
         self.masks = masks
         self.geometry = Geometry(tuple(short_sides), test_short_side, long_side, float(flip))
@@ -113,7 +114,6 @@ class Coco:
 
     def test(self) -> None:
         """There is no third draw with annotations: tables report the validation split, as the paper does."""
-        return
 
     def _locate(self) -> Path:
         root = self.root / "coco" if (self.root / "coco").is_dir() else self.root

@@ -12,6 +12,7 @@ from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import evaluate
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.detection.settings import SETTINGS
+from lightning_xvol.registry import OPERATORS
 
 EMBEDDED = BackboneConfig(
     "small_resnet",
@@ -22,10 +23,11 @@ EMBEDDED = BackboneConfig(
 
 
 @pytest.mark.slow
-def test_a_convolution_learns_eight_images_by_heart(tmp_path):
+@pytest.mark.parametrize("operator", list(OPERATORS))
+def test_every_operator_learns_eight_images_by_heart(tmp_path, operator):
     split = ShapesCoco(tmp_path, train_size=8, validation_size=1, flip=0.0).train()
     torch.manual_seed(0)
-    detector = build_detector(EMBEDDED, OperatorConfig(), SETTINGS["tiny"], 6, masks=False)
+    detector = build_detector(EMBEDDED, OperatorConfig(operator), SETTINGS["tiny"], 6, masks=False)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
     losses = []
     for step in range(60):
@@ -42,7 +44,7 @@ def test_a_convolution_learns_eight_images_by_heart(tmp_path):
             results[int(target["image_id"])] = to_image(detector([picture])[0], (192, 192), (192, 192))
     numbers = evaluate(split.annotations.ground_truth(), results, "box")
     assert sum(losses[-6:]) < sum(losses[:6]) / 2
-    assert numbers["ap50"] >= 60, numbers
+    assert numbers["ap50"] >= (60 if operator == "convolution" else 40), numbers
 
 
 @pytest.mark.slow
