@@ -83,11 +83,14 @@ _SMALL_RESNET = {
     "widths": (16, 16, 32, 32),
     "strides": (1, 2, 1, 2),
     "expansion": 2,
+    "stem_pool": False,
 }
 _RESNET = "lightning_xvol.backbones.torchvision_resnet"
 
 BACKBONES: dict[str, Entry] = {
-    "small_resnet": Entry("lightning_xvol.backbones.small_resnet:SmallResNet", "small ResNet", _SMALL_RESNET),
+    "small_resnet": Entry(
+        "lightning_xvol.backbones.small_resnet:SmallResNet", "small ResNet", _SMALL_RESNET, neutral={"stem_pool": False}
+    ),
     "resnet18": Entry(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
     "resnet34": Entry(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
     "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),

@@ -99,7 +99,7 @@ def _levels(network: nn.Module) -> tuple[list[int], tuple[int, ...]]:
     if any(stride != strides[0] << number for number, stride in enumerate(strides)):
         raise UserError(
             f"the stages of the backbone have strides {strides}; a feature pyramid needs each to be twice the one "
-            "before, as in a ResNet, or in small_resnet with strides=(2, 2, 2, 2)"
+            "before, as in a ResNet, or in small_resnet with strides=(1, 2, 2, 2) and stem_pool=true"
         )
     return list(channels), strides
 

@@ -18,7 +18,13 @@ EMBEDDED = BackboneConfig(
     "small_resnet",
     (5,),
     stride_in_1x1=True,
-    options={"blocks": (1, 1, 1, 3), "widths": (16, 32, 64, 128), "strides": (2, 2, 2, 2), "expansion": 4},
+    options={
+        "blocks": (1, 1, 1, 3),
+        "widths": (16, 32, 64, 128),
+        "strides": (1, 2, 2, 2),
+        "expansion": 4,
+        "stem_pool": True,
+    },
 )
 
 
