@@ -1,4 +1,4 @@
-"""One process at a time in a cell's folder."""
+"""One process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         _held_here.discard(own)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold `folder`, which is created where it is missing, once every other process in here has left it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(file, fcntl.LOCK_UN)
 
 
 def is_held(folder: Path) -> bool:

@@ -121,6 +121,7 @@ _SMALL_RESNET = {
     "widths": (16, 16, 32, 32),
     "strides": (1, 2, 1, 2),
     "expansion": 2,
+    "stem_pool": False,
 }
 _RESNET = "lightning_xvol.backbones.torchvision_resnet"
 
@@ -130,11 +131,12 @@ _VGG = "lightning_xvol.backbones.vgg:VGG13"
 
 def _small(label: str, block: str, *blocks: int) -> Entry:
     """The plan of a ResNet at the widths and strides of the small one."""
-    return Entry(_SMALL, label, {**_SMALL_RESNET, "block": block, "blocks": blocks})
+    options = {**_SMALL_RESNET, "block": block, "blocks": blocks}
+    return Entry(_SMALL, label, options, neutral={"stem_pool": False})
 
 
 BACKBONES: dict[str, Entry] = {
-    "small_resnet": Entry(_SMALL, "small ResNet", _SMALL_RESNET, neutral={"block": "bottleneck"}),
+    "small_resnet": Entry(_SMALL, "small ResNet", _SMALL_RESNET, neutral={"block": "bottleneck", "stem_pool": False}),
     "small_resnet18": _small("small ResNet-18", "basic", 2, 2, 2, 2),
     "small_resnet34": _small("small ResNet-34", "basic", 3, 4, 6, 3),
     "small_resnet50": _small("small ResNet-50", "bottleneck", 3, 4, 6, 3),

@@ -18,6 +18,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "place_strides",
+    "plain_backbone",
     "replace_every",
     "replace_operators",
     "trace",
@@ -32,11 +33,30 @@ def build_backbone(
     With `backbone.places="every"` the operator stands in every spatial convolution instead (`replace_every`).
 
     `backbone.stride_in_1x1` holds for every bottleneck of the network, replaced or not: rows of a table that differ in
-    operator or stages then differ in nothing else. A backbone given as import path is a callable that takes
-    `num_classes`, `in_channels` and its options and returns a ResNet with stages `layer1`..`layer4`.
+    operator or stages then differ in nothing else.
 
     Raises:
-        UserError: for a name or an option that does not exist, or a network without the chosen stages.
+        UserError: as `plain_backbone`, for an option of the operator, or a network without the chosen stages.
+    """
+    model = plain_backbone(backbone, num_classes, in_channels)
+    place_strides(model, backbone.stride_in_1x1)
+    if backbone.places == "every":
+        replace_every(model, operator.name, **dict(operator.options))
+        return model
+    replace_operators(
+        model, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
+    )
+    return model
+
+
+def plain_backbone(backbone: BackboneConfig, num_classes: int, in_channels: int = 3) -> nn.Module:
+    """The network that `backbone` names as it is made, with convolutions in all stages and its own strides.
+
+    A backbone given as import path is a callable that takes `num_classes`, `in_channels` and its options and returns a
+    ResNet with stages `layer1`..`layer4`.
+
+    Raises:
+        UserError: for a name or an option that does not exist.
     """
     options = registry.resolve_options("backbone", backbone.name, backbone.options)
     factory = registry.load("backbone", backbone.name)
@@ -49,11 +69,4 @@ def build_backbone(
             "num_classes, in_channels and the options that were set"
         ) from error
     model: nn.Module = factory(**arguments)
-    place_strides(model, backbone.stride_in_1x1)
-    if backbone.places == "every":
-        replace_every(model, operator.name, **dict(operator.options))
-        return model
-    replace_operators(
-        model, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
-    )
     return model

@@ -65,7 +65,7 @@ BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
 
 
 class SmallResNet(nn.Module):
-    """A 3x3 stem of stride 2 without max pool, and four stages `layer1`..`layer4` of residual blocks.
+    """A 3x3 stem of stride 2, and four stages `layer1`..`layer4` of residual blocks.
 
     It is built with plain 3x3 convolutions; `replace_operators` puts the operator in.
 
@@ -78,6 +78,7 @@ class SmallResNet(nn.Module):
         widths: channels at the 3x3 of each stage.
         strides: of the first block of each stage.
         expansion: a stage of width w has `expansion * w` channels at its output.
+        stem_pool: a 3x3 max pool of stride 2 after the stem, as in ResNet-50; a detector's pyramid then begins at 4.
         stride_in_1x1: a bottleneck strides in its first 1x1 (the paper's stride-1 operator, 6.1.2) and not in the 3x3.
     """
 
@@ -92,6 +93,7 @@ class SmallResNet(nn.Module):
         strides: Sequence[int] = (1, 2, 1, 2),
         expansion: int = 2,
         *,
+        stem_pool: bool = False,
         stride_in_1x1: bool = True,
     ) -> None:
         super().__init__()
@@ -112,6 +114,7 @@ class SmallResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, stem_width, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem_pool else nn.Identity()
         channels = stem_width
         stages = []
         for count, width, stride in zip(blocks, widths, strides, strict=True):
@@ -128,7 +131,7 @@ class SmallResNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` to logits `[B, num_classes]`."""
-        x = self.relu(self.bn1(self.conv1(image)))  # [B, stem_width, ceil(H/2), ceil(W/2)]
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))  # [B, stem_width, ceil(H/2), ceil(W/2)] unpooled
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [B, expansion * widths[3], ceil(H/8), ceil(W/8)]
         logits: torch.Tensor = self.fc(self.avgpool(x).flatten(1))
         return logits

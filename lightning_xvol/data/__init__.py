@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import cast
 
@@ -95,5 +95,7 @@ class Limited(ImageData):
             return split
         step = size if self.class_ordered else self.limit
         indices = [place * step // self.limit for place in range(self.limit)]
-        # A cut TensorSplit or MapSplit keeps its fast `batch`, a cut RawSplit its uint8 images.
-        return split.take(indices) if isinstance(split, (TensorSplit, MapSplit, RawSplit)) else Subset(split, indices)
+        # A cut TensorSplit or MapSplit keeps its fast `batch`, a cut RawSplit its uint8 images, a cut CocoSplit its
+        # annotations.
+        take: Callable[[Sequence[int]], Dataset[Item]] | None = getattr(split, "take", None)
+        return Subset(split, indices) if take is None else take(indices)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import PIL.Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import v2
 
-from lightning_xvol.data.base import DataError, ImageData, Item, RawSplit, require_whole
+from lightning_xvol.data.base import ImageData, Item, RawSplit, require_whole
+from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -124,18 +124,5 @@ class FolderSplit(RawSplit):
         return part
 
     def raw(self, index: int) -> Item:
-        path = self.folder / os.fsdecode(self.paths[index])
-        try:
-            picture = _open(path)
-        # Pillow's decoders raise OSError, SyntaxError, ValueError and more for torn files.
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"cannot read the picture {str(path)!r}: {reason}; replace it or remove it") from error
+        picture = read_picture(self.folder / os.fsdecode(self.paths[index]))
         return self.transform(picture), int(self.labels[index])
-
-
-def _open(path: Path) -> PIL.Image.Image:
-    """The picture in RGB, without the copy that `convert` makes of one that is RGB already."""
-    with PIL.Image.open(path) as picture:
-        picture.load()
-        return picture if picture.mode == "RGB" else picture.convert("RGB")

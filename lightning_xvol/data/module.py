@@ -70,10 +70,14 @@ class KeyedBatchSampler(Sampler[list[Key]]):
     def __len__(self) -> int:
         return (self.plan.epoch_length(self.epoch) - self.first_step) * self.config.train.accumulate
 
+    def order(self, epoch: int) -> torch.Tensor:
+        """The images of `epoch` in the order in which they are seen: all of them, or as many as fill whole batches."""
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "order", epoch))
+        return torch.randperm(self.train_size, generator=generator)
+
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, config = self.epoch, self.config
-        generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", epoch))
-        order = torch.randperm(self.train_size, generator=generator)
+        order = self.order(epoch)
         size = config.data.batch_size
         for step in range(self.first_step, self.plan.epoch_length(epoch)):
             batch = order[step * size : (step + 1) * size]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from torch.utils.data import Dataset
 
 from lightning_xvol.data.base import ImageData, Item, TensorSplit
 from lightning_xvol.errors import UserError
+from lightning_xvol.locking import alone_in
 
 
 class TorchvisionData(ImageData):
@@ -91,8 +89,9 @@ class TorchvisionData(ImageData):
         except Exception:
             if not self.download:
                 raise
-        # Only now, so that files which are there may lie in a folder that cannot be written to.
-        with _only_one(self.root):
+        # Only now, so that files which are there may lie in a folder that cannot be written to. torchvision writes to
+        # the final names, and other cells would read half a file.
+        with alone_in(self.root):
             return make(str(self.root), train=train, download=True)
 
 
@@ -117,18 +116,6 @@ class CropFlip(Dataset[Item]):
         padded = functional.pad(image, [self.padding] * 4)
         cropped = padded[:, top : top + height, left : left + width]
         return self.split.normalise(cropped.flip(-1) if mirrored else cropped), int(self.split.labels[index])
-
-
-@contextlib.contextmanager
-def _only_one(root: Path) -> Iterator[None]:
-    """Hold `root` while downloading: torchvision writes to the final names, and other cells would read half a file."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".download.lock").open("w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(file, fcntl.LOCK_UN)
 
 
 def _one_line(error: Exception) -> str:

@@ -43,6 +43,12 @@ def test_small_resnet_maps() -> None:
     assert shapes == [(16, 16, 16), (32, 16, 16), (32, 8, 8), (64, 8, 8), (64, 4, 4)]
     assert [len(stage) for stage in (model.layer1, model.layer2, model.layer3, model.layer4)] == [2, 1, 1, 1]
     assert not any(isinstance(module, nn.MaxPool2d) for module in model.modules())
+    shapes.clear()
+    pooled = SmallResNet(4, strides=(1, 2, 2, 2), stem_pool=True)
+    for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
+        pooled.get_submodule(name).register_forward_hook(lambda _, __, y: shapes.append(tuple(y.shape[2:])))
+    pooled(torch.randn(2, 3, 64, 64))
+    assert shapes == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
 
 
 @pytest.mark.parametrize(("kernel_size", "parameters"), [(1, 26292), (3, 44724), (5, 81588), (7, 136884), (9, 210612)])

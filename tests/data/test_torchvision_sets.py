@@ -132,7 +132,7 @@ def test_download_happens_only_on_request_and_only_where_files_are_missing(root,
     empty, asked = tmp_path / "empty", []
 
     def download(self):
-        assert (empty / ".download.lock").exists()
+        assert (empty / ".lock").exists()
         asked.append(self.root)
         shutil.copytree(root / self.base_folder, empty / self.base_folder)
 

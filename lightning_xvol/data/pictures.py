@@ -1,0 +1,30 @@
+"""Reading pictures from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import PIL.Image
+
+from lightning_xvol.data.base import DataError
+
+
+def read_picture(path: Path, what: str = "the picture") -> PIL.Image.Image:
+    """The picture at `path` in RGB.
+
+    Raises:
+        DataError: where it is missing or torn; `what` says which one it is.
+    """
+    try:
+        return _open(path)
+    # Pillow's decoders raise OSError, SyntaxError, ValueError and more for torn files.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read {what} {str(path)!r}: {reason}; replace it or remove it") from error
+
+
+def _open(path: Path) -> PIL.Image.Image:
+    """The picture in RGB, without the copy that `convert` makes of one that is RGB already."""
+    with PIL.Image.open(path) as picture:
+        picture.load()
+        return picture if picture.mode == "RGB" else picture.convert("RGB")

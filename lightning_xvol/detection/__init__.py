@@ -1,0 +1,1 @@
+"""Object detection and instance segmentation: Faster R-CNN and Mask R-CNN with FPN, on torchvision's parts."""

@@ -1,0 +1,117 @@
+"""A ResNet with an operator and a feature pyramid as the body of a detector: where it strides, and what is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops import FrozenBatchNorm2d
+
+from lightning_xvol.backbones import place_strides, plain_backbone, replace_operators, trace
+from lightning_xvol.backbones.strides import MARK
+from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.detection.settings import DetectorSettings
+from lightning_xvol.errors import UserError
+from lightning_xvol.operators.convolution import Convolution
+
+Pretraining = Literal["none", "torchvision", "own"]
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+@dataclass(frozen=True)
+class Body:
+    """`network` gives the levels P2 to P6; `strides` are those of P2 to P5.
+
+    `replaced` are the paths of the operators in `network.body`, and `new` those of them whose weights no file holds.
+    """
+
+    network: BackboneWithFPN
+    strides: tuple[int, ...]
+    replaced: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+def build_body(
+    backbone: BackboneConfig, operator: OperatorConfig, settings: DetectorSettings, pretraining: Pretraining
+) -> Body:
+    """The body of a detector, with random weights.
+
+    What is frozen and where blocks stride follow from the weights that are to come:
+
+    * `none`: all is trained and every batch norm lives, whatever the settings: statistics of random weights are not
+      kept. Every bottleneck strides where `backbone.stride_in_1x1` says.
+    * `torchvision`: the stages up to `freeze_at` and all batch norms are frozen, but not in the replaced blocks, whose
+      statistics belonged to the old convolution. The other blocks stride in the 3x3, as those weights do.
+    * `own`, a classifier with the same operator: stages and batch norms are frozen, those of the operator too. Every
+      bottleneck strides where `backbone.stride_in_1x1` says.
+
+    With torchvision's weights a 3x3 convolution is not new, so that the baseline is Detectron2's.
+
+    Raises:
+        UserError: as `build_backbone`; for stages that do not each halve the map; and for torchvision's weights in a
+            3x3 convolution whose stride was moved.
+    """
+    network = plain_backbone(backbone, num_classes=1)
+    if pretraining != "torchvision":
+        place_strides(network, backbone.stride_in_1x1)
+    replaced = replace_operators(
+        network, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
+    )
+    new = _new_paths(network, replaced, pretraining)
+    channels, strides = _levels(network)
+    names = {stage: str(number) for number, stage in enumerate(STAGES)}
+    pyramid = BackboneWithFPN(network, names, channels, settings.fpn_channels)
+    if pretraining != "none":
+        _freeze(pyramid.body, settings, new)
+    return Body(pyramid, strides, tuple(replaced), tuple(new))
+
+
+def _new_paths(network: nn.Module, replaced: list[str], pretraining: Pretraining) -> list[str]:
+    if pretraining == "own":
+        return []
+    if pretraining == "none":
+        return replaced
+    plain = [path for path in replaced if _is_plain(network.get_submodule(path))]
+    for path in plain:
+        mark = getattr(network.get_submodule(path.rpartition(".")[0]), MARK, None)
+        if mark is not None and mark.value:
+            raise UserError(
+                f"torchvision's weights stride in the 3x3 and stride_in_1x1=True has moved that of {path}; set "
+                "backbone.stride_in_1x1=false, in every row that is compared"
+            )
+    return [path for path in replaced if path not in plain]
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is the 3x3 convolution that stood there before."""
+    return isinstance(module, Convolution) and module.conv.kernel_size == (3, 3)
+
+
+def _levels(network: nn.Module) -> tuple[list[int], tuple[int, ...]]:
+    """Channels and strides of the four stages."""
+    side = 256
+    shapes = {run.path: run.output for run in trace(network, (3, side, side)) if run.path in STAGES}
+    found = [(shape[1], side // shape[2]) for shape in map(shapes.get, STAGES) if shape is not None]
+    channels, strides = zip(*found, strict=True)
+    if any(stride != strides[0] << number for number, stride in enumerate(strides)):
+        raise UserError(
+            f"the stages of the backbone have strides {strides}; a feature pyramid needs each to be twice the one "
+            "before, as in a ResNet, or in small_resnet with strides=(1, 2, 2, 2) and stem_pool=true"
+        )
+    return list(channels), strides
+
+
+def _freeze(body: nn.Module, settings: DetectorSettings, new: list[str]) -> None:
+    trained = STAGES[max(0, settings.freeze_at - 1) :] if settings.freeze_at else None
+    for name, parameter in body.named_parameters():
+        if trained is not None and not name.startswith((*trained, *new)):
+            parameter.requires_grad_(False)
+    if settings.frozen_norms:
+        live = tuple(f"{path.rpartition('.')[0]}." for path in new)
+        for path, module in list(body.named_modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d) and not f"{path}.{name}".startswith(live):
+                    setattr(module, name, FrozenBatchNorm2d(child.num_features, child.eps))

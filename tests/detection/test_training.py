@@ -1,0 +1,80 @@
+"""Detectors learn, and fit into memory at COCO's sizes."""
+
+import resource
+
+import pytest
+import torch
+
+from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.data.coco import collate_detections
+from lightning_xvol.data.shapes_coco import ShapesCoco
+from lightning_xvol.detection.detections import to_image
+from lightning_xvol.detection.evaluator import evaluate
+from lightning_xvol.detection.model import build_detector
+from lightning_xvol.detection.settings import SETTINGS
+from lightning_xvol.registry import OPERATORS
+
+EMBEDDED = BackboneConfig(
+    "small_resnet",
+    (5,),
+    stride_in_1x1=True,
+    options={
+        "blocks": (1, 1, 1, 3),
+        "widths": (16, 32, 64, 128),
+        "strides": (1, 2, 2, 2),
+        "expansion": 4,
+        "stem_pool": True,
+    },
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", list(OPERATORS))
+def test_every_operator_learns_eight_images_by_heart(tmp_path, operator):
+    split = ShapesCoco(tmp_path, train_size=8, validation_size=1, flip=0.0).train()
+    torch.manual_seed(0)
+    detector = build_detector(EMBEDDED, OperatorConfig(operator), SETTINGS["tiny"], 6, masks=False)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
+    losses = []
+    for step in range(60):
+        batch = collate_detections([(*split[index], index) for index in range(step % 2 * 4, step % 2 * 4 + 4)])
+        loss = sum(detector(batch.images, batch.targets).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    detector.eval()
+    results = {}
+    with torch.no_grad():
+        for picture, target in (split[index] for index in range(len(split))):
+            results[int(target["image_id"])] = to_image(detector([picture])[0], (192, 192), (192, 192))
+    numbers = evaluate(split.annotations.ground_truth(), results, "box")
+    assert sum(losses[-6:]) < sum(losses[:6]) / 2
+    assert numbers["ap50"] >= (60 if operator == "convolution" else 40), numbers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", ["convolution", "self_attention", "pssa", "xvolution"])
+def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator):
+    """Mask R-CNN of ResNet-50, whose boxes are those of Faster R-CNN, on two pictures of 800 x 1333 and an odd size."""
+    torch.manual_seed(0)
+    backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=operator != "convolution")
+    detector = build_detector(
+        backbone, OperatorConfig(operator), SETTINGS["detectron2"], 80, masks=True, pretraining="torchvision"
+    )
+    images, targets = [], []
+    for height, width in ((800, 1333), (641, 857)):
+        masks = torch.zeros(3, height, width, dtype=torch.uint8)
+        boxes = torch.tensor([[10.0, 20.0, 90.0, 70.0], [100.0, 50.0, 400.0, 300.0], [300.0, 100.0, 800.0, 600.0]])
+        for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[top:bottom, left:right] = 1
+        images.append(torch.randint(0, 256, (3, height, width), dtype=torch.uint8))
+        targets.append({"boxes": boxes, "labels": torch.tensor([1, 40, 80]), "masks": masks})
+    losses = detector(images, targets)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    trained = {name: parameter for name, parameter in detector.named_parameters() if parameter.requires_grad}
+    assert not [name for name, parameter in trained.items() if parameter.grad is None]
+    assert all(torch.isfinite(parameter.grad).all() for parameter in trained.values())
+    # The peak of the whole process, in KiB: at least that of this step.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 12 * 2**20
