@@ -71,7 +71,7 @@ def _learning(
 
 
 def _named(runs: pd.DataFrame, sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
-    """`runs` as the table has them: in its order, named as its `row`, its axis of text with the paper's value marked."""
+    """`runs` as the table has them: in its order, named as its `row`, the paper's value marked on an axis of text."""
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
     named = summary[[*keys, "row"]].merge(runs, "inner", keys)
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):

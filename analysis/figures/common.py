@@ -131,8 +131,9 @@ def note(ax: Axes, text: str, size: Size, below: float, beside: str = "") -> Non
     """`text` in grey, `below` points (of text of 8) under the axes, to whose left there is a label like `beside`."""
     taken = _CHARACTER * len(beside) * size.font / 72
     ax.annotate(
-        _wrapped(text, replace(size, width=size.width - taken)), (0.5, 0.0), (0, below * size.scale), xycoords="axes fraction", textcoords="offset points",
-        ha="center", va="top", fontsize=_NOTE_POINTS * size.scale, color="0.35",
+        _wrapped(text, replace(size, width=size.width - taken)), (0.5, 0.0), (0, below * size.scale),
+        xycoords="axes fraction", textcoords="offset points", ha="center", va="top",
+        fontsize=_NOTE_POINTS * size.scale, color="0.35",
     )  # fmt: skip
 
 

@@ -1,0 +1,249 @@
+"""The paper's Fig. 1, 2 and 4, drawn from the modules that a configuration builds.
+
+Fig. 1: an operator in training and at inference; Fig. 2: where it stands in a residual block; Fig. 4: PSSA in detail.
+Another option of the operator is another picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_xvol import registry
+from lightning_xvol.backbones import build_backbone
+from lightning_xvol.backbones.strides import Block, stage_blocks
+from lightning_xvol.config import BackboneConfig, OperatorConfig, RunConfig
+from lightning_xvol.errors import UserError
+from lightning_xvol.fusion import AtomicXVolution, fuse
+from lightning_xvol.fusion.static import Offset
+from lightning_xvol.operators import build_operator
+from lightning_xvol.recipes import get_recipe
+from lightning_xvol.visualize import layout, style
+from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, series, structure
+from lightning_xvol.visualize.tap_weights import find_pssa
+
+FIGURES = (1, 2, 4)
+NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
+_MAP = 13  # side of a map that self-attention spans
+_MARGIN = 2  # of the map around the region, in cells
+_CELL = 0.085
+_APART = 0.45  # between panels
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A panel of boxes from `enters` to `leaves`."""
+
+    title: str
+    part: Part
+    enters: str = "x"
+    leaves: str = "y"
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A panel of positions around x_0: those of w^A (a dot), and those of w^c (a cell); `margin` of the map around."""
+
+    title: str
+    dynamic: frozenset[Offset]
+    static: frozenset[Offset] = frozenset()
+    margin: int = 0
+
+    @property
+    def reach(self) -> int:
+        return max((abs(step) for offset in self.dynamic | self.static for step in offset), default=0)
+
+    @property
+    def side(self) -> int:
+        """In cells."""
+        return 2 * (self.reach + self.margin) + 1
+
+
+Panel = Flow | Taps
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """A figure of the paper: its panels from the left, and what stands below them."""
+
+    number: int
+    panels: tuple[Panel, ...]
+    caption: str
+
+
+def diagram(number: int, config: RunConfig) -> Diagram:
+    """Fig. `number` of the paper with the operator of `config`, at the width of its last place in the network.
+
+    Raises:
+        UserError: for Fig. 4 of an operator without PSSA, or a configuration that cannot be built.
+    """
+    if number == 2:
+        return _replacement(config)
+    label = registry.label("operator", config.operator.name)
+    block = _block(config.backbone, config.operator)
+    channels = [getattr(block.place, name) for name in ("in_channels", "out_channels")]
+    operator = build_operator(config.operator.name, *channels, **config.operator.options).eval()
+    if number == 1:
+        return _training_and_inference(operator, label)
+    pssa = find_pssa(operator)
+    if pssa is None:
+        raise UserError(f"Fig. 4 is the structure of PSSA, which {config.operator.name!r} has none of")
+    taps = frozenset(pssa.spec.offsets)
+    return Diagram(
+        4,
+        (Taps("shifts", taps, margin=_MARGIN), Flow("PSSA", structure(pssa))),
+        f"The structure of PSSA ({pssa.spec.form}): {len(taps)} taps around x_0 in the map; j runs over them.",
+    )
+
+
+def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
+    training = Flow("training", structure(operator))
+    try:
+        atomic: Any = fuse(operator)
+    except UserError as error:
+        return Diagram(1, (training,), f"{label} in training. At inference it is no one convolution ({error}).")
+    dynamic, static = _taps(atomic)
+    window = Taps("kernel at inference", dynamic, static)
+    panels: list[Panel] = [training, Flow("inference", _dynamic_convolution(window)), window]
+    if dynamic:
+        panels.insert(0, Taps("local region in the map", dynamic, margin=_MARGIN))
+    return Diagram(1, tuple(panels), " ".join(_told(label, window)))
+
+
+def _told(label: str, window: Taps) -> Iterator[str]:
+    size, both = f"{window.side} {_TIMES} {window.side}", window.dynamic | window.static
+    if window.dynamic:
+        yield f"{label}: the positions that its attention sees in the map (grey),"
+    else:
+        yield f"{label}:"
+    yield f"its branches in training, and the one convolution of {len(both)} positions in a {size} window that"
+    yield "they are at inference" + (", with weights that depend on the input." if window.dynamic else ".")
+    kinds = [
+        f"{mark}: {name}, {len(taps)} positions"
+        for mark, name, taps in (("dot", "$w^A$", window.dynamic), ("cell", "$w^c$", window.static))
+        if taps
+    ]
+    yield "; ".join(kinds).capitalize() + "."
+
+
+def _taps(atomic: AtomicXVolution) -> tuple[frozenset[Offset], frozenset[Offset]]:
+    """Those of w^A and of w^c. What spans the whole map is shown on one of `_MAP` x `_MAP`."""
+    dynamic: frozenset[Offset] = frozenset()
+    if atomic.term is not None:
+        dynamic = frozenset(atomic.term.offsets((_MAP, _MAP), (_MAP // 2, _MAP // 2)))
+    return dynamic, frozenset(offset for static in atomic.statics() for offset in static.offsets)
+
+
+def _dynamic_convolution(window: Taps) -> Part:
+    """Eq. 9: what the fused operator computes."""
+    taps = len(window.dynamic | window.static)
+    whole = Box(f"convolution {window.side}{_TIMES}{window.side},\n{taps} positions", "operator")
+    fixed = Box("$w^c_i$, $b$:\nas trained", "convolution")
+    if not window.dynamic:
+        return series(fixed, whole)
+    moving = Box("$w^A(x_0, x_i)$:\nfrom x, everywhere", "attention")
+    if not window.static:
+        return series(moving, whole)
+    return series(Branches((moving, fixed)), whole)
+
+
+def _replacement(config: RunConfig) -> Diagram:
+    label = registry.label("operator", config.operator.name)
+    panels: list[Panel] = []
+    told = []
+    for name in NETWORKS:
+        backbone = get_recipe(name).config().backbone
+        block, plain = _block(backbone, config.operator), _block(backbone, OperatorConfig("convolution"))
+        network, stage = registry.label("backbone", backbone.name), f"conv{max(backbone.stages)}_x"
+        kind = "bottleneck" if block.bottleneck else "basic block"
+        for title, part in (
+            (network, block_structure(plain, None)),
+            (f"{network} with {label}", block_structure(block, label)),
+        ):
+            panels.append(Flow(f"({'abcd'[len(panels)]}) {title}", part))
+        told.append(f"the {'middle' if block.bottleneck else 'last'} 3{_TIMES}3 of a {kind} in {network} ({stage})")
+    return Diagram(2, tuple(panels), f"Where {label} stands: in place of {' and of '.join(told)}.")
+
+
+def _block(backbone: BackboneConfig, operator: OperatorConfig) -> Block:
+    """The last residual block with the operator; it has no data, as nothing is computed."""
+    config = dataclasses.replace(backbone, places="stages")
+    with torch.device("meta"):
+        network = build_backbone(config, operator, num_classes=1000)
+    blocks = [block for _, _, found, _ in stage_blocks(network, backbone.stages) for block in found]
+    if not blocks:
+        raise UserError(f"{backbone.name!r} has no residual block in stages {backbone.stages}; choose another --recipe")
+    return blocks[-1]
+
+
+def compose(shown: Diagram) -> Any:
+    """The figure of a diagram, an inch an inch."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    sizes = [_size(panel) for panel in shown.panels]
+    width = sum(size[0] for size in sizes) + _APART * (len(sizes) - 1) + 0.2
+    height = max(size[1] for size in sizes) + 0.3
+    with matplotlib.rc_context(style.RC):
+        figure = Figure(figsize=(width, height))
+        ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+        ax.set_axis_off()
+        left = 0.1
+        for panel, (wide, high) in zip(shown.panels, sizes, strict=True):
+            middle, top = left + wide / 2, height - 0.25
+            ax.text(middle, height - 0.06, panel.title, ha="center", va="top", fontweight="bold")
+            top -= (height - 0.3 - high) / 2
+            if isinstance(panel, Flow):
+                _draw_flow(ax, panel, middle, top)
+            else:
+                _draw_taps(ax, panel, middle, top)
+            left += wide + _APART
+    return figure
+
+
+def _size(panel: Panel) -> tuple[float, float]:
+    title = layout.CHARACTER * 1.15 * len(panel.title)
+    if isinstance(panel, Taps):
+        side = _CELL * panel.side
+        return max(side, title), side
+    wide, high = layout.size(panel.part)
+    return max(wide, title), high + 2 * (layout.GAP + layout.LINE)
+
+
+def _draw_flow(ax: Any, panel: Flow, x: float, top: float) -> None:
+    top -= layout.GAP + layout.LINE
+    layout.caption_arrow(ax, x, top, panel.enters)
+    layout.caption_arrow(ax, x, layout.draw(ax, panel.part, x, top), panel.leaves, below=True)
+
+
+def _draw_taps(ax: Any, panel: Taps, x: float, top: float) -> None:
+    from matplotlib.patches import Circle, Rectangle
+
+    reach = panel.reach + panel.margin
+    local = 2 * panel.reach + 1
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            corner = (x + (right - 0.5) * _CELL, top - (down + reach + 1) * _CELL)
+            fill = _STATIC if (down, right) in panel.static else "0.9" if panel.margin else "white"
+            ax.add_patch(Rectangle(corner, _CELL, _CELL, facecolor=fill, edgecolor="white", linewidth=0.5))
+            if (down, right) in panel.dynamic:
+                centre = (corner[0] + _CELL / 2, corner[1] + _CELL / 2)
+                ax.add_patch(Circle(centre, 0.3 * _CELL, facecolor=style.VERMILLION))
+    corner = (x - local / 2 * _CELL, top - (panel.margin + local) * _CELL)
+    edge = style.GREEN if panel.margin else "0.4"
+    ax.add_patch(Rectangle(corner, local * _CELL, local * _CELL, fill=False, edgecolor=edge, linewidth=0.9))
+    ax.plot(x, top - (reach + 0.5) * _CELL, "+", color=style.BLACK, markersize=4, markeredgewidth=0.8)
+
+
+_STATIC = "#9cc7e3"
+
+
+def captions(shown: Sequence[Diagram]) -> str:
+    """A line for each."""
+    return "\n".join(f"Fig. {item.number}: {item.caption}" for item in shown)
