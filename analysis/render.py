@@ -61,7 +61,7 @@ def render(
 
     settings, frame, summary = _load(sources, sweep, select, interval, adjust)
     table = sweep_table.sweep_table(settings, frame, summary, select)
-    folder = files.make_folder(out / sweep)
+    folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", sources, settings, frame, summary, select)
     return Rendering(sweep, table.to_text(), table.to_markdown(), paths)
@@ -80,12 +80,19 @@ def render_figures(
         UserError: as `render`.
     """
     settings, frame, summary = _load(sources, sweep, select)
-    folder = files.make_folder(out / sweep)
+    folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
         stem = name if size is None else f"{name}-{size}"
         paths |= _draw(name, folder, stem, sources, settings, frame, summary, select, size and SIZES[size])
     return Rendering(sweep, "", "", paths)
+
+
+def _folder(out: Path, sweep: str) -> Path:
+    """`out/<sweep>`. The name may come from a file that someone else wrote: it must not lead elsewhere."""
+    if Path(sweep).name != sweep or sweep in ("", ".."):
+        raise UserError(f"the sweep {sweep!r} cannot have a folder of its name: a plain name is needed, without '/'")
+    return files.make_folder(out / sweep)
 
 
 def _load(

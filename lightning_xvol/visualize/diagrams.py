@@ -7,7 +7,7 @@ Another option of the operator is another picture.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,14 @@ from lightning_xvol.fusion.static import Offset
 from lightning_xvol.operators import build_operator
 from lightning_xvol.recipes import get_recipe
 from lightning_xvol.visualize import layout, style
-from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, series, structure
+from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, outline, series, structure
 from lightning_xvol.visualize.tap_weights import find_pssa
 
-FIGURES = (1, 2, 4)
 NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
 _MAP = 13  # side of a map that self-attention spans
 _MARGIN = 2  # of the map around the region, in cells
 _CELL = 0.085
+_STATIC = "#9cc7e3"
 _APART = 0.45  # between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -103,7 +103,7 @@ def diagram(number: int, config: RunConfig) -> Diagram:
 
 
 def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
-    training = Flow("training", structure(operator))
+    training = Flow("training", outline(operator))
     try:
         atomic: Any = fuse(operator)
     except UserError as error:
@@ -117,19 +117,20 @@ def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
 
 
 def _told(label: str, window: Taps) -> Iterator[str]:
-    size, both = f"{window.side} {_TIMES} {window.side}", window.dynamic | window.static
+    size, count = f"{window.side} {_TIMES} {window.side}", len(window.dynamic | window.static)
     if window.dynamic:
         yield f"{label}: the positions that its attention sees in the map (grey),"
     else:
         yield f"{label}:"
-    yield f"its branches in training, and the one convolution of {len(both)} positions in a {size} window that"
-    yield "they are at inference" + (", with weights that depend on the input." if window.dynamic else ".")
+    yield f"its parts in training, and the one convolution of {count} positions in a window of {size} that they are"
+    yield "at inference" + (", with weights that depend on the input." if window.dynamic else ".")
     kinds = [
         f"{mark}: {name}, {len(taps)} positions"
-        for mark, name, taps in (("dot", "$w^A$", window.dynamic), ("cell", "$w^c$", window.static))
+        for mark, name, taps in (("dots", "w^A", window.dynamic), ("cells", "w^c", window.static))
         if taps
     ]
-    yield "; ".join(kinds).capitalize() + "."
+    told = "; ".join(kinds)
+    yield f"{told[:1].upper()}{told[1:]}."
 
 
 def _taps(atomic: AtomicXVolution) -> tuple[frozenset[Offset], frozenset[Offset]]:
@@ -173,7 +174,7 @@ def _replacement(config: RunConfig) -> Diagram:
 
 def _block(backbone: BackboneConfig, operator: OperatorConfig) -> Block:
     """The last residual block with the operator; it has no data, as nothing is computed."""
-    config = dataclasses.replace(backbone, places="stages")
+    config = dataclasses.replace(backbone, places="block")
     with torch.device("meta"):
         network = build_backbone(config, operator, num_classes=1000)
     blocks = [block for _, _, found, _ in stage_blocks(network, backbone.stages) for block in found]
@@ -196,9 +197,8 @@ def compose(shown: Diagram) -> Any:
         ax.set_axis_off()
         left = 0.1
         for panel, (wide, high) in zip(shown.panels, sizes, strict=True):
-            middle, top = left + wide / 2, height - 0.25
-            ax.text(middle, height - 0.06, panel.title, ha="center", va="top", fontweight="bold")
-            top -= (height - 0.3 - high) / 2
+            middle, top = left + wide / 2, height - 0.25 - (height - 0.3 - high) / 2
+            ax.text(middle, top + 0.06, panel.title, ha="center", va="bottom", fontweight="bold")
             if isinstance(panel, Flow):
                 _draw_flow(ax, panel, middle, top)
             else:
@@ -239,11 +239,3 @@ def _draw_taps(ax: Any, panel: Taps, x: float, top: float) -> None:
     edge = style.GREEN if panel.margin else "0.4"
     ax.add_patch(Rectangle(corner, local * _CELL, local * _CELL, fill=False, edgecolor=edge, linewidth=0.9))
     ax.plot(x, top - (reach + 0.5) * _CELL, "+", color=style.BLACK, markersize=4, markeredgewidth=0.8)
-
-
-_STATIC = "#9cc7e3"
-
-
-def captions(shown: Sequence[Diagram]) -> str:
-    """A line for each."""
-    return "\n".join(f"Fig. {item.number}: {item.caption}" for item in shown)

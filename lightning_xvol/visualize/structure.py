@@ -172,9 +172,12 @@ def _projection(name: str, conv: nn.Conv2d, normalised: bool = False) -> Part:
 
 def shift(module: PSSA) -> Box:
     """The taps of a PSSA."""
+    return Box(f"shift $S_j$:\n{_reach(module)}", "attention")
+
+
+def _reach(module: PSSA) -> str:
     distances = ", ".join(map(str, module.spec.shift_distances))
-    centre = ", and $x_0$" if module.spec.centre else ""
-    return Box(f"shift $S_j$: {len(DIRECTIONS)} directions,\nL = {distances}{centre}", "attention")
+    return f"{len(DIRECTIONS)} directions, L = {distances}" + (", and $x_0$" if module.spec.centre else "")
 
 
 def weighting(module: PSSA) -> Box:
@@ -184,6 +187,40 @@ def weighting(module: PSSA) -> Box:
         return Box(f"$+\\ w_j$, softmax over {taps} taps", "attention")
     span = {"head": f"{heads} head{'s' if heads > 1 else ''}", "channel": "every channel", "dense": "dense"}
     return Box(f"$\\times\\ w_j$: {taps} taps, {span[module.form.weight]}", "attention")
+
+
+def outline(module: nn.Module) -> Part:
+    """`structure`, with the attention branch of an operator of two branches as one box (Fig. 1)."""
+    attention, convolution = getattr(module, "attention", None), getattr(module, "convolution", None)
+    if attention is None or convolution is None:
+        return structure(module)
+    # PSSA ends in its own batch norm, other attention in one of the operator.
+    norm = getattr(attention if isinstance(attention, PSSA) else module, "norm", None)
+    ends = None if norm is None else structure(norm)
+    return Branches((series(brief(attention), ends), structure(convolution)))
+
+
+@singledispatch
+def brief(module: nn.Module) -> Box:
+    """`module` as one box."""
+    return Box(type(module).__name__, "attention", module)
+
+
+@brief.register
+def _(module: PSSA) -> Box:
+    taps = len(module.spec.offsets)
+    return Box(f"PSSA, {module.out_channels}\n{_reach(module)}:\n{taps} taps", "attention", module)
+
+
+@brief.register
+def _(module: SelfAttention) -> Box:
+    return Box(f"self-attention, {module.value.out_channels}\nall positions", "attention", module)
+
+
+@brief.register
+def _(module: Involution) -> Box:
+    size = module.window.kernel_size
+    return Box(f"involution {size}\N{MULTIPLICATION SIGN}{size}, {module.out_channels}", "attention", module)
 
 
 def block_structure(block: Block, operator: str | None) -> Part:
