@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import common
-from analysis.figures.common import COLUMN, PAGE, begun, finish, interval, new_axes, ticks, under_legend
+from analysis.figures.common import COLUMN, PAGE, begun, entry, finish, interval, new_axes, ticks, under_legend
 from analysis.style import PALETTE, Size, style
 
 _MANY_BARS = 12
@@ -36,7 +36,7 @@ def bars(
             look = style(points["operator"].iloc[0])
             at = [values.index(value) + width * (place - (len(rows) - 1) / 2) for value in points[x]]
             ax.bar(
-                at, points["mean"], width=0.85 * width, label=row, color="white" if look.hollow else look.color,
+                at, points["mean"], width=0.85 * width, label=entry(row), color="white" if look.hollow else look.color,
                 edgecolor=look.color, linewidth=0.9, linestyle=look.linestyle,
             )  # fmt: skip
             interval(ax, at, points, "0.25")

@@ -74,7 +74,7 @@ def line(ax: Axes, points: pd.DataFrame, positions: Sequence[float], joined: boo
     ax.plot(
         positions, points["mean"].to_numpy(), color=look.color, marker=look.marker,
         linestyle=look.linestyle if joined else "none",
-        markerfacecolor="white" if look.hollow else look.color, label=points["row"].iloc[0],
+        markerfacecolor="white" if look.hollow else look.color, label=entry(points["row"].iloc[0]),
     )  # fmt: skip
     interval(ax, positions, points, look.color, zorder=1.9)
 
@@ -117,13 +117,24 @@ def near_percents(limits: tuple[float, float]) -> tuple[float, float]:
     return max(limits[0], -4.0), min(limits[1], 104.0)
 
 
+def entry(row: str) -> str:
+    """The label that puts `row` into the legend, which leaves out what begins with an underscore."""
+    return f" {row}" if row.startswith("_") else row
+
+
+def legend_entries(ax: Axes) -> dict[str, Any]:
+    """By name, what the legend shows."""
+    handles, labels = ax.get_legend_handles_labels()
+    return {label.removeprefix(" "): handle for label, handle in zip(labels, handles, strict=True)}
+
+
 def legend(ax: Axes, size: Size) -> None:
     """Above the data, where it covers none of it whatever the numbers."""
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
+    entries = legend_entries(ax)
+    if entries:
         ax.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend_columns(labels, size), frameon=False,
-            borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
+            entries.values(), entries.keys(), loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend_columns(list(entries), size),
+            frameon=False, borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
         )  # fmt: skip
 
 
@@ -142,8 +153,7 @@ def around(axes: Sequence[Axes], y_label: str, note: str, smoke: bool, size: Siz
     figure: Any = axes[0].get_figure(root=True)
     found: dict[str, Any] = {}
     for ax in axes if legend else ():
-        handles, labels = ax.get_legend_handles_labels()
-        found = dict(zip(labels, handles, strict=True)) | found
+        found = legend_entries(ax) | found
     if found:
         ncols = legend_columns(list(found), size)
         figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=ncols, frameon=False)

@@ -9,7 +9,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.common import COLUMN, begun, finish, interval_note, line, new_axes, numeric, ticks, under_legend
+from analysis.figures.common import (
+    COLUMN,
+    begun,
+    entry,
+    finish,
+    interval_note,
+    line,
+    new_axes,
+    numeric,
+    ticks,
+    under_legend,
+)
 from analysis.style import Size, style
 
 
@@ -64,7 +75,7 @@ def curves(
             points = epochs[epochs["row"] == row].astype({x: float, "mean": float, "ci_low": float, "ci_high": float})
             look = style(points["operator"].iloc[0])
             ax.plot(
-                points[x], points["mean"], color=look.color, marker=look.marker, linestyle=look.linestyle, label=row,
+                points[x], points["mean"], color=look.color, marker=look.marker, linestyle=look.linestyle, label=entry(row),
                 markersize=3.0 * size.scale, markerfacecolor="white" if look.hollow else look.color,
                 markevery=max(1, len(points) // 20),
             )  # fmt: skip

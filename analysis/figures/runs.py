@@ -90,9 +90,9 @@ def _strip(
         ax.plot(mean["mean"], [beside], **point)
     else:
         label = runs["row"].iloc[0]
-        known = ax.get_legend_handles_labels()[1]
+        known = common.legend_entries(ax)
         ax.plot(at, values, **dots)
-        ax.plot([beside], mean["mean"], label=None if label in known else label, **point)
+        ax.plot([beside], mean["mean"], label=None if label in known else common.entry(label), **point)
     interval(ax, [beside], mean, look.color, across)
 
 
@@ -141,7 +141,14 @@ def _curves(ax: Axes, epochs: pd.DataFrame, size: Size) -> None:
         runs = own.pivot(index="epoch", columns="seed", values="value")
         ax.plot(runs.index, runs, color=look.color, linewidth=0.5 * size.scale, alpha=0.5)
         mean = runs.dropna().mean(axis=1)
-        ax.plot(mean.index, mean, color=look.color, linestyle=look.linestyle, linewidth=1.4 * size.scale, label=row)
+        ax.plot(
+            mean.index,
+            mean,
+            color=look.color,
+            linestyle=look.linestyle,
+            linewidth=1.4 * size.scale,
+            label=common.entry(row),
+        )
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     common.grid(ax, "y")
 

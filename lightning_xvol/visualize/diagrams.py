@@ -20,6 +20,7 @@ from lightning_xvol.backbones.strides import Block, stage_blocks
 from lightning_xvol.config import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion import AtomicXVolution, fuse
+from lightning_xvol.fusion.pssa_term import PSSATerm
 from lightning_xvol.fusion.static import Offset
 from lightning_xvol.operators import build_operator
 from lightning_xvol.recipes import get_recipe
@@ -30,9 +31,9 @@ from lightning_xvol.visualize.tap_weights import find_pssa
 NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
 _MAP = 13  # side of a map that self-attention spans
 _MARGIN = 2  # of the map around the region, in cells
-_CELL = 0.085
+_CELL = 0.075
 _STATIC = "#9cc7e3"
-_APART = 0.45  # between panels
+_APART = 0.25  # between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -48,12 +49,16 @@ class Flow:
 
 @dataclass(frozen=True)
 class Taps:
-    """A panel of positions around x_0: those of w^A (a dot), and those of w^c (a cell); `margin` of the map around."""
+    """A panel of positions around x_0: those of w^A (a dot), and those of w^c (a cell); `margin` of the map around.
+
+    `everywhere`: w^A spans the map, whatever its size; what is shown is one of `_MAP` x `_MAP`.
+    """
 
     title: str
     dynamic: frozenset[Offset]
     static: frozenset[Offset] = frozenset()
     margin: int = 0
+    everywhere: bool = False
 
     @property
     def reach(self) -> int:
@@ -63,6 +68,12 @@ class Taps:
     def side(self) -> int:
         """In cells."""
         return 2 * (self.reach + self.margin) + 1
+
+    def extent(self) -> str:
+        """How many positions in what window."""
+        if self.everywhere:
+            return "all positions of the map"
+        return f"{len(self.dynamic | self.static)} positions in {self.side}{_TIMES}{self.side}"
 
 
 Panel = Flow | Taps
@@ -108,43 +119,40 @@ def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
         atomic: Any = fuse(operator)
     except UserError as error:
         return Diagram(1, (training,), f"{label} in training. At inference it is no one convolution ({error}).")
-    dynamic, static = _taps(atomic)
-    window = Taps("kernel at inference", dynamic, static)
-    panels: list[Panel] = [training, Flow("inference", _dynamic_convolution(window)), window]
-    if dynamic:
-        panels.insert(0, Taps("local region in the map", dynamic, margin=_MARGIN))
+    window = _window(atomic)
+    panels: list[Panel] = [training, Flow("inference", _one_convolution(window)), window]
+    if window.dynamic:
+        panels.insert(0, Taps("map" if window.everywhere else "local region", window.dynamic, margin=_MARGIN))
     return Diagram(1, tuple(panels), " ".join(_told(label, window)))
 
 
 def _told(label: str, window: Taps) -> Iterator[str]:
-    size, count = f"{window.side} {_TIMES} {window.side}", len(window.dynamic | window.static)
     if window.dynamic:
-        yield f"{label}: the positions that its attention sees in the map (grey),"
+        yield f"{label}: the positions that its attention sees in the map (grey), its parts in training, and the one"
+        yield f"convolution that they are at inference ({window.extent()}), with weights that depend on the input."
     else:
-        yield f"{label}:"
-    yield f"its parts in training, and the one convolution of {count} positions in a window of {size} that they are"
-    yield "at inference" + (", with weights that depend on the input." if window.dynamic else ".")
-    kinds = [
-        f"{mark}: {name}, {len(taps)} positions"
-        for mark, name, taps in (("dots", "w^A", window.dynamic), ("cells", "w^c", window.static))
-        if taps
-    ]
-    told = "; ".join(kinds)
-    yield f"{told[:1].upper()}{told[1:]}."
+        yield f"{label}: its parts in training, and the one convolution that they are at inference"
+        yield f"({window.extent()})."
+    counts = (("dots", "w^A", window.dynamic), ("cells", "w^c", window.static))
+    told = "; ".join(f"{mark}: {name}, {len(taps)} positions" for mark, name, taps in counts if taps)
+    yield f"{told[:1].upper()}{told[1:]}" + (f" of a map of {_MAP} {_TIMES} {_MAP}." if window.everywhere else ".")
 
 
-def _taps(atomic: AtomicXVolution) -> tuple[frozenset[Offset], frozenset[Offset]]:
-    """Those of w^A and of w^c. What spans the whole map is shown on one of `_MAP` x `_MAP`."""
-    dynamic: frozenset[Offset] = frozenset()
-    if atomic.term is not None:
-        dynamic = frozenset(atomic.term.offsets((_MAP, _MAP), (_MAP // 2, _MAP // 2)))
-    return dynamic, frozenset(offset for static in atomic.statics() for offset in static.offsets)
+def _window(atomic: AtomicXVolution) -> Taps:
+    """The kernel of a fused operator: of Eq. 9, w^A where it depends on the input, and w^c."""
+    static = frozenset(offset for static in atomic.statics() for offset in static.offsets)
+    term = atomic.term
+    if term is None:
+        return Taps("kernel", frozenset(), static)
+    taps, wider = (frozenset(term.offsets((side, side), (side // 2, side // 2))) for side in (_MAP, _MAP + 2))
+    if isinstance(term, PSSATerm) and not term.form.product:
+        return Taps("kernel", frozenset(), static | taps)
+    return Taps("kernel", taps, static, everywhere=taps != wider)
 
 
-def _dynamic_convolution(window: Taps) -> Part:
+def _one_convolution(window: Taps) -> Part:
     """Eq. 9: what the fused operator computes."""
-    taps = len(window.dynamic | window.static)
-    whole = Box(f"convolution {window.side}{_TIMES}{window.side},\n{taps} positions", "operator")
+    whole = Box(f"convolution:\n{window.extent()}", "operator")
     fixed = Box("$w^c_i$, $b$:\nas trained", "convolution")
     if not window.dynamic:
         return series(fixed, whole)

@@ -9,7 +9,7 @@ from lightning_xvol.visualize import style
 from lightning_xvol.visualize.structure import Box, Part, Series
 
 LINE = 0.125  # height of a line of text
-CHARACTER = 0.056
+CHARACTER = 0.051
 PADDING = 0.07
 GAP = 0.13  # between boxes, with the arrow
 APART = 0.18  # between branches

@@ -15,12 +15,13 @@ from analysis.__main__ import main
 from lightning_xvol.errors import UserError
 
 METRIC = "top-1 accuracy (%)"
+OPERATORS = {"A": "convolution", "B": "pssa"}
 VALUES = {("A", 1): [70.0, 72.0, 71.0], ("A", 3): [80.0, 83.0], ("B", 1): [60.0]}
 
 
 def runs() -> pd.DataFrame:
     rows = [
-        {"operator": row.lower(), "row": row, "size": size, "seed": seed, "value": value}
+        {"operator": OPERATORS[row], "row": row, "size": size, "seed": seed, "value": value}
         for (row, size), values in VALUES.items()
         for seed, value in enumerate(values)
     ]
@@ -121,7 +122,7 @@ def with_history(runs) -> None:
 def test_the_command_draws_what_there_are_runs_for(
     make_ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = make_ledger()
+    runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
     source = ["figures", "--source", str(runs.out)]
     assert main([*source, "--out", str(tmp_path / "a")]) == 0
     names = {path.name for path in (tmp_path / "a" / "kernel_size").iterdir()}
@@ -130,7 +131,7 @@ def test_the_command_draws_what_there_are_runs_for(
     assert main([*source, "--figure", "learning", "--size", "slide"]) == 0
     assert f"learning-slide: {runs.out}/kernel_size/learning-slide.png (.pdf, .svg)" in capsys.readouterr().out
     assert not (runs.out / "kernel_size" / "figure.png").exists()
-    empty = make_ledger(figure=None)
+    empty = make_ledger({"convolution": {1: [25.0]}}, figure=None)
     for cell in empty.cells:
         empty.lose(cell["operator"], cell["axes"]["kernel_size"], cell["seed"])
     assert main(source) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from lightning_xvol import __main__
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels.spec import FORMS
@@ -70,7 +72,7 @@ def test_fig_1_of_the_papers_operator() -> None:
     assert [box.text for box in boxes(training.part)] == [
         "PSSA, 32\n8 directions, L = 1, 3, 5:\n24 taps", "BN", "3×3 conv, 32", "5×5 conv, 32\ndilation 2", "BN",
     ]  # fmt: skip
-    assert "convolution 11×11,\n49 positions" in [box.text for box in boxes(inference.part)]
+    assert "convolution:\n49 positions in 11×11" in [box.text for box in boxes(inference.part)]
     assert isinstance(region, Taps) and isinstance(window, Taps)
     # Eight directions at distances 1, 3 and 5; a 3x3 and every second position of a 9x9, which share the centre.
     expected = {(d * row, d * column) for d in (1, 3, 5) for row in (-1, 0, 1) for column in (-1, 0, 1)} - {(0, 0)}
@@ -83,10 +85,10 @@ def test_fig_1_of_the_papers_operator() -> None:
 def test_other_options_are_another_picture() -> None:
     wider = texts(1, kernel_size=7)
     assert "7×7 conv, 32" in wider[0] and "3×3 conv, 32" not in wider[0]
-    assert "convolution 11×11,\n81 positions" in wider[1]
+    assert "convolution:\n73 positions in 11×11" in wider[1]
     other = texts(1, shift_distances=(2, 7), dilated_kernel_size=None)
     assert other[0] == ["PSSA, 32\n8 directions, L = 2, 7:\n16 taps", "BN", "3×3 conv, 32", "BN"]
-    assert "convolution 15×15,\n25 positions" in other[1]
+    assert "convolution:\n25 positions in 15×15" in other[1]
     assert "shift $S_j$:\n8 directions, L = 2, 7, and $x_0$" in texts(4, shift_distances=(2, 7), centre=True)[0]
     assert texts(4, num_heads=8, normalize=False) != texts(4, num_heads=4, normalize=False)
 
@@ -94,11 +96,13 @@ def test_other_options_are_another_picture() -> None:
 def test_fig_1_of_other_operators() -> None:
     attention = diagram(1, config("self_attention")).panels
     assert len(attention) == 4 and isinstance(attention[0], Taps) and len(attention[0].dynamic) == 13 * 13
+    assert "convolution:\nall positions of the map" in texts(1, "xvolution_sa")[1]
+    # Without a product of query and key nothing depends on the input.
+    [*_, taps] = diagram(1, config(form="static")).panels
+    assert isinstance(taps, Taps) and not taps.dynamic and len(taps.static) == 49
     static = diagram(1, config("convolution", kernel_size=5))
     assert [type(panel) for panel in static.panels] == [Flow, Flow, Taps]
-    assert static.caption.endswith(
-        "25 positions in a window of 5 × 5 that they are at inference. Cells: w^c, 25 positions."
-    )
+    assert static.caption.endswith("they are at inference (25 positions in 5×5). Cells: w^c, 25 positions.")
     unknown = diagram(1, config("tests.visualize.test_diagrams:Strange"))
     assert len(unknown.panels) == 1 and "no one convolution" in unknown.caption
 
@@ -131,8 +135,19 @@ def test_fig_4_follows_the_form() -> None:
     assert not any(text.startswith("Value") for text in no_value)
     [static] = texts(4, form="static")
     assert not any(text.startswith(("Query", "Key")) for text in static)
-    with pytest.raises(UserError, match="Fig. 4 is the structure of PSSA, which 'involution' has none of"):
+    with pytest.raises(UserError, match=r"Fig\. 4 is the structure of PSSA, which 'involution' has none of"):
         diagram(4, config("involution"))
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`python -m lightning_xvol ARGUMENTS` in this process."""
+
+    def run(*arguments: Any) -> int:
+        monkeypatch.setattr(sys, "argv", ["lightning_xvol", *map(str, arguments)])
+        return __main__.main()
+
+    return run
 
 
 @pytest.mark.parametrize(
