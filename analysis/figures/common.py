@@ -133,8 +133,8 @@ def legend(ax: Axes, size: Size) -> None:
     entries = legend_entries(ax)
     if entries:
         ax.legend(
-            entries.values(), entries.keys(), loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend_columns(list(entries), size),
-            frameon=False, borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
+            entries.values(), entries.keys(), loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False,
+            ncols=legend_columns(list(entries), size), borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
         )  # fmt: skip
 
 

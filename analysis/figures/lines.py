@@ -9,18 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.common import (
-    COLUMN,
-    begun,
-    entry,
-    finish,
-    interval_note,
-    line,
-    new_axes,
-    numeric,
-    ticks,
-    under_legend,
-)
+from analysis.figures import common
+from analysis.figures.common import COLUMN, begun, entry, finish, new_axes, ticks, under_legend
 from analysis.style import Size, style
 
 
@@ -43,16 +33,16 @@ def lines(
     if ax is None:
         ax = new_axes(size)
     with matplotlib.rc_context(size.rc()):
-        places = values if numeric(summary[x]) else list(range(len(values)))
+        places = values if common.numeric(summary[x]) else list(range(len(values)))
         positions = dict(zip(values, places, strict=True))
         gap = min((right - left for left, right in itertools.pairwise(places)), default=1.0)
         shift = gap * min(0.09, 0.4 / len(rows))
         for place, row in enumerate(rows):
             points = summary[summary["row"] == row]
             dodge = shift * (place - (len(rows) - 1) / 2)
-            line(ax, points, [positions[value] + dodge for value in points[x]])
+            common.line(ax, points, [positions[value] + dodge for value in points[x]])
         ax.set_xticks(places, [str(value) for value in values])
-        finish(ax, x_label, y_label, interval_note(summary), smoke, size)
+        finish(ax, x_label, y_label, common.interval_note(summary), smoke, size)
     return ax
 
 
@@ -75,11 +65,11 @@ def curves(
             points = epochs[epochs["row"] == row].astype({x: float, "mean": float, "ci_low": float, "ci_high": float})
             look = style(points["operator"].iloc[0])
             ax.plot(
-                points[x], points["mean"], color=look.color, marker=look.marker, linestyle=look.linestyle, label=entry(row),
-                markersize=3.0 * size.scale, markerfacecolor="white" if look.hollow else look.color,
-                markevery=max(1, len(points) // 20),
+                points[x], points["mean"], label=entry(row), color=look.color, linestyle=look.linestyle,
+                marker=look.marker, markersize=3.0 * size.scale, markevery=max(1, len(points) // 20),
+                markerfacecolor="white" if look.hollow else look.color,
             )  # fmt: skip
             ax.fill_between(points[x], points["ci_low"], points["ci_high"], color=look.color, alpha=0.12, linewidth=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        finish(ax, x_label, y_label, interval_note(epochs, "Bands"), smoke, size)
+        finish(ax, x_label, y_label, common.interval_note(epochs, "Bands"), smoke, size)
     return ax

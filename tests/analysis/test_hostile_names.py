@@ -63,7 +63,7 @@ def test_the_table_of_a_sweep(make_ledger, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_a_sweep_without_axes_and_the_papers_tables(make_ledger, tmp_path: Path) -> None:
-    """Tables 1, 2, 4 and 6 on other data, whose name stands in them; 5 and 7 hold nothing that a user chooses."""
+    """Tables 1, 2, 4 and 6 on other data, whose name stands in them."""
     tables = []
     for sweep, axes in (("operator", []), ("position_encoding", []), ("schedule", ["schedule"])):
         scores = {"convolution": {1: [20.0, 21.0]}, "xvolution": {1: [90.0, 91.0]}}
@@ -77,8 +77,6 @@ def test_a_sweep_without_axes_and_the_papers_tables(make_ledger, tmp_path: Path)
         assert main(["tables", "--paper", "--source", str(runs.out), "--out", str(out)]) == 0
         tables += [out / sweep / "table.tex", *sorted((out / "paper").glob("*.tex"))]
         shutil.rmtree(runs.out)
-    main(["tables", "--paper", "5", "7", "--out", str(tmp_path)])
-    tables += [tmp_path / "paper" / f"table-{number}.tex" for number in (5, 7)]
     names = {path.name.partition("-script")[0][:7] for path in tables if path.name.startswith("table-")}
-    assert names == {"table-1", "table-2", "table-4", "table-6", "table-5", "table-7"}
+    assert names == {"table-1", "table-2", "table-4", "table-6"}
     assert "multiply defined" not in compiled(tmp_path, tables)

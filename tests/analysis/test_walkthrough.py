@@ -18,8 +18,12 @@ FIGURES = [f"{name}-column.{kind}" for name in ("figure", "seeds", "learning") f
 
 
 def commands() -> list[list[str]]:
-    blocks = re.findall(r"^```\n(.*?)^```", TEXT, re.M | re.S)
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in block("").splitlines()]
+
+
+def block(language: str) -> str:
+    """What stands between the fences of a language."""
+    return "".join(text for name, text in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S) if name == language)
 
 
 def demo() -> list[str]:
@@ -40,8 +44,7 @@ def run(command: list[str], folder: Path) -> str:
 
 def walk(folder: Path) -> None:
     """Every command but `make demo`, whose ledger lies in `folder`."""
-    [document] = re.findall(r"^```tex\n(.*?)^```", TEXT, re.M | re.S)
-    (folder / "document.tex").write_text(document)
+    (folder / "document.tex").write_text(block("tex"))
     made = commands()
     assert made[0] == ["make", "demo"] and made[-1] == ["pdflatex", "document.tex"] and len(made) == 5
     tables, figures, claims, latex = made[1:]
