@@ -23,6 +23,7 @@ from lightning_xvol.fusion import AtomicXVolution, fuse
 from lightning_xvol.fusion.pssa_term import PSSATerm
 from lightning_xvol.fusion.static import Offset
 from lightning_xvol.operators import build_operator
+from lightning_xvol.operators.convolution import Convolution
 from lightning_xvol.recipes import get_recipe
 from lightning_xvol.visualize import layout, style
 from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, outline, series, structure
@@ -115,15 +116,25 @@ def diagram(number: int, config: RunConfig) -> Diagram:
 
 def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
     training = Flow("training", outline(operator))
-    try:
-        atomic: Any = fuse(operator)
-    except UserError as error:
-        return Diagram(1, (training,), f"{label} in training. At inference it is no one convolution ({error}).")
+    atomic = _fused(operator)
+    if isinstance(atomic, str):
+        return Diagram(1, (training,), f"{label}, in training and at inference: {atomic}.")
     window = _window(atomic)
     panels: list[Panel] = [training, Flow("inference", _one_convolution(window)), window]
     if window.dynamic:
         panels.insert(0, Taps("map" if window.everywhere else "local region", window.dynamic, margin=_MARGIN))
     return Diagram(1, tuple(panels), " ".join(_told(label, window)))
+
+
+def _fused(operator: nn.Module) -> AtomicXVolution | str:
+    """What the operator is at inference, or why it is what it was in training."""
+    if isinstance(operator, Convolution):
+        return "it is one convolution"
+    try:
+        fused = fuse(operator)
+    except UserError as error:
+        return f"it cannot be written as one convolution ({error})"
+    return fused if isinstance(fused, AtomicXVolution) else "its parts do not become one"
 
 
 def _told(label: str, window: Taps) -> Iterator[str]:

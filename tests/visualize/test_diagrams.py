@@ -62,8 +62,9 @@ def test_every_module_stands_in_one_box(
     shown = [box.module for box in boxes(read(operator)) if box.module is not None]
     assert len({id(module) for module in shown}) == len(shown)
     covered = [leaf for module in shown for leaf in leaves(module)]
-    assert len(covered) == len({id(leaf) for leaf in covered}), "none stands in two"
     assert {id(leaf) for leaf in covered} == {id(leaf) for leaf in leaves(operator)}
+    if read is structure:  # in outline PSSA is a box, and its batch norm another
+        assert len(covered) == len({id(leaf) for leaf in covered}), "none stands in two"
 
 
 def test_fig_1_of_the_papers_operator() -> None:
@@ -100,11 +101,13 @@ def test_fig_1_of_other_operators() -> None:
     # Without a product of query and key nothing depends on the input.
     [*_, taps] = diagram(1, config(form="static")).panels
     assert isinstance(taps, Taps) and not taps.dynamic and len(taps.static) == 49
-    static = diagram(1, config("convolution", kernel_size=5))
+    static = diagram(1, config("multi_convolution", kernel_size=5, dilated_kernel_size=None))
     assert [type(panel) for panel in static.panels] == [Flow, Flow, Taps]
     assert static.caption.endswith("they are at inference (25 positions in 5×5). Cells: w^c, 25 positions.")
+    plain = diagram(1, config("convolution"))
+    assert len(plain.panels) == 1 and plain.caption.endswith("it is one convolution.")
     unknown = diagram(1, config("tests.visualize.test_diagrams:Strange"))
-    assert len(unknown.panels) == 1 and "no one convolution" in unknown.caption
+    assert len(unknown.panels) == 1 and "it cannot be written as one convolution" in unknown.caption
 
 
 class Strange(nn.Module):
@@ -178,7 +181,7 @@ def test_nothing_covers_anything_else(number: int, operator: str, options: dict[
 
 
 def test_length_counts_what_is_set() -> None:
-    assert layout._length(r"$\times\ w_j$: 24") == len("x wj: 24") - 1  # a space of mathematics is none of ours
+    assert layout._length(r"$\times w_j$: 24") == len("x wj: 24")
     assert layout._length("BN") == 2
 
 
