@@ -38,7 +38,7 @@ class Size:
         factor = max(1.0, height / self.height)
         return replace(self, width=self.width * factor, height=self.height * factor)
 
-    def rc(self) -> dict[str, Any]:
+    def rc(self) -> Any:
         """matplotlib's settings."""
         scaled = {name: value * self.scale for name, value in _SCALED.items()}
         return {**_FIXED, **scaled}

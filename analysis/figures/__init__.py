@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
-_SAVING = {"pdf.fonttype": 42, "svg.hashsalt": "lightning-xvol", "savefig.dpi": 300}  # TrueType is embedded
+_SAVING: Any = {"pdf.fonttype": 42, "svg.hashsalt": "lightning-xvol", "savefig.dpi": 300}  # TrueType is embedded
 
 
 def write(ax: Axes, path: Path) -> None:
