@@ -43,14 +43,14 @@ def run(parsed: argparse.Namespace) -> int:
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("diagram draws with matplotlib, which is not installed: pip install matplotlib")
     from lightning_xvol import files
-    from lightning_xvol.visualize.diagrams import compose, diagram
+    from lightning_xvol.visualize.diagrams import NoPSSA, compose, diagram
     from lightning_xvol.visualize.figure import write
 
     folder = files.make_folder(parsed.out)
     for number in parsed.figure or FIGURES:
         try:
             shown = diagram(number, config)
-        except UserError as error:
+        except NoPSSA as error:
             if parsed.figure:
                 raise
             print(f"left out: {error}")

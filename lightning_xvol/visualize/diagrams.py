@@ -29,6 +29,7 @@ from lightning_xvol.visualize import layout, style
 from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, outline, series, structure
 from lightning_xvol.visualize.tap_weights import find_pssa
 
+PLAIN = OperatorConfig("convolution")
 NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
 _MAP = 13  # side of a map that self-attention spans
 _MARGIN = 2  # of the map around the region, in cells
@@ -36,6 +37,10 @@ _CELL = 0.075
 _STATIC = "#9cc7e3"
 _APART = 0.25  # between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+class NoPSSA(UserError):
+    """The operator has none, and Fig. 4 is its structure."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +98,20 @@ def diagram(number: int, config: RunConfig) -> Diagram:
     """Fig. `number` of the paper with the operator of `config`, at the width of its last place in the network.
 
     Raises:
-        UserError: for Fig. 4 of an operator without PSSA, or a configuration that cannot be built.
+        NoPSSA: for Fig. 4 of an operator without PSSA.
+        UserError: for a configuration that cannot be built.
     """
     if number == 2:
         return _replacement(config)
     label = registry.label("operator", config.operator.name)
-    block = _block(config.backbone, config.operator)
-    channels = [getattr(block.place, name) for name in ("in_channels", "out_channels")]
+    convolution: Any = _block(config.backbone, PLAIN).place
+    channels = convolution.in_channels, convolution.out_channels
     operator = build_operator(config.operator.name, *channels, **config.operator.options).eval()
     if number == 1:
         return _training_and_inference(operator, label)
     pssa = find_pssa(operator)
     if pssa is None:
-        raise UserError(f"Fig. 4 is the structure of PSSA, which {config.operator.name!r} has none of")
+        raise NoPSSA(f"Fig. 4 is the structure of PSSA, which {config.operator.name!r} has none of")
     taps = frozenset(pssa.spec.offsets)
     return Diagram(
         4,
@@ -179,7 +185,7 @@ def _replacement(config: RunConfig) -> Diagram:
     told = []
     for name in NETWORKS:
         backbone = get_recipe(name).config().backbone
-        block, plain = _block(backbone, config.operator), _block(backbone, OperatorConfig("convolution"))
+        block, plain = _block(backbone, config.operator), _block(backbone, PLAIN)
         network, stage = registry.label("backbone", backbone.name), f"conv{max(backbone.stages)}_x"
         kind = "bottleneck" if block.bottleneck else "basic block"
         for title, part in (
