@@ -118,9 +118,10 @@ def render_paper_tables(options: argparse.Namespace) -> int:
 
 
 def print_claims(options: argparse.Namespace) -> int:
+    sources = open_sources(options.source)
     from analysis import verdicts
 
-    found = verdicts.verdicts(open_sources(options.source), options.select)
+    found = verdicts.verdicts(sources, options.select)
     if options.format == "csv":
         print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
     else:

@@ -25,7 +25,8 @@ class CostLocator(Locator):
     """Two to four round ticks on a logarithmic axis, however short it is."""
 
     def __call__(self) -> Sequence[float]:
-        return self.tick_values(*self.axis.get_view_interval())
+        axis: Any = self.axis
+        return self.tick_values(*axis.get_view_interval())
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         low, high = sorted((vmin, vmax))
@@ -35,8 +36,8 @@ class CostLocator(Locator):
             inside = values[(low <= values) & (values <= high)]
             if len(inside) >= 2:
                 return inside[:: -(-len(inside) // _MOST_TICKS)].tolist()
-        values = MaxNLocator(_MOST_TICKS - 1).tick_values(low, high)
-        return values[(low <= values) & (values <= high)].tolist()
+        linear = MaxNLocator(_MOST_TICKS - 1).tick_values(low, high)
+        return [value for value in linear if low <= value <= high]
 
 
 def scatter(

@@ -80,7 +80,7 @@ def _box(ax: Any, box: Box, x: float, top: float) -> float:
 
     width, height = size(box)
     corner = (x - width / 2, top - height)
-    look = {"facecolor": FILL[box.kind], "edgecolor": EDGE.get(box.kind, "0.45"), "linewidth": 0.7}
+    look: Any = {"facecolor": FILL[box.kind], "edgecolor": EDGE.get(box.kind, "0.45"), "linewidth": 0.7}
     ax.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.04", **look))
     ax.text(x, top - height / 2, box.text, ha="center", va="center", linespacing=1.15)
     return top - height
@@ -104,7 +104,7 @@ def _line(ax: Any, points: list[tuple[float, float]]) -> None:
 
 
 def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    look = {"arrowstyle": "-|>", "color": "0.2", "linewidth": 0.7, "mutation_scale": 5, "shrinkA": 0, "shrinkB": 0}
+    look: Any = {"arrowstyle": "-|>", "color": "0.2", "linewidth": 0.7, "mutation_scale": 5, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", end, start, arrowprops=look, zorder=2)
 
 
