@@ -33,9 +33,9 @@ PLAIN = OperatorConfig("convolution")
 NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
 _MAP = 13  # side of a map that self-attention spans
 _MARGIN = 2  # of the map around the region, in cells
-_CELL = 0.075
+_CELL = 0.07
 _STATIC = "#9cc7e3"
-_APART = 0.25  # between panels
+_APART = 0.2  # between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -173,7 +173,7 @@ def _one_convolution(window: Taps) -> Part:
     fixed = Box("$w^c_i$, $b$:\nas trained", "convolution")
     if not window.dynamic:
         return series(fixed, whole)
-    moving = Box("$w^A(x_0, x_i)$:\nfrom x, everywhere", "attention")
+    moving = Box("$w^A(x_0, x_i)$:\nfrom x", "attention")
     if not window.static:
         return series(moving, whole)
     return series(Branches((moving, fixed)), whole)

@@ -172,12 +172,11 @@ def _projection(name: str, conv: nn.Conv2d, normalised: bool = False) -> Part:
 
 def shift(module: PSSA) -> Box:
     """The taps of a PSSA."""
-    return Box(f"shift $S_j$:\n{_reach(module)}", "attention")
+    return Box(f"shift $S_j$:\n{len(DIRECTIONS)} directions, {_distances(module)}", "attention")
 
 
-def _reach(module: PSSA) -> str:
-    distances = ", ".join(map(str, module.spec.shift_distances))
-    return f"{len(DIRECTIONS)} directions, L = {distances}" + (", and $x_0$" if module.spec.centre else "")
+def _distances(module: PSSA) -> str:
+    return f"L = {', '.join(map(str, module.spec.shift_distances))}" + (", and $x_0$" if module.spec.centre else "")
 
 
 def weighting(module: PSSA) -> Box:
@@ -208,8 +207,8 @@ def brief(module: nn.Module) -> Box:
 
 @brief.register
 def _(module: PSSA) -> Box:
-    taps = len(module.spec.offsets)
-    return Box(f"PSSA, {module.out_channels}\n{_reach(module)}:\n{taps} taps", "attention", module)
+    taps = f"{len(DIRECTIONS)} directions,\n{_distances(module)}: {len(module.spec.offsets)} taps"
+    return Box(f"PSSA, {module.out_channels}\n{taps}", "attention", module)
 
 
 @brief.register
