@@ -17,7 +17,8 @@ from analysis.style import SIZES, Size, style
 
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 _NOTE_POINTS = 6.5
-_CHARACTER = 0.58  # ems of a letter of DejaVu Sans, on average
+_CHARACTER = 0.58  # ems of a letter of DejaVu Sans, with something to spare
+_IN_PROSE = 0.5  # on average
 _HANDLE = 4.7  # ems of a legend's entry beside its text
 
 
@@ -164,7 +165,7 @@ def around(axes: Sequence[Axes], y_label: str, note: str, smoke: bool, size: Siz
 
 
 def _wrapped(text: str, size: Size) -> str:
-    return textwrap.fill(text, int(72 * size.width / (_CHARACTER * _NOTE_POINTS * size.scale)))
+    return textwrap.fill(text, int(72 * size.width / (_IN_PROSE * _NOTE_POINTS * size.scale)))
 
 
 def mark_smoke(ax: Axes, smoke: bool) -> None:

@@ -136,20 +136,15 @@ def learning(
 
 
 def _curves(ax: Axes, epochs: pd.DataFrame, size: Size) -> None:
+    point: Any = {"marker": "."} if epochs["epoch"].nunique() == 1 else {}  # a line of one point shows nothing
     for row, own in epochs.groupby("row", sort=False):
         look = style(own["operator"].iloc[0])
         runs = own.pivot(index="epoch", columns="seed", values="value")
-        ax.plot(runs.index, runs, color=look.color, linewidth=0.5 * size.scale, alpha=0.5)
+        ax.plot(runs.index, runs, color=look.color, linewidth=0.5 * size.scale, alpha=0.5, **point)
         mean = runs.dropna().mean(axis=1)
-        ax.plot(
-            mean.index,
-            mean,
-            color=look.color,
-            linestyle=look.linestyle,
-            linewidth=1.4 * size.scale,
-            label=common.entry(row),
-        )
-    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        thick: Any = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.4 * size.scale, **point}
+        ax.plot(mean.index, mean, label=common.entry(row), **thick)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     common.grid(ax, "y")
 
 

@@ -104,6 +104,13 @@ def test_learning_curves_have_a_panel_per_value_and_a_line_per_run() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["A"]
 
 
+def test_a_single_epoch_is_seen() -> None:
+    epochs = learning()[lambda frame: frame["epoch"] == 1]
+    ax = figures.learning(epochs, "size", "size", METRIC)
+    assert all(line.get_marker() == "." for line in ax.get_lines())
+    assert [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]] == [1]
+
+
 def test_learning_curves_by_row_have_titles_and_no_legend() -> None:
     many = pd.concat([learning().assign(row=f"row {number}", operator=f"o{number}") for number in range(5)])
     many = many[many["size"] == 1]
