@@ -18,7 +18,7 @@ from analysis.style import SIZES, Size, style
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 _NOTE_POINTS = 6.5
 _CHARACTER = 0.58  # ems of a letter of DejaVu Sans, with something to spare
-_IN_PROSE = 0.5  # on average
+_IN_PROSE = 0.47  # on average
 _HANDLE = 4.7  # ems of a legend's entry beside its text
 
 
