@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.render import INTERVALS, PAPER_TABLES, SELECT, WITHOUT_RUNS, render, render_paper
+from analysis.render import (
+    FIGURES,
+    INTERVALS,
+    PAPER_TABLES,
+    SELECT,
+    WITHOUT_RUNS,
+    render,
+    render_figures,
+    render_paper,
+)
+from analysis.style import SIZES
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import UserError, run_command_line
 
@@ -41,6 +51,21 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR",
         help="write to DIR/NAME/, and the paper's tables to DIR/paper/ (default: into the first source)",
     )  # fmt: skip
+    figures = commands.add_parser(
+        "figures", help="figures of a sweep: its own, every run beside the means, learning curves", allow_abbrev=False
+    )
+    add_source(figures)
+    figures.add_argument("--sweep", metavar="NAME", help="the sweep to draw (default: each one)")
+    figures.add_argument(
+        "--figure", action="append", choices=FIGURES, metavar="NAME",
+        help=f"which: {', '.join(FIGURES)}; repeatable (default: all that there are runs for)",
+    )  # fmt: skip
+    figures.add_argument(
+        "--size", choices=tuple(SIZES),
+        help="of one column of a paper, of both, or of a slide; the text fits, and files are named after it "
+        "(default: column or page, by what there is to show)",
+    )  # fmt: skip
+    figures.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/NAME/ (default: into the first source)")
     claims = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
     add_source(claims)
     claims.add_argument("--format", choices=("markdown", "csv"), default="markdown", help="default: %(default)s")
@@ -61,6 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.command == "claims":
         return print_claims(options)
+    if options.command == "figures":
+        return draw_figures(options)
     if options.paper is not None:
         return render_paper_tables(options)
     sources = open_sources(options.source)
@@ -69,6 +96,15 @@ def main(arguments: list[str] | None = None) -> int:
         out = options.out or Path(options.source[0])
         rendering = render(sources, name, out, options.select, options.interval, options.holm)
         print(f"{rendering.text}\n\n{rendering.where()}\n")
+    return 0
+
+
+def draw_figures(options: argparse.Namespace) -> int:
+    sources = open_sources(options.source)
+    out, wanted = options.out or Path(options.source[0]), options.figure or FIGURES
+    for name in sources.sweeps() if options.sweep is None else [options.sweep]:
+        rendering = render_figures(sources, name, out, wanted, options.size, options.select)
+        print(rendering.where() or f"{name}: no runs for {' or '.join(wanted)}")
     return 0
 
 
@@ -82,9 +118,10 @@ def render_paper_tables(options: argparse.Namespace) -> int:
 
 
 def print_claims(options: argparse.Namespace) -> int:
+    sources = open_sources(options.source)
     from analysis import verdicts
 
-    found = verdicts.verdicts(open_sources(options.source), options.select)
+    found = verdicts.verdicts(sources, options.select)
     if options.format == "csv":
         print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
     else:

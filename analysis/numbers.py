@@ -38,6 +38,14 @@ def count(value: Any) -> str:
     return f"{value / 1e6:.1f}M" if value < 999.95e6 else f"{value / 1e9:.1f}G"
 
 
+def short_count(value: float) -> str:
+    """Such a number on an axis: 30k, 1.25M."""
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= power:
+            return f"{value / power:.4g}{letter}"
+    return f"{value:.4g}"
+
+
 def added_count(value: Any) -> str:
     """A difference of such numbers, with its sign."""
     if pd.isna(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from analysis.claims import MARGIN, Part, Row
 from analysis.printed_rows import PAPER, Place, Pool
 from analysis.published import WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
 from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
-from analysis.tables import Block, Entry, Table
+from analysis.tables import Block, Entry, Table, slug
 from analysis.verdicts import judge, word
 
 TITLES = {
@@ -62,7 +61,7 @@ class _PaperTable:
         for place, row in self.rows.items():
             heading = place[0] if self.number == 1 else ""
             blocks.setdefault(heading, []).append((_label(self.number, place, row), self._entries(place, row, best)))
-        name = f"table-{self.number}" + ("" if self.paper else f"-{_slug(self.pool.data)}")
+        name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)}")
         return Table(
             name=name,
             title=f"Table {self.number}. {TITLES[self.number]}" if self.paper else f"The rows of Table {self.number}.",
@@ -213,7 +212,3 @@ def _signed(value: float) -> str:
     """As the paper writes differences: zero is +0.0."""
     text = numbers.number(value)
     return text if text.startswith(numbers.MINUS) else f"+{text}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

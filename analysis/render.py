@@ -1,4 +1,4 @@
-"""Renders a sweep: `table.md|tex|csv` and `figure.png|pdf|svg` beside its `cells.json`.
+"""Renders a sweep: `table.md|tex|csv` and figures as `png|pdf|svg` beside its `cells.json`.
 
 Importing this module loads nothing heavy; `render` does.
 """
@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from analysis.style import SIZES
 from lightning_xvol import files
 from lightning_xvol.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.sources.collection import Collection
+    from analysis.sources.ledger import Sweep
     from analysis.tables import Table
 
 SELECT = ("last", "best")
 INTERVALS = ("t", "bootstrap")
+FIGURES = ("figure", "seeds", "learning")
+"""A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
 PAPER_TABLES = (1, 2, 3, 4, 5, 6, 7)
 WITHOUT_RUNS = (5, 7)
@@ -34,14 +40,13 @@ class Rendering:
     paths: Mapping[str, Path]
 
     def where(self) -> str:
-        """Lines that say where the renderings lie: `table: DIR/table.md (.tex, .csv)`, and the figure's."""
-        lines = []
-        for kind in ("table", "figure"):
-            paths = [path for name, path in self.paths.items() if name.startswith(kind)]
-            if paths:
-                first, *others = paths
-                lines.append(f"{kind}: {first} ({', '.join(path.suffix for path in others)})")
-        return "\n".join(lines)
+        """Lines that say where the renderings lie: `table: DIR/table.md (.tex, .csv)`, and each figure's."""
+        kinds: dict[str, list[Path]] = {}
+        for name, path in self.paths.items():
+            kinds.setdefault(name.partition(".")[0], []).append(path)
+        return "\n".join(
+            f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
+        )
 
 
 def render(
@@ -52,25 +57,67 @@ def render(
     Raises:
         UserError: where there is no such sweep, its results do not belong together, or the folder cannot be written to.
     """
+    from analysis import sweep_table
+
+    settings, frame, summary = _load(sources, sweep, select, interval, adjust)
+    table = sweep_table.sweep_table(settings, frame, summary, select)
+    folder = _folder(out, sweep)
+    paths = _write(table, folder, "table")
+    paths |= _draw("figure", folder, "figure", sources, settings, frame, summary, select)
+    return Rendering(sweep, table.to_text(), table.to_markdown(), paths)
+
+
+def render_figures(
+    sources: Collection, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
+    select: str = "last",
+) -> Rendering:  # fmt: skip
+    """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
+
+    `size` is one of `analysis.style.SIZES` and stands in the names of the files; without it each figure has the width
+    that suits it. One that there are no runs for is left out.
+
+    Raises:
+        UserError: as `render`.
+    """
+    settings, frame, summary = _load(sources, sweep, select)
+    folder = _folder(out, sweep)
+    paths: dict[str, Path] = {}
+    for name in names:
+        stem = name if size is None else f"{name}-{size}"
+        paths |= _draw(name, folder, stem, sources, settings, frame, summary, select, size and SIZES[size])
+    return Rendering(sweep, "", "", paths)
+
+
+def _folder(out: Path, sweep: str) -> Path:
+    """`out/<sweep>`. The name may come from a file that someone else wrote: it must not lead elsewhere."""
+    if Path(sweep).name != sweep or sweep in ("", ".."):
+        raise UserError(f"the sweep {sweep!r} cannot have a folder of its name: a plain name is needed, without '/'")
+    return files.make_folder(out / sweep)
+
+
+def _load(
+    sources: Collection, sweep: str, select: str, interval: str = "t", adjust: bool = False
+) -> tuple[Sweep, pd.DataFrame, pd.DataFrame]:
+    """The sweep, its frame and its summary."""
     if select not in SELECT:
         raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")
-    from analysis import figures, sweep_table
+    from analysis import sweep_table
 
     settings, frame = sources.load(sweep)
-    summary = sweep_table.summary_of(settings, frame, select, interval, adjust)
-    table = sweep_table.sweep_table(settings, frame, summary, select)
-    folder = files.make_folder(out / sweep)
-    paths = _write(table, folder, "table")
-    kind = settings.figure.get("kind")
-    if kind is not None:
-        if kind not in figures.KINDS:
-            raise UserError(f"sweep {sweep!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
-        points, x, label = sweep_table.points(sources, settings, frame, summary)
-        ax = figures.KINDS[kind](points, x, label, settings.metric_label, smoke=settings.smoke)
-        for suffix in FIGURE_FORMATS:
-            paths[f"figure.{suffix}"] = folder / f"figure.{suffix}"
-            figures.write(ax, paths[f"figure.{suffix}"])
-    return Rendering(sweep, table.to_text(), table.to_markdown(), paths)
+    return settings, frame, sweep_table.summary_of(settings, frame, select, interval, adjust)
+
+
+def _draw(name: str, folder: Path, stem: str, *what: Any) -> dict[str, Path]:
+    """The figure `name` in every format; `what` is what `sweep_figures.figure` takes beside the name."""
+    from analysis import figures, sweep_figures
+
+    ax = sweep_figures.figure(name, *what)
+    if ax is None:
+        return {}
+    paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
+    for path in paths.values():
+        figures.write(ax, path)
+    return paths
 
 
 def render_paper(

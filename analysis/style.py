@@ -1,4 +1,4 @@
-"""How figures look: fonts, and a colour, marker and dash for each row label, the same in every figure.
+"""How figures look: sizes and fonts, and a colour, marker and dash for each row label, the same in every figure.
 
 Colours are those of Okabe and Ito, told apart with any kind of colour vision.
 """
@@ -6,15 +6,60 @@ Colours are those of Okabe and Ito, told apart with any kind of colour vision.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
-RC: Any = {
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a figure: width and height in inches, and of its text in points, which lines and marks follow.
+
+    `fixed`: it keeps its shape. What needs more height makes it wider too, so that on a slide everything is smaller.
+    """
+
+    width: float
+    height: float
+    font: float = 8.0
+    fixed: bool = False
+
+    @property
+    def scale(self) -> float:
+        return self.font / 8.0
+
+    def with_height(self, height: float) -> Size:
+        """`height` inches for text of 8 points: as high as that, or as large where the shape is fixed."""
+        height *= self.scale
+        if not self.fixed:
+            return replace(self, height=height)
+        factor = max(1.0, height / self.height)
+        return replace(self, width=self.width * factor, height=self.height * factor)
+
+    def rc(self) -> Any:
+        """matplotlib's settings."""
+        scaled = {name: value * self.scale for name, value in _SCALED.items()}
+        return {**_FIXED, **scaled}
+
+
+SIZES = {
+    "column": Size(3.5, 2.9),
+    "page": Size(7.2, 2.9),
+    "slide": Size(6.3, 3.54, font=10.0, fixed=True),
+}
+"""One column of a paper, both, and a slide of 16:9, which is as large as beamer's."""
+
+_FIXED: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "text.parse_math": False,  # a name may hold a dollar
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_SCALED = {
     "font.size": 8.0,
+    "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
@@ -22,13 +67,8 @@ RC: Any = {
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "lines.linewidth": 1.1,
     "lines.markersize": 4.0,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "lightning-xvol",
-    "savefig.dpi": 300,
 }
 
 

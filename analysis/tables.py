@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ def escape_latex(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     return text.translate(_MARKDOWN)
+
+
+def slug(text: str) -> str:
+    """`text` for a label or the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Table:
                 r"\begin{table}[t]",
                 r"  \centering",
                 rf"  \caption{{{escape_latex(f'{self.title} {self.caption}')}}}",
-                rf"  \label{{tab:{self.name.replace('_', '-')}}}",
+                rf"  \label{{tab:{slug(self.name)}}}",
                 r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                 rf"  \begin{{tabular}}{{l{'c' * width}}}",
                 body,

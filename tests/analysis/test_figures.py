@@ -158,7 +158,7 @@ def test_a_scatter_has_a_point_per_row_at_its_cost(make_ledger) -> None:
     }
     assert {line.get_linestyle() for line in points.values()} == {"None"}
     assert len(bars(ax)) == 2 and ax.get_xscale() == "linear"
-    assert ax.xaxis.get_major_formatter()(30_000_000) == "30.0M"
+    assert ax.xaxis.get_major_formatter()(30_000_000) == "30M"
     assert [text.get_text() for text in ax.texts][1:] == ["SMOKE"]
 
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +156,24 @@ def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[
     return [cell.replace(MINUS, "-").replace("\\", "") for cell in cells]
 
 
+def in_latex(latex: str) -> list[list[str]]:
+    """The rows of a table in LaTeX, in the notation of its Markdown, without those of headings."""
+    latex = re.sub(r"\\textbf\{([^}]*)\}", r"**\1**", latex).replace("$-$", MINUS)
+    lines = [line.strip() for line in latex.splitlines()]
+    rows = [line.removesuffix(r" \\").split(" & ") for line in lines if line.endswith(r"\\")]
+    return [row for row in rows[1:] if len(row) > 1]
+
+
+_BOX = ["AP bbox", "AP50 bbox", "AP75 bbox", "AP_S bbox", "AP_M bbox", "AP_L bbox"]
+COLUMNS = {
+    1: ["top-1", "top-5"],
+    2: _BOX,
+    3: [_BOX[0], *_BOX[3:], "AP mask", "AP_S mask", "AP_M mask", "AP_L mask"],
+    4: ["Pos.", _BOX[0], *_BOX[3:]],
+    6: ["Epoch", *_BOX],
+}
+
+
 def test_published_numbers_come_out_as_printed(detectors, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources = write_paper(tmp_path / "runs")
     assert main(["tables", "--paper", "1", "2", "3", "4", "6", *sources, "--out", str(tmp_path)]) == 0
@@ -162,13 +181,17 @@ def test_published_numbers_come_out_as_printed(detectors, tmp_path: Path, capsys
         columns, rows = grid((tmp_path / "paper" / f"table-{number}.md").read_text())
         found = [as_printed(number, columns, row) for row in rows]
         assert found == [row[1:] if number == 1 else row for row in expected]
+        assert [column for column in columns if column not in ("Operator", "printed", "verdict")] == COLUMNS[number]
         # The printed value beside each of ours is the same number.
         for row in rows:
             for column, cell in enumerate(row):
                 if columns[column] == "printed":
                     assert cell == row[column - 1].replace("**", "").split(" ")[0]
         latex = (tmp_path / "paper" / f"table-{number}.tex").read_text()
-        assert latex.count(r"\textbf{") == sum(cell.startswith("*") for row in expected for cell in row)
+        assert [as_printed(number, columns, row) for row in in_latex(latex)] == found
+        if number == 1:
+            headings = re.findall(r"\\emph\{(.*?)\}", latex)
+            assert headings == [row[0] for row in expected if row[0]] == ["ResNet-34", "ResNet-50"]
         numbers = csv.DictReader(io.StringIO((tmp_path / "paper" / f"table-{number}.csv").read_text()))
         assert all(float(line["mean"]) == pytest.approx(float(line["published"])) for line in numbers)
 
@@ -340,14 +363,20 @@ def test_table_5_is_what_is_built(tmp_path: Path) -> None:
         ["3x", "36", "270k", r"\[210k, 250k\]"], ["6x", "72", "540k", r"\[420k, 500k\]"],
     ]  # fmt: skip
     assert "slip" in seven and recipe_tables.SLIP.startswith("The paper prints [120, 160k]")
+    if shutil.which("pdflatex") is not None:
+        compile_tables(tmp_path, 5, 7)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_of_the_papers_tables_compiles(detectors, tmp_path: Path) -> None:
-    main(["tables", "--paper", "1", "4", "6", "7", *write_paper(tmp_path / "runs"), "--out", str(tmp_path)])
-    inputs = "".join(rf"\input{{paper/table-{number}}}" for number in (1, 4, 6, 7))
+    main(["tables", "--paper", "1", "2", "3", "4", "6", *write_paper(tmp_path / "runs"), "--out", str(tmp_path)])
+    compile_tables(tmp_path, 1, 2, 3, 4, 6)
+
+
+def compile_tables(folder: Path, *numbers: int) -> None:
+    inputs = "".join(rf"\input{{paper/table-{number}}}" for number in numbers)
     packages = r"\usepackage{booktabs}\usepackage{graphicx}"
-    (tmp_path / "d.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{inputs}\end{{document}}")
+    (folder / "d.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{inputs}\end{{document}}")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "d.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

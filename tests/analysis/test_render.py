@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+LABELS = ("convolution", "xvolution", "xvolution_static")
 FILES = {"table.md", "table.tex", "table.csv", "figure.png", "figure.pdf", "figure.svg"}
 
 
@@ -86,26 +88,45 @@ def test_a_terminal_without_unicode(make_ledger) -> None:
     assert "98.5 ? 0.6" in done.stdout
 
 
-def test_the_front_door_is_light() -> None:
-    code = """
-import sys
-import analysis.__main__, analysis.render
-try:
-    analysis.__main__.main(["tables", "--help"])
-except SystemExit as exit:
-    assert exit.code == 0
+FRONT_DOORS = """
+import contextlib, io, sys
+from analysis.__main__ import build_parser, main
+from lightning_xvol.errors import UserError
+[commands] = [action.choices for action in build_parser()._actions if action.dest == "command"]
+for arguments in ([], *([name] for name in commands), ["--help"], *([name, "--help"] for name in commands)):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit, UserError):
+        main(arguments)
+        raise AssertionError(f"{arguments} neither helped nor complained")
+print(*commands)
 print(sorted({"torch", "wandb", "pandas", "scipy", "matplotlib", "numpy"} & set(sys.modules)))
 """
+
+
+def test_the_front_doors_are_light() -> None:
+    """Help, and the mistake of naming nothing, of every command there is."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", FRONT_DOORS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert "--select" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    commands, loaded = done.stdout.splitlines()
+    assert {"tables", "figures", "claims"} <= set(commands.split()) and loaded == "[]"
+
+
+def test_a_thousand_runs_take_less_than_ten_seconds(make_ledger) -> None:
+    scores = {
+        operator: {size: [50.0 + size + 0.01 * seed for seed in range(67)] for size in (1, 3, 5, 7, 9)}
+        for operator in LABELS
+    }
+    runs = make_ledger(scores)
+    assert len(runs.cells) == 1005
+    start = time.process_time()
+    assert main(["tables", "--source", str(runs.out)]) == 0
+    assert time.process_time() - start < 10
 
 
 def test_rendering_loads_neither_torch_nor_wandb_nor_ablations(make_ledger) -> None:
     code = f"""
 import sys
+import time
 from pathlib import Path
 from analysis.render import render
 from analysis.sources.collection import Collection

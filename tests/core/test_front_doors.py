@@ -33,6 +33,7 @@ def run(*arguments: str, code: str = TELL, cwd=None) -> tuple[subprocess.Complet
         (["benchmark", "--help"], ["--operator", "--shapes", "--data", "--smoke", "800-stage2"]),
         (["benchmark", "--dry-run", "--shapes", "800-stage5", "2x8x7x9"], ["1x512x25x42", "2x8x7x9", "xvolution_inv"]),
         (["benchmark", "--dry-run", "--operator", "package.module:Class"], ["operators: package.module:Class"]),
+        (["diagram", "--help"], ["--operator", "--set", "--figure", "--out"]),
         (["list"], ["xvolution", "small_resnet", "match", "imagenet_resnet50"]),
         (["fit", "--help"], ["--recipe", "--set", "--dry-run", "--wandb", "match_small"]),
         (["fit", "--dry-run", "--set", "optim.lr=0.05"], ["lr: 0.05", "# cell"]),

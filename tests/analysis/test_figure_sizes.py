@@ -1,0 +1,158 @@
+"""What any figure must be: of a known size, with embedded fonts, readable ticks, and whatever names the rows have."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from analysis import figures, sweep_table
+from analysis.figures.costs import CostLocator
+from analysis.sources.collection import Collection
+from analysis.style import SIZES
+
+NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"
+METRIC = "top-1 accuracy (%)"
+
+
+@pytest.fixture
+def summary(make_ledger) -> pd.DataFrame:
+    sweep, frame = Collection([make_ledger().out]).load("kernel_size")
+    return sweep_table.summary_of(sweep, frame, "last")
+
+
+def epochs(summary: pd.DataFrame) -> pd.DataFrame:
+    """Ten learning curves, three seeds each."""
+    rows = []
+    for group in summary.to_dict("records"):
+        named = {key: group[key] for key in ("operator", "row", "kernel_size")}
+        for seed in range(3):
+            values = {1: 30.0 + seed, 2: group["mean"] + seed}
+            rows += [{**named, "seed": seed, "epoch": epoch, "value": value} for epoch, value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def every_kind(summary: pd.DataFrame, **options):
+    """The figures of a sweep over kernel sizes, by name."""
+    one, runs = summary[summary["kernel_size"] == 3], epochs(summary)
+    last, of_three = runs[runs["epoch"] == 2], runs[runs["kernel_size"] == 3]
+    mean = runs[runs["seed"] == 1].rename(columns={"value": "mean"}).assign(n=3)
+    mean = mean[mean["kernel_size"] == 3].assign(ci_low=mean["mean"] - 1, ci_high=mean["mean"] + 1)
+    axis = ("kernel_size", "kernel size K", METRIC)
+    return {
+        "lines": figures.lines(summary, *axis, **options),
+        "bars": figures.bars(summary, *axis, **options),
+        "dots": figures.dots(one, None, "", METRIC, **options),
+        "scatter": figures.scatter(one, "macs", "MACs", METRIC, **options),
+        "with_costs": figures.with_costs(summary.assign(row=summary["label"]), *axis, **options),
+        "curves": figures.curves(mean, "epoch", "epoch", METRIC, **options),
+        "seeds": figures.seeds(last, *axis, **options),
+        "seeds of rows": figures.seeds(of_three[of_three["epoch"] == 2], None, "", METRIC, **options),
+        "learning": figures.learning(runs, *axis, **options),
+        "learning of rows": figures.learning(of_three, "row", "", METRIC, **options),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_figure_has_the_size_and_the_font_that_is_asked_for(summary: pd.DataFrame, name: str) -> None:
+    size = SIZES[name]
+    for kind, ax in every_kind(summary, size=size).items():
+        width, height = ax.get_figure(root=True).get_size_inches()
+        font = ax.xaxis.label.get_fontsize()
+        if name == "slide":
+            assert width / height == pytest.approx(16 / 9, rel=0.01), kind
+            assert width >= 6.3
+        else:
+            assert width == size.width, kind
+        assert font == {"column": 8.0, "page": 8.0, "slide": 10.0}[name]
+
+
+def test_a_slide_of_many_rows_keeps_its_shape(summary: pd.DataFrame) -> None:
+    rows = pd.concat([summary.assign(row=[f"{row} {place}" for row in summary["row"]]) for place in range(4)])
+    ax = figures.dots(rows.reset_index(drop=True), "kernel_size", "K", METRIC, size=SIZES["slide"])
+    width, height = ax.get_figure(root=True).get_size_inches()
+    assert height > 3.54 and width / height == pytest.approx(16 / 9, rel=0.01)
+
+
+def test_a_pdf_is_a_column_wide_and_embeds_its_fonts(summary: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "figure.pdf"
+    figures.write(figures.lines(summary, "kernel_size", "K", METRIC, size=SIZES["column"]), path)
+    content = path.read_bytes()
+    [box] = re.findall(rb"/MediaBox \[ ([0-9. ]+) \]", content)
+    assert [float(value) for value in box.split()] == pytest.approx([0, 0, 3.5 * 72, 2.9 * 72])
+    assert b"/FontFile2" in content and b"/Type3" not in content
+    figures.write(figures.lines(summary, "kernel_size", "K", METRIC, size=SIZES["column"]), path.with_suffix(".png"))
+    assert Image.open(path.with_suffix(".png")).size == (1050, 870)
+
+
+def test_names_are_shown_as_they_are_in_every_kind(summary: pd.DataFrame, tmp_path: Path) -> None:
+    """A dollar is no mathematics, a backslash no command."""
+    names = {row: f"{NASTY} {row}" for row in summary["row"]}
+    nasty = summary.assign(row=summary["row"].map(names), label=summary["label"].map(names))
+    nasty["operator"] = [f"{NASTY}{operator}" for operator in nasty["operator"]]
+    for kind, ax in every_kind(nasty).items():
+        figure = ax.get_figure(root=True)
+        FigureCanvasAgg(figure).draw()  # mathematics that is none would raise here
+        legends = [*figure.legends, *(legend for other in figure.axes if (legend := other.get_legend()) is not None)]
+        shown = [text.get_text() for legend in legends for text in legend.get_texts()]
+        shown += [text.get_text() for text in ax.get_yticklabels()] + [other.get_title("left") for other in figure.axes]
+        assert set(names.values()) <= set(shown), kind
+    figures.write(ax, tmp_path / "figure.svg")
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (26_292, 210_612),
+        (3.3e6, 9.9e6),
+        (100_100, 100_900),
+        (4.0e6, 4.2e6),
+        (1e3, 5e9),
+        (1.1e6, 1.9e6),
+        (9.6e8, 1.04e9),
+    ],
+)  # fmt: skip
+def test_ticks_of_costs_never_cover_one_another(summary: pd.DataFrame, low: float, high: float) -> None:
+    costs = np.geomspace(low, high, len(summary)).round().astype(int)
+    ax = figures.with_costs(summary.assign(row=summary["label"], params=costs, macs=costs), "kernel_size", "K", METRIC)
+    figure = ax.get_figure(root=True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for panel in figure.axes[1:]:
+        inside = [
+            label for tick, label in zip(panel.get_xticks(), panel.get_xticklabels(), strict=True)
+            if panel.get_xlim()[0] <= tick <= panel.get_xlim()[1]
+        ]  # fmt: skip
+        assert 2 <= len(inside) <= 5
+        boxes = [label.get_window_extent(canvas.get_renderer()) for label in inside]
+        assert not any(first.overlaps(second) for first, second in itertools.combinations(boxes, 2))
+        assert len({label.get_text() for label in inside}) == len(inside)
+
+
+def test_ticks_of_costs_by_hand() -> None:
+    locator = CostLocator()
+    assert locator.tick_values(2e4, 4e5) == [3e4, 1e5, 3e5]
+    assert locator.tick_values(1e3, 1e9) == [1e3, 1e5, 1e7, 1e9]
+    assert locator.tick_values(4.0e6, 4.2e6) == pytest.approx([4.0e6, 4.1e6, 4.2e6], abs=6e4)
+
+
+def test_what_was_left_out_by_only_takes_no_room(summary: pd.DataFrame) -> None:
+    """`--only` leaves cells without runs: neither a panel, a tick nor an entry of the legend is theirs."""
+    both = pd.concat([summary.assign(row=summary["label"] + f", softmax = {value}") for value in ("yes", "no")])
+    both = both.reset_index(drop=True)
+    both.loc[both["row"].str.endswith("no"), "n"] = 0
+    assert len(figures.with_costs(both, "kernel_size", "K", METRIC).get_figure(root=True).axes) == 3
+    some = summary.copy()
+    some.loc[(some["kernel_size"] > 5) | (some["operator"] == "xvolution"), "n"] = 0
+    for kind in (figures.lines, figures.bars):
+        ax = kind(some, "kernel_size", "K", METRIC)
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3", "5"]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Convolution", "X-volution (static)"]
+    some["n"] = 0
+    assert len(figures.lines(some, "kernel_size", "K", METRIC).get_xticks()) == 5, "nothing has finished: the plan"

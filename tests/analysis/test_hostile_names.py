@@ -1,0 +1,82 @@
+"""LaTeX compiles as it is, whatever stands in names of operators, runs, sweeps and data, in every kind of table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+
+NAME = r"_ % & # $x$ { } ~ ^ \frac{1}{0} \end{tabular} <script>alert(1)</script> [t] * | `"
+PACKAGES = r"\usepackage{booktabs}\usepackage{graphicx}"
+
+
+def compiled(folder: Path, tables: list[Path]) -> str:
+    """Compile a document that holds `tables`, and what pdflatex printed."""
+    inputs = "\n".join(table.read_text() + r"\clearpage" for table in tables)
+    document = rf"\documentclass{{article}}{PACKAGES}\begin{{document}}{inputs}\end{{document}}"
+    (folder / "document.tex").write_text(document)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "document.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+def hostile(make_ledger, **changes):
+    """A ledger in which every text that a user can choose is `NAME`."""
+    scores = {"convolution": {1: [20.0, 21.0], 3: [70.0, 71.0]}, "xvolution": {1: [90.0, 91.0], 3: [95.0, 96.0]}}
+    runs = make_ledger(
+        scores, title=NAME, recipe=NAME, data=NAME, budget=NAME, metric_label=NAME, note=NAME, figure=None,
+        axes=["kernel_size", "more"], axis_labels={"kernel_size": NAME, "more": NAME},
+        controls={NAME: ["convolution"]}, beside={"val_top1": NAME}, baseline="convolution", **changes,
+    )  # fmt: skip
+    for cell in runs.cells:
+        runs.write(cell, 50.0, commit=NAME, environment={"torch": NAME, "device": NAME})
+        cell["axes"]["more"] = NAME
+        if cell["operator"] == "xvolution":
+            cell |= {"operator": NAME, "label": NAME}
+    failed = runs.cells[-1]["cell_id"]
+    (runs.out / "cells" / failed / "result.json").unlink()
+    (runs.out / "cells" / failed / "failure.json").write_text(json.dumps({"error": NAME, "step": 1, "attempt": 1}))
+    runs.write_sweep()
+    return runs
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_table_of_a_sweep(make_ledger, tmp_path: Path) -> None:
+    runs = hostile(make_ledger)
+    name = NAME.replace("/", "")  # a folder cannot have it
+    (runs.out / "kernel_size").rename(runs.out / name)
+    plan = runs.out / name / "cells.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "sweep": name}))
+    assert main(["tables", "--source", str(runs.out)]) == 0
+    table = runs.out / name / "table.tex"
+    assert table.read_text().count(r"\textless{}script\textgreater{}") > 12 and "<script>" not in table.read_text()
+    compiled(tmp_path, [table])
+    markdown = (runs.out / name / "table.md").read_text()
+    assert markdown.count(r"\<script>") > 12 and not markdown.replace(r"\<script>", "").count("<script>")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_a_sweep_without_axes_and_the_papers_tables(make_ledger, tmp_path: Path) -> None:
+    """Tables 1, 2, 4 and 6 on other data, whose name stands in them."""
+    tables = []
+    for sweep, axes in (("operator", []), ("position_encoding", []), ("schedule", ["schedule"])):
+        scores = {"convolution": {1: [20.0, 21.0]}, "xvolution": {1: [90.0, 91.0]}}
+        runs = make_ledger(scores, sweep=sweep, axes=axes, data=NAME, budget=NAME, recipe=NAME, figure=None)
+        for cell in runs.cells:
+            cell["axes"]["schedule"] = 1
+            runs.write(cell, 50.0, commit=NAME)
+        runs.write_sweep()
+        out = tmp_path / sweep
+        assert main(["tables", "--source", str(runs.out), "--sweep", sweep, "--out", str(out)]) == 0
+        assert main(["tables", "--paper", "--source", str(runs.out), "--out", str(out)]) == 0
+        tables += [out / sweep / "table.tex", *sorted((out / "paper").glob("*.tex"))]
+        shutil.rmtree(runs.out)
+    names = {path.name.partition("-script")[0][:7] for path in tables if path.name.startswith("table-")}
+    assert names == {"table-1", "table-2", "table-4", "table-6"}
+    assert "multiply defined" not in compiled(tmp_path, tables)

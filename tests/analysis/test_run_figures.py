@@ -1,0 +1,159 @@
+"""Figures of single runs: their values beside the means, and their learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.container import ErrorbarContainer
+from scipy import stats
+
+from analysis import figures
+from analysis.__main__ import main
+from lightning_xvol.errors import UserError
+
+METRIC = "top-1 accuracy (%)"
+OPERATORS = {"A": "convolution", "B": "pssa"}
+VALUES = {("A", 1): [70.0, 72.0, 71.0], ("A", 3): [80.0, 83.0], ("B", 1): [60.0]}
+
+
+def runs() -> pd.DataFrame:
+    rows = [
+        {"operator": OPERATORS[row], "row": row, "size": size, "seed": seed, "value": value}
+        for (row, size), values in VALUES.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def dots(ax, across: bool) -> list[list[float]]:
+    """The values of the single runs, strip by strip."""
+    lines = [line for line in ax.get_lines() if line.get_marker() == "."]
+    return [list(line.get_xdata() if across else line.get_ydata()) for line in lines]
+
+
+def half_widths(ax, across: bool) -> list[float]:
+    found = []
+    for container in ax.containers:
+        assert isinstance(container, ErrorbarContainer)
+        for segment in container.lines[2][0].get_segments():
+            found.append(abs(np.diff(segment[:, 0 if across else 1])[0]) / 2)
+    return found
+
+
+def expected(values: list[float]) -> float:
+    return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+
+
+def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
+    ax = figures.seeds(runs(), "size", "size", METRIC)
+    assert dots(ax, across=False) == list(VALUES.values())
+    means = [line.get_ydata()[0] for line in ax.get_lines() if line.get_marker() not in (".", "None", None, "_")]
+    assert means == pytest.approx([71.0, 81.5, 60.0])
+    assert half_widths(ax, across=False) == pytest.approx([expected(VALUES["A", 1]), expected(VALUES["A", 3])])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["A", "B"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3"]
+    assert " ".join(ax.texts[0].get_text().split()) == (
+        "Dots: runs, one for each seed (n = 1–3); beside them their mean with its 95 % interval (Student's t)"
+    )
+
+
+def test_rows_without_an_axis_stand_below_one_another() -> None:
+    one = runs()[lambda frame: frame["size"] == 1]
+    ax = figures.seeds(one, None, "", METRIC, smoke=True)
+    assert dots(ax, across=True) == [VALUES["A", 1], VALUES["B", 1]]
+    assert half_widths(ax, across=True) == pytest.approx([expected(VALUES["A", 1])])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A", "B"]
+    assert "SMOKE" in [text.get_text() for text in ax.texts]
+    single = figures.seeds(one[one["row"] == "B"], None, "", METRIC)
+    assert "interval" not in single.texts[0].get_text()
+
+
+def test_strips_do_not_cover_one_another() -> None:
+    lines = figures.seeds(runs(), "size", "size", METRIC).get_lines()
+    reach = {
+        row: [x for line in lines if line.get_color() == color for x in line.get_xdata() if x < 0.5]
+        for row, color in {"A": lines[0].get_color(), "B": lines[-1].get_color()}.items()
+    }
+    assert max(reach["A"]) < min(reach["B"])
+
+
+def learning() -> pd.DataFrame:
+    rows = [
+        {"operator": "a", "row": "A", "size": size, "seed": seed, "epoch": epoch, "value": 10.0 * epoch + size + seed}
+        for size in (1, 3) for seed in (0, 1) for epoch in (1, 2, 3)
+        if (seed, epoch) != (1, 3)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_learning_curves_have_a_panel_per_value_and_a_line_per_run() -> None:
+    first = figures.learning(learning(), "size", "size", METRIC)
+    panels = first.get_figure(root=True).axes
+    assert [ax.get_title("left") for ax in panels] == ["size = 1", "3"]
+    for ax, size in zip(panels, (1, 3), strict=True):
+        zero, one, mean = ax.get_lines()
+        np.testing.assert_allclose(zero.get_xydata(), [[1, 10 + size], [2, 20 + size], [3, 30 + size]])
+        np.testing.assert_allclose(one.get_ydata(), [11 + size, 21 + size, np.nan])
+        # The mean ends where a run does: the last epoch is of one seed alone.
+        np.testing.assert_allclose(mean.get_xydata(), [[1, 10.5 + size], [2, 20.5 + size]])
+        assert mean.get_linewidth() > zero.get_linewidth()
+    [legend] = first.get_figure(root=True).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["A"]
+
+
+def test_a_single_epoch_is_seen() -> None:
+    epochs = learning()[lambda frame: frame["epoch"] == 1]
+    ax = figures.learning(epochs, "size", "size", METRIC)
+    assert all(line.get_marker() == "." for line in ax.get_lines())
+    assert [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]] == [1]
+
+
+def test_learning_curves_by_row_have_titles_and_no_legend() -> None:
+    many = pd.concat([learning().assign(row=f"row {number}", operator=f"o{number}") for number in range(5)])
+    many = many[many["size"] == 1]
+    figure = figures.learning(many, "row", "", METRIC).get_figure(root=True)
+    assert [ax.get_title("left") for ax in figure.axes] == [*(f"row {number}" for number in range(5)), ""]
+    assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] and not figure.legends
+
+
+def with_history(runs) -> None:
+    for cell in runs.cells:
+        rows = [f"{epoch},{epoch},val_top1,{10 * epoch + cell['seed']}" for epoch in (1, 2)]
+        path = runs.out / "cells" / cell["cell_id"] / "metrics.csv"
+        path.write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
+
+
+def test_the_command_draws_what_there_are_runs_for(
+    make_ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
+    source = ["figures", "--source", str(runs.out)]
+    assert main([*source, "--out", str(tmp_path / "a")]) == 0
+    names = {path.name for path in (tmp_path / "a" / "kernel_size").iterdir()}
+    assert names == {f"{name}.{kind}" for name in ("figure", "seeds") for kind in ("png", "pdf", "svg")}
+    with_history(runs)
+    assert main([*source, "--figure", "learning", "--size", "slide"]) == 0
+    assert f"learning-slide: {runs.out}/kernel_size/learning-slide.png (.pdf, .svg)" in capsys.readouterr().out
+    assert not (runs.out / "kernel_size" / "figure.png").exists()
+    empty = make_ledger({"convolution": {1: [25.0]}}, figure=None)
+    for cell in empty.cells:
+        empty.lose(cell["operator"], cell["axes"]["kernel_size"], cell["seed"])
+    assert main(source) == 0
+    assert "kernel_size: no runs for figure or seeds or learning" in capsys.readouterr().out
+
+
+def test_a_sweep_is_not_drawn_into_another_folder(make_ledger, tmp_path: Path) -> None:
+    runs = make_ledger(sweep="kernel_size")
+    folder = runs.out / "kernel_size"
+    (runs.out / "..name").mkdir()
+    (folder / "cells.json").rename(runs.out / "..name" / "cells.json")
+    assert main(["figures", "--source", str(runs.out), "--figure", "seeds", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "..name" / "seeds.png").exists()
+    from analysis.render import _folder
+
+    for name in ("../up", "a/b", "..", ""):
+        with pytest.raises(UserError, match="plain name is needed"):
+            _folder(tmp_path, name)

@@ -1,0 +1,80 @@
+"""docs/walkthrough.md, from `make demo` to a PDF: its commands, run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "walkthrough.md").read_text()
+FIGURES = [f"{name}-column.{kind}" for name in ("figure", "seeds", "learning") for kind in ("png", "pdf", "svg")]
+
+
+def commands() -> list[list[str]]:
+    return [shlex.split(line, comments=True) for line in block("").splitlines()]
+
+
+def block(language: str) -> str:
+    """What stands between the fences of a language."""
+    return "".join(text for name, text in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S) if name == language)
+
+
+def demo() -> list[str]:
+    """What `make demo` runs once the environment is there."""
+    shown = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    [line] = [line for line in shown.stdout.splitlines() if "-m ablations" in line]
+    return ["python", *shlex.split(line)[1:]]
+
+
+def run(command: list[str], folder: Path) -> str:
+    if command[0] == "python":
+        command = [sys.executable, *command[1:]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def walk(folder: Path) -> None:
+    """Every command but `make demo`, whose ledger lies in `folder`."""
+    (folder / "document.tex").write_text(block("tex"))
+    made = commands()
+    assert made[0] == ["make", "demo"] and made[-1] == ["pdflatex", "document.tex"] and len(made) == 5
+    tables, figures, claims, latex = made[1:]
+    assert "Convolution" in run(tables, folder)
+    run(figures, folder)
+    written = {path.name for path in (folder / "runs" / "kernel_size").iterdir()}
+    assert {"table.md", "table.tex", "table.csv", "figure.png", "figure.pdf", "figure.svg", *FIGURES} <= written
+    assert run(claims, folder).count("\n| ") >= 27
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed; every other command ran")
+    printed = run([*latex[:1], "-interaction=nonstopmode", "-halt-on-error", *latex[1:]], folder)
+    assert "Overfull" not in printed and "Output written on document.pdf (1 page" in printed
+    assert (folder / "document.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_demo_is_the_command_that_the_document_names() -> None:
+    assert f"`{shlex.join(demo())}`" in TEXT
+
+
+def test_every_command_of_the_walkthrough(make_ledger) -> None:
+    """On a ledger that is given: the demo takes minutes, and the test below runs it."""
+    runs = make_ledger()
+    for cell in runs.cells:
+        history = [f"{step},{step},val_top1,{30.0 * step}" for step in (1, 2, 3)]
+        path = runs.out / "cells" / cell["cell_id"] / "metrics.csv"
+        path.write_text("\n".join(["step,epoch,name,value", *history]) + "\n")
+    walk(runs.out.parent)
+
+
+@pytest.mark.slow
+def test_the_walkthrough_with_the_demo_itself(tmp_path: Path) -> None:
+    assert "top-1 accuracy" in run(demo(), tmp_path)
+    walk(tmp_path)
