@@ -29,7 +29,7 @@ PREFIX = "wandb:"
 LISTED_AT_ONCE, READ_AT_ONCE = 500, 50
 # W&B's client goes on for minutes by itself. This is a long breath for a server that is busy (HTTP 429), and some 20 s
 # for one that is not there.
-PATIENCE: dict[str, float] = {
+PATIENCE: dict[str, Any] = {
     "x_graphql_retry_max": 4, "x_graphql_retry_wait_min_seconds": 1, "x_graphql_retry_wait_max_seconds": 10,
     "x_graphql_timeout_seconds": 30,
 }  # fmt: skip
