@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis.sources.collection import Collection
+
 SCHEMA = Path(__file__).with_name("wandb_sweep_schema.json")
 
 FLAGS = (
@@ -132,5 +134,7 @@ def test_wandbs_own_agent_runs_each_cell_once(bench: Any, wandb_server: Any, mon
     assert [len(segments) for segments in bench.ledger.segments().values()] == [1, 1], "each cell was run once"
     runs = [run for run in wandb_server.store.runs.values() if run.project == "swept"]
     assert [(run.state, run.sweep) for run in runs] == [("finished", sweep.name)] * 2
-    tracked = {run.config["cell_id"]["value"]: json.loads(run.summary["result_json"]) for run in runs}
-    assert tracked == results
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder))
+    for sources in (["wandb:swept"], [bench.out]):
+        _, frame = Collection(sources).load("kernel_size")
+        assert sorted(frame.loc[frame["state"] == "finished", "cell_id"].unique()) == sorted(results)
