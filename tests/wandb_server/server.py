@@ -1,0 +1,142 @@
+"""The HTTP side: /graphql, the file stream, uploads; and faults to order."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.wandb_server.file_stream import take
+from tests.wandb_server.operations import NotServed, answer, name_of
+from tests.wandb_server.store import Store
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+@dataclass
+class Fault:
+    """An answer that is not the right one: `times` requests of `operation` (of any, where empty) get it."""
+
+    status: int
+    times: int = 1
+    operation: str = ""
+    retry_after: int | None = None
+    delay: float = 0.0
+
+
+class WandbServer:
+    """Runs from construction until `stop`, after which its address is dead.
+
+    `requests` lists the operations that were asked for (`file_stream` and `upload` among them), `unknown` those that
+    it does not serve.
+    """
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.unknown: list[str] = []
+        self.faults: list[Fault] = []
+        self._http = _QuietHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.address = self.store.address = f"http://127.0.0.1:{self._http.server_port}"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What a client needs to talk to this server alone, with nothing of the user's account or settings."""
+        home.mkdir(parents=True, exist_ok=True)
+        folders = {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        return {
+            **folders, "WANDB_DIR": str(home), "WANDB_BASE_URL": self.address, "WANDB_API_KEY": KEY,
+            "NETRC": str(home / "netrc"), "HOME": str(home), "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false",
+        }  # fmt: skip
+
+    def count(self, operation: str) -> int:
+        return sum(name == operation for name, _ in self.requests)
+
+    def fault_for(self, operation: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times and fault.operation in ("", operation):
+                fault.times -= 1
+                return fault
+        return None
+
+
+class _QuietHTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path == "/graphql":
+                content = json.loads(body)
+                self._respond(name_of(content["query"]), content.get("variables") or {}, content["query"])
+            elif self.path.endswith("/file_stream"):
+                self._respond("file_stream", json.loads(body))
+            else:  # W&B's measurements of its client
+                self._send(200, {})
+
+        def do_PUT(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            _, _, entity, project, run, name = self.path.split("/", 5)
+            with server.store.lock:
+                server.requests.append(("upload", {"name": name}))
+                server.store.runs[entity, project, run].files[name] = self.rfile.read(length)
+            self._send(200, {})
+
+        def _respond(self, operation: str, content: Mapping[str, Any], document: str = "") -> None:
+            with server.store.lock:
+                server.requests.append((operation, dict(content)))
+                fault = server.fault_for(operation)
+            if fault is not None:
+                time.sleep(fault.delay)
+                headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+                return self._send(fault.status, {"error": f"fault {fault.status}"}, headers)
+            if not self._is_authorised():
+                return self._send(401, {"errors": [{"message": "user is not logged in"}]})
+            with server.store.lock:
+                if operation == "file_stream":
+                    return self._send(200, take(server.store, self.path, content))
+                try:
+                    return self._send(200, {"data": answer(server.store, document, content)})
+                except NotServed as error:
+                    server.unknown.append(str(error))
+                    return self._send(400, {"errors": [{"message": f"no operation {error}"}]})
+
+        def _is_authorised(self) -> bool:
+            scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
+            return scheme == "Basic" and base64.b64decode(credentials).decode() == f"api:{KEY}"
+
+        def _send(self, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing on the tests' stderr; `requests` has it."""
+
+    return Handler
