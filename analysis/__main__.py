@@ -116,11 +116,13 @@ def save_dashboard(options: argparse.Namespace) -> int:
     if options.dry_run:
         views = dashboard.views(sources, options.select, *place)
         print(json.dumps({view.kind: view.content(*place) for view in views}, indent=2, ensure_ascii=False))
+        for view in views:
+            print(f"{view.kind} not saved ({view.shows})", file=sys.stderr)
         return 0
     project = wandb_views.Project(*place)
     for view in dashboard.views(sources, options.select, *place, project.id):
         address, new = project.save(view)
-        print(f"{view.kind} {'created' if new else 'updated'}: {address}")
+        print(f"{view.kind} {'created' if new else 'updated'} ({view.shows}): {address}")
     return 0
 
 

@@ -23,7 +23,7 @@ from analysis import paper_tables, sweep_table
 from analysis.printed_rows import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.sources.collection import Collection
-from analysis.sources.ledger import COSTS, Plan, Sweep, assemble
+from analysis.sources.ledger import COSTS, Plan, Sweep, assemble, axis_value
 from analysis.wandb_views import REPORT, WORKSPACE, View
 from lightning_xvol import registry
 from lightning_xvol.errors import UserError
@@ -91,16 +91,16 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, frame = assemble(Plan(content["sweep"], content, "python -m ablations"), lambda _: None)
-    cells = {cell["group_id"]: cell for cell in content["cells"]}
+    sweep, _ = assemble(Plan(content["sweep"], content, "python -m ablations"), lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
-    rows = {}
-    for row, groups in sweep_table.summary_of(sweep, frame, "last").groupby("row", sort=False):
-        cell = cells[groups["group_id"].iloc[0]]
-        rows[row] = [
+    rows: dict[str, list[Filter]] = {}
+    for cell in content["cells"]:
+        axes = {axis: cell["axes"][axis] for axis in beside}
+        texts = (f"{sweep.axis_label(axis)} = {axis_value(value)}" for axis, value in axes.items())
+        rows[", ".join([sweep.labels[cell["operator"]], *texts])] = [
             _filter("run", "jobType", "=", sweep.name),
             _filter("config", "row", "=", cell["operator"]),
-            *(_filter("config", f"axis_{axis}", "=", cell["axes"][axis]) for axis in beside),
+            *(_filter("config", _axis(axis), "=", value) for axis, value in axes.items()),
         ]
     return Section(sweep, (f"val_{sweep.metric}", sweep.metric), rows)
 
@@ -150,7 +150,8 @@ def workspace(sections: Sequence[Section], entity: str, project: str) -> View:
         _filter("run", "jobType", "IN", [section.sweep.name for section in sections]),
         _filter("config", "operator_name", "IN", list(registry.OPERATORS), disabled=True),
     )
-    return View("workspace", WORKSPACE, f"nw-{NAME}-v", TITLE, _plain(view._to_model().spec))
+    shows = f"{len(sections)} sections"
+    return View("workspace", WORKSPACE, f"nw-{NAME}-v", TITLE, _plain(view._to_model().spec), shows)
 
 
 def report(
@@ -171,41 +172,46 @@ def report(
     for block in spec["blocks"]:
         for run_set in block.get("metadata", {}).get("runSets", []):
             run_set["project"] = place
-    return View("report", REPORT, NAME, TITLE, spec)
+    tables = len(papers) + sum(bool(section.table) for section in sections)
+    return View("report", REPORT, NAME, TITLE, spec, f"{len(sections)} sections, {tables} tables")
 
 
 def _columns(sweep: Sweep) -> wr.Config:
     """What tells the runs of a row apart: the axis across the table's columns; else nothing, as the operator does."""
-    return wr.Config("operator_name" if sweep.column_axis is None else f"axis_{sweep.column_axis}")
+    return wr.Config("operator_name" if sweep.column_axis is None else _axis(sweep.column_axis))
+
+
+def _axis(name: str) -> str:
+    return f"axis_{name}"
 
 
 def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
     sweep, metric, label = section.sweep, section.sweep.metric, section.sweep.metric_label
     cost = sweep.figure_x if sweep.figure_x in COSTS else "macs"
     groups: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-    settings = ("row", *(f"axis_{axis}" for axis in sweep.axes), "seed")
-    columns = [*map(wr.Config, settings), *map(wr.SummaryMetric, (*COSTS, metric))]
+    groups |= {"max_runs_to_show": MOST}
+    curves: dict[str, Any] = {"x": STEP, "title_x": "step", "smoothing_type": "none", **groups}
+    columns = [
+        *(wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in ("row", *map(_axis, sweep.axes), "seed")),
+        *(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name)) for name in (*COSTS, metric)),
+    ]
     panels: list[Any] = [
         wr.LinePlot(
-            title=f"{label} while training", x=STEP, y=list(section.curves), title_x="step", title_y=label,
-            max_runs_to_show=MOST, layout=wr.Layout(x=0, y=0, w=12, h=8), **groups,
+            title=f"{label} while training", y=list(section.curves), title_y=label,
+            layout=wr.Layout(x=0, y=0, w=12, h=8), **curves,
         ),
         wr.LinePlot(
-            title="training loss", x=STEP, y=["train_loss"], title_x="step", title_y="loss",
-            max_runs_to_show=MOST, layout=wr.Layout(x=12, y=0, w=12, h=8), **groups,
+            title="training loss", y=["train_loss"], title_y="loss", layout=wr.Layout(x=12, y=0, w=12, h=8), **curves
         ),
         wr.BarPlot(
-            title=f"{label}, last", metrics=[metric], title_x=label, max_runs_to_show=MOST, max_bars_to_show=MOST,
+            title=f"{label}, last", metrics=[metric], title_x=label, max_bars_to_show=MOST,
             layout=wr.Layout(x=0, y=8, w=12, h=8), **groups,
         ),
         wr.ScatterPlot(
             title=f"{label} against {COSTS[cost]}", x=wr.SummaryMetric(cost), y=wr.SummaryMetric(metric), log_x=True,
             layout=wr.Layout(x=12, y=8, w=12, h=8),
         ),
-        wr.ParallelCoordinatesPlot(
-            title="runs", columns=[wr.ParallelCoordinatesPlotColumn(metric=column) for column in columns],
-            layout=wr.Layout(x=0, y=16, w=24, h=8),
-        ),
+        wr.ParallelCoordinatesPlot(title="runs", columns=columns, layout=wr.Layout(x=0, y=16, w=24, h=8)),
     ]  # fmt: skip
     for panel in panels:
         panel._id = _id(sweep.name, panel.title)

@@ -27,13 +27,17 @@ FIND = """
 
 @dataclass(frozen=True)
 class View:
-    """A view as the server keeps it: its `type`, its `name` (W&B's address of it, not the title) and its content."""
+    """A view as the server keeps it: its `type`, its `name` (W&B's address of it, not the title) and its content.
+
+    `kind` and `shows` tell a person what it is and what is in it.
+    """
 
     kind: str
     type: str
     name: str
     title: str
     spec: Mapping[str, Any]
+    shows: str
 
     def content(self, entity: str, project: str) -> dict[str, Any]:
         """What is sent of it, but for the id of the view that it writes over and for `spec`, which goes as text."""
