@@ -40,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     tables.add_argument("--holm", action="store_true", help="adjust a sweep's p-values for its comparisons")
     tables.add_argument(
         "--out", type=Path, metavar="DIR",
-        help="write to DIR/NAME/, and the paper's tables to DIR/paper/ (default: into the first source)",
+        help="write to DIR/NAME/, and the paper's tables to DIR/paper/ (default: into the first source that is a "
+        "folder, else here)",
     )  # fmt: skip
     claims = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
     add_source(claims)
@@ -61,8 +62,9 @@ def add_dashboard(commands: argparse._SubParsersAction) -> None:
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", action="append", default=[], metavar="DIR",
-        help="the --out folder of a sweep, or one of W&B offline runs alone; repeatable: runs are merged by id",
+        "--source", action="append", default=[], metavar="SOURCE",
+        help="the --out folder of a sweep, one of W&B offline runs alone, or wandb:ENTITY/PROJECT on a W&B server; "
+        "repeatable: runs are merged by id",
     )  # fmt: skip
     parser.add_argument(
         "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
@@ -79,8 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         return render_paper_tables(options)
     sources = open_sources(options.source)
     names = sources.sweeps()
+    out = out_folder(options)
     for name in names if options.sweep is None else [options.sweep]:
-        out = options.out or Path(options.source[0])
         rendering = render(sources, name, out, options.select, options.interval, options.holm)
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     return 0
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 def render_paper_tables(options: argparse.Namespace) -> int:
     numbers = options.paper
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(options.source)
-    out = options.out or Path(options.source[0] if options.source else ".")
+    out = out_folder(options)
     for rendering in render_paper(sources, numbers, out, options.select):
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     return 0
@@ -126,6 +128,12 @@ def save_dashboard(options: argparse.Namespace) -> int:
     return 0
 
 
+def out_folder(options: argparse.Namespace) -> Path:
+    """Where renderings go: `--out`, else the first source that is a folder, else the current folder."""
+    folders = [name for name in options.source if not name.startswith("wandb:")]
+    return options.out or Path(folders[0] if folders else ".")
+
+
 def open_sources(names: list[str]) -> Collection:
     """The sources, after a line on stderr for each file of theirs that cannot be read whole.
 
@@ -133,7 +141,9 @@ def open_sources(names: list[str]) -> Collection:
         UserError: where none is named, or one holds no runs.
     """
     if not names:
-        raise UserError("--source is missing: name the --out folder of a sweep, or a folder of W&B offline runs")
+        raise UserError(
+            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+        )
     from analysis.sources.collection import Collection
 
     sources = Collection(names)

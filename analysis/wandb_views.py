@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import wandb
 from wandb_workspaces._graphql import execute_graphql, get_app_url
 from wandb_workspaces.reports.v2.gql import upsert_view
 
+from analysis.sources.server import connect, reason
 from lightning_xvol.errors import UserError
 
-TIMEOUT_SECONDS = 20
 WORKSPACE, REPORT = "project-view", "runs"  # what W&B calls their types
 FIND = """
     query FindView($entity: String!, $project: String!, $type: String!, $name: String!) {
@@ -56,10 +56,8 @@ class Project:
 
     def __init__(self, entity: str, name: str) -> None:
         self.entity, self.name = entity, name
-        try:
-            self._api = wandb.Api(timeout=TIMEOUT_SECONDS)
-        except Exception as error:
-            raise UserError(_sentence(error)) from error
+        with self._asking():
+            self._api = connect()
         self.id = str(self._find(REPORT, "")["internalId"])
 
     def save(self, view: View) -> tuple[str, bool]:
@@ -85,26 +83,19 @@ class Project:
         project = self._ask(FIND, variables)["project"]
         if project is None:
             raise UserError(
-                f"no project '{self.entity}/{self.name}' at {_server()} that you may see; check --entity and "
-                "--project, or bring runs there first: wandb sync"
+                f"W&B has no project '{self.entity}/{self.name}' that you may see; check --entity and --project, or "
+                "bring runs there first: wandb sync"
             )
         return dict(project)
 
     def _ask(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        try:
+        with self._asking():
             return execute_graphql(self._api, document, variables)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """What goes wrong between here and the server is a `UserError`."""
+        try:
+            yield
         except Exception as error:
-            raise UserError(_sentence(error)) from error
-
-
-def _server() -> str:
-    return str(wandb.setup().settings.base_url)
-
-
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "No API key" in text:
-        return f"no W&B API key for {_server()}: run wandb login, or set WANDB_API_KEY"
-    if "did not respond in time" in text:  # what the client says of a server that it tries again and again
-        return f"{_server()} did not answer within {TIMEOUT_SECONDS} s; check the network and WANDB_BASE_URL"
-    return f"{_server()} refused: {text}"
+            raise UserError(f"cannot save to '{self.entity}/{self.name}' on W&B: {reason(error)}") from error

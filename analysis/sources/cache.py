@@ -1,6 +1,6 @@
-"""What was read from W&B files, kept on disk by path, size and time of change.
+"""What was read from W&B runs, kept on disk for as long as their stamp (a file's size and time of change) stays.
 
-One SQLite file, `lightning-xvol/offline-runs-1.sqlite` in the user's cache folder; it may be deleted at any time. Where
+One SQLite file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder; it may be deleted at any time. Where
 it cannot be written to, or is damaged, memory takes its place for as long as the process lives.
 """
 
@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-VERSION = 1  # of what is kept; another one begins a new file
+VERSION = 2  # of what is kept; another one begins a new file
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, content TEXT);
+CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);
-CREATE TABLE IF NOT EXISTS curves (path TEXT, name TEXT, steps BLOB, readings BLOB, PRIMARY KEY (path, name));
+CREATE TABLE IF NOT EXISTS curves (place TEXT, name TEXT, steps BLOB, readings BLOB, PRIMARY KEY (place, name));
 """
 
 Curves = Mapping[str, tuple[array, array]]
@@ -32,11 +32,11 @@ def cache_folder() -> Path:
 
 
 class Cache:
-    """`content` and `curves` of files. Texts that many files share, such as the plan of a sweep, are kept once."""
+    """`content` and `curves` of runs by their place. Texts that many share, such as a sweep's plan, are kept once."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._stores = [sqlite3.connect(":memory:", isolation_level=None)]
-        path = path or cache_folder() / f"offline-runs-{VERSION}.sqlite"
+        path = path or cache_folder() / f"wandb-runs-{VERSION}.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             disk = sqlite3.connect(path, isolation_level=None, timeout=10)
@@ -46,13 +46,13 @@ class Cache:
             pass
         self._stores[-1].executescript(SCHEMA)
 
-    def get(self, path: Path, stat: os.stat_result) -> dict[str, Any] | None:
-        """What was put for `path` while it was as `stat` says, or None."""
-        query = "SELECT content FROM files WHERE path = ? AND size = ? AND mtime = ?"
-        row = self._first(lambda store: store.execute(query, _key(path, stat)).fetchone())
+    def get(self, place: str, stamp: str) -> dict[str, Any] | None:
+        """What was put for `place` under the same `stamp`, or None."""
+        query = "SELECT content FROM runs WHERE place = ? AND stamp = ?"
+        row = self._first(lambda store: store.execute(query, (place, stamp)).fetchone())
         return None if row is None else {key: self._text(value) for key, value in json.loads(row[0]).items()}
 
-    def put(self, path: Path, stat: os.stat_result, content: Mapping[str, Any], curves: Curves) -> None:
+    def put(self, place: str, stamp: str, content: Mapping[str, Any], curves: Curves) -> None:
         texts: dict[str, str] = {}
         kept = {key: _shared(value, texts) for key, value in content.items()}
 
@@ -60,10 +60,10 @@ class Cache:
             store.execute("BEGIN")
             try:
                 store.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts.items())
-                store.execute("DELETE FROM curves WHERE path = ?", (str(path),))
-                readings = ((str(path), name, *map(bytes, pair)) for name, pair in curves.items())
+                store.execute("DELETE FROM curves WHERE place = ?", (place,))
+                readings = ((place, name, *map(bytes, pair)) for name, pair in curves.items())
                 store.executemany("INSERT INTO curves VALUES (?, ?, ?, ?)", readings)
-                store.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (*_key(path, stat), json.dumps(kept)))
+                store.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (place, stamp, json.dumps(kept)))
             except sqlite3.Error:
                 store.execute("ROLLBACK")
                 raise
@@ -72,9 +72,9 @@ class Cache:
 
         self._first(write)
 
-    def curve(self, path: Path, name: str) -> tuple[array, array] | None:
-        query = "SELECT steps, readings FROM curves WHERE path = ? AND name = ?"
-        row = self._first(lambda store: store.execute(query, (str(path), name)).fetchone())
+    def curve(self, place: str, name: str) -> tuple[array, array] | None:
+        query = "SELECT steps, readings FROM curves WHERE place = ? AND name = ?"
+        row = self._first(lambda store: store.execute(query, (place, name)).fetchone())
         return None if row is None else (array("q", row[0]), array("d", row[1]))
 
     def _first(self, ask: Callable[[sqlite3.Connection], T | None]) -> T | None:
@@ -95,10 +95,6 @@ class Cache:
         query = "SELECT text FROM texts WHERE digest = ?"
         row = self._first(lambda store: store.execute(query, (value["digest"],)).fetchone())
         return None if row is None else row[0]
-
-
-def _key(path: Path, stat: os.stat_result) -> tuple[str, int, int]:
-    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def _shared(value: Any, texts: dict[str, str]) -> Any:

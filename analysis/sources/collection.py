@@ -1,4 +1,4 @@
-"""Any mix of sources as one: ledgers and folders of W&B offline runs, merged by the id of the run."""
+"""Any mix of sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the id of the cell."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.sources.folder import Ledger, is_ledger
 from analysis.sources.ledger import Outcome, Plan, Sweep, assemble
 from analysis.sources.offline import OfflineRuns, is_offline
+from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.errors import UserError, nearest
 
 
@@ -38,10 +39,13 @@ def open_source(name: str | Path) -> Source:
     Raises:
         UserError: where there are no runs.
     """
+    if is_server(str(name)):
+        return ServerRuns(str(name))
     folder = Path(name)
     if not folder.is_dir():
         raise UserError(
-            f"no runs at {str(name)!r}: no such folder; give the --out folder of a sweep or one of W&B runs"
+            f"no runs at {str(name)!r}: no such folder; give the --out folder of a sweep, one of W&B runs, or "
+            "wandb:ENTITY/PROJECT"
         )
     if is_ledger(folder):
         return Ledger(folder)

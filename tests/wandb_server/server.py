@@ -6,7 +6,6 @@ import base64
 import json
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +27,6 @@ class Fault:
     times: int = 1
     operation: str = ""
     retry_after: int | None = None
-    delay: float = 0.0
 
 
 class WandbServer:
@@ -43,12 +41,16 @@ class WandbServer:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.unknown: list[str] = []
         self.faults: list[Fault] = []
+        self.stopped = False
         self._http = _QuietHTTPServer(("127.0.0.1", 0), _handler(self))
         self.address = self.store.address = f"http://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -88,6 +90,9 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if server.stopped:  # on a connection that was kept open
+                self.close_connection = True
+                return
             if self.path == "/graphql":
                 content = json.loads(body)
                 self._respond(name_of(content["query"]), content.get("variables") or {}, content["query"])
@@ -109,7 +114,6 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 server.requests.append((operation, dict(content)))
                 fault = server.fault_for(operation)
             if fault is not None:
-                time.sleep(fault.delay)
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 return self._send(fault.status, {"error": f"fault {fault.status}"}, headers)
             if not self._is_authorised():

@@ -1,0 +1,212 @@
+"""The runs of a project on a W&B server, read by W&B's own client (`wandb.Api`).
+
+One listing says which runs there are and when each last gave a sign of life; configurations and summaries are fetched,
+many at a time, for those that have changed since they were last read, and the history of a run when its curve is asked
+for. W&B's traps are met so: the listing may repeat or leave out runs at the borders of its pages, so that runs are told
+apart by id and counted; `history()` thins to 500 rows, so that all are scanned and counted; NaN and Infinity come as
+texts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+from analysis.sources.cache import Cache, Curves
+from analysis.sources.tracked import Segment, TrackedRuns, make_curves, make_segment
+from lightning_xvol.errors import UserError
+
+PREFIX = "wandb:"
+# Runs a request: a light listing takes many, configurations carry the plan of their sweep.
+LISTED_AT_ONCE, READ_AT_ONCE = 500, 50
+# W&B's client goes on for minutes by itself. This is a long breath for a server that is busy (HTTP 429), and some 20 s
+# for one that is not there.
+PATIENCE: dict[str, Any] = {
+    "x_graphql_retry_max": 4, "x_graphql_retry_wait_min_seconds": 1, "x_graphql_retry_wait_max_seconds": 10,
+    "x_graphql_timeout_seconds": 30,
+}  # fmt: skip
+REQUEST_SECONDS = 120
+_TEXTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def is_server(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+class ServerRuns(TrackedRuns):
+    """A source: see `analysis.sources.collection.Source`. `name` is `wandb:ENTITY/PROJECT` or `wandb:PROJECT`.
+
+    Raises:
+        UserError: for a name of another form, a project that is not there or holds no runs, a key that is missing or
+            not accepted, and a server that does not answer.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.project = name.removeprefix(PREFIX)
+        if not re.fullmatch(r"[^/]+(/[^/]+)?", self.project):
+            raise UserError(f"{name!r} is no W&B project; write {PREFIX}ENTITY/PROJECT, or {PREFIX}PROJECT of your own")
+        self._cache = Cache()
+        self._incomplete: dict[str, Curves] = {}
+        with self._asking():
+            api = connect()
+            with _scratch_folder():
+                self._runs = self._list(api)
+                self._take(self._read(api))
+        if not self._runs:
+            raise UserError(
+                f"no runs at {name!r}: the project is empty; runs get there by --wandb online or `wandb sync`"
+            )
+
+    def _list(self, api: Any) -> dict[str, Any]:
+        """Its runs by their address, without configuration and summary."""
+        found: dict[str, Any] = {}
+        number = 0
+        # Runs of one time of creation may change places between two pages; in the other order the borders differ.
+        for order in ("+created_at", "-created_at"):
+            listing = api.runs(self.project, order=order, per_page=LISTED_AT_ONCE, lazy=True)
+            found |= {run.url: run for run in listing}
+            number = len(listing)
+            if len(found) >= number:
+                return found
+        self.losses.append(f"{self.where}: the server's listing lacks {number - len(found)} of {number} runs")
+        return found
+
+    def _read(self, api: Any) -> Iterator[tuple[str, Segment]]:
+        """What each run tells; only those that have changed since they were last read are asked for."""
+        changed = []
+        for where, run in self._runs.items():
+            kept = self._cache.get(where, _stamp(run))
+            if kept is None:
+                changed.append(run)
+            else:
+                yield where, Segment(**kept)
+        for runs in _batches(changed, READ_AT_ONCE):
+            wanted = {"name": {"$in": [run.id for run in runs]}}
+            whole = {run.id: run for run in api.runs(self.project, wanted, per_page=len(runs), lazy=False)}
+            for run in runs:
+                if run.id not in whole:
+                    self.losses.append(f"{run.url}: the server lists it, but does not give it")
+                    continue
+                segment = _segment(whole[run.id])
+                self._cache.put(run.url, _stamp(run), asdict(segment), {})
+                yield run.url, segment
+
+    def _curve(self, where: str, segment: Segment, name: str) -> tuple[array, array] | None:
+        place, stamp = f"{where}/history", _stamp(self._runs[where])
+        if place not in self._incomplete and self._cache.get(place, stamp) is None:
+            with self._asking():
+                rows = _history(self._runs[where])
+            curves = make_curves(rows, segment.total_steps)
+            expected = self._runs[where].history_line_count
+            if len(rows) < expected:
+                log.warning("%s: %d of its %d rows did not come", where, expected - len(rows), expected)
+                self._incomplete[place] = curves
+            else:
+                self._cache.put(place, stamp, {}, curves)
+        return self._incomplete[place].get(name) if place in self._incomplete else self._cache.curve(place, name)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """What goes wrong between here and the server is a `UserError`."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"cannot read {self.where!r}: {reason(error)}") from error
+
+
+def connect() -> Any:
+    """W&B's client, which gives up on a server that is not there within half a minute."""
+    import wandb
+
+    settings = {name: value for name, value in PATIENCE.items() if name in wandb.Settings.model_fields}
+    wandb.setup(wandb.Settings(silent=True, **settings))
+    return wandb.Api(timeout=REQUEST_SECONDS)
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[None]:
+    """W&B's client makes a folder for every run that it lists: these are thrown away."""
+    before = os.environ.get("WANDB_DIR")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WANDB_DIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["WANDB_DIR"]
+            else:
+                os.environ["WANDB_DIR"] = before
+
+
+def _stamp(run: Any) -> str:
+    """Changes with whatever a run sends."""
+    return f"{run.state} {run.heartbeat_at} {run.history_line_count}"
+
+
+def _segment(run: Any) -> Segment:
+    segment = make_segment(run.config, run.summary_metrics, datetime.fromisoformat(run.created_at).timestamp())
+    if not segment.cell_id:
+        segment.losses.append("it is no run of this project")
+    return segment
+
+
+def _history(run: Any) -> list[dict[str, Any]]:
+    """Its rows in the order of their steps; if they are fewer than the server counted, it is asked once more."""
+    rows: dict[int, Mapping[str, Any]] = {}
+    for use_cache in (True, False):
+        for row in run.scan_history(use_cache=use_cache):
+            rows[row["_step"]] = row
+        if len(rows) >= run.history_line_count:
+            break
+    return [{name: _number(value) for name, value in rows[step].items()} for step in sorted(rows)]
+
+
+def _number(value: Any) -> Any:
+    """Numbers as floats: JSON drops the point of a whole one, W&B's server writes NaN and Infinity as texts."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return _TEXTS.get(value, value) if isinstance(value, str) else value
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+_ANSWERS = {
+    "401": "it does not accept the API key; set WANDB_API_KEY or run `wandb login`",
+    "403": "the API key gives no access to it; ask its owner for access",
+    "404": "there is no such project; check entity and project",
+    "429": "too many requests (HTTP 429); try again in some minutes, what was read is kept",
+}
+
+
+def reason(error: Exception) -> str:
+    """What W&B's client means, in a line."""
+    text = " ".join(str(error).split())
+    status = re.search(r"(?:HTTP|error) (\d{3})\b", text)
+    if status:
+        return _ANSWERS.get(status[1], f"it failed (HTTP {status[1]}); try again later, what was read is kept")
+    if "not logged in" in text:
+        return _ANSWERS["401"]
+    if "Could not find project" in text:
+        return _ANSWERS["404"]
+    if "giving up" in text or "did not respond" in text:
+        return f"no answer from it ({text.rpartition(': ')[2]}); check the network and WANDB_BASE_URL"
+    if "API key" in text:
+        return f"{text.rstrip('.')}; set WANDB_API_KEY or run `wandb login`"
+    return text or type(error).__name__
