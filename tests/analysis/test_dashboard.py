@@ -15,10 +15,11 @@ import pytest
 import analysis
 from ablations.catalogue import plans
 from analysis.__main__ import main
-from analysis.render import render
+from analysis.render import render, render_paper
 from analysis.sources import server
 from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError, run_command_line
+from tests.analysis.test_paper_tables import write_sweep
 from tests.wandb_server import Fault, WandbServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces
@@ -84,6 +85,16 @@ def test_the_tables_are_those_of_the_renderer(make_ledger, capsys: pytest.Captur
     assert table.strip() in sections(printed)[0]["panels"][0]["config"]["value"]
 
 
+def test_the_papers_tables_that_there_are_runs_for_come_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("convolution", {}, {"top1": 70.0}), ("xvolution", {}, {"top1": 80.0})]
+    write_sweep(tmp_path, "operator", "match_small", rows)
+    tables = [made.markdown for made in render_paper(Collection([tmp_path]), [], tmp_path)]
+    _, *shown, _ = (block["content"] for block in blocks(dry_run(capsys, "--source", str(tmp_path)), "markdown-block"))
+    assert shown == tables != []
+
+
 def test_a_run_set_holds_the_configurations_of_a_row(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     runs = make_ledger(SCORES)
     [grid] = grids(dry_run(capsys, "--source", str(runs.out)))
@@ -145,6 +156,8 @@ def test_it_names_what_a_run_logs(
     from ablations.cli import command
     from ablations.kernel_size import SWEEP
 
+    for name in ("WANDB_MODE", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "runs"
     small = {"backbone.widths": "4,4,8,8", "backbone.stem_width": "4", "train.steps": "12"}
