@@ -137,6 +137,7 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     if parsed.emit_wandb_sweep is not None:
         from ablations.wandb_sweep import emit
 
+        write_plan(sweep, recipe, cells, out, parsed.smoke)  # the runs of agents carry it
         return emit(sweep, chosen, parsed, out)
     launcher = choose_launcher(parsed, max(cell.config.train.devices for cell in chosen))
     try:
@@ -215,10 +216,10 @@ def run(
     to_run = _unfinished(chosen, out) if not flags.force else list({cell.id: cell for cell in chosen}.values())
     if to_run:
         _check(launcher, to_run, settings)
-    folder = files.make_folder(out / sweep.name)
+    files.make_folder(out / sweep.name)
     if flags.force:
         put_aside(to_run, out)
-    files.write_json(folder / "cells.json", describe_cells(sweep, recipe, cells, flags.smoke))
+    write_plan(sweep, recipe, cells, out, flags.smoke)
     total = len({cell.id for cell in chosen})
     print(
         f"{sweep.name}, recipe {recipe.name}: {total} cells, {total - len(to_run)} done, {len(to_run)} to run",
@@ -233,6 +234,11 @@ def run(
         print(f"{progress.ended_here} cells in {duration(time.monotonic() - started)}")
     render(out, sweep.name)
     return report(progress, out)
+
+
+def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, smoke: bool) -> None:
+    """`cells.json`: what a table needs, and what every tracked run carries."""
+    files.write_json(files.make_folder(out / sweep.name) / "cells.json", describe_cells(sweep, recipe, cells, smoke))
 
 
 def print_cost(cells: Sequence[Cell], settings: Settings, launcher: Launcher, flags: argparse.Namespace) -> None:

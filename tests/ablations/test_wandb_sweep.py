@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from analysis.sources.collection import Collection
 
 SCHEMA = Path(__file__).with_name("wandb_sweep_schema.json")
 
@@ -108,3 +113,28 @@ def test_mistakes(flags: tuple[str, ...], words: str, bench: Any) -> None:
     ended = bench.here(*flags)
     assert ended.code == 2
     assert all(word in ended.one_error for word in words.split("; "))
+
+
+@pytest.mark.slow
+def test_wandbs_own_agent_runs_each_cell_once(bench: Any, wandb_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wandb sweep` and `wandb agent` of the installed version, against the server of the tests."""
+    # Where the agent looks for `python`, and for the sweep's module.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    flags = (*bench.quick, "--only", "kernel_size=1,3", "--only", "operator=convolution", "--wandb-project", "swept")
+    emit(bench, *flags)
+    wandb = [sys.executable, "-m", "wandb"]
+    subprocess.run([*wandb, "sweep", str(bench.folder / "sweep.yaml")], check=True, timeout=120, cwd=bench.folder)
+    [sweep] = wandb_server.store.sweeps.values()
+    assert (sweep.project, len(sweep.left)) == ("swept", 2)
+    agent = [*wandb, "agent", f"tester/swept/{sweep.name}"]
+    subprocess.run(agent, check=True, timeout=480, cwd=bench.folder)
+    assert (sweep.state, sweep.left) == ("FINISHED", [])
+    results = bench.ledger.results()
+    assert sorted(results) == sorted(bench.cells(*flags).values()) and len(results) == 2
+    assert [len(segments) for segments in bench.ledger.segments().values()] == [1, 1], "each cell was run once"
+    runs = [run for run in wandb_server.store.runs.values() if run.project == "swept"]
+    assert [(run.state, run.sweep) for run in runs] == [("finished", sweep.name)] * 2
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder))
+    for sources in (["wandb:swept"], [bench.out]):
+        _, frame = Collection(sources).load("kernel_size")
+        assert sorted(frame.loc[frame["state"] == "finished", "cell_id"].unique()) == sorted(results)

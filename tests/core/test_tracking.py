@@ -133,6 +133,21 @@ def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tm
     assert json.loads(runs[1].summary["result_json"]) == json.loads((folder / "result.json").read_text())
 
 
+def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path):
+    config, folder = tiny("xvolution"), tmp_path / "cell"
+    online = {"tracking": {"mode": "online"}, "environment": wandb_server.environment(tmp_path / "home")}
+    run(config, folder, faults=[Fail(STEP, 12)], expect=1, **online)
+    [tracked] = wandb_server.store.runs.values()
+    assert (tracked.name, tracked.group, tracked.state) == (cell_id(config), group_id(config), "failed")
+    assert tracked.summary["error"] == json.loads((folder / "failure.json").read_text())["error"]
+    run(config, folder, **online)
+    assert list(wandb_server.store.runs.values()) == [tracked] and tracked.state == "finished"
+    assert json.loads(tracked.summary["result_json"]) == json.loads((folder / "result.json").read_text())
+    assert tracked.config["operator_name"] == {"value": "xvolution"}
+    assert tracked_rows([Run(rows=[json.loads(line) for line in tracked.history])]) == sorted(metric_rows(folder))
+    assert not list(folder.glob("wandb/offline-run-*"))
+
+
 def test_a_failed_run_is_not_called_finished(track, tmp_path):
     folder = tmp_path / "cell"
     track(tiny(), folder, faults=[Fail(STEP, 12)], expect=1)
