@@ -114,6 +114,9 @@ def save_dashboard(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise UserError(f"the dashboard needs {error.name}, which is not installed; make env installs it") from error
     place = options.entity, options.project
+    for flag, name in zip(("--entity", "--project"), place, strict=True):
+        if not name or "/" in name:
+            raise UserError(f"{flag} {name!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
     sources = open_sources(options.source) if options.source else None
     if options.dry_run:
         views = dashboard.views(sources, options.select, *place)

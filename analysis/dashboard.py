@@ -150,7 +150,7 @@ def workspace(sections: Sequence[Section], entity: str, project: str) -> View:
         _filter("run", "jobType", "IN", [section.sweep.name for section in sections]),
         _filter("config", "operator_name", "IN", list(registry.OPERATORS), disabled=True),
     )
-    shows = f"{len(sections)} sections"
+    shows = f"sections: {len(sections)}"
     return View("workspace", WORKSPACE, f"nw-{NAME}-v", TITLE, _plain(view._to_model().spec), shows)
 
 
@@ -173,7 +173,7 @@ def report(
         for run_set in block.get("metadata", {}).get("runSets", []):
             run_set["project"] = place
     tables = len(papers) + sum(bool(section.table) for section in sections)
-    return View("report", REPORT, NAME, TITLE, spec, f"{len(sections)} sections, {tables} tables")
+    return View("report", REPORT, NAME, TITLE, spec, f"sections: {len(sections)}, tables: {tables}")
 
 
 def _columns(sweep: Sweep) -> wr.Config:
@@ -220,7 +220,7 @@ def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
 
 def _note(section: Section) -> wr.MarkdownPanel:
     name = section.sweep.name
-    text = f"Set the filter *Job Type* to `{name}` to see the runs of this sweep alone.\n\n{section.table}".strip()
+    text = f"Narrow the filter *Job Type* to `{name}` to see the runs of this sweep alone.\n\n{section.table}".strip()
     note = wr.MarkdownPanel(markdown=text)
     note._id = _id(name, "note")
     return note

@@ -220,8 +220,8 @@ def test_saving_twice_updates(wandb_server: WandbServer, make_ledger, capsys: py
     saved = re.sub(r'(, )?"id": "1"', "", ours[1]["spec"])  # the project's internal id
     assert saved != ours[1]["spec"] and json.loads(saved) == printed["report"]["spec"]
     assert first == (
-        f"workspace created (1 sections): {wandb_server.address}/tester/demo?nw=xvolutionablations\n"
-        "report created (1 sections, 1 tables): "
+        f"workspace created (sections: 1): {wandb_server.address}/tester/demo?nw=xvolutionablations\n"
+        "report created (sections: 1, tables: 1): "
         f"{wandb_server.address}/tester/demo/reports/X-volution-ablations--{ours[1]['id']}\n"
     )
     runs.write(runs.cell("convolution", 3, 0), 10.0)
@@ -263,6 +263,7 @@ def test_what_goes_wrong_is_one_line(
 ) -> None:
     source = ["--source", str(make_ledger(SCORES).out)]
     assert "--entity" in fails(capsys, *source)
+    assert "--entity 'tester/demo' must be one name" in fails(capsys, "--entity", "tester/demo", *source)
     assert "'tester/demo'" in fails(capsys, *PLACE, *source), "no such project, and none is made"
     assert wandb_server.store.projects == {}
     wandb_server.faults.append(Fault(404, operation="FindView"))
