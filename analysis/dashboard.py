@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
@@ -26,6 +27,7 @@ from analysis.sources.collection import Collection
 from analysis.sources.ledger import COSTS, Plan, Sweep, assemble, axis_value
 from analysis.wandb_views import REPORT, WORKSPACE, View
 from lightning_xvol import registry
+from lightning_xvol.config import flat
 from lightning_xvol.errors import UserError
 
 TITLE = "X-volution ablations"
@@ -43,12 +45,13 @@ Filter = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """What is shown of a sweep: its curves, the filters of each row of its table by label, and the table if there is
-    one (Markdown)."""
+    """What is shown of a sweep: its curves, the filters of each row of its table by label, the setting that tells the
+    columns of a row apart, and the table if there is one (Markdown)."""
 
     sweep: Sweep
     curves: tuple[str, ...]
     rows: Mapping[str, Sequence[Filter]]
+    column: str
     table: str = ""
 
     @property
@@ -73,7 +76,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
         validated = f"val_{sweep.metric}"
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
         table = sweep_table.sweep_table(sweep, frame, summary, select)
-        sections.append(Section(sweep, (curve,), rows, table.to_markdown()))
+        sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), table.to_markdown()))
     return sections
 
 
@@ -102,7 +105,32 @@ def _known_section(content: Mapping[str, Any]) -> Section:
             _filter("config", "row", "=", cell["operator"]),
             *(_filter("config", _axis(axis), "=", value) for axis, value in axes.items()),
         ]
-    return Section(sweep, (f"val_{sweep.metric}", sweep.metric), rows)
+    return Section(sweep, (f"val_{sweep.metric}", sweep.metric), rows, _labelled_column(sweep))
+
+
+def _column(sweep: Sweep, frame: pd.DataFrame, sources: Collection) -> str:
+    """The setting with another value in each configuration of a row; where there is none, the sweep's label.
+
+    A run carries the labels of the sweep that ran it first, which need not be this one.
+    """
+    rows = ["operator", *(axis for axis in sweep.axes if axis != sweep.column_axis)]
+    found: list[set[str]] = []
+    for _, runs in frame[frame["state"] == "finished"].groupby(rows):
+        outcomes = [sources.outcome(cell) for cell in runs.drop_duplicates("group_id")["cell_id"]]
+        settings = [flat(outcome.result["config"]) for outcome in outcomes if outcome and outcome.result]
+        if len(settings) > 1:
+            keys = set.intersection(*map(set, settings))
+            found.append({key for key in keys if len({json.dumps(each[key]) for each in settings}) == len(settings)})
+    return min(set.intersection(*found), default=_labelled_column(sweep)) if found else _labelled_column(sweep)
+
+
+def _labelled_column(sweep: Sweep) -> str:
+    """A row of a sweep without axes is one configuration, whose operator names it."""
+    return "operator_name" if sweep.column_axis is None else _axis(sweep.column_axis)
+
+
+def _axis(name: str) -> str:
+    return f"axis_{name}"
 
 
 def paper_markdown(sources: Collection, select: str) -> list[str]:
@@ -165,7 +193,7 @@ def report(
         blocks.append(wr.H1(text=section.title))
         if section.table:
             blocks.append(wr.MarkdownBlock(text=section.table))
-        blocks.append(wr.PanelGrid(runsets=_run_sets(section), panels=_panels(section, _columns(section.sweep))))
+        blocks.append(wr.PanelGrid(runsets=_run_sets(section), panels=_panels(section, wr.Config(section.column))))
     made = wr.Report(entity=entity, project=project, title=TITLE, blocks=blocks, width="fluid")
     spec = _plain(made._to_model().spec)
     place = {"name": project, "entityName": entity} | ({} if project_id is None else {"id": project_id})
@@ -174,15 +202,6 @@ def report(
             run_set["project"] = place
     tables = len(papers) + sum(bool(section.table) for section in sections)
     return View("report", REPORT, NAME, TITLE, spec, f"sections: {len(sections)}, tables: {tables}")
-
-
-def _columns(sweep: Sweep) -> wr.Config:
-    """What tells the runs of a row apart: the axis across the table's columns; else nothing, as the operator does."""
-    return wr.Config("operator_name" if sweep.column_axis is None else _axis(sweep.column_axis))
-
-
-def _axis(name: str) -> str:
-    return f"axis_{name}"
 
 
 def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:

@@ -106,6 +106,19 @@ def test_a_run_set_holds_the_configurations_of_a_row(make_ledger, capsys: pytest
     assert [run_set["name"] for run_set in grid["runSets"]] == ["Convolution", "X-volution"]
 
 
+def test_columns_are_told_apart_by_what_was_configured(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by the labels of the sweep, which a run has from the one that ran it first."""
+    runs = make_ledger(SCORES)
+    for largest, group in ((5, "operator_kernel_size.value"), (3, "axis_kernel_size.value")):
+        for cell in runs.cells:
+            options = {"kernel_size": min(cell["axes"]["kernel_size"], largest), "form": "dot"}
+            operator = {"name": cell["operator"], "options": options}
+            runs.write(cell, 50.0, config={"operator": operator, "train": {"epochs": 3, "steps": None}})
+        [grid] = grids(dry_run(capsys, "--source", str(runs.out)))
+        grouped = [panel["config"].get("groupBy") for panel in grid["panelBankSectionConfig"]["panels"]]
+        assert grouped == [group] * 3 + [None] * 2
+
+
 def test_without_a_source_every_known_sweep_has_its_sections(capsys: pytest.CaptureFixture[str]) -> None:
     printed = dry_run(capsys)
     known = plans()
