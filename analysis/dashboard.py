@@ -239,8 +239,8 @@ def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
 
 def _note(section: Section) -> wr.MarkdownPanel:
     name = section.sweep.name
-    text = f"Narrow the filter *Job Type* to `{name}` to see the runs of this sweep alone.\n\n{section.table}".strip()
-    note = wr.MarkdownPanel(markdown=text)
+    advice = f"Narrow the filter *Job Type* to `{name}` to see only the runs that this sweep began."
+    note = wr.MarkdownPanel(markdown=f"{advice}\n\n{section.table}".strip())
     note._id = _id(name, "note")
     return note
 

@@ -68,7 +68,8 @@ class Project:
         saved = self._ask(upsert_view, {**content, "id": known, "spec": json.dumps(content["spec"])})
         place = f"{get_app_url(self._api)}{self.entity}/{self.name}"
         if view.type == REPORT:
-            address = f"{place}/reports/{view.title.replace(' ', '-')}--{saved['upsertView']['view']['id']}"
+            identity = saved["upsertView"]["view"]["id"].rstrip("=")
+            address = f"{place}/reports/{view.title.replace(' ', '-')}--{identity}"
         else:
             address = f"{place}?nw={view.name.removeprefix('nw-').removesuffix('-v')}"
         return address, known is None

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,6 @@ def blocks(printed: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def grids(printed: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [block["metadata"] for block in blocks(printed, "panel-grid")]
-
-
-def panels(printed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for section in sections(printed):
-        yield from section["panels"]
-    for grid in grids(printed):
-        yield from grid["panelBankSectionConfig"]["panels"]
 
 
 def without_tables(printed: Any) -> Any:
@@ -235,8 +228,9 @@ def test_saving_twice_updates(wandb_server: WandbServer, make_ledger, capsys: py
     assert first == (
         f"workspace created (sections: 1): {wandb_server.address}/tester/demo?nw=xvolutionablations\n"
         "report created (sections: 1, tables: 1): "
-        f"{wandb_server.address}/tester/demo/reports/X-volution-ablations--{ours[1]['id']}\n"
+        f"{wandb_server.address}/tester/demo/reports/X-volution-ablations--{ours[1]['id'].rstrip('=')}\n"
     )
+    check_by_the_library(*re.findall(r"http\S+", first))
     runs.write(runs.cell("convolution", 3, 0), 10.0)
     assert main(arguments) == 0
     assert capsys.readouterr().out == first.replace("created", "updated")
@@ -244,6 +238,24 @@ def test_saving_twice_updates(wandb_server: WandbServer, make_ledger, capsys: py
     updated = wandb_server.store.views[ours[1]["id"]]["spec"]
     assert "40.5" in updated and "40.5" not in ours[1]["spec"], "the mean of 10 and 71"
     assert wandb_server.store.views["theirs"]["spec"] == "{}"
+
+
+def check_by_the_library(workspace: str, report: str) -> None:
+    """wandb-workspaces finds both at their addresses and understands what is in them."""
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    loaded = ws.Workspace.from_url(workspace)
+    assert loaded.runset_settings.filters.startswith("Metric(\"JobType\") in ['kernel_size'] and ")
+    [section] = loaded.sections
+    assert [type(panel) for panel in section.panels[:4]] == [wr.MarkdownPanel, wr.LinePlot, wr.LinePlot, wr.BarPlot]
+    [grid] = [block for block in wr.Report.from_url(report).blocks if isinstance(block, wr.PanelGrid)]
+    assert [(run_set.entity, run_set.project) for run_set in grid.runsets] == [("tester", "demo")] * 2
+    curves, _, bars, scatter, runs = grid.panels
+    assert (curves.x, curves.y) == (wr.Metric("trainer/global_step"), [wr.Metric("val_top1")])
+    assert curves.groupby == bars.groupby == wr.Config("axis_kernel_size")
+    assert (scatter.x, scatter.y) == (wr.SummaryMetric("macs"), wr.SummaryMetric("top1"))
+    assert wr.Config("seed") in [column.metric for column in runs.columns]
 
 
 def test_a_dry_run_needs_no_network(
