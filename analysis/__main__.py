@@ -133,7 +133,9 @@ def save_dashboard(options: argparse.Namespace) -> int:
 
 def out_folder(options: argparse.Namespace) -> Path:
     """Where renderings go: `--out`, else the first source that is a folder, else the current folder."""
-    folders = [name for name in options.source if not name.startswith("wandb:")]
+    from analysis.sources.server import is_server
+
+    folders = [name for name in options.source if not is_server(name)]
     return options.out or Path(folders[0] if folders else ".")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.wandb_server import WandbServer
+
+
+def pytest_configure() -> None:
+    """No test reaches W&B's own servers: one that needs a server takes `wandb_server`."""
+    os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_ERROR_REPORTING": "false"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -33,7 +33,7 @@ PATIENCE: dict[str, Any] = {
     "x_graphql_retry_max": 4, "x_graphql_retry_wait_min_seconds": 1, "x_graphql_retry_wait_max_seconds": 10,
     "x_graphql_timeout_seconds": 30,
 }  # fmt: skip
-REQUEST_SECONDS = 120
+REQUEST_SECONDS = 180  # all attempts together
 _TEXTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
 
 T = TypeVar("T")
@@ -64,7 +64,11 @@ class ServerRuns(TrackedRuns):
             api = connect()
             with _scratch_folder():
                 self._runs = self._list(api)
-                self._take(self._read(api))
+                found = list(self._read(api))
+        self._take(found)
+        foreign = sum(not segment.cell_id for _, segment in found)
+        if foreign:
+            self.losses.append(f"{name}: {foreign} of its {len(found)} runs were not tracked by this project")
         if not self._runs:
             raise UserError(
                 f"no runs at {name!r}: the project is empty; runs get there by --wandb online or `wandb sync`"
@@ -105,12 +109,14 @@ class ServerRuns(TrackedRuns):
                 yield run.url, segment
 
     def _curve(self, where: str, segment: Segment, name: str) -> tuple[array, array] | None:
+        if not segment.total_steps:
+            return None
         place, stamp = f"{where}/history", _stamp(self._runs[where])
         if place not in self._incomplete and self._cache.get(place, stamp) is None:
             with self._asking():
                 rows = _history(self._runs[where])
             curves = make_curves(rows, segment.total_steps)
-            expected = self._runs[where].history_line_count
+            expected = self._runs[where].history_line_count or 0
             if len(rows) < expected:
                 log.warning("%s: %d of its %d rows did not come", where, expected - len(rows), expected)
                 self._incomplete[place] = curves
@@ -159,10 +165,7 @@ def _stamp(run: Any) -> str:
 
 
 def _segment(run: Any) -> Segment:
-    segment = make_segment(run.config, run.summary_metrics, datetime.fromisoformat(run.created_at).timestamp())
-    if not segment.cell_id:
-        segment.losses.append("it is no run of this project")
-    return segment
+    return make_segment(run.config, run.summary_metrics, datetime.fromisoformat(run.created_at).timestamp())
 
 
 def _history(run: Any) -> list[dict[str, Any]]:
@@ -171,7 +174,7 @@ def _history(run: Any) -> list[dict[str, Any]]:
     for use_cache in (True, False):
         for row in run.scan_history(use_cache=use_cache):
             rows[row["_step"]] = row
-        if len(rows) >= run.history_line_count:
+        if len(rows) >= (run.history_line_count or 0):
             break
     return [{name: _number(value) for name, value in rows[step].items()} for step in sorted(rows)]
 

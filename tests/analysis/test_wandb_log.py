@@ -138,6 +138,8 @@ run.finish()
 
 def test_reading_while_wandb_writes(tmp_path: Path) -> None:
     """What a read sees is the beginning of what the next one sees."""
+    if "x_transaction_log_flush_interval" not in pytest.importorskip("wandb").Settings.model_fields:
+        pytest.skip("this wandb writes every 15 s")
     home = {f"WANDB_{kind}_DIR": str(tmp_path / "home") for kind in ("CACHE", "CONFIG", "DATA")}
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     reads: list[int] = []

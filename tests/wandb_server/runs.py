@@ -82,7 +82,7 @@ def upsert_bucket(store: Store, variables: Mapping[str, Any], document: str) -> 
         found.config = json.loads(variables["config"])
     if variables.get("summaryMetrics"):
         found.summary = json.loads(variables["summaryMetrics"])
-    if "id" not in variables or not variables["id"]:
+    if not variables.get("id"):
         found.state = variables.get("state") or "running"
     found.heartbeat_at = store.now()
     return {"upsertBucket": {"bucket": run_node(store, found, document), "inserted": inserted}}

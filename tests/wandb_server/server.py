@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ class Fault:
     times: int = 1
     operation: str = ""
     retry_after: int | None = None
+    delay: float = 0.0
 
 
 class WandbServer:
@@ -114,6 +116,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 server.requests.append((operation, dict(content)))
                 fault = server.fault_for(operation)
             if fault is not None:
+                time.sleep(fault.delay)
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 return self._send(fault.status, {"error": f"fault {fault.status}"}, headers)
             if not self._is_authorised():
