@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from ablations.catalogue import sweeps
+import json
+
+from ablations.catalogue import plans, sweeps
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 
 
 def main() -> int:
-    Parser(prog="python -m ablations", description=main.__doc__).parse_args()
+    parser = Parser(prog="python -m ablations", description=main.__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text",
+        help="json: the plan of each on its default recipe with one seed, as its cells.json holds it",
+    )  # fmt: skip
+    if parser.parse_args().format == "json":
+        print(json.dumps(plans()))
+        return 0
     found = sweeps()
     width = max(len(name) for name in found)
     source = max(len(sweep.reproduces) for sweep in found.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Any
 
 import ablations
-from ablations.sweep import Sweep
+from ablations.sweep import Selection, Sweep, describe_cells, make_cells
+from lightning_xvol.recipes import get_recipe
 
 
 def sweeps() -> dict[str, Sweep]:
@@ -18,3 +20,12 @@ def sweeps() -> dict[str, Sweep]:
             if isinstance(sweep, Sweep):
                 found[module.name] = sweep
     return dict(sorted(found.items(), key=lambda item: (item[1].reproduces, item[0])))
+
+
+def plans() -> list[dict[str, Any]]:
+    """What each sweep, and each of its readings, lays out on its default recipe with one seed: see `describe_cells`."""
+    found = []
+    for sweep in (each for named in sweeps().values() for each in (named, *named.readings.values())):
+        recipe = get_recipe(sweep.recipe)
+        found.append(describe_cells(sweep, recipe, make_cells(sweep, recipe, Selection(seeds=1)), smoke=False))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from analysis.render import (
     render_paper,
 )
 from analysis.style import SIZES
-from lightning_xvol.commandline import Parser
+from lightning_xvol.commandline import DEFAULT_PROJECT, Parser
 from lightning_xvol.errors import UserError, run_command_line
 
 if TYPE_CHECKING:
@@ -70,7 +71,18 @@ def build_parser() -> argparse.ArgumentParser:
     claims = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
     add_source(claims)
     claims.add_argument("--format", choices=("markdown", "csv"), default="markdown", help="default: %(default)s")
+    add_dashboard(commands)
     return parser
+
+
+def add_dashboard(commands: argparse._SubParsersAction) -> None:
+    dashboard = commands.add_parser(
+        "dashboard", help="create or update a W&B workspace and a W&B report of a project", allow_abbrev=False
+    )
+    add_source(dashboard)
+    dashboard.add_argument("--entity", required=True, metavar="E", help="the W&B user or team")
+    dashboard.add_argument("--project", default=DEFAULT_PROJECT, metavar="P", help="default: %(default)s")
+    dashboard.add_argument("--dry-run", action="store_true", help="print as JSON what would be saved; no network")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         return print_claims(options)
     if options.command == "figures":
         return draw_figures(options)
+    if options.command == "dashboard":
+        return save_dashboard(options)
     if options.paper is not None:
         return render_paper_tables(options)
     sources = open_sources(options.source)
@@ -128,6 +142,29 @@ def print_claims(options: argparse.Namespace) -> int:
         print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
     else:
         print(verdicts.to_markdown(found), end="")
+    return 0
+
+
+def save_dashboard(options: argparse.Namespace) -> int:
+    try:
+        from analysis import dashboard, wandb_views
+    except ModuleNotFoundError as error:
+        raise UserError(f"the dashboard needs {error.name}, which is not installed; make env installs it") from error
+    place = options.entity, options.project
+    for flag, name in zip(("--entity", "--project"), place, strict=True):
+        if not name or "/" in name:
+            raise UserError(f"{flag} {name!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
+    sources = open_sources(options.source) if options.source else None
+    if options.dry_run:
+        views = dashboard.views(sources, options.select, *place)
+        print(json.dumps({view.kind: view.content(*place) for view in views}, indent=2, ensure_ascii=False))
+        for view in views:
+            print(f"{view.kind} not saved ({view.shows})", file=sys.stderr)
+        return 0
+    project = wandb_views.Project(*place)
+    for view in dashboard.views(sources, options.select, *place, project.id):
+        address, new = project.save(view)
+        print(f"{view.kind} {'created' if new else 'updated'} ({view.shows}): {address}")
     return 0
 
 

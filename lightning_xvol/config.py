@@ -186,6 +186,19 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of what `to_dict` gives in one level of keys, such as `optim_lr`, options without their own level.
+
+    W&B can filter and group by those: its dashboards write nested ones in two ways.
+    """
+    found: dict[str, Any] = {}
+    for section, fields in values.items():
+        if isinstance(fields, Mapping):
+            named = {**fields, **fields.get("options", {})}
+            found |= {f"{section}_{key}": value for key, value in named.items() if key != "options"}
+    return found
+
+
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
     """`base` (or the defaults) with the nested `values` put in, each checked as `set_value` does."""
     config = base if base is not None else RunConfig()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_xvol.commandline import DEFAULT_PROJECT
-from lightning_xvol.config import RunConfig, to_dict
+from lightning_xvol.config import RunConfig, flat, to_dict
 from lightning_xvol.record import SCHEMA, cell_id, group_id
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ class Tracking:
     project: str = DEFAULT_PROJECT
     sweep: str = "fit"
     labels: Mapping[str, Any] = field(default_factory=dict)
-
-
-def flat_config(config: RunConfig) -> dict[str, Any]:
-    """One level of keys, which W&B can filter and group by: its dashboards write nested ones in two ways."""
-    flat: dict[str, Any] = {"seed": config.seed}
-    for section, values in to_dict(config).items():
-        if isinstance(values, dict):
-            options = values.pop("options", {})
-            flat |= {f"{section}_{key}": value for key, value in {**values, **options}.items()}
-    return flat
 
 
 def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +135,8 @@ def _open(
         "tags": [f"commit:{commit[:12]}"] if commit else [],
         "resume": "allow",
         "config": {
-            **flat_config(config),
+            "seed": config.seed,
+            **flat(to_dict(config)),
             **tracking.labels,
             **lengths,
             "sweep": tracking.sweep,

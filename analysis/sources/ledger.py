@@ -178,7 +178,7 @@ def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
     return Sweep(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
         controls=controls, below=tuple(content["below"]),
-        paper={axis: _axis_value(value) for axis, value in content["paper"].items()},
+        paper={axis: axis_value(value) for axis, value in content["paper"].items()},
         **{key: content[key] for key in direct},
     )  # fmt: skip
 
@@ -257,7 +257,7 @@ def _levels(values: pd.Series) -> list[Any]:
     return sorted(unique) if pd.api.types.is_numeric_dtype(values) else unique
 
 
-def _axis_value(value: Any) -> Any:
+def axis_value(value: Any) -> Any:
     """As the frame holds it: numbers stay, anything else is text."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
 

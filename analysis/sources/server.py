@@ -61,7 +61,7 @@ class ServerRuns(TrackedRuns):
         self._cache = Cache()
         self._incomplete: dict[str, Curves] = {}
         with self._asking():
-            api = _connect()
+            api = connect()
             with _scratch_folder():
                 self._runs = self._list(api)
                 found = list(self._read(api))
@@ -132,10 +132,11 @@ class ServerRuns(TrackedRuns):
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"cannot read {self.where!r}: {_reason(error)}") from error
+            raise UserError(f"cannot read {self.where!r}: {reason(error)}") from error
 
 
-def _connect() -> Any:
+def connect() -> Any:
+    """W&B's client, which gives up on a server that is not there within half a minute."""
     import wandb
 
     settings = {name: value for name, value in PATIENCE.items() if name in wandb.Settings.model_fields}
@@ -197,12 +198,14 @@ _ANSWERS = {
 }
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What W&B's client means, in a line."""
     text = " ".join(str(error).split())
     status = re.search(r"(?:HTTP|error) (\d{3})\b", text)
     if status:
         return _ANSWERS.get(status[1], f"it failed (HTTP {status[1]}); try again later, what was read is kept")
+    if "not logged in" in text:
+        return _ANSWERS["401"]
     if "Could not find project" in text:
         return _ANSWERS["404"]
     if "giving up" in text or "did not respond" in text:

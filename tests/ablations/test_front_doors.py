@@ -33,6 +33,7 @@ sys.exit(code)
     [
         ["ablations"],
         ["ablations", "--help"],
+        ["ablations", "--format", "json"],
         *(["ablations." + name, flag] for name in SWEEPS for flag in ("--help", "--dry-run")),
         ["ablations.kernel_size", "--dry-run", "--smoke", "--only", "seed=0", "--set", "operator.name=no.such:Module"],
         ["ablations.kernel_size", "--reading", "A", "--dry-run"],
