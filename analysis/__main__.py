@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     claims = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
     add_source(claims)
     claims.add_argument("--format", choices=("markdown", "csv"), default="markdown", help="default: %(default)s")
+    report = commands.add_parser(
+        "report", help="report.html: verdicts, tables, figures and runs as one page without network", allow_abbrev=False
+    )
+    add_source(report)
+    report.add_argument("--out", type=Path, metavar="DIR", help="write to DIR/report.html (default: the first source)")
+    summary = commands.add_parser("summary", help="how far the sweeps are, and what they found", allow_abbrev=False)
+    add_source(summary)
     return parser
 
 
@@ -58,9 +66,14 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(arguments)
     if options.command == "claims":
         return print_claims(options)
+    if options.command == "report":
+        return make_report(options, arguments)
+    if options.command == "summary":
+        return print_summary(options)
     if options.paper is not None:
         return render_paper_tables(options)
     sources = open_sources(options.source)
@@ -89,6 +102,24 @@ def print_claims(options: argparse.Namespace) -> int:
         print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
     else:
         print(verdicts.to_markdown(found), end="")
+    return 0
+
+
+def make_report(options: argparse.Namespace, arguments: list[str]) -> int:
+    sources = open_sources(options.source)
+    from analysis.report.page import write_report
+
+    out = options.out or Path(options.source[0])
+    command = shlex.join(["python", "-m", "analysis", *arguments])
+    print(f"report: {write_report(sources, out, command, options.select)}")
+    return 0
+
+
+def print_summary(options: argparse.Namespace) -> int:
+    sources = open_sources(options.source)
+    from analysis.summary import summarise
+
+    print(summarise(sources, options.select))
     return 0
 
 

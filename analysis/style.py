@@ -28,6 +28,7 @@ RC: Any = {
     "lines.markersize": 4.0,
     "pdf.fonttype": 42,
     "svg.hashsalt": "lightning-xvol",
+    "text.parse_math": False,  # labels are plain text, whatever characters they hold
     "savefig.dpi": 300,
 }
 

@@ -32,11 +32,15 @@ def escape_markdown(text: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope."""
+    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope.
+
+    `group_id` is that of the runs whose value it is, empty where it is not from runs.
+    """
 
     value: str
     remarks: tuple[str, ...] = ()
     bold: bool = False
+    group_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Table:
             for line in (lines[0], rule, *lines[1:])
         ]
         grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        notes = "\n".join(f"- {escape_markdown(note)}" for note in self._notes("Bold"))
+        notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
         caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
         return f"{caption}\n\n{grid}\n\n{notes}\n"
 
@@ -101,7 +105,7 @@ class Table:
                 lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{escape_latex(block.heading)}}}}} \\")
             lines += [_latex_row(label, *map(_latex_entry, entries)) for label, entries in block.rows]
         body = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
-        notes = "\\par\n    ".join(escape_latex(note) for note in self._notes("Bold"))
+        notes = "\\par\n    ".join(escape_latex(note) for note in self.footnotes("Bold"))
         return "\n".join(
             [
                 r"% Requires \usepackage{booktabs} and \usepackage{graphicx}.",
@@ -136,10 +140,11 @@ class Table:
                 parts.append([])
             parts[-1].append(place)
         pieces = ["\n".join(self._text_part(places, stub, lengths)) for places in parts]
-        notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self._notes("*")]
+        notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
         return "\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)])
 
-    def _notes(self, mark: str) -> list[str]:
+    def footnotes(self, mark: str) -> list[str]:
+        """`notes`, before them what `mark` means where anything carries it."""
         bold = any(entry.bold for block in self.blocks for _, entries in block.rows for entry in entries)
         return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
 
