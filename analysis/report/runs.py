@@ -153,7 +153,7 @@ def _use(number: int, entry: Mapping[str, Any], overview: Overview) -> Use:
         if entry["n"] > 1:
             value += f", 95 % interval {numbers.number(entry['ci_low'], 2)} to {numbers.number(entry['ci_high'], 2)}"
     delta, baseline = "", ""
-    if not pd.isna(entry["delta"]):
+    if sweep.baseline is not None and not pd.isna(entry["delta"]):
         same = (summary[list(sweep.axes)] == [entry[axis] for axis in sweep.axes]).all(axis=1)
         baseline = summary[same & (summary["operator"] == sweep.baseline)]["group_id"].iloc[0]
         delta = numbers.signed(entry["delta"], 2)

@@ -94,7 +94,7 @@ try:
     analysis.__main__.main(["tables", "--help"])
 except SystemExit as exit:
     assert exit.code == 0
-print(sorted({"torch", "wandb", "pandas", "scipy", "matplotlib", "numpy"} & set(sys.modules)))
+print(sorted({"torch", "wandb", "pandas", "scipy", "matplotlib", "numpy", "jinja2", "yaml"} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
