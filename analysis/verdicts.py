@@ -24,6 +24,7 @@ Answer = Literal["yes", "no", "open"]
 ALPHA = 0.05
 ROUNDING = 0.05  # of a printed number
 PRINTED = "printed numbers"
+KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not run")
 OWN_METRICS = ("top1",)  # on data without the metric of the claim
 
 
@@ -175,12 +176,13 @@ def _most(findings: Sequence[Finding]) -> int | None:
     return max((need for need in needs if need is not None), default=None) if None not in needs else None
 
 
-def tally(found: Sequence[Verdict]) -> dict[str, Counter[str]]:
-    """By data, how many claims have which verdict: first those that runs decide, last those not run."""
+def tally(found: Sequence[Verdict]) -> dict[str, dict[str, int]]:
+    """By data and kind of verdict, how many claims: first those that runs decide, last those not run."""
     counts: dict[str, Counter[str]] = {}
     for verdict in found:
         counts.setdefault(verdict.data, Counter())[verdict.kind] += 1
-    return dict(sorted(counts.items(), key=lambda item: (item[0] == "", item[0] == PRINTED)))
+    order = sorted(counts, key=lambda data: (data == "", data == PRINTED))
+    return {data: {kind: counts[data][kind] for kind in KINDS if counts[data][kind]} for data in order}
 
 
 def to_frame(found: Sequence[Verdict]) -> pd.DataFrame:

@@ -12,7 +12,6 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis import footnotes, numbers, overview, verdicts
-from analysis.arithmetic import OWN
 from analysis.claims import Claim
 from analysis.overview import Overview
 from analysis.paper_tables import paper_tables
@@ -29,10 +28,7 @@ from lightning_xvol.commandline import duration
 from lightning_xvol.errors import UserError
 
 HERE = Path(__file__).parent
-TONES = {
-    "reproduced": "good", "holds": "good", "contradicted": "bad", "fails": "bad", "not resolved": "open",
-    OWN: "own", "not run": "none",
-}  # fmt: skip
+TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -126,22 +122,28 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
 def _section(sources: Collection, number: int, item: Overview, runs: Runs, several: bool) -> Section:
     sweep = item.sweep
     anchor = f"sweep-{number + 1}"
+    warnings = item.warnings()
+    try:
+        drawings = draw(sources, item, anchor)
+    except UserError as error:
+        drawings = []
+        warnings.append(str(error))
     return Section(
         number=number,
         name=sweep.name.replace("_", " ") + (f" ({sweep.recipe})" if several else ""),
         anchor=anchor,
         operators=sorted(runs.operators[label] for label in sweep.labels.values()),
-        warnings=item.warnings(),
+        warnings=warnings,
         overview=item,
         table=sweep_table(sweep, item.frame, item.summary, item.select),
-        drawings=draw(sources, item, anchor),
+        drawings=drawings,
     )
 
 
 def _facts(found: Sequence[Overview]) -> dict[str, str]:
     runs = overview.all_runs(found)
     done = runs[runs["state"].isin(["finished", "diverged"])]
-    data = dict.fromkeys(f"{item.sweep.data} (recipe {item.sweep.recipe}, {item.sweep.budget})" for item in found)
+    data = dict.fromkeys(f"{item.sweep.data} (recipe {item.sweep.recipe})" for item in found)
     return {
         "Data": "; ".join(data),
         "Runs": f"{len(done)} of {len(runs)} done",
@@ -154,8 +156,11 @@ def _facts(found: Sequence[Overview]) -> dict[str, str]:
 def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
     others = dict.fromkeys(item.sweep.data for item in found if item.sweep.reproduces is None)
     smoke = [item.sweep.name for item in found if item.sweep.smoke]
-    lines = [f"{', '.join(others)}: these data cannot reproduce the paper; no printed number stands beside them"]
-    lines = lines if others else []
+    lines = []
+    if others:
+        lines.append(
+            f"{', '.join(others)}: these data cannot reproduce the paper; no printed number stands beside them"
+        )
     if smoke:
         lines.append(f"SMOKE: {', '.join(smoke)}: a budget of a few steps; the numbers mean nothing")
     return lines

@@ -185,6 +185,13 @@ def test_failures_stand_at_the_top(make_ledger) -> None:
     assert "failed : out of <memory>" in listed or "failed: out of <memory>" in listed
 
 
+def test_an_unknown_figure_costs_no_page(make_ledger) -> None:
+    page = page_of(make_ledger(SMALL, figure={"kind": "pie"}).out)
+    assert "asks for a figure 'pie'; known kinds: lines" in page.by_id("warnings").text
+    assert not page.all("svg")
+    assert page.by_id("sweep-1").all("table")
+
+
 def test_a_torn_sweep_is_left_out_with_a_sentence(make_ledger) -> None:
     runs = make_ledger(SMALL)
     other = runs.out / "shift_distance"

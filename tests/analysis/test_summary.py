@@ -33,7 +33,10 @@ def test_the_summary(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     gain = statistics.mean(gains)
     interval = f"{gain:+.1f} [{gain - half:+.1f}, {gain + half:+.1f}]".replace("-", "−")
     assert f"best: X-volution (static), kernel size K = 7: 99.8 ± 0.1 (n = 3); {interval} over Convolution" in text
-    assert "control: X-volution minus X-volution (static): ties within the interval at 1, 5, 7, 9 and is below 0 at 3" in text
+    assert (
+        "control: X-volution minus X-volution (static): ties within the interval at 1, 5, 7, 9 and is below 0 at 3"
+        in text
+    )
     assert "printed numbers: 3 contradicted by its own table" in text
     assert "match-to-sample (match_small, 3 epochs): " in text
     assert "warning: 1 failed cell:" in text
