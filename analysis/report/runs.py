@@ -17,6 +17,8 @@ from analysis.tables import Entry, Table
 from lightning_xvol import record
 from lightning_xvol.commandline import duration
 
+_NAMED = 10
+
 
 @dataclass(frozen=True)
 class Run:
@@ -69,8 +71,10 @@ class Group:
 
     @property
     def seed_values(self) -> str:
-        """`seed 0: 97.9, seed 1: 98.5`, and of a run without a value its state."""
-        return ", ".join(f"seed {run.seed}: {run.values[0] if run.took else run.state}" for run in self.runs)
+        """`seed 0: 97.9, seed 1: 98.5`, and of a run without a value its state; not more than `_NAMED` of them."""
+        texts = [f"seed {run.seed}: {run.values[0] if run.state == 'finished' else run.state}" for run in self.runs]
+        more = [f"and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else []
+        return ", ".join(texts[:_NAMED] + more)
 
 
 class Runs:

@@ -138,7 +138,7 @@ def test_nothing_is_loaded_and_only_runs_of_a_server_are_linked(make_ledger, mon
 
 @pytest.mark.parametrize("name", [NASTY, "{% raw %}"])
 def test_hostile_names_stay_text(make_ledger, name: str) -> None:
-    runs = make_ledger(SMALL, figure={"kind": "bars", "x": "kernel_size"})
+    runs = make_ledger(SMALL, figure={"kind": "dots", "x": "kernel_size"})
     runs.write(runs.cell("xvolution", 3, 1), 0.0)
     harmless = page_of(runs.out)
     for cell in runs.cells:
@@ -182,7 +182,10 @@ def test_failures_stand_at_the_top(make_ledger) -> None:
     ):
         assert text in warnings
     listed = page.by_id(f"runs-{runs.cell('xvolution', 1, 0)['group_id']}").text
-    assert "failed : out of <memory>" in listed or "failed: out of <memory>" in listed
+    assert "seed 0: failed, seed 1: 98.4, seed 2: 99.4" in listed
+    assert "failed: out of <memory>" in listed
+    listed = page.by_id(f"runs-{runs.cell('xvolution', 3, 1)['group_id']}").text
+    assert "seed 0: 97.9, seed 1: diverged, seed 2: 99.1" in listed
 
 
 def test_an_unknown_figure_costs_no_page(make_ledger) -> None:
