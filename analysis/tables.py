@@ -66,6 +66,10 @@ class Table:
     notes: tuple[str, ...]
     tidy: pd.DataFrame
 
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for block in self.blocks for _, row in block.rows for entry in row]
+
     def to_csv(self) -> str:
         """Floats in full precision, integers as integers, empty where missing."""
         return self.tidy.to_csv(index=False, lineterminator="\n")
@@ -145,7 +149,7 @@ class Table:
 
     def footnotes(self, mark: str) -> list[str]:
         """`notes`, before them what `mark` means where anything carries it."""
-        bold = any(entry.bold for block in self.blocks for _, entries in block.rows for entry in entries)
+        bold = any(entry.bold for entry in self.entries)
         return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
 
     def _column(self, place: int) -> list[str]:

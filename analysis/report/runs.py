@@ -13,7 +13,7 @@ from analysis import footnotes, numbers
 from analysis.overview import Overview
 from analysis.sources.collection import Collection
 from analysis.sources.ledger import Outcome
-from analysis.tables import Entry, Table
+from analysis.tables import Entry
 from lightning_xvol import record
 from lightning_xvol.commandline import duration
 
@@ -83,39 +83,35 @@ class Runs:
     def __init__(self, sources: Collection, found: Sequence[Overview]) -> None:
         self.groups: dict[str, Group] = {}
         self.operators: dict[str, int] = {}
+        rows = pd.concat([overview.frame for overview in found]).drop_duplicates(["cell_id", "metric"])
+        by_group = dict(iter(rows.groupby("group_id", sort=False)))
         for number, overview in enumerate(found):
-            self._add(number, overview, sources)
+            for entry in overview.summary.to_dict("records"):
+                group_id = entry["group_id"]
+                if group_id not in self.groups:
+                    self.groups[group_id] = _group(group_id, by_group[group_id], overview, sources)
+                group = self.groups[group_id]
+                group.operators.add(self.operators.setdefault(entry["label"], len(self.operators)))
+                group.uses.append(_use(number, entry, overview))
 
     def operators_of(self, entries: Iterable[Entry]) -> list[int]:
         """The operators of the runs that these entries come from, by their number."""
         return sorted({number for group in self._behind(entries) for number in group.operators})
 
-    def sweeps_of(self, table: Table) -> list[int]:
-        """The sweeps that hold the runs of `table`, by their number."""
-        entries = (entry for block in table.blocks for _, row in block.rows for entry in row)
+    def sweeps_of(self, entries: Iterable[Entry]) -> list[int]:
+        """The sweeps that hold these runs, by their number."""
         return sorted({use.sweep for group in self._behind(entries) for use in group.uses})
 
     def _behind(self, entries: Iterable[Entry]) -> list[Group]:
         return [self.groups[entry.group_id] for entry in entries if entry.group_id in self.groups]
 
-    def _add(self, number: int, overview: Overview, sources: Collection) -> None:
-        by_group = dict(iter(overview.frame.groupby("group_id", sort=False)))
-        for entry in overview.summary.to_dict("records"):
-            operator = self.operators.setdefault(entry["label"], len(self.operators))
-            group = self.groups.get(entry["group_id"])
-            if group is None:
-                group = _group(entry, by_group[entry["group_id"]], overview, sources)
-                self.groups[entry["group_id"]] = group
-            group.operators.add(operator)
-            group.uses.append(_use(number, entry, overview))
 
-
-def _group(entry: Mapping[str, Any], rows: pd.DataFrame, overview: Overview, sources: Collection) -> Group:
+def _group(group_id: str, rows: pd.DataFrame, overview: Overview, sources: Collection) -> Group:
     metrics = tuple(dict.fromkeys([overview.sweep.metric, *rows["metric"]]))
-    cells = dict(iter(rows.groupby("cell_id", sort=False)))
+    cells = dict(iter(rows.sort_values("seed", kind="stable").groupby("cell_id", sort=False)))
     outcomes = {cell: sources.outcome(cell) for cell in cells}
     runs = tuple(_run(own, metrics, outcomes[cell], overview.select) for cell, own in cells.items())
-    return Group(entry["group_id"], metrics, runs, _config(outcomes))
+    return Group(group_id, metrics, runs, _config(outcomes))
 
 
 def _run(rows: pd.DataFrame, metrics: Sequence[str], outcome: Outcome | None, select: str) -> Run:

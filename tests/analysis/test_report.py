@@ -117,6 +117,18 @@ def test_links_have_targets_and_ids_are_unique(make_ledger) -> None:
     }
 
 
+def test_a_row_with_more_seeds_in_one_sweep_than_in_another_lists_them_all(make_ledger) -> None:
+    runs = make_ledger(SMALL)
+    runs.sweep["sweep"] = "more"
+    group = runs.cell("xvolution", 3, 0)["group_id"]
+    extra = runs.cell("xvolution", 3, 0) | {"seed": 2, "cell_id": "extra"}
+    runs.cells.append(extra)
+    runs.write_sweep()
+    runs.write(extra, 97.3)
+    listed = page_of(runs.out).by_id(f"runs-{group}").all("tbody")[0].all("tr")
+    assert [row.all("th")[0].text + " " + row.all("td")[0].text for row in listed] == ["0 97.9", "1 98.5", "2 97.3"]
+
+
 def test_nothing_is_loaded_and_only_runs_of_a_server_are_linked(make_ledger, monkeypatch) -> None:
     outcome = Collection.outcome
     url = "https://wandb.ai/group/project/runs/1"
