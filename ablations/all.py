@@ -14,10 +14,9 @@ from pathlib import Path
 from ablations.catalogue import sweeps
 from ablations.cell import state
 from ablations.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
-from ablations.progress import duration
 from ablations.sweep import Cell, Sweep, recipes_for
 from lightning_xvol import record
-from lightning_xvol.commandline import Parser
+from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.errors import UserError, nearest, run_command_line
 from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 

@@ -17,10 +17,10 @@ from ablations import cost
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
 from ablations.launchers.choice import add_launcher_flags, choose_launcher
-from ablations.progress import Progress, duration
+from ablations.progress import Progress
 from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
 from lightning_xvol import files
-from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
+from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
 from lightning_xvol.recipes import Recipe, get_recipe
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.cell import Cost
-from ablations.progress import duration
 from ablations.sweep import Cell
 from lightning_xvol import record
+from lightning_xvol.commandline import duration
 from lightning_xvol.config import to_dict
 
 SAMPLE = 6  # configurations that a trial tries

@@ -10,16 +10,7 @@ from typing import Any
 
 from ablations.cell import Outcome
 from ablations.sweep import Cell
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)  # first, so that 59.7 is not `60 s`
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+from lightning_xvol.commandline import duration
 
 
 class Progress:

@@ -30,8 +30,8 @@ def common_n(summary: pd.DataFrame) -> int:
 
 def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> list[str]:
     runs = frame[frame["metric"] == sweep.metric]
-    lines = [*_warnings(runs, select), _estimator(sweep, summary, select), _replication(runs, summary)]
-    lines.append(_brackets(sweep, summary))
+    lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
+    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]
     lines += control_sentences(sweep, frame, select)
     lines += [product_use.note(summary), sweep.note]
     if sweep.column_axis is None:
@@ -50,27 +50,32 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     return [line for line in lines if line]
 
 
-def _warnings(runs: pd.DataFrame, select: str) -> list[str]:
-    lines = []
-    if select == "best":
-        lines.append(
-            "Warning: each run's best evaluation (select = best), not its last; picked among many, it is too high."
-        )
+def selection(select: str) -> list[str]:
+    """A warning unless each run's last evaluation counts."""
+    too_high = "each run's best evaluation (select = best), not its last; picked among many, it is too high"
+    return [too_high] if select == "best" else []
+
+
+def mixes(runs: pd.DataFrame) -> list[str]:
+    """`mixed commits: A, B`, and so for versions of torch and devices, of `runs`, a row per cell."""
     recorded = runs[runs["state"].isin(["finished", "diverged"])]
-    mixes = {"commit": recorded["commit"].map(short_commit), "torch": recorded["torch"], "device": recorded["device"]}
-    for name, values in mixes.items():
-        if values.nunique(dropna=False) > 1:
-            lines.append(f"Warning: mixed {_MIXED[name]}: {_joined(values)}.")
+    kinds = {
+        "commits": recorded["commit"].map(short_commit),
+        "versions of torch": recorded["torch"],
+        "devices": recorded["device"],
+    }
+    return [f"mixed {name}: {_joined(values)}" for name, values in kinds.items() if values.nunique(dropna=False) > 1]
+
+
+def failures(runs: pd.DataFrame) -> list[str]:
+    """Which of `runs`, a row per cell, have failed, and why."""
     failed = runs[runs["state"] == "failed"]
-    if len(failed):
-        pairs = zip(failed["cell_id"], failed["error"], strict=True)
-        cells = [f"{cell} ({error})" if error else cell for cell, error in pairs]
-        more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
-        lines.append(f"Warning: {_plural(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}.")
-    return lines
-
-
-_MIXED = {"commit": "commits", "torch": "versions of torch", "device": "devices"}
+    if failed.empty:
+        return []
+    pairs = zip(failed["cell_id"], failed["error"], strict=True)
+    cells = [f"{cell} ({error})" if error else cell for cell, error in pairs]
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return [f"{numbers.counted(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}"]
 
 
 def _estimator(sweep: Sweep, summary: pd.DataFrame, select: str) -> str:
@@ -108,31 +113,42 @@ def _brackets(sweep: Sweep, summary: pd.DataFrame) -> str:
 
 def control_sentences(sweep: Sweep, frame: pd.DataFrame, select: str) -> list[str]:
     """A sentence for each row and control of it: their differences with intervals, and where they tie."""
-    lines = []
+    return [_control_sentence(sweep, *found) for found in against_controls(sweep, frame, select)]
+
+
+def against_controls(
+    sweep: Sweep, frame: pd.DataFrame, select: str
+) -> list[tuple[str, dict[tuple[Any, ...], Difference]]]:
+    """For each row and control of it `A minus B`, and the differences that are known, by the values of the axes."""
+    found = []
     for subject, controls in sweep.controls.items():
         for control in controls:
             differences = compare(frame, sweep.axes, sweep.metric, select, subject, control)
             known = {key: item for key, item in differences.items() if not pd.isna(item.mean)}
             if known:
-                lines.append(_control_sentence(sweep, subject, control, known))
-    return lines
+                found.append((f"{sweep.labels[subject]} minus {sweep.labels[control]}", known))
+    return found
 
 
-def _control_sentence(
-    sweep: Sweep, subject: str, control: str, differences: Mapping[tuple[Any, ...], Difference]
-) -> str:
-    values = [_place(key, ": ") + _difference(item) for key, item in differences.items()]
+def conclusion(sweep: Sweep, differences: Mapping[tuple[Any, ...], Difference]) -> str:
+    """`ties within the interval at 3, 5 and is above 0 at 1`; empty where there is no interval."""
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
         if item.method != "none":
             verdicts.setdefault(_verdict(item), []).append(_place(key))
-    found = [verdict + (f" at {', '.join(places)}" if sweep.axes else "") for verdict, places in verdicts.items()]
+    return " and ".join(
+        verdict + (f" at {', '.join(places)}" if sweep.axes else "") for verdict, places in verdicts.items()
+    )
+
+
+def _control_sentence(sweep: Sweep, pair: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
+    values = [_place(key, ": ") + _difference(item) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
-    pair = f"{sweep.labels[subject]} minus {sweep.labels[control]}"
-    conclusion = f"; the difference {' and '.join(found)}" if found else ""
+    found = conclusion(sweep, differences)
+    concluded = f"; the difference {found}" if found else ""
     paired = " paired by seed" if any(item.method == "paired" for item in differences.values()) else ""
     measure = f"mean difference{paired} [95 % interval each]{axes}"
-    return f"Against its control, {pair}, {measure}: {'; '.join(values)}{conclusion}."
+    return f"Against its control, {pair}, {measure}: {'; '.join(values)}{concluded}."
 
 
 def _difference(item: Difference) -> str:
@@ -163,7 +179,3 @@ def short_commit(commit: str | None) -> str:
 
 def _joined(values: pd.Series) -> str:
     return ", ".join("unknown" if pd.isna(value) else str(value) for value in values.drop_duplicates()) or numbers.DASH
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number != 1 else "")

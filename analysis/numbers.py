@@ -59,3 +59,8 @@ def integers(values: Sequence[int]) -> str:
     if len(ordered) > 4 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"{ordered[0]}{DASH}{ordered[-1]}"
     return ", ".join(map(str, ordered))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" + ("s" if number != 1 else "")

@@ -103,7 +103,8 @@ class _PaperTable:
         text = numbers.number(estimate(list(values.values())).mean)
         delta = self._delta(place, metric) if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta.mean) else (_signed(delta.mean),)
-        return Entry(text, remarks, bold=best.get((self._scope(place), metric)) == text)
+        bold = best.get((self._scope(place), metric)) == text
+        return Entry(text, remarks, bold, self.pool.groups[place])
 
     def _delta(self, place: Place, metric: str) -> Difference | None:
         base = _base(self.number, place)

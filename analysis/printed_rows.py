@@ -153,6 +153,7 @@ def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: Sweep, source
         curve = sources.curve(cell, f"val_{sweep.metric}") or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             place = (*key[:2], f"epoch {epoch}")
+            pool.groups.setdefault(place, str(rows["group_id"].iloc[0]))
             pool.values.setdefault(place, {}).setdefault(sweep.metric, {})[int(seed)] = value
 
 

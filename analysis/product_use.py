@@ -50,7 +50,7 @@ def _entry(group: Mapping[str, Any], name: str) -> Entry | None:
         return None
     value = f"{numbers.number(group[name])} {numbers.PLUS_MINUS} {numbers.number(group[f'{name}_sd'])}"
     count = int(group[f"{name}_n"])
-    return Entry(value, (f"n = {count}",) if count != group["n"] else ())
+    return Entry(value, (f"n = {count}",) if count != group["n"] else (), group_id=group["group_id"])
 
 
 def note(summary: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ A sweep without axes has one column for its metric and beside it what its runs c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -130,7 +130,7 @@ def _beside(
     """A further metric of the same runs, without differences; `other` is its summary."""
     texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
     rows = tuple(
-        (row, tuple(Entry(texts.get(group.get(value, {}).get("group_id"), numbers.DASH)) for value in values))
+        (row, tuple(_entry(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
         for row, group in groups.items()
     )
     return Block(rows, heading=_capital(label))
@@ -141,7 +141,7 @@ def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], val
     added = cost == "added_params"
     write = numbers.added_count if added else numbers.count
     rows = tuple(
-        (label, tuple(Entry(write(row[value][cost] if value in row else pd.NA)) for value in values))
+        (label, tuple(_entry(row.get(value), lambda own: write(own[cost])) for value in values))
         for label, row in groups.items()
     )
     return Block(rows, heading=_capital("added parameters" if added else COSTS[cost]))
@@ -153,8 +153,12 @@ def _capital(heading: str) -> str:
 
 def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:
     """An entry for each of `COSTS`."""
-    counts = (Entry(numbers.count(group[name])) for name in ("params", "macs"))
-    return (*counts, Entry(numbers.number(group["wall_seconds"])))
+    texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
+    return tuple(Entry(text, group_id=group["group_id"]) for text in texts)
+
+
+def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> Entry:
+    return Entry(numbers.DASH) if group is None else Entry(write(group), group_id=group["group_id"])
 
 
 def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
@@ -186,7 +190,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best)
+    return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best, group_id=group["group_id"])
 
 
 def _mean(group: Mapping[str, Any]) -> str:

@@ -38,11 +38,15 @@ def slug(text: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope."""
+    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope.
+
+    `group_id` is that of the runs whose value it is, empty where it is not from runs.
+    """
 
     value: str
     remarks: tuple[str, ...] = ()
     bold: bool = False
+    group_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class Table:
     notes: tuple[str, ...]
     tidy: pd.DataFrame
 
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for block in self.blocks for _, row in block.rows for entry in row]
+
     def to_csv(self) -> str:
         """Floats in full precision, integers as integers, empty where missing."""
         return self.tidy.to_csv(index=False, lineterminator="\n")
@@ -86,7 +94,7 @@ class Table:
             for line in (lines[0], rule, *lines[1:])
         ]
         grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        notes = "\n".join(f"- {escape_markdown(note)}" for note in self._notes("Bold"))
+        notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
         caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
         return f"{caption}\n\n{grid}\n\n{notes}\n"
 
@@ -107,7 +115,7 @@ class Table:
                 lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{escape_latex(block.heading)}}}}} \\")
             lines += [_latex_row(label, *map(_latex_entry, entries)) for label, entries in block.rows]
         body = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
-        notes = "\\par\n    ".join(escape_latex(note) for note in self._notes("Bold"))
+        notes = "\\par\n    ".join(escape_latex(note) for note in self.footnotes("Bold"))
         return "\n".join(
             [
                 r"% Requires \usepackage{booktabs} and \usepackage{graphicx}.",
@@ -142,11 +150,12 @@ class Table:
                 parts.append([])
             parts[-1].append(place)
         pieces = ["\n".join(self._text_part(places, stub, lengths)) for places in parts]
-        notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self._notes("*")]
+        notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
         return "\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)])
 
-    def _notes(self, mark: str) -> list[str]:
-        bold = any(entry.bold for block in self.blocks for _, entries in block.rows for entry in entries)
+    def footnotes(self, mark: str) -> list[str]:
+        """`notes`, before them what `mark` means where anything carries it."""
+        bold = any(entry.bold for entry in self.entries)
         return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
 
     def _column(self, place: int) -> list[str]:

@@ -6,6 +6,7 @@ other data D it holds on D, fails on D or is not resolved on D, never the former
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,18 +23,24 @@ from analysis.tables import escape_markdown
 Answer = Literal["yes", "no", "open"]
 ALPHA = 0.05
 ROUNDING = 0.05  # of a printed number
+PRINTED = "printed numbers"
+KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not run")
 OWN_METRICS = ("top1",)  # on data without the metric of the claim
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the runs say of one part; `more_seeds` a row would resolve it, if the spread stays."""
+    """What the runs say of one part; `more_seeds` a row would resolve it, if the spread stays.
+
+    `runs` are its rows: how the claim calls each, and the group id of its runs.
+    """
 
     part: Part
     metric: str
     found: Difference
     answer: Answer
     more_seeds: int | None
+    runs: tuple[tuple[str, str], ...]
 
     def text(self, paper: bool) -> str:
         found = self.found
@@ -50,13 +57,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of a claim on one data; `evidence` a sentence per part."""
+    """What is to be said of a claim on one data; `evidence` a sentence per part, `runs` the rows that it rests on."""
 
     claim: Claim
     data: str
     verdict: str
     evidence: tuple[str, ...]
     more_seeds: int | None = None
+    runs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The verdict without its data: `holds`, `not resolved`, `not run`, ..."""
+        return self.verdict.removesuffix(f" on {self.data}")
 
 
 def verdicts(sources: Collection, select: str = "last") -> list[Verdict]:
@@ -77,16 +90,15 @@ def judge(part: Part, pool: Pool) -> Finding | None:
     metric = part.metric
     if pool.data != PAPER and metric not in pool.metrics:
         metric = next((own for own in OWN_METRICS if own in pool.metrics), metric)
-    terms = []
-    for weight, row in part.terms:
-        backbone = row.backbone if pool.data == PAPER else ""
-        terms.append((weight, pool.seeds((backbone, row.label, row.setting), metric)))
+    places = [(row.backbone if pool.data == PAPER else "", row.label, row.setting) for _, row in part.terms]
+    terms = [(weight, pool.seeds(place, metric)) for (weight, _), place in zip(part.terms, places, strict=True)]
     if not all(values for _, values in terms):
         return None
     found = contrast(terms)
     answer, distance, confidence = _answer(part, found, pool.data == PAPER)
     more = seeds_to_resolve(found, distance, confidence) if answer == "open" else None
-    return Finding(part, metric, found, answer, more)
+    runs = tuple((" ".join(filter(None, (*place[1:], place[0]))), pool.groups[place]) for place in places)
+    return Finding(part, metric, found, answer, more, runs)
 
 
 def _answer(part: Part, found: Difference, paper: bool) -> tuple[Answer, float, float]:
@@ -113,7 +125,7 @@ def _answer(part: Part, found: Difference, paper: bool) -> tuple[Answer, float, 
 def _own(claim: Claim) -> list[Verdict]:
     decide = arithmetic.BY_CLAIM.get(claim.number)
     sentence = decide() if decide is not None else None
-    return [] if sentence is None else [Verdict(claim, "printed numbers", arithmetic.OWN, (sentence,))]
+    return [] if sentence is None else [Verdict(claim, PRINTED, arithmetic.OWN, (sentence,))]
 
 
 def _data(claim: Claim, by_table: Mapping[str, Sequence[Pool]]) -> list[str]:
@@ -140,7 +152,8 @@ def _judge(claim: Claim, data: str, by_table: Mapping[str, Sequence[Pool]]) -> V
     evidence = [finding.text(data == PAPER) for finding in reversed(told.values())]
     if missing:
         evidence.append(f"{missing} of {len(planned)} parts not run")
-    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(list(findings.values())))
+    runs = tuple(dict.fromkeys(run for finding in findings.values() for run in finding.runs))
+    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(list(findings.values())), runs)
 
 
 def _key(part: Part, data: str) -> str:
@@ -163,6 +176,15 @@ def _most(findings: Sequence[Finding]) -> int | None:
     return max((need for need in needs if need is not None), default=None) if None not in needs else None
 
 
+def tally(found: Sequence[Verdict]) -> dict[str, dict[str, int]]:
+    """By data and kind of verdict, how many claims: first those that runs decide, last those not run."""
+    counts: dict[str, Counter[str]] = {}
+    for verdict in found:
+        counts.setdefault(verdict.data, Counter())[verdict.kind] += 1
+    order = sorted(counts, key=lambda data: (data == "", data == PRINTED))
+    return {data: {kind: counts[data][kind] for kind in KINDS if counts[data][kind]} for data in order}
+
+
 def to_frame(found: Sequence[Verdict]) -> pd.DataFrame:
     """A row per verdict."""
     rows = [
@@ -182,10 +204,10 @@ def to_markdown(found: Sequence[Verdict]) -> str:
         more = numbers.DASH if item.more_seeds is None else str(item.more_seeds)
         texts = (item.claim.claim, item.claim.where, item.claim.kinds, item.verdict, "; ".join(item.evidence), more)
         lines.append(f"| {item.claim.number} | {' | '.join(map(escape_markdown, texts))} |")
-    return "\n".join([*lines, "", *_LEGEND, ""])
+    return "\n".join([*lines, "", *LEGEND, ""])
 
 
-_LEGEND = (
+LEGEND = (
     "Kinds: D direction, M magnitude, E equality (two one-sided t tests at 5 %, margin in points), O order, S shape, "
     "X exact, A arithmetic on the printed numbers. In square brackets 95 % intervals over seeds (paired by seed where "
     "the seeds match, else Welch's), each on its own: a claim of many parts is the likelier contradicted by chance. On "

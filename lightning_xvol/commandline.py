@@ -39,6 +39,16 @@ def at_least(minimum: int, name: str) -> Callable[[str], int]:
     return parse
 
 
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)  # first, so that 59.7 is not `60 s`
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def is_helper_process() -> bool:
     """Whether this process repeats a command line as the second or a later process of one run (DDP), silently."""
     return rank() != 0

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from ablations.kernel_size import SWEEP
-from ablations.progress import Progress, duration
+from ablations.progress import Progress
 from ablations.sweep import Selection, make_cells
+from lightning_xvol.commandline import duration
 from lightning_xvol.recipes import get_recipe
 
 

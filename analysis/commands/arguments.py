@@ -1,0 +1,58 @@
+"""Arguments that commands share, and what they name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.render import SELECT
+from lightning_xvol.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.sources.collection import Collection
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="SOURCE",
+        help="the --out folder of a sweep, one of W&B offline runs alone, or wandb:ENTITY/PROJECT on a W&B server; "
+        "repeatable: runs are merged by id",
+    )  # fmt: skip
+    parser.add_argument(
+        "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help=f"write {what} (default: into the first source that is a folder, else here)",
+    )  # fmt: skip
+
+
+def open_sources(names: list[str]) -> Collection:
+    """The sources, after a line on stderr for each file of theirs that cannot be read whole.
+
+    Raises:
+        UserError: where none is named, or one holds no runs.
+    """
+    if not names:
+        raise UserError(
+            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+        )
+    from analysis.sources.collection import Collection
+
+    sources = Collection(names)
+    for loss in sources.losses:
+        print(f"note: {loss}", file=sys.stderr)
+    return sources
+
+
+def out_folder(parsed: argparse.Namespace) -> Path:
+    """Where renderings go: `--out`, else the first source that is a folder, else the current folder."""
+    from analysis.sources.server import is_server
+
+    folders = [name for name in parsed.source if not is_server(name)]
+    return parsed.out or Path(folders[0] if folders else ".")

@@ -1,0 +1,45 @@
+"""`python -m analysis dashboard`: a workspace and a report on W&B."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from analysis.commands.arguments import add_source, open_sources
+from lightning_xvol.commandline import DEFAULT_PROJECT
+from lightning_xvol.errors import UserError
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "dashboard", help="create or update a W&B workspace and a W&B report of a project", allow_abbrev=False
+    )
+    add_source(parser)
+    parser.add_argument("--entity", required=True, metavar="E", help="the W&B user or team")
+    parser.add_argument("--project", default=DEFAULT_PROJECT, metavar="P", help="default: %(default)s")
+    parser.add_argument("--dry-run", action="store_true", help="print as JSON what would be saved; no network")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    try:
+        from analysis import dashboard, wandb_views
+    except ModuleNotFoundError as error:
+        raise UserError(f"the dashboard needs {error.name}, which is not installed; make env installs it") from error
+    place = parsed.entity, parsed.project
+    for flag, name in zip(("--entity", "--project"), place, strict=True):
+        if not name or "/" in name:
+            raise UserError(f"{flag} {name!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
+    sources = open_sources(parsed.source) if parsed.source else None
+    if parsed.dry_run:
+        views = dashboard.views(sources, parsed.select, *place)
+        print(json.dumps({view.kind: view.content(*place) for view in views}, indent=2, ensure_ascii=False))
+        for view in views:
+            print(f"{view.kind} not saved ({view.shows})", file=sys.stderr)
+        return 0
+    project = wandb_views.Project(*place)
+    for view in dashboard.views(sources, parsed.select, *place, project.id):
+        address, new = project.save(view)
+        print(f"{view.kind} {'created' if new else 'updated'} ({view.shows}): {address}")
+    return 0

@@ -1,0 +1,37 @@
+"""`python -m analysis figures`: a sweep's own figure, every run beside the means, and learning curves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.render import FIGURES, render_figures
+from analysis.style import SIZES
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "figures", help="figures of a sweep: its own, every run beside the means, learning curves", allow_abbrev=False
+    )
+    add_source(parser)
+    parser.add_argument("--sweep", metavar="NAME", help="the sweep to draw (default: each one)")
+    parser.add_argument(
+        "--figure", action="append", choices=FIGURES, metavar="NAME",
+        help=f"which: {', '.join(FIGURES)}; repeatable (default: all that there are runs for)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", choices=tuple(SIZES),
+        help="of one column of a paper, of both, or of a slide; the text fits, and files are named after it "
+        "(default: column or page, by what there is to show)",
+    )  # fmt: skip
+    add_out(parser, "to DIR/NAME/")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    sources = open_sources(parsed.source)
+    out, wanted = out_folder(parsed), parsed.figure or FIGURES
+    for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
+        rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select)
+        print(rendering.where() or f"{name}: no runs for {' or '.join(wanted)}")
+    return 0

@@ -1,0 +1,26 @@
+"""`python -m analysis report`: all there is to show, as one page."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import Any
+
+from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report", help="report.html: verdicts, tables, figures and runs as one page without network", allow_abbrev=False
+    )
+    add_source(parser)
+    add_out(parser, "DIR/report.html")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    sources = open_sources(parsed.source)
+    from analysis.report.page import write_report
+
+    command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
+    print(f"report: {write_report(sources, out_folder(parsed), command, parsed.select)}")
+    return 0

@@ -1,0 +1,21 @@
+"""`python -m analysis summary`: the report in short, for the terminal."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from analysis.commands.arguments import add_source, open_sources
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser("summary", help="how far the sweeps are, and what they found", allow_abbrev=False)
+    add_source(parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    sources = open_sources(parsed.source)
+    from analysis.summary import summarise
+
+    print(summarise(sources, parsed.select))
+    return 0

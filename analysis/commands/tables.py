@@ -1,0 +1,48 @@
+"""`python -m analysis tables`: a sweep's table and figure, or the paper's tables."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.render import INTERVALS, PAPER_TABLES, WITHOUT_RUNS, render, render_paper
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "tables",
+        help="table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep; or the paper's tables",
+        allow_abbrev=False,
+    )
+    add_source(parser)
+    parser.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one)")
+    parser.add_argument(
+        "--paper", nargs="*", type=int, choices=PAPER_TABLES, metavar="N",
+        help="render these tables of the paper, in its layout, instead (default: those that there are runs for); "
+        "5 and 7 need no --source",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default="t", help="of a sweep's differences (default: Student's t)"
+    )
+    parser.add_argument("--holm", action="store_true", help="adjust a sweep's p-values for its comparisons")
+    add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    if parsed.paper is not None:
+        return _run_paper(parsed)
+    sources = open_sources(parsed.source)
+    out = out_folder(parsed)
+    for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
+        rendering = render(sources, name, out, parsed.select, parsed.interval, parsed.holm)
+        print(f"{rendering.text}\n\n{rendering.where()}\n")
+    return 0
+
+
+def _run_paper(parsed: argparse.Namespace) -> int:
+    numbers = parsed.paper
+    sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
+    for rendering in render_paper(sources, numbers, out_folder(parsed), parsed.select):
+        print(f"{rendering.text}\n\n{rendering.where()}\n")
+    return 0

@@ -1,0 +1,175 @@
+"""Puts the page together: what the template shows comes from the same tables and figures as everywhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from analysis import footnotes, numbers, overview, verdicts
+from analysis.claims import Claim
+from analysis.overview import Overview
+from analysis.paper_tables import paper_tables
+from analysis.printed_rows import pools
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS
+from analysis.report.drawing import Drawing, draw
+from analysis.report.runs import Runs
+from analysis.sources.collection import Collection
+from analysis.sweep_table import sweep_table
+from analysis.tables import Table
+from analysis.verdicts import Verdict
+from lightning_xvol import files
+from lightning_xvol.commandline import duration
+from lightning_xvol.errors import UserError
+
+HERE = Path(__file__).parent
+TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A sweep of the page; `number` is what filters call it, `operators` the numbers of those it has."""
+
+    number: int
+    name: str
+    anchor: str
+    operators: list[int]
+    warnings: list[str]
+    overview: Overview
+    table: Table
+    drawings: list[Drawing]
+
+
+def write_report(sources: Collection, out: Path, command: str, select: str = "last") -> Path:
+    """Write `out/report.html`, whole or not at all; `command` is what it says it was made by.
+
+    Raises:
+        UserError: where no sweep can be shown, or the folder cannot be written to.
+    """
+    page = html(sources, command, select)
+    path = files.make_folder(out) / "report.html"
+    files.write_text(path, page)
+    return path
+
+
+def html(sources: Collection, command: str, select: str = "last") -> str:
+    """The page.
+
+    Raises:
+        UserError: where no sweep can be shown.
+    """
+    found, problems = overview.overviews(sources, select)
+    runs = Runs(sources, found)
+    claims, tables, others = _of_the_paper(sources, select)
+    problems += others
+    several = len({item.sweep.recipe for item in found}) > 1
+    sections = [_section(sources, number, item, runs, several) for number, item in enumerate(found)]
+    script = (HERE / "filter.js").read_text()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"duration": duration, "prose": prose}
+    return environment.get_template("page.html").render(
+        style=Markup((HERE / "style.css").read_text()),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        facts=_facts(found),
+        warnings=[*problems, *overview.common_warnings(found), *_cannot_reproduce(found), *sources.losses],
+        incomplete=[section for section in sections if section.warnings],
+        tallies=verdicts.tally(claims),
+        claims=_by_claim(claims),
+        not_run=[verdict for verdict in claims if verdict.kind == "not run"],
+        tones=TONES,
+        legend=verdicts.LEGEND,
+        sections=sections,
+        paper_tables=tables,
+        runs=runs,
+        select=select,
+        command=command,
+    )
+
+
+def prose(text: str) -> Markup:
+    """What stands between backticks is code."""
+    parts = text.split("`")
+    quoted = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    return Markup("").join(quoted)
+
+
+def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
+    """Verdicts and tables, and a sentence for each that cannot be made: one torn sweep does not cost the page."""
+    problems: list[str] = []
+    try:
+        found = verdicts.verdicts(sources, select)
+    except UserError as error:
+        found = []
+        problems.append(f"no verdicts: {error}")
+    tables: list[Table] = []
+    for number in (number for number in PAPER_TABLES if number not in WITHOUT_RUNS):
+        try:
+            tables += paper_tables(number, pools(sources, str(number), select), select)
+        except UserError as error:
+            problems.append(f"no Table {number}: {error}")
+    return found, tables, problems
+
+
+def _section(sources: Collection, number: int, item: Overview, runs: Runs, several: bool) -> Section:
+    sweep = item.sweep
+    anchor = f"sweep-{number + 1}"
+    warnings = item.warnings()
+    try:
+        drawings = draw(sources, item, anchor)
+    except UserError as error:
+        drawings = []
+        warnings.append(str(error))
+    return Section(
+        number=number,
+        name=sweep.name.replace("_", " ") + (f" ({sweep.recipe})" if several else ""),
+        anchor=anchor,
+        operators=sorted(runs.operators[label] for label in sweep.labels.values()),
+        warnings=warnings,
+        overview=item,
+        table=sweep_table(sweep, item.frame, item.summary, item.select),
+        drawings=drawings,
+    )
+
+
+def _facts(found: Sequence[Overview]) -> dict[str, str]:
+    runs = overview.all_runs(found)
+    done = runs[runs["state"].isin(["finished", "diverged"])]
+    data = dict.fromkeys(f"{item.sweep.data} (recipe {item.sweep.recipe})" for item in found)
+    return {
+        "Data": "; ".join(data),
+        "Runs": f"{len(done)} of {len(runs)} done",
+        "Seeds": numbers.integers(runs["seed"].tolist()),
+        "Computing": duration(overview.run_seconds(found)),
+        "Commit": ", ".join(dict.fromkeys(done["commit"].map(footnotes.short_commit))) or numbers.DASH,
+    }
+
+
+def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
+    others = dict.fromkeys(item.sweep.data for item in found if item.sweep.reproduces is None)
+    smoke = [item.sweep.name for item in found if item.sweep.smoke]
+    lines = []
+    if others:
+        lines.append(
+            f"{', '.join(others)}: these data cannot reproduce the paper; no printed number stands beside them"
+        )
+    if smoke:
+        lines.append(f"SMOKE: {', '.join(smoke)}: a budget of a few steps; the numbers mean nothing")
+    return lines
+
+
+def _by_claim(claims: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
+    """The claims that anything decides, each with its verdicts."""
+    found: dict[int, tuple[Claim, list[Verdict]]] = {}
+    for verdict in claims:
+        if verdict.kind != "not run":
+            found.setdefault(verdict.claim.number, (verdict.claim, []))[1].append(verdict)
+    return list(found.values())

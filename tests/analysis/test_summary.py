@@ -1,0 +1,86 @@
+"""The summary counts cells by state, and its best row and its difference are those of the ledger."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from analysis.__main__ import main
+from analysis.overview import overviews
+from analysis.sources.collection import Collection
+
+SMALL = {"convolution": {3: [70.0, 70.4, 71.2]}, "xvolution": {3: [97.9, 98.5, 99.1]}}
+
+
+def test_the_summary(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = make_ledger(beside={})
+    runs.lose("convolution", 1, 0)
+    runs.lose("convolution", 9, 0)
+    (runs.folder("convolution", 9, 0) / "failure.json").write_text(json.dumps({"error": "out of memory"}))
+    runs.diverge("convolution", 5, 2)
+    assert main(["summary", "--source", str(runs.out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["sweep", "finished", "missing", "failed", "diverged", "time"]
+    assert lines[2].split() == ["kernel_size", "42/45", "1", "1", "1", "6", "min", "48", "s"]  # 43 records of 9.5 s
+    text = " ".join(" ".join(lines).split())
+    best, other = [99.9, 99.8, 99.7], [98.4, 98.9, 99.4]
+    gains = [value - base for value, base in zip(best, other, strict=True)]
+    half = stats.t.ppf(0.975, 2) * statistics.stdev(gains) / 3**0.5
+    gain = statistics.mean(gains)
+    interval = f"{gain:+.1f} [{gain - half:+.1f}, {gain + half:+.1f}]".replace("-", "−")
+    assert f"best: X-volution (static), kernel size K = 7: 99.8 ± 0.1 (n = 3); {interval} over Convolution" in text
+    assert (
+        "control: X-volution minus X-volution (static): ties within the interval at 1, 5, 7, 9 and is below 0 at 3"
+        in text
+    )
+    assert "printed numbers: 3 contradicted by its own table" in text
+    assert "match-to-sample (match_small, 3 epochs): " in text
+    assert "warning: 1 failed cell:" in text
+    assert all(len(line) <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "best", "difference"),
+    [
+        ({}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "+28.0 [+27.7, +28.3] over Convolution"),
+        ({"baseline": None}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "–"),
+        ({"baseline": "xvolution"}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "X-volution is the baseline"),
+    ],
+)
+def test_the_best_row(make_ledger, change, best: str, difference: str) -> None:
+    ((found,), problems) = overviews(Collection([make_ledger(SMALL, **change).out]))
+    assert (found.best_text(), found.difference_text(), problems) == (best, difference, [])
+
+
+def test_a_sweep_that_has_not_begun(make_ledger) -> None:
+    runs = make_ledger(SMALL)
+    for cell in runs.cells:
+        runs.lose(cell["operator"], 3, cell["seed"])
+    ((found,), _) = overviews(Collection([runs.out]))
+    assert (found.best_text(), found.difference_text(), found.seconds) == ("no finished run", "–", 0.0)
+    assert found.warnings() == ["6 of 6 cells missing"]
+
+
+def test_a_cell_of_two_sweeps_is_counted_once(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = make_ledger(SMALL)
+    runs.sweep["sweep"] = "other"
+    runs.write_sweep()
+    main(["summary", "--source", str(runs.out)])
+    *_, total = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all, once")]
+    assert total.split() == ["all,", "once", "6/6", "0", "0", "0", "57", "s"]
+
+
+def test_several_recipes_of_one_sweep_stand_side_by_side(make_ledger, tmp_path: Path) -> None:
+    first = make_ledger(SMALL).out
+    runs = make_ledger(SMALL)
+    runs.out = tmp_path / "others"
+    runs.sweep |= {"recipe": "digits_small", "data": "digits"}
+    runs.write_sweep()
+    for cell in runs.cells:
+        runs.write(cell, 50.0)
+    found, _ = overviews(Collection([first, tmp_path / "others"]))
+    assert [item.sweep.recipe for item in found] == ["match_small", "digits_small"]
