@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from lightning_xvol import registry
-from lightning_xvol.backbones import build_backbone, count_parameters, trace
+from lightning_xvol.backbones import count_parameters, trace
 from lightning_xvol.backbones.cost import Run
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data import declared_shape
 from lightning_xvol.errors import UserError
 from lightning_xvol.record import SCHEMA, group_id
+from lightning_xvol.tasks import task_of
 
 _LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
@@ -56,8 +57,10 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
 
 
 def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, list[Run]]:
+    task = task_of(config)
+
     def build() -> nn.Module:
-        return build_backbone(config.backbone, config.operator, num_classes, in_channels=image_shape[0])
+        return task.body(task.network(config, num_classes, image_shape[0]))
 
     try:
         try:
