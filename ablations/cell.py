@@ -186,7 +186,8 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
     """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
 
-    Evaluation and the start of a run are not in it, nor of a detector its heads. On disk lie the weights and the momentum of the last checkpoint.
+    Evaluation and the start of a run are not in it, nor the heads of a detector. On disk lie the weights and the
+    momentum of the last checkpoint.
     """
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.tasks import task_of

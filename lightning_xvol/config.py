@@ -88,8 +88,8 @@ class OptimConfig:
     `optimizer` is SGD with `momentum`, or AdamW, which has none. `decay_norms` says whether `weight_decay` is for the
     scales and shifts of norms too, and `clip` is the largest norm of a gradient, all parameters taken together.
 
-    The learning rate rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is multiplied by
-    `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
+    The learning rate rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is
+    multiplied by `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
     """
 
     lr: float = 0.1

@@ -35,7 +35,8 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     conv2_x .. conv5_x, head), `output` (height, width), `channels`, `blocks` (how many), `summary` (as Table 5 writes
     it, without the number of blocks), `params`, `macs`, and `layers`, in which each has `path`, `kind`, `name`,
     `channels`, `kernel_size`, `stride`, `output` (channels, height, width), `params`, `macs`. Shortcuts and batch
-    norms are no layers, but count in `params` and `macs`. The softmax of the head is the loss's.
+    norms are no layers, but count in `params` and `macs`. The softmax of the head is the loss's. Of a detector this is
+    the backbone with its feature pyramid, which stands for the head.
 
     Raises:
         UserError: for a configuration that cannot be built.
@@ -228,7 +229,7 @@ def to_text(description: Mapping[str, Any]) -> str:
     """For a terminal: what it is, a line per stage, and the sums."""
     operator, backbone, data = (description[kind] for kind in ("operator", "backbone", "data"))
     shape = " x ".join(map(str, data["image_shape"]))
-    outputs = "classes" if registry.lookup("data", data["name"]).task == "classification" else "output channels"
+    outputs = "output channels" if registry.lookup("data", data["name"]).task == "regression" else "classes"
     stages = ", ".join(map(str, backbone["stages"]))
     lines = [("stage", "output", "blocks", "layers", "params", "MACs")]
     for stage in description["stages"]:

@@ -46,14 +46,14 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
         )
     if len(found) > 1:
         cells = ", ".join(run.cell for run in found)
-        raise UserError(f"--backbone-from {str(ledger)!r}: cells {cells} are all {what}; name a ledger with one of them")
+        raise UserError(
+            f"--backbone-from {str(ledger)!r}: cells {cells} are all {what}; name a ledger with one of them"
+        )
     [run] = found
     checkpoints = sorted((run.folder / "checkpoints").glob("step=*.ckpt"))
     if not checkpoints:
         raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it anew with --force")
-    detector = dataclasses.replace(
-        config.detector, pretraining="own", weights=str(checkpoints[-1]), origin=run.group
-    )
+    detector = dataclasses.replace(config.detector, pretraining="own", weights=str(checkpoints[-1]), origin=run.group)
     return resolve(dataclasses.replace(config, detector=detector))
 
 
@@ -74,9 +74,7 @@ def with_papers_origin(config: RunConfig) -> RunConfig:
     """`config` as `backbone_from` makes it where the ledger holds the paper's own pre-training; without a file."""
     if config.detector.pretraining != "own":
         return config
-    classifier = dataclasses.replace(
-        get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone
-    )
+    classifier = dataclasses.replace(get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone)
     detector = dataclasses.replace(config.detector, origin=record.group_id(classifier))
     return dataclasses.replace(config, detector=detector)
 

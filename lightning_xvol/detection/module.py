@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lightning_xvol.data.coco_annotations import CocoAnnotations
 from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import CocoEvaluator, Results, merge_results
 from lightning_xvol.detection.model import Detector
+from lightning_xvol.detection.tracked import COUNT, Picture, picture_of
 from lightning_xvol.supervised import TrainedModule
 
 
@@ -28,11 +30,10 @@ class DetectionModule(TrainedModule):
 
     network: Detector
 
-    def __init__(
-        self, network: Detector, config: RunConfig, *, annotations: CocoAnnotations, total_steps: int
-    ) -> None:
+    def __init__(self, network: Detector, config: RunConfig, *, annotations: CocoAnnotations, total_steps: int) -> None:
         super().__init__(network, config, total_steps=total_steps)
         self.evaluator = CocoEvaluator(annotations, masks=network.roi_heads.has_mask())
+        self.pictures: list[Picture] = []
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         losses: dict[str, Tensor] = self.network(batch.images, batch.targets)
@@ -42,23 +43,38 @@ class DetectionModule(TrainedModule):
         return loss
 
     def _detect(self, batch: DetectionBatch) -> None:
-        for image, target, output in zip(batch.images, batch.targets, self.network(batch.images), strict=True):
+        found = self.network(batch.images)
+        indices = batch.indices.tolist()
+        for image, target, index, output in zip(batch.images, batch.targets, indices, found, strict=True):
             height, width = target["size"].tolist()
-            found = to_image(output, (image.shape[1], image.shape[2]), (height, width))
-            self.evaluator.add({int(target["image_id"]): found})
+            detections = to_image(output, (image.shape[1], image.shape[2]), (height, width))
+            self.evaluator.add({int(target["image_id"]): detections})
+            if self._trackers() and len(self.pictures) < COUNT:
+                masks = self.network.roi_heads.has_mask()
+                self.pictures.append(picture_of(image, index, detections, self.evaluator.annotations, masks))
+
+    def _trackers(self) -> list[Any]:
+        return [logger for logger in self.loggers if hasattr(logger, "log_image")]
 
     def _measure(self) -> None:
         results = merge_results(gather(self.evaluator.results))
         self.evaluator.reset()
         metrics = self.evaluator.measure(results) if self.global_rank == 0 else {}
-        metrics = self.trainer.strategy.broadcast(metrics)
-        self.log_dict(_defined(metrics), prog_bar=True)
+        self.log_dict(_defined(self.trainer.strategy.broadcast(metrics)), prog_bar=True)
+
+    def _show(self) -> None:
+        """Give the pictures to the trackers."""
+        pictures, self.pictures = self.pictures, []
+        for tracker in self._trackers() if pictures else ():
+            pixels, boxes, masks = (list(values) for values in zip(*pictures, strict=True))
+            tracker.log_image("detections", pixels, step=self.global_step - 1, boxes=boxes, masks=masks)
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self._detect(batch)
 
     def on_validation_epoch_end(self) -> None:
         self._measure()
+        self._show()
 
     def test_step(self, batch: DetectionBatch, batch_idx: int) -> None:
         self._detect(batch)
