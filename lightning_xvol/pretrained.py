@@ -65,7 +65,7 @@ def require_weights(config: RunConfig) -> None:
     chosen = config.detector
     if chosen.pretraining != "random" and chosen.weights is None:
         raise UserError(
-            f"detector.pretraining={chosen.pretraining} needs weights: give --backbone-from LEDGER for those of our own "
+            f"detector.pretraining={chosen.pretraining} needs weights: --backbone-from LEDGER for those of our own "
             "classification runs, --set detector.weights=FILE for a file, or detector.pretraining=random to do without"
         )
 

@@ -276,7 +276,7 @@ def _coco(masks: bool, operator: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def coco_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """COCO 2017 by Faster R-CNN with FPN on ResNet-50, the operator in stage 5: Table 2, and Tables 4 and 6 (paper 4.2).
+    """COCO 2017 by Faster R-CNN with FPN on ResNet-50, the operator in stage 5: Tables 2, 4 and 6 (paper 4.2).
 
     Published box AP: convolution 38.6, self-attention 38.5, PSSA 38.7, X-volution 40.1. The 1x schedule of Table 7 and
     Detectron2's settings: SGD 0.02 for 16 images (the paper prints 0.2, which this setting does not train with), 90,000

@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metric:
-    """What tables report of a task unless asked otherwise, in percent, and how they call it; `beside` are further ones."""
+    """What tables report of a task, in percent, and how they call it; `beside` are further ones with how they do."""
 
     name: str
     label: str

@@ -84,7 +84,7 @@ def _chunks(split: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield split.batch(range(start, min(start + CHUNK, len(split))))
 
 
-def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:
+def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:  # noqa: ARG001 (it is 3)
     return build_detector(
         config.backbone,
         config.operator,
