@@ -83,7 +83,7 @@ def write_sweep(
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
         "metric": metric, "metric_label": metric, "axes": list(rows[0][1]), "axis_labels": {}, "baseline": None,
-        "controls": {}, "beside": {}, "below": [], "paper": {}, "note": "",
+        "controls": {}, "beside": dict(registry.METRICS[recipes.get_recipe(recipe).task].beside), "below": [], "paper": {}, "note": "",
         "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
     }  # fmt: skip
     (out / name).mkdir(parents=True, exist_ok=True)
@@ -329,6 +329,11 @@ def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Pat
         assert [as_printed(number, columns, row) for row in rows] == expected
         assert {row[columns.index("printed")] for row in rows} == {"\N{EN DASH}"}
         assert {row[columns.index("verdict")] for row in rows} <= {"holds", "fails", "not resolved", "\N{EN DASH}"}
+        # The sweep's own table has the other numbers beside it.
+        assert main(["tables", "--source", str(folder)]) == 0
+        columns, rows = grid((folder / "operator" / "table.md").read_text())
+        kind, size = ("box", 42.3) if number == 2 else ("mask", 38.1)
+        assert columns[1] == f"{kind} AP" and rows[0][columns.index(f"AP\\_M {kind}")].startswith(f"{size} ")
 
 
 def test_table_5_is_what_is_built(tmp_path: Path) -> None:
