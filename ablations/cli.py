@@ -23,7 +23,7 @@ from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, 
 from lightning_xvol import files
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
-from lightning_xvol.pretrained import backbone_from
+from lightning_xvol.pretrained import with_origin
 from lightning_xvol.recipes import Recipe, get_recipe
 
 FAILED, HELD = 1, 3
@@ -119,9 +119,7 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace) -> list[Cell]:
         settings.append(("train.devices", str(flags.gpus_per_cell)))
     seeds = max(flags.seeds or recipe.seeds, (flags.seed or 0) + 1)
     cells = make_cells(sweep, recipe, Selection(seeds, settings, smoke=flags.smoke))
-    if flags.backbone_from is None:
-        return cells
-    return [dataclasses.replace(cell, config=backbone_from(cell.config, flags.backbone_from)) for cell in cells]
+    return [dataclasses.replace(cell, config=with_origin(cell.config, flags.backbone_from)) for cell in cells]
 
 
 def out_of(flags: argparse.Namespace) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,29 @@ class Run(NamedTuple):
     group: str
     identity: Any
     folder: Path
+
+
+def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
+    """`config` with the weights that `--backbone-from` finds for it, else with the origin of those that it names.
+
+    Raises:
+        UserError: as `backbone_from`, and for a file that cannot be read.
+    """
+    if ledger is not None:
+        return backbone_from(config, ledger)
+    chosen = config.detector
+    if chosen.weights is None or chosen.origin is not None:
+        return config
+    return dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=_digest(Path(chosen.weights))))
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[: record.ID_LENGTH]
+    except OSError as error:
+        raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
 
 
 def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:

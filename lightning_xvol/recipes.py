@@ -279,8 +279,9 @@ def coco_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """COCO 2017 by Faster R-CNN with FPN on ResNet-50, the operator in stage 5: Tables 2, 4 and 6 (paper 4.2).
 
     Published box AP: convolution 38.6, self-attention 38.5, PSSA 38.7, X-volution 40.1. The 1x schedule of Table 7 and
-    Detectron2's settings: SGD 0.02 for 16 images (the paper prints 0.2, which we read as a slip), 90,000 steps, x 0.1 at 60,000 and 80,000, 640 to 800 pixels, frozen batch norms, stem and conv2_x frozen. The backbone
-    comes from an ImageNet run with the same operator.
+    Detectron2's settings: SGD 0.02 for 16 images (the paper prints 0.2, which we read as a slip), 90,000 steps, x 0.1
+    at 60,000 and 80,000, 640 to 800 pixels, frozen batch norms, stem and conv2_x frozen. The backbone comes from an
+    ImageNet run with the same operator.
     Command: `python -m ablations.operator --recipe coco_faster_rcnn --backbone-from runs --data-dir DIR`. Cost: 90,000
     steps a run, not run by us.
     """

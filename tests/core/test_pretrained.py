@@ -11,7 +11,7 @@ import pytest
 from lightning_xvol import pretrained
 from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import backbone_from, with_papers_origin
+from lightning_xvol.pretrained import backbone_from, with_origin, with_papers_origin
 from lightning_xvol.recipes import get_recipe
 from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
 
@@ -82,3 +82,14 @@ def test_two_that_fit_are_refused(tmp_path: Path) -> None:
     finish(tmp_path, set_value(classifier("pssa"), "train.epochs", 1))
     with pytest.raises(UserError, match="are all pssa in resnet50"):
         backbone_from(detector("pssa"), tmp_path)
+
+
+def test_a_file_is_told_apart_by_its_content(tmp_path: Path) -> None:
+    cells = []
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("c.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        config = set_value(detector("pssa"), "detector.weights", str(tmp_path / name))
+        cells.append(cell_id(with_origin(set_value(config, "detector.pretraining", "torchvision"), None)))
+    assert cells[0] == cells[1] != cells[2]
+    with pytest.raises(UserError, match=r"cannot read detector\.weights='.*none\.pth': No such file"):
+        with_origin(set_value(detector("pssa"), "detector.weights", str(tmp_path / "none.pth")), None)

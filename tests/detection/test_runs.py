@@ -14,8 +14,8 @@ import torch
 from pytorch_lightning import Callback
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.commands import predict
 from lightning_xvol.commandline import Parser
+from lightning_xvol.commands import predict
 from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.errors import UserError
@@ -203,6 +203,6 @@ def test_a_detector_without_its_weights_is_refused_before_anything_is_written(
     tmp_path: Path, quiet: Surroundings
 ) -> None:
     config = small("shapes_faster_rcnn", detector__pretraining="own")
-    with pytest.raises(UserError, match="detector.pretraining=own needs weights: --backbone-from LEDGER"):
+    with pytest.raises(UserError, match=r"detector\.pretraining=own needs weights: --backbone-from LEDGER"):
         train(config, tmp_path / "cell", quiet)
     assert not (tmp_path / "cell").exists()
