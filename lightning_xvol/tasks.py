@@ -95,7 +95,7 @@ def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Modul
     )
 
 
-def _detection(network: nn.Module, config: RunConfig, data: Any) -> DetectionModule:
+def _detection(network: Any, config: RunConfig, data: Any) -> DetectionModule:
     return DetectionModule(network, config, annotations=data.annotations, total_steps=data.plan.total_steps)
 
 

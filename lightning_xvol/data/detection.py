@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy
@@ -24,7 +25,7 @@ class DetectionDataModule(ImageDataModule):
     evaluation_batch = 1
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    def classes(self) -> Sequence[str]:
         return tuple(self.annotations.categories.values())
 
     @property

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -113,7 +113,6 @@ class ImageDataModule(LightningDataModule):
     `data_dir` is the folder that holds data sets on disk; `download` allows torchvision to fetch the small ones.
     """
 
-    classes: Sequence[str] = ()  # names of the labels, where the data set has some
     collate: Callable[[list[Any]], Any] = staticmethod(collate)
 
     def __init__(self, config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> None:
@@ -130,6 +129,11 @@ class ImageDataModule(LightningDataModule):
         self.plan = self.plan_for(config)
         self.first_step = 0
         self._train_loader: DataLoader[Any] | None = None
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels, where the data set has some."""
+        return ()
 
     @property
     def evaluation_batch(self) -> int:
@@ -187,7 +191,7 @@ class ImageDataModule(LightningDataModule):
         """The one training loader, which keeps its workers, set to `epoch`."""
         if self._train_loader is None:
             self._train_loader = self._loader(self._train, self.sampler(rank))
-        sampler = self._train_loader.batch_sampler  # type: ignore[assignment]
+        sampler = cast(KeyedBatchSampler, self._train_loader.batch_sampler)
         resumed, step = self.plan.position(self.first_step)
         sampler.epoch = epoch
         sampler.first_step = step if epoch == resumed else 0

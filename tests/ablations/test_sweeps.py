@@ -142,7 +142,7 @@ def test_schedules_of_coco_are_those_of_table_7(recipe: str) -> None:
 def test_detectors_run_the_sweeps_of_the_papers_coco_tables() -> None:
     coco = {name for name, sweep in sweeps().items() if "coco_faster_rcnn" in recipes_for(sweep)}
     assert coco == {
-        "operator", "kernel_size", "stage", "shift_distance", "position_encoding", "schedule", "controls"
+        "operator", "kernel_size", "stage", "shift_distance", "position_encoding", "schedule", "controls", "efficiency"
     }  # fmt: skip
     for name in coco:
         plan = {
