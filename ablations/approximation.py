@@ -70,9 +70,6 @@ SWEEP = Sweep(
     },
     figure="with_costs",
     figure_x="depth",
-    metric="explained_beyond_static",
-    metric_label="variance explained beyond a static 1x1 (%)",
-    beside={"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     recipe="attention_maps",
     recipes=("attention_maps", "attention_photographs"),
 )

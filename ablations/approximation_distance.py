@@ -26,9 +26,6 @@ SWEEP = Sweep(
     figure="with_costs",
     figure_x="shift_distances",
     axis_labels={"shift_distances": "L"},
-    metric=approximation.SWEEP.metric,
-    metric_label=approximation.SWEEP.metric_label,
-    beside=approximation.SWEEP.beside,
     recipe=approximation.SWEEP.recipe,
     recipes=approximation.SWEEP.recipes,
 )

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.sweep import Cell
-from lightning_xvol import files, record
+from lightning_xvol import files, record, registry
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
+from lightning_xvol.pretrained import require_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,7 +146,7 @@ def summary(result: dict) -> str:
     metrics = [
         f"{name} {values['last']:.1f}"
         for name, values in result["metrics"].items()
-        if name in ("top1", "explained_beyond_static", "box_ap", "mask_ap")
+        if name in {metric.name for metric in registry.METRICS.values()}
     ]
     return ", ".join(metrics)
 
@@ -158,20 +159,20 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     """
     import torch
 
-    from lightning_xvol.backbones import build_backbone
     from lightning_xvol.tasks import task_of
 
     shapes = {}
     # Seeds, and all that is no part of a network, make none anew.
-    for config in {repr((one.data, one.backbone, one.operator)): one for one in configs}.values():
+    for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
+            require_weights(config)
             if key not in shapes:
                 data = task_of(config).data(config, data_dir, download=download)
                 shapes[key] = data.num_classes, data.image_shape[0]
             num_classes, channels = shapes[key]
             with torch.device("meta"):
-                build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=channels)
+                task_of(config).network(config, num_classes, channels)
         except UserError:
             raise
         except Exception as error:
@@ -185,9 +186,10 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
     """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
 
-    Evaluation and the start of a run are not in it. On disk lie the weights and the momentum of the last checkpoint.
+    Evaluation and the start of a run are not in it, nor the heads of a detector. On disk lie the weights and the
+    momentum of the last checkpoint.
     """
-    from lightning_xvol.data.module import ImageDataModule, make_plan
+    from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.tasks import task_of
     from lightning_xvol.training import build_network
 
@@ -200,8 +202,9 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
         data = modules[key]
         network = build_network(cell.config, data.num_classes, data.image_shape[0])
         weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-        seconds = _seconds_a_step(cell.config, network, data.image_shape, TRIAL_SECONDS / len(cells))
-        costs[cell.group] = Cost(seconds * make_plan(cell.config, data.train_size).total_steps, 2 * weights)
+        body = task_of(cell.config).body(network)
+        seconds = _seconds_a_step(cell.config, body, data.image_shape, TRIAL_SECONDS / len(cells))
+        costs[cell.group] = Cost(seconds * data.plan_for(cell.config).total_steps, 2 * weights)
     return costs
 
 
@@ -220,7 +223,9 @@ def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[in
 
     def step() -> None:
         optimizer.zero_grad()
-        loss = network(images).logsumexp(1).mean()
+        outputs = network(images)
+        levels = outputs.values() if isinstance(outputs, dict) else [outputs]  # of a feature pyramid
+        loss = sum(level.logsumexp(1).mean() for level in levels)
         loss.backward()
         optimizer.step()
         loss.item()  # waits for an accelerator

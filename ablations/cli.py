@@ -7,6 +7,7 @@ checkpoint.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, 
 from lightning_xvol import files
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, setting
 from lightning_xvol.errors import UserError, run_command_line
+from lightning_xvol.pretrained import with_origin
 from lightning_xvol.recipes import Recipe, get_recipe
 
 FAILED, HELD = 1, 3
@@ -116,7 +118,8 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace) -> list[Cell]:
     if flags.gpus_per_cell is not None:
         settings.append(("train.devices", str(flags.gpus_per_cell)))
     seeds = max(flags.seeds or recipe.seeds, (flags.seed or 0) + 1)
-    return make_cells(sweep, recipe, Selection(seeds, settings, smoke=flags.smoke))
+    cells = make_cells(sweep, recipe, Selection(seeds, settings, smoke=flags.smoke))
+    return [dataclasses.replace(cell, config=with_origin(cell.config, flags.backbone_from)) for cell in cells]
 
 
 def out_of(flags: argparse.Namespace) -> Path:

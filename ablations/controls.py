@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from ablations.cli import main
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config import RunConfig
 from lightning_xvol.recipes import Recipe
 
@@ -58,6 +58,7 @@ SWEEP = Sweep(
     controls=dict.fromkeys(("xvolution", "xvolution_softmax", "xvolution_frozen"), ("xvolution_static",)),
     figure="scatter",
     figure_x="params",
+    tasks=ON_IMAGES,
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import dataclasses
 
 from ablations import rows
 from ablations.cli import main
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config import RunConfig
 from lightning_xvol.recipes import Recipe
 
@@ -37,6 +37,7 @@ SWEEP = Sweep(
     controls={"xvolution": ("xvolution_static",)},
     figure_x="kernel_size",
     axis_labels={"kernel_size": "kernel size K"},
+    tasks=ON_IMAGES,
 )
 READING_A = dataclasses.replace(
     SWEEP,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ablations.cli import main
 from ablations.rows import CONTROLS, configure, labelled, with_controls
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 
 PAPER = (
     *("convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa"),
@@ -23,6 +23,7 @@ SWEEP = Sweep(
     baseline="convolution",
     controls=CONTROLS,
     figure="dots",
+    tasks=ON_IMAGES,
 )
 
 if __name__ == "__main__":

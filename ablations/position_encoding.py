@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ablations import rows
 from ablations.cli import main
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config import RunConfig
 from lightning_xvol.recipes import Recipe
 
@@ -44,6 +44,7 @@ SWEEP = Sweep(
         "xvolution_position": ("xvolution", "xvolution_static"),
     },
     figure="dots",
+    tasks=ON_IMAGES,
 )
 
 if __name__ == "__main__":

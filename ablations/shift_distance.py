@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ablations import rows
 from ablations.cli import main
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config import RunConfig
 from lightning_xvol.recipes import Recipe
 
@@ -31,6 +31,7 @@ SWEEP = Sweep(
     axis_labels={"shift_distances": "shift distances L"},
     paper={"shift_distances": (1, 3, 5)},
     note="A convolution has no shifts: one network stands in all its columns.",
+    tasks=ON_IMAGES,
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations import rows
 from ablations.cli import main
-from ablations.sweep import Sweep
+from ablations.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config import RunConfig
 from lightning_xvol.recipes import Recipe
 
@@ -45,6 +45,7 @@ SWEEP = Sweep(
     paper={"stages": (5,)},
     note="The convolution is one network, which stands in all columns; stages = all is every spatial convolution, the "
     "stem too. The paper's default is stage 5.",
+    tasks=ON_IMAGES,
 )
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ Place = Callable[..., RunConfig]  # (recipe, config, **axes) -> RunConfig
 
 SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
 SMOKE_BATCH = 32
+ON_IMAGES = ("classification", "detection", "segmentation")
+"""The tasks of a sweep that the paper has, or could have, on ImageNet and on COCO."""
 
 
 def stay(recipe: Recipe, config: RunConfig, **axes: Any) -> RunConfig:  # noqa: ARG001
@@ -38,10 +40,10 @@ class Sweep:
 
     Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
     has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
-    `macs`, `wall_seconds`. Below the scores of a table with axes stand `beside`, further metrics with how the table
-    calls them, and `below`, costs. `paper` holds the values of axes that the paper chose, which tables and figures
-    mark, and `note` is a footnote. `readings` are other ways to read the experiment, each a sweep, chosen by
-    `--reading`. `recipes` are those that it can run on, by default all for classification.
+    `macs`, `wall_seconds`. Below the scores of a table with axes stand `below`, costs. `paper` holds the values of axes
+    that the paper chose, which tables and figures mark, and `note` is a footnote. `readings` are other ways to read the
+    experiment, each a sweep, chosen by `--reading`. It runs on the recipes for `tasks`, or on `recipes` alone; the task
+    says which metrics are shown (`registry.METRICS`).
     """
 
     name: str
@@ -60,10 +62,8 @@ class Sweep:
     paper: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     readings: Mapping[str, Sweep] = field(default_factory=dict)
-    metric: str = "top1"
-    metric_label: str = "top-1 accuracy (%)"
-    beside: Mapping[str, str] = field(default_factory=dict)
     recipe: str = "match_small"
+    tasks: tuple[str, ...] = ("classification",)
     recipes: tuple[str, ...] = ()
 
 
@@ -110,7 +110,7 @@ class Selection:
 
 def recipes_for(sweep: Sweep) -> tuple[str, ...]:
     """The names of the recipes that `sweep` can run on."""
-    return sweep.recipes or tuple(name for name, recipe in RECIPES.items() if recipe.task == "classification")
+    return sweep.recipes or tuple(name for name, recipe in RECIPES.items() if recipe.task in sweep.tasks)
 
 
 def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]:
@@ -228,6 +228,7 @@ def _value(cell: Cell, key: str) -> str:
 def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: bool) -> dict[str, Any]:
     """`cells.json`: what analysis needs to lay the sweep's table and figure out."""
     reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
+    metric = registry.METRICS[recipe.task]
     return {
         "schema": SCHEMA,
         "sweep": sweep.name,
@@ -235,9 +236,9 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "recipe": recipe.name,
         "data": registry.label("data", cells[0].config.data.name),
         "budget": " / ".join(dict.fromkeys(_budget(cell.config) for cell in cells)),
-        "metric": sweep.metric,
-        "metric_label": sweep.metric_label,
-        "beside": dict(sweep.beside),
+        "metric": metric.name,
+        "metric_label": metric.label,
+        "beside": dict(metric.beside),
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations.sweep import Cell, Sweep
-from lightning_xvol import files
+from lightning_xvol import files, registry
+from lightning_xvol.recipes import get_recipe
 
 
 def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out: Path) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out
         "description": f"{sweep.title} ({sweep.reproduces}), recipe {flags.recipe}",
         "project": flags.wandb_project,
         "method": "grid",
-        "metric": {"name": sweep.metric, "goal": "maximize"},
+        "metric": {"name": registry.METRICS[get_recipe(flags.recipe).task].name, "goal": "maximize"},
         "command": ["${env}", "${interpreter}", "-m", *_arguments(flags, out), "${args}"],
         "parameters": {
             "cell": {"values": list(dict.fromkeys(cell.group for cell in cells))},
@@ -38,6 +39,8 @@ def _arguments(flags: argparse.Namespace, out: Path) -> list[str]:
     arguments.append(f"--wandb-project={flags.wandb_project}")
     if flags.data_dir is not None:
         arguments.append(f"--data-dir={os.fspath(flags.data_dir)}")
+    if flags.backbone_from is not None:
+        arguments.append(f"--backbone-from={os.fspath(flags.backbone_from)}")
     if flags.reading is not None:
         arguments.append(f"--reading={flags.reading}")
     if flags.gpus_per_cell is not None:

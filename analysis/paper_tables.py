@@ -45,6 +45,8 @@ def _printed_metrics(number: int) -> list[str]:
 def _metrics(number: int, pool: Pool) -> list[str]:
     """The printed metrics that the runs have; where they have none, the tables of detection show classification's."""
     own = [metric for metric in _printed_metrics(number) if metric in pool.metrics]
+    if own and PRIMARY[number] not in own:  # the boxes of Table 3 without its masks
+        return []
     return own or [metric for metric in OTHER_METRICS if metric in pool.metrics and number in (2, 4, 6)]
 
 

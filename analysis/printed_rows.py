@@ -63,6 +63,8 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
     for sweep, frame in sources.variants(SWEEPS[table]):
         if table in _OPERATORS and sweep.reproduces and sweep.reproduces[0] != table:
             continue  # a recipe of one of these tables is no other data of the next
+        if table in ("2", "4", "6") and sweep.metric == "mask_ap":
+            continue  # they are Faster R-CNN's
         configs = _configs(sources, frame)
         data = PAPER if _on_protocol(table, sweep, frame, configs) else _named(sweep)
         pool = found.setdefault(data, Pool(table, data))
@@ -117,10 +119,14 @@ def _protocol(values: Mapping[str, Any], sweep: Sweep) -> list[Any]:
         values = record.canonical(from_dict(dict(values)))
     except UserError:  # made by another version
         return [None, values]
-    train = dict(values["train"])
-    if "schedule" in sweep.axes:
-        train.pop("epochs", None)
-    return [values["data"], values["optim"], train]
+    train, optim = dict(values["train"]), dict(values["optim"])
+    if "schedule" in sweep.axes:  # what `recipes.lengthen` changes
+        for section, names in ((train, ("epochs", "steps")), (optim, ("warmup", "milestones"))):
+            for name in names:
+                section.pop(name, None)
+    # Each operator starts from its own classifier.
+    detector = {name: value for name, value in values.get("detector", {}).items() if name != "origin"}
+    return [values["data"], optim, train, detector]
 
 
 def _add(

@@ -13,6 +13,11 @@ from analysis.statistics import summarise
 from analysis.tables import Block, Entry
 
 ABLATIONS = {"mean_ablated": "mean coefficients", "q_shuffled": "q of another image"}
+_WITH = {
+    "mean_ablated": "with every attention coefficient at its mean over training images (mean coefficients; the branch "
+    "is static then)",
+    "q_shuffled": "with the queries of another image (q of another image)",
+}
 
 
 def columns(summary: pd.DataFrame) -> list[str]:
@@ -54,11 +59,10 @@ def _entry(group: Mapping[str, Any], name: str) -> Entry | None:
 
 
 def note(summary: pd.DataFrame) -> str:
-    if not columns(summary):
+    found = [what for name, what in _WITH.items() if name in summary.columns]
+    if not found:
         return ""
     return (
-        "Is the product used: the trained network with every attention coefficient at its mean over training images "
-        "(mean coefficients; the branch is static then), or with the queries of another image (q of another image), "
-        "batch norms recalibrated. A fall shows that the trained weights use the product; that it is needed, only a "
-        "trained control can show."
+        f"Is the product used: the trained network {', or '.join(found)}, batch norms recalibrated. A fall shows that "
+        "the trained weights use the product; that it is needed, only a trained control can show."
     )

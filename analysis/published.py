@@ -17,7 +17,8 @@ from pathlib import Path
 from lightning_xvol import record
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES
+from lightning_xvol.pretrained import with_papers_origin
+from lightning_xvol.recipes import RECIPES, lengthen
 
 BASES = {1: "1", 2: "2", 3: "3", 4: "2", 6: "2"}
 """The table that a recipe declares whose protocol a table shares: 4 and 6 vary that of Table 2."""
@@ -83,7 +84,8 @@ def _groups(table: int, row: Printed) -> Iterator[str]:
             continue
         try:
             options = {"position_encoding": True} if row.setting == WITH_POSITION else {}
-            yield record.group_id(_place(recipe.config(row.label, **options), table, row.setting))
+            config = with_papers_origin(recipe.config(row.label, **options))
+            yield record.group_id(_place(config, table, row.setting))
         except UserError:  # a recipe that knows no such operator
             continue
 
@@ -93,8 +95,7 @@ def _place(config: RunConfig, table: int, setting: str) -> RunConfig:
         stages = (int(setting.removeprefix("stage")),)
         return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, stages=stages))
     if table == 6:
-        epochs = config.train.epochs * epochs_of(setting) // BASE_EPOCHS
-        return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+        return lengthen(config, epochs_of(setting) // BASE_EPOCHS)
     return config
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from analysis.sources.cache import cache_folder
 from analysis.tables import Block, Entry, Table
 from lightning_xvol import files, record
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES, get_recipe
+from lightning_xvol.recipes import RECIPES, get_recipe, lengthen
 
 NETWORK, OURS = "convolution", "xvolution"
 BACKBONE_RECIPE = "imagenet_resnet50"
@@ -104,7 +104,7 @@ def table_7() -> Table:
     for number in printed():
         if number.table == 7:
             settings.setdefault(number.setting, {})[number.metric] = int(number.value)
-    recipes = _schedules()
+    recipes = _schedules(settings)
     rows = []
     for setting, values in settings.items():
         decays = f"[{_thousands(values['decay1'])}, {_thousands(values['decay2'])}]"
@@ -124,17 +124,17 @@ def table_7() -> Table:
     )
 
 
-def _schedules() -> dict[str, str]:
-    """By setting (1x): the schedule of the recipe whose own setting ends in it."""
+def _schedules(settings: Iterable[str]) -> dict[str, str]:
+    """By setting (1x): the schedule of the recipe of Table 2, as the sweep `schedule` lengthens it."""
     found = {}
     for recipe in RECIPES.values():
-        if recipe.reproduces is None or recipe.reproduces[0] not in ("2", "6"):
+        if recipe.reproduces is None or recipe.reproduces[0] != "2":
             continue
-        config = recipe.config()
-        steps = config.train.steps
-        if steps:
+        for setting in settings:
+            config = lengthen(recipe.config(), int(setting.removesuffix("x")))
+            steps = config.train.steps or 0
             decays = ", ".join(_thousands(round(milestone * steps)) for milestone in config.optim.milestones)
-            found[recipe.reproduces[2].rsplit(" ", 1)[-1]] = f"{recipe.name}: {_thousands(steps)}, [{decays}]"
+            found[setting] = f"{recipe.name}: {_thousands(steps)}, [{decays}]"
     return found
 
 

@@ -98,15 +98,19 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         (label, tuple(_score(row.get(value), common, best[value]) for value in values)) for label, row in groups.items()
     )
     blocks: tuple[Block, ...]
+    others = [
+        _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+        for metric, label in sweep.beside.items()
+        if (frame["metric"] == metric).any()
+    ]
     if axis is None:
-        blocks = (Block(tuple((label, (*entries, *_costs(groups[label][None]))) for label, entries in scores)),)
-        columns = (sweep.metric_label, *COSTS.values())
+        rows = [
+            (label, (*entries, *(other.rows[place][1][0] for other in others), *_costs(groups[label][None])))
+            for place, (label, entries) in enumerate(scores)
+        ]
+        blocks = (Block(tuple(rows)),)
+        columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
     else:
-        others = (
-            _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
-            for metric, label in sweep.beside.items()
-            if (frame["metric"] == metric).any()
-        )
         blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.below))
         columns = tuple(sweep.heading(axis, value) for value in values)
     blocks += tuple(product_use.block(groups, values, len(columns)))

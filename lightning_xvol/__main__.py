@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lightning_xvol.commandline import Parser
-from lightning_xvol.commands import benchmark, describe, diagram, export, fit, fuse, names, visualize
+from lightning_xvol.commands import benchmark, describe, diagram, export, fit, fuse, names, predict, visualize
 from lightning_xvol.errors import run_command_line
 
 COMMANDS = {
@@ -13,6 +13,7 @@ COMMANDS = {
     "fuse": fuse,
     "export": export,
     "visualize": visualize,
+    "predict": predict,
     "diagram": diagram,
     "describe": describe,
     "benchmark": benchmark,

@@ -122,6 +122,10 @@ def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
         "--download", action="store_true", help="let torchvision fetch CIFAR and Fashion-MNIST into --data-dir"
     )
     parser.add_argument(
+        "--backbone-from", type=Path, metavar="LEDGER",
+        help="start each detector from the classification run in this ledger with its backbone, operator and seed",
+    )  # fmt: skip
+    parser.add_argument(
         "--wandb", choices=WANDB_MODES, default="offline", help="tracking by Weights & Biases (default: offline)"
     )
     parser.add_argument(

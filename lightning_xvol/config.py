@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin
 
 from lightning_xvol import registry
+from lightning_xvol.detection.settings import get_settings
 from lightning_xvol.errors import UserError, nearest
 
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
@@ -50,6 +51,22 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class DetectorConfig:
+    """What stands on the backbone where the data set is for detection; no part of any other run.
+
+    `settings` is a name of `lightning_xvol.detection.settings`. `pretraining` says whose weights the backbone starts
+    from, which decides what is frozen: nobody's, torchvision's, or those of a classification run of ours with the same
+    operator. `weights` is the file, and `origin` tells the weights apart, whatever the file is called: the group of
+    that run, or the beginning of the file's SHA-256.
+    """
+
+    settings: str = field(default="detectron2", metadata={"neutral": "detectron2"})
+    pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"neutral": "random"})
+    weights: str | None = field(default=None, metadata={"volatile": True})
+    origin: str | None = field(default=None, metadata={"neutral": None})
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """The data set and the size of a batch, counted over all processes and accumulated steps.
 
@@ -66,10 +83,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """SGD and its learning rate, which follows the fraction t of the budget that is done.
+    """The optimizer and its learning rate, which follows the fraction t of the budget that is done.
 
-    It rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is multiplied by
-    `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
+    `optimizer` is SGD with `momentum`, or AdamW, which has none. `decay_norms` says whether `weight_decay` is for the
+    scales and shifts of norms too, and `clip` is the largest norm of a gradient, all parameters taken together.
+
+    The learning rate rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is
+    multiplied by `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
     """
 
     lr: float = 0.1
@@ -79,6 +99,9 @@ class OptimConfig:
     warmup: float = 0.1
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
+    optimizer: Literal["sgd", "adamw"] = field(default="sgd", metadata={"neutral": "sgd"})
+    decay_norms: bool = field(default=True, metadata={"neutral": True})
+    clip: float | None = field(default=None, metadata={"neutral": None})
 
 
 @dataclass(frozen=True)
@@ -106,6 +129,7 @@ class RunConfig:
 
     operator: OperatorConfig = field(default_factory=OperatorConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -156,6 +180,12 @@ def _check(config: RunConfig) -> None:
     for path, value in not_negative.items():
         if value < 0:
             raise UserError(f"{path}={value} must not be negative")
+    if config.optim.clip is not None and config.optim.clip <= 0:
+        raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
+    get_settings(config.detector.settings)
+    task = registry.lookup("data", config.data.name).task
+    if task != "detection" and config.detector != DetectorConfig():
+        raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():
         if any(not 0 <= value < 1 for value in values):

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from lightning_xvol import registry
-from lightning_xvol.backbones import build_backbone, count_parameters, trace
+from lightning_xvol.backbones import count_parameters, trace
 from lightning_xvol.backbones.cost import Run
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data import declared_shape
 from lightning_xvol.errors import UserError
 from lightning_xvol.record import SCHEMA, group_id
+from lightning_xvol.tasks import task_of
 
 _LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
@@ -34,7 +35,8 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     conv2_x .. conv5_x, head), `output` (height, width), `channels`, `blocks` (how many), `summary` (as Table 5 writes
     it, without the number of blocks), `params`, `macs`, and `layers`, in which each has `path`, `kind`, `name`,
     `channels`, `kernel_size`, `stride`, `output` (channels, height, width), `params`, `macs`. Shortcuts and batch
-    norms are no layers, but count in `params` and `macs`. The softmax of the head is the loss's.
+    norms are no layers, but count in `params` and `macs`. The softmax of the head is the loss's. Of a detector this is
+    the backbone with its feature pyramid, which stands for the head.
 
     Raises:
         UserError: for a configuration that cannot be built.
@@ -56,8 +58,10 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
 
 
 def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, list[Run]]:
+    task = task_of(config)
+
     def build() -> nn.Module:
-        return build_backbone(config.backbone, config.operator, num_classes, in_channels=image_shape[0])
+        return task.body(task.network(config, num_classes, image_shape[0]))
 
     try:
         try:
@@ -225,7 +229,7 @@ def to_text(description: Mapping[str, Any]) -> str:
     """For a terminal: what it is, a line per stage, and the sums."""
     operator, backbone, data = (description[kind] for kind in ("operator", "backbone", "data"))
     shape = " x ".join(map(str, data["image_shape"]))
-    outputs = "classes" if registry.lookup("data", data["name"]).task == "classification" else "output channels"
+    outputs = "output channels" if registry.lookup("data", data["name"]).task == "regression" else "classes"
     stages = ", ".join(map(str, backbone["stages"]))
     lines = [("stage", "output", "blocks", "layers", "params", "MACs")]
     for stage in description["stages"]:

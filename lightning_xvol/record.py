@@ -51,6 +51,8 @@ def canonical(config: RunConfig) -> dict[str, Any]:
             neutral = item.metadata.get("neutral", dataclasses.MISSING)
             if item.metadata.get("volatile") or getattr(section, item.name) == neutral:
                 del values[section_field.name][item.name]
+        if not values[section_field.name]:  # a section that runs of old did not have
+            del values[section_field.name]
     for kind in registry.KINDS:
         part = getattr(config, kind)
         for option, neutral in registry.lookup(kind, part.name).neutral.items():

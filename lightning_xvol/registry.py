@@ -20,7 +20,7 @@ class Entry:
 
     `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
     left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
-    learned from it (`lightning_xvol.tasks`); one named by an import path is for classification.
+    learned from it (`lightning_xvol.tasks`, `task` below); one named by an import path is for classification.
     """
 
     path: str
@@ -29,6 +29,32 @@ class Entry:
     neutral: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
 
+
+@dataclass(frozen=True)
+class Metric:
+    """What tables report of a task, in percent, and how they call it; `beside` are further ones with how they do."""
+
+    name: str
+    label: str
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def _precision(kind: str) -> dict[str, str]:
+    names = {"ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
+    return {f"{kind}_{name}": f"{label} {kind}" for name, label in names.items()}
+
+
+METRICS = {
+    "classification": Metric("top1", "top-1 accuracy (%)"),
+    "regression": Metric(
+        "explained_beyond_static",
+        "variance explained beyond a static 1x1 (%)",
+        {"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
+    ),
+    "detection": Metric("box_ap", "box AP", _precision("box")),
+    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
+}
+"""By task (`lightning_xvol.tasks`)."""
 
 _PSSA = {
     "form": "dot",
@@ -184,6 +210,35 @@ DATASETS: dict[str, Entry] = {
         },
         task="regression",
     ),
+    "coco": Entry(
+        "lightning_xvol.data.coco:Coco",
+        "COCO 2017",
+        {
+            "masks": False,
+            "short_sides": (640, 672, 704, 736, 768, 800),
+            "test_short_side": 800,
+            "long_side": 1333,
+            "flip": 0.5,
+        },
+        task="detection",
+    ),
+    "shapes_coco": Entry(
+        "lightning_xvol.data.shapes_coco:ShapesCoco",
+        "shapes in COCO's format",
+        {
+            "masks": False,
+            "image_size": 192,
+            "aspect_ratios": (1.0,),
+            "train_size": 400,
+            "validation_size": 120,
+            "draw": 0,
+            "short_sides": None,
+            "test_short_side": None,
+            "long_side": 768,
+            "flip": 0.5,
+        },
+        task="detection",
+    ),
 }
 
 KINDS: dict[str, dict[str, Entry]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
@@ -204,6 +259,13 @@ def lookup(kind: str, name: str) -> Entry:
         f"unknown {kind} {name!r}{nearest(name, known)}; "
         f"known: {', '.join(known)}, or an import path package.module:Class"
     )
+
+
+def task(name: str, options: Mapping[str, Any]) -> str:
+    """What is learned from the data set `name`: a key of `METRICS`. Detection with masks is segmentation."""
+    entry = lookup("data", name)
+    masks = {**entry.options, **options}.get("masks", False)
+    return "segmentation" if entry.task == "detection" and masks else entry.task
 
 
 def label(kind: str, name: str) -> str:

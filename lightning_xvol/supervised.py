@@ -1,4 +1,4 @@
-"""What training on pairs of an input and a target shares, whatever the task: SGD, its schedule, seeds, metrics."""
+"""What training shares, whatever the task: the optimizer, its schedule, seeds; and metrics of pairs of tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import Metric
 
 from lightning_xvol.config import OptimConfig, RunConfig
@@ -26,25 +27,71 @@ def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> flo
     return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
 
 
-def make_sgd(module: nn.Module, optim: OptimConfig, total_steps: int) -> dict[str, Any]:
-    """SGD with momentum and weight decay on every parameter (paper 4.1), and its schedule per optimizer step."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
+def make_optimizer(module: nn.Module, optim: OptimConfig, total_steps: int) -> dict[str, Any]:
+    """SGD with momentum (paper 4.1) or AdamW for every parameter that is trained, and its schedule per step."""
+    groups = _parameter_groups(module, optim)
+    optimizer: torch.optim.Optimizer
+    if optim.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(optim, step, total_steps)
     )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-class SupervisedModule(LightningModule):
-    """Trains `network`, which maps inputs [B, C, H, W] to outputs; a task says with which loss and which metrics.
+def _parameter_groups(module: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if optim.decay_norms:
+        return [{"params": trained}]
+    norms = {
+        parameter
+        for child in module.modules()
+        if isinstance(child, (_BatchNorm, nn.GroupNorm, nn.LayerNorm))
+        for parameter in child.parameters(recurse=False)
+    }
+    return [
+        {"params": [parameter for parameter in trained if parameter not in norms]},
+        {"params": [parameter for parameter in trained if parameter in norms], "weight_decay": 0.0},
+    ]
 
-    Logs `train_loss` and `lr` while training; `val_loss` and `val_` and the name of each metric after each epoch where
-    the data has a test draw beside the validation draw, else the names alone, as in `trainer.test`. Metrics are in
-    percent.
+
+class TrainedModule(LightningModule):
+    """Trains `network` by the optimizer and the schedule of `config`, and logs `train_loss` and `lr`.
 
     Every global generator is seeded at the start of each batch from (seed, batch, rank), so that no random state
     has to be carried over a resume.
+    """
+
+    def __init__(self, network: nn.Module, config: RunConfig, *, total_steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.total_steps = total_steps
+
+    def to_memory_format(self, inputs: Any) -> Any:
+        """`inputs` in the memory format of the run."""
+        return inputs
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        micro_step = self.global_step * self.config.train.accumulate + batch_idx % self.config.train.accumulate
+        seed_generators(derive_seed(self.config.seed, "step", micro_step, self.global_rank))
+
+    def log_step(self, loss: Tensor) -> None:
+        """What every training step logs."""
+        self.log("train_loss", loss, prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def configure_optimizers(self) -> Any:
+        return make_optimizer(self.network, self.config.optim, self.total_steps)
+
+
+class SupervisedModule(TrainedModule):
+    """Trains `network`, which maps inputs [B, C, H, W] to outputs; a task says with which loss and which metrics.
+
+    Logs `val_loss` and `val_` and the name of each metric after each epoch where the data has a test draw beside the
+    validation draw, else the names alone, as in `trainer.test`. Metrics are in percent.
     """
 
     def __init__(
@@ -56,10 +103,7 @@ class SupervisedModule(LightningModule):
         total_steps: int,
         validation_prefix: str = "val_",
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.config = config
-        self.total_steps = total_steps
+        super().__init__(network, config, total_steps=total_steps)
         self.prefixes = {"validation": validation_prefix, "test": ""}
         self.metrics = nn.ModuleDict({stage: nn.ModuleDict(metrics()) for stage in self.prefixes})
 
@@ -76,20 +120,14 @@ class SupervisedModule(LightningModule):
         return self.network(inputs)
 
     def to_memory_format(self, inputs: Tensor) -> Tensor:
-        """`inputs` in the memory format of the run."""
         if self.config.train.memory_format == "channels_last":
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        micro_step = self.global_step * self.config.train.accumulate + batch_idx % self.config.train.accumulate
-        seed_generators(derive_seed(self.config.seed, "step", micro_step, self.global_rank))
-
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets, _ = batch
         loss = self.loss(self(self.to_memory_format(inputs)), targets)
-        self.log("train_loss", loss, prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log_step(loss)
         return loss
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -115,6 +153,3 @@ class SupervisedModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
-
-    def configure_optimizers(self) -> Any:
-        return make_sgd(self.network, self.config.optim, self.total_steps)

@@ -1,7 +1,8 @@
-"""What a run is about: its data module, its LightningModule, and the metric by which weights are chosen.
+"""What a run is about: its data module, its network and its LightningModule.
 
-The task belongs to the data set (`registry.Entry.task`): from images with labels a network learns to classify, from
-pairs of maps to regress. Everything else, from the trainer to the record, is the same for all tasks.
+The task belongs to the data set (`registry.task`): from images with labels a network learns to classify, from pairs of
+maps to regress, from annotated pictures to detect, and with masks to segment. Everything else, from the trainer to the
+record, is the same for all tasks. By which metric it is judged says `registry.METRICS`.
 """
 
 from __future__ import annotations
@@ -13,30 +14,49 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_xvol import registry
+from lightning_xvol.backbones import build_backbone
 from lightning_xvol.classification import ClassificationModule
 from lightning_xvol.config import RunConfig
+from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.data.module import ImageDataModule
+from lightning_xvol.detection.model import build_detector
+from lightning_xvol.detection.module import DetectionModule
+from lightning_xvol.detection.settings import get_settings
+from lightning_xvol.product_use import ABLATIONS
 from lightning_xvol.regression import RegressionModule, fit_static
-from lightning_xvol.supervised import SupervisedModule
+from lightning_xvol.supervised import TrainedModule
 
 CHUNK = 256
 
 
+def _whole(network: nn.Module) -> nn.Module:
+    return network
+
+
 @dataclass(frozen=True)
 class Task:
-    """`metric` is the one that tables report unless asked otherwise, without the prefix of a validation draw."""
+    """`body` is the part of the network whose multiply-adds are counted, which takes one tensor [B, C, H, W].
+
+    `ablations` are those of `product_use` that a trained network is judged by.
+    """
 
     data: Callable[..., ImageDataModule]  # (config, data_dir, download=...)
-    module: Callable[[nn.Module, RunConfig, ImageDataModule], SupervisedModule]
-    metric: str
+    network: Callable[[RunConfig, int, int], nn.Module]  # (config, number of classes, channels of an image)
+    module: Callable[[nn.Module, RunConfig, ImageDataModule], TrainedModule]
+    body: Callable[[nn.Module], nn.Module] = _whole
+    ablations: tuple[str, ...] = tuple(ABLATIONS)
 
 
 def task_of(config: RunConfig) -> Task:
-    return TASKS[registry.lookup("data", config.data.name).task]
+    return TASKS[registry.task(config.data.name, config.data.options)]
 
 
 def _prefix(data: ImageDataModule) -> str:
     return "val_" if data.has_test else ""
+
+
+def _classifier(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:
+    return build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
 
 
 def _classification(network: nn.Module, config: RunConfig, data: ImageDataModule) -> ClassificationModule:
@@ -64,7 +84,33 @@ def _chunks(split: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield split.batch(range(start, min(start + CHUNK, len(split))))
 
 
+def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:  # noqa: ARG001 (it is 3)
+    return build_detector(
+        config.backbone,
+        config.operator,
+        get_settings(config.detector.settings),
+        num_classes,
+        masks=bool(config.data.options["masks"]),
+        pretraining=config.detector.pretraining,
+    )
+
+
+def _detection(network: Any, config: RunConfig, data: Any) -> DetectionModule:
+    return DetectionModule(network, config, annotations=data.annotations, total_steps=data.plan.total_steps)
+
+
+def _pyramid(detector: Any) -> nn.Module:
+    """What the heads cost depends on how many proposals there are."""
+    pyramid: nn.Module = detector.backbone
+    return pyramid
+
+
+# Pictures are evaluated one by one, so none can have the queries of another.
+_DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, ablations=("mean_ablated",))
+
 TASKS = {
-    "classification": Task(ImageDataModule, _classification, "top1"),
-    "regression": Task(ImageDataModule, _regression, "explained_beyond_static"),
+    "classification": Task(ImageDataModule, _classifier, _classification),
+    "regression": Task(ImageDataModule, _classifier, _regression),
+    "detection": _DETECTION,
+    "segmentation": _DETECTION,
 }

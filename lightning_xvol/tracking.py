@@ -96,6 +96,7 @@ def _open(
         broken = False
         log_metrics = _guard(WandbLogger.log_metrics)
         log_hyperparams = _guard(WandbLogger.log_hyperparams)
+        log_image = _guard(WandbLogger.log_image)
         finalize = _guard(WandbLogger.finalize)
 
         @_guard

@@ -21,8 +21,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_xvol import environment, files
-from lightning_xvol.backbones import build_backbone
+from lightning_xvol import environment, files, registry
 from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.callbacks import (
     LOG_EVERY_STEPS,
@@ -38,11 +37,13 @@ from lightning_xvol.callbacks import (
 from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prune
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
+from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import UserError
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
+from lightning_xvol.pretrained import require_weights
 from lightning_xvol.processes import rank
-from lightning_xvol.product_use import ABLATIONS, Ablation, with_product
+from lightning_xvol.product_use import Ablation, with_product
 from lightning_xvol.record import (
     DECIMALS,
     SCHEMA,
@@ -55,13 +56,13 @@ from lightning_xvol.record import (
     write_result,
 )
 from lightning_xvol.seeding import derive_seed, seed_generators
-from lightning_xvol.supervised import SupervisedModule
+from lightning_xvol.supervised import TrainedModule
 from lightning_xvol.tasks import task_of
 from lightning_xvol.tracking import Tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BEST = "checkpoints/best.pt"
-_TRAINING_METRICS = ("train_loss", "lr")
+_TRAINING_METRICS = ("train_", "lr")  # what their names begin with
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,12 @@ class Surroundings:
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
-    """The network of `config`, its initial weights a function of the seed alone."""
+    """The network of `config`, its initial weights a function of the seed and, of a detector, of pretrained weights."""
     seed_generators(derive_seed(config.seed, "weights"))
-    network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
+    network = task_of(config).network(config, num_classes, in_channels)
+    if config.detector.weights is not None:
+        report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
+        log.info("backbone from %s: %s", config.detector.weights, report)
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
@@ -99,6 +103,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
+    require_weights(config)
     _configure_process(config)
     data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
@@ -174,13 +179,15 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
         self.task = task_of(config)
-        self.selected_by = f"val_{self.task.metric}"
+        self.metric = registry.METRICS[registry.task(config.data.name, config.data.options)].name
+        self.selected_by = f"val_{self.metric}"
         self.identity: dict[str, Any] = {
             "cell_id": cell_id(config),
             "config": to_dict(config),
             # So that the network can be built without the data.
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
+            "classes": list(data.classes),
         }
         self.commit = environment.commit()
         writes = rank() == 0
@@ -205,7 +212,7 @@ class _Run:
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
-        self.macs = count_macs(network, data.image_shape)
+        self.macs = count_macs(self.task.body(network), data.image_shape)
         if config.train.compile:
             network.compile()
         self.module = self.task.module(network, config, data)
@@ -250,6 +257,7 @@ class _Run:
             max_steps=plan.total_steps,
             **self._compute(),
             accumulate_grad_batches=train.accumulate,
+            gradient_clip_val=self.config.optim.clip,
             # The loader of a resumed epoch is shorter than the next one's.
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
@@ -319,7 +327,9 @@ class _Run:
 
     def _summary(self) -> dict[str, dict[str, float | int]]:
         rows = [
-            (row["name"], row["epoch"], row["value"]) for row in self.log.rows if row["name"] not in _TRAINING_METRICS
+            (row["name"], row["epoch"], row["value"])
+            for row in self.log.rows
+            if not row["name"].startswith(_TRAINING_METRICS)
         ]
         return summarise(rows)
 
@@ -347,7 +357,7 @@ class _Run:
             }
         return summary
 
-    def _test(self, module: SupervisedModule, *callbacks: Callback) -> Mapping[str, float]:
+    def _test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
         """The metrics of `module` on the split of the final evaluation, logged nowhere."""
         silent = Trainer(
             **self._compute(),
@@ -361,13 +371,13 @@ class _Run:
         return metrics
 
     def _judge_product(self) -> dict[str, dict[str, float | int]]:
-        """The task's metric of the last weights in each of `product_use.ABLATIONS`; nothing where no product is."""
+        """The task's metric of the last weights under each of its `ablations`; nothing where no product is."""
         if not with_product(self.module.network):
             return {}
-        metrics, judged_by = {}, self.task.metric
-        for name in ABLATIONS:
+        metrics = {}
+        for name in self.task.ablations:
             module = self.task.module(copy.deepcopy(self.module.network), self.config, self.data)
-            metrics[f"{judged_by}_{name}"] = self._test(module, Ablation(name))[judged_by]
+            metrics[f"{self.metric}_{name}"] = self._test(module, Ablation(name))[self.metric]
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics, step=self.data.plan.total_steps)
         epoch = self.log.rows[-1]["epoch"]

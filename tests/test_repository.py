@@ -103,7 +103,7 @@ def test_documented_commands_parse(document: str, command: str, tmp_path: Path) 
         words = ["-m", "pytest", "--collect-only", "-q", "--help"]
     elif words[1].startswith("ablations.") or words[1:3] == ["lightning_xvol", "fit"]:
         words += ["--dry-run"]
-    elif words[1] == "analysis" or {*words[2:3]} & {"fuse", "export", "visualize", "diagram"}:
+    elif words[1] == "analysis" or {*words[2:3]} & {"fuse", "export", "visualize", "predict", "diagram"}:
         words = [*words[:3], "--help"]
     words = ["pssa" if word == "my_operator" else word.replace("=my_operator", "=pssa") for word in words]
     result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)

@@ -18,7 +18,7 @@ from lightning_xvol.benchmark.operators import Row
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.recipes import DEFAULT, get_recipe
-from lightning_xvol.supervised import make_sgd
+from lightning_xvol.supervised import make_optimizer
 from lightning_xvol.tracking import Tracking
 from lightning_xvol.training import MEMORY_FORMATS, Surroundings, build_network, train
 
@@ -125,7 +125,7 @@ def _suite(config: RunConfig, device: torch.device) -> float:
 def _bare(config: RunConfig, device: torch.device) -> float:
     data = ImageDataModule(config)
     network = build_network(config, data.num_classes, data.image_shape[0]).to(device).train()
-    optimisers = make_sgd(network, config.optim, data.plan.total_steps)
+    optimisers = make_optimizer(network, config.optim, data.plan.total_steps)
     optimizer, scheduler = optimisers["optimizer"], optimisers["lr_scheduler"]["scheduler"]
     layout = MEMORY_FORMATS[config.train.memory_format]
     times = []

@@ -29,8 +29,8 @@ def tolerance(text: str) -> float:
     return value
 
 
-def check_paths(checkpoint: Path, output: Path, example: str) -> None:
-    """Before the work, not after it.
+def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--output") -> None:
+    """Before the work, not after it; `flag` names the output.
 
     Raises:
         UserError: for a checkpoint that is not there, or an output that cannot be written or would destroy it.
@@ -38,8 +38,8 @@ def check_paths(checkpoint: Path, output: Path, example: str) -> None:
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {str(checkpoint)!r}; a cell has it as checkpoints/step=N.ckpt")
     if not output.parent.is_dir():
-        raise UserError(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}")
+        raise UserError(f"{flag} {str(output)!r}: there is no folder {str(output.parent)!r}")
     if output.is_dir():
-        raise UserError(f"--output {str(output)!r} is a folder; name a file such as {example} in it")
+        raise UserError(f"{flag} {str(output)!r} is a folder; name a file such as {example} in it")
     if output.exists() and output.samefile(checkpoint):
-        raise UserError("--output and --checkpoint are one file; the checkpoint stays as it is")
+        raise UserError(f"{flag} and --checkpoint are one file; the checkpoint stays as it is")

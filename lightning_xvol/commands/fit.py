@@ -12,6 +12,7 @@ from lightning_xvol import record
 from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
 from lightning_xvol.config import to_dict
 from lightning_xvol.errors import UserError
+from lightning_xvol.pretrained import with_origin
 
 
 def add_to(commands: Any) -> None:
@@ -34,6 +35,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = make_config(parsed)
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
+    config = with_origin(config, parsed.backbone_from)
     folder = record.cell_folder(parsed.out, record.cell_id(config))
     if parsed.dry_run:
         import yaml

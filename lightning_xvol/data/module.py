@@ -1,4 +1,4 @@
-"""The Lightning data module of every classification data set, and the order in which images are seen.
+"""The Lightning data module of every data set of labelled images, and the order in which images are seen.
 
 The order is a function of (seed, epoch) alone and augmentation one of (seed, epoch, index), so that a resumed run
 needs no random state: it builds the loader of its epoch from the batch at which it stopped.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -113,6 +113,8 @@ class ImageDataModule(LightningDataModule):
     `data_dir` is the folder that holds data sets on disk; `download` allows torchvision to fetch the small ones.
     """
 
+    collate: Callable[[list[Any]], Any] = staticmethod(collate)
+
     def __init__(self, config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> None:
         super().__init__()
         self.config = config
@@ -124,9 +126,18 @@ class ImageDataModule(LightningDataModule):
         test = self.data.test()
         self._test = None if test is None else self._keyed(test)
         self.train_size = len(self._train)
-        self.plan = make_plan(config, self.train_size)
+        self.plan = self.plan_for(config)
         self.first_step = 0
         self._train_loader: DataLoader[Any] | None = None
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels, where the data set has some."""
+        return ()
+
+    @property
+    def evaluation_batch(self) -> int:
+        return 4 * self.config.data.batch_size
 
     @property
     def has_test(self) -> bool:
@@ -135,6 +146,14 @@ class ImageDataModule(LightningDataModule):
 
     def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
         return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
+
+    def plan_for(self, config: RunConfig) -> Plan:
+        """How the budget of `config`, which has the same data, divides."""
+        return make_plan(config, self.train_size)
+
+    def sampler(self, rank: int) -> KeyedBatchSampler:
+        """The batches of the training split that the process `rank` sees."""
+        return KeyedBatchSampler(self.config, self.plan, self.train_size, rank)
 
     def normalise(self, batch: KeyedBatch) -> KeyedBatch:
         """A batch of any of the loaders, moved to its device, with its images as a split's items are."""
@@ -152,7 +171,7 @@ class ImageDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=sampler,
-            collate_fn=collate,
+            collate_fn=self.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_start_worker,
@@ -171,9 +190,8 @@ class ImageDataModule(LightningDataModule):
     def loader_of_epoch(self, epoch: int, rank: int = 0) -> DataLoader[Any]:
         """The one training loader, which keeps its workers, set to `epoch`."""
         if self._train_loader is None:
-            sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), rank)
-            self._train_loader = self._loader(self._train, sampler)
-        sampler = self._train_loader.batch_sampler  # type: ignore[assignment]
+            self._train_loader = self._loader(self._train, self.sampler(rank))
+        sampler = cast(KeyedBatchSampler, self._train_loader.batch_sampler)
         resumed, step = self.plan.position(self.first_step)
         sampler.epoch = epoch
         sampler.first_step = step if epoch == resumed else 0
@@ -181,12 +199,11 @@ class ImageDataModule(LightningDataModule):
 
     def calibration_loader(self, batches: int) -> DataLoader[Any]:
         """The first `batches` of the first epoch as the first process has them, the same in every process."""
-        sampler = KeyedBatchSampler(self.config, self.plan, len(self._train), rank=0)
-        return self._loader(self._train, list(itertools.islice(sampler, batches)))
+        return self._loader(self._train, list(itertools.islice(self.sampler(rank=0), batches)))
 
     def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(dataset, EvaluationSampler(len(dataset), 4 * self.config.data.batch_size, rank, devices))
+        return self._loader(dataset, EvaluationSampler(len(dataset), self.evaluation_batch, rank, devices))
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation_loader(self._validation)

@@ -9,14 +9,14 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
-from lightning_xvol.backbones import place_strides, plain_backbone, replace_operators, trace
+from lightning_xvol.backbones import place_strides, plain_backbone, replace_every, replace_operators, trace
 from lightning_xvol.backbones.strides import MARK
 from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.detection.settings import DetectorSettings
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators.convolution import Convolution
 
-Pretraining = Literal["none", "torchvision", "own"]
+Pretraining = Literal["random", "torchvision", "own"]
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -41,7 +41,7 @@ def build_body(
 
     What is frozen and where blocks stride follow from the weights that are to come:
 
-    * `none`: all is trained and every batch norm lives, whatever the settings: statistics of random weights are not
+    * `random`: all is trained and every batch norm lives, whatever the settings: statistics of random weights are not
       kept. Every bottleneck strides where `backbone.stride_in_1x1` says.
     * `torchvision`: the stages up to `freeze_at` and all batch norms are frozen, but not in the replaced blocks, whose
       statistics belonged to the old convolution. The other blocks stride in the 3x3, as those weights do.
@@ -57,14 +57,18 @@ def build_body(
     network = plain_backbone(backbone, num_classes=1)
     if pretraining != "torchvision":
         place_strides(network, backbone.stride_in_1x1)
-    replaced = replace_operators(
-        network, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
-    )
+    options = dict(operator.options)
+    if backbone.places == "every":
+        replaced = replace_every(network, operator.name, **options)
+    else:
+        replaced = replace_operators(
+            network, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **options
+        )
     new = _new_paths(network, replaced, pretraining)
     channels, strides = _levels(network)
     names = {stage: str(number) for number, stage in enumerate(STAGES)}
     pyramid = BackboneWithFPN(network, names, channels, settings.fpn_channels)
-    if pretraining != "none":
+    if pretraining != "random":
         _freeze(pyramid.body, settings, new)
     return Body(pyramid, strides, tuple(replaced), tuple(new))
 
@@ -72,7 +76,7 @@ def build_body(
 def _new_paths(network: nn.Module, replaced: list[str], pretraining: Pretraining) -> list[str]:
     if pretraining == "own":
         return []
-    if pretraining == "none":
+    if pretraining == "random":
         return replaced
     plain = [path for path in replaced if _is_plain(network.get_submodule(path))]
     for path in plain:

@@ -51,7 +51,7 @@ def build_detector(
     num_classes: int,
     *,
     masks: bool,
-    pretraining: Pretraining = "none",
+    pretraining: Pretraining = "random",
 ) -> Detector:
     """A detector of `num_classes` categories (without the background) with random weights.
 

@@ -105,7 +105,7 @@ def _read_legacy(path: Path) -> object:
 
 def _check_origin(detector: Detector, weights: dict[str, Tensor], path: Path) -> None:
     marked = any(MARK in key for key in weights)
-    if detector.pretraining == "none":
+    if detector.pretraining == "random":
         raise UserError(f"the detector was built for random weights, not for {str(path)!r}; set its pretraining")
     if detector.pretraining == "torchvision" and marked:
         raise UserError(

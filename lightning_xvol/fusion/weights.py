@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lightning_xvol import registry
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.checkpointing import read_checkpoint
 from lightning_xvol.config import RunConfig, from_dict, to_dict
@@ -48,6 +49,12 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
             "sweep wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
         )
     config = from_dict(run["config"])
+    task = registry.task(config.data.name, config.data.options)
+    if task in ("detection", "segmentation"):
+        raise UserError(
+            f"{str(checkpoint)!r} holds a detector, and this takes networks that map one tensor to another; "
+            "`python -m lightning_xvol predict` draws what a detector finds"
+        )
     num_classes, image_shape = _sizes(run, config, data_dir)
     weights = {
         name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)

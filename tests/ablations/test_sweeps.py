@@ -9,9 +9,10 @@ import pytest
 
 from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
 from ablations.catalogue import sweeps
-from ablations.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
+from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
 from lightning_xvol.config import set_value
 from lightning_xvol.recipes import get_recipe
+from lightning_xvol.supervised import learning_rate_factor
 
 PRODUCT_OPTIONS = ("form", "normalize", "position_encoding", "frozen_query_key")
 
@@ -125,6 +126,31 @@ def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
         assert {place for _, place in cells} == {1, 2, 3, 6}
         for (row, place), cell in cells.items():
             assert set_value(cells[row, 1].config, "train.epochs", base * place) == cell.config
+
+
+@pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
+def test_schedules_of_coco_are_those_of_table_7(recipe: str) -> None:
+    table = {1: (60, 80, 90), 2: (120, 160, 180), 3: (210, 250, 270), 6: (420, 500, 540)}
+    for (row, place), cell in by_place(schedule.SWEEP, recipe).items():
+        *decays, steps = (1000 * number for number in table[place])
+        train, optim = cell.config.train, cell.config.optim
+        assert (train.steps, [milestone * steps for milestone in optim.milestones]) == (steps, pytest.approx(decays))
+        factors = [learning_rate_factor(optim, step, steps) for step in (0, 999, 1000, *decays)]
+        assert factors == pytest.approx([1e-3, 1.0, 1.0, 0.1, 0.01]), row
+        assert [learning_rate_factor(optim, step - 1, steps) for step in decays] == pytest.approx([1.0, 0.1])
+
+
+def test_detectors_run_the_sweeps_of_the_papers_coco_tables() -> None:
+    coco = {name for name, sweep in sweeps().items() if "coco_faster_rcnn" in recipes_for(sweep)}
+    assert coco == {
+        "operator", "kernel_size", "stage", "shift_distance", "position_encoding", "schedule", "controls", "efficiency"
+    }  # fmt: skip
+    for name in coco:
+        plan = {
+            recipe: describe_cells(sweeps()[name], get_recipe(recipe), cells_of(sweeps()[name], recipe), smoke=False)
+            for recipe in ("match_small", "shapes_faster_rcnn", "shapes_mask_rcnn")
+        }
+        assert [plan[recipe]["metric"] for recipe in plan] == ["top1", "box_ap", "mask_ap"]
 
 
 def test_backbones_are_small_on_the_small_recipes_alone() -> None:

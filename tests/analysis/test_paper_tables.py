@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import re
@@ -19,9 +18,10 @@ from analysis import arithmetic, published, recipe_tables, verdicts
 from analysis.__main__ import main
 from analysis.claims import CLAIMS
 from analysis.sources.collection import Collection
-from lightning_xvol import recipes, record
+from lightning_xvol import recipes, record, registry
 from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
+from lightning_xvol.pretrained import with_papers_origin
 
 PRINTED = Path(__file__).with_name("printed_tables.txt")
 ARCHITECTURE = Path(__file__).with_name("architecture.csv")
@@ -42,27 +42,11 @@ def printed_tables() -> dict[int, list[list[str]]]:
     return tables
 
 
-@pytest.fixture
-def detectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes in the place of the detectors': what counts is that they differ and say what they reproduce."""
-
-    def like(rate: float) -> Callable[..., RunConfig]:
-        return lambda operator, options: dataclasses.replace(
-            recipe := recipes.imagenet_resnet50(operator, options), optim=dataclasses.replace(recipe.optim, lr=rate)
-        )
-
-    for name, rate, place in (
-        ("faster_rcnn", 0.02, ("2", "ResNet-50", "faster_rcnn 1x")),
-        ("mask_rcnn", 0.03, ("3", "ResNet-50", "mask_rcnn 1x")),
-    ):  # fmt: skip
-        monkeypatch.setitem(recipes.RECIPES, name, recipes.Recipe(name, like(rate), 5, place))
-
-
 def place(config: RunConfig, axes: Mapping[str, Any]) -> RunConfig:
     if "stages" in axes and config.operator.name != "convolution":
         config = set_value(config, "backbone.stages", axes["stages"])
     if "schedule" in axes:
-        config = set_value(config, "train.epochs", config.train.epochs * axes["schedule"])
+        config = recipes.lengthen(config, axes["schedule"])
     return resolve(config)
 
 
@@ -75,7 +59,7 @@ def write_sweep(
     for label, axes, metrics in rows:
         operator = label.removesuffix("_position")
         options = {"position_encoding": True} if operator != label else {}
-        config = place(recipes.get_recipe(recipe).config(operator, **options), axes)
+        config = place(with_papers_origin(recipes.get_recipe(recipe).config(operator, **options)), axes)
         for path, value in changes.items():
             config = set_value(config, path.replace("__", "."), value)
         for seed in range(SEEDS):
@@ -95,12 +79,12 @@ def write_sweep(
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
             }  # fmt: skip
             (folder / "result.json").write_text(json.dumps(result))
-    metric = next(iter(rows[0][2]))
+    metric = registry.METRICS[recipes.get_recipe(recipe).task]
     reproduces = recipes.get_recipe(recipe).reproduces
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
-        "metric": metric, "metric_label": metric, "axes": list(rows[0][1]), "axis_labels": {}, "baseline": None,
-        "controls": {}, "beside": {}, "below": [], "paper": {}, "note": "",
+        "metric": metric.name, "metric_label": metric.label, "axes": list(rows[0][1]), "axis_labels": {},
+        "baseline": None, "controls": {}, "beside": dict(metric.beside), "below": [], "paper": {}, "note": "",
         "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
     }  # fmt: skip
     (out / name).mkdir(parents=True, exist_ok=True)
@@ -129,14 +113,17 @@ def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0) -> list[str]:
             if label == "convolution" or setting == f"stage{stage}"
         ]  # fmt: skip
         write_sweep(out / recipe, "stage", recipe, staged, spread)
-    faster = out / "faster_rcnn"
-    write_sweep(faster, "operator", "faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)], spread)
-    write_sweep(out / "mask_rcnn", "operator", "mask_rcnn", [(row[0], {}, row[2]) for row in rows_of(3)], spread)
+    faster = out / "coco_faster_rcnn"
+    write_sweep(
+        faster, "operator", "coco_faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)], spread
+    )
+    mask = [(label, {}, values) for label, _, values in rows_of(3)]
+    write_sweep(out / "coco_mask_rcnn", "operator", "coco_mask_rcnn", mask, spread)
     suffixes = {"no position encoding": "", "relative position encoding": "_position"}
     position = [(label + suffixes[setting], {}, values) for label, setting, values in rows_of(4)]
-    write_sweep(faster, "position_encoding", "faster_rcnn", position, spread)
+    write_sweep(faster, "position_encoding", "coco_faster_rcnn", position, spread)
     schedule = [(label, {"schedule": int(setting.split()[0]) // 12}, values) for label, setting, values in rows_of(6)]
-    write_sweep(faster, "schedule", "faster_rcnn", schedule, spread)
+    write_sweep(faster, "schedule", "coco_faster_rcnn", schedule, spread)
     return [word for folder in sorted(out.iterdir()) for word in ("--source", str(folder))]
 
 
@@ -174,7 +161,7 @@ COLUMNS = {
 }
 
 
-def test_published_numbers_come_out_as_printed(detectors, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_numbers_come_out_as_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources = write_paper(tmp_path / "runs")
     assert main(["tables", "--paper", "1", "2", "3", "4", "6", *sources, "--out", str(tmp_path)]) == 0
     for number, expected in printed_tables().items():
@@ -260,7 +247,7 @@ def noise(row: str, seed: int) -> float:
     return 0.3 * seed + 0.001 * ((seed * 7 + len(row)) % 5)
 
 
-def test_verdicts_on_the_papers_own_numbers(detectors, tmp_path: Path) -> None:
+def test_verdicts_on_the_papers_own_numbers(tmp_path: Path) -> None:
     sources = write_paper(tmp_path, noise)[1::2]
     found = by_claim(verdicts.verdicts(Collection(sources)))
     assert sorted(found) == list(range(1, 28))
@@ -353,6 +340,26 @@ def test_without_numbers_those_that_there_are_runs_for(tmp_path: Path, make_ledg
         main(["tables", "--paper", "--source", str(make_ledger().out)])
 
 
+def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Path) -> None:
+    for recipe, number in (("shapes_faster_rcnn", 2), ("shapes_mask_rcnn", 3)):
+        folder = tmp_path / recipe
+        write_sweep(folder, "operator", recipe, [(label, {}, values) for label, _, values in rows_of(number)])
+        assert main(["tables", "--paper", "--source", str(folder)]) == 0
+        [path] = (folder / "paper").glob("*.md")
+        assert path.name == f"table-{number}-the-data-{recipe.replace('_', '-')}-the-budget.md"
+        columns, rows = grid(path.read_text())
+        expected = printed_tables()[number]
+        assert [as_printed(number, columns, row) for row in rows] == expected
+        assert {row[columns.index("printed")] for row in rows} == {"\N{EN DASH}"}
+        assert {row[columns.index("verdict")] for row in rows} <= {"holds", "fails", "not resolved", "\N{EN DASH}"}
+        # The sweep's own table has the other numbers beside it.
+        assert main(["tables", "--source", str(folder)]) == 0
+        columns, rows = grid((folder / "operator" / "table.md").read_text())
+        kind, size = ("box", 42.3) if number == 2 else ("mask", 38.1)
+        assert columns[1] == f"{kind} AP"
+        assert rows[0][columns.index(f"AP_M {kind}")].startswith(f"{size} ")
+
+
 def test_table_5_is_what_is_built(tmp_path: Path) -> None:
     assert main(["tables", "--paper", "5", "7", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "paper" / "table-5.csv").read_text() == ARCHITECTURE.read_text()
@@ -362,13 +369,14 @@ def test_table_5_is_what_is_built(tmp_path: Path) -> None:
         ["1x", "12", "90k", r"\[60k, 80k\]"], ["2x", "24", "180k", r"\[120k, 160k\]"],
         ["3x", "36", "270k", r"\[210k, 250k\]"], ["6x", "72", "540k", r"\[420k, 500k\]"],
     ]  # fmt: skip
+    assert [row[4] for row in rows] == [f"coco_faster_rcnn: {row[2]}, {row[3]}" for row in rows]
     assert "slip" in seven and recipe_tables.SLIP.startswith("The paper prints [120, 160k]")
     if shutil.which("pdflatex") is not None:
         compile_tables(tmp_path, 5, 7)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_of_the_papers_tables_compiles(detectors, tmp_path: Path) -> None:
+def test_latex_of_the_papers_tables_compiles(tmp_path: Path) -> None:
     main(["tables", "--paper", "1", "2", "3", "4", "6", *write_paper(tmp_path / "runs"), "--out", str(tmp_path)])
     compile_tables(tmp_path, 1, 2, 3, 4, 6)
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from lightning_xvol import registry
-from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
+from lightning_xvol.backbones import count_macs, count_parameters
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe as command_describe
-from lightning_xvol.config import DataConfig, set_value
+from lightning_xvol.config import DataConfig, resolve, set_value
 from lightning_xvol.data import ImageData, TensorSplit, build_data, declared_shape
 from lightning_xvol.describe import describe, to_text
 from lightning_xvol.errors import UserError
 from lightning_xvol.recipes import RECIPES
 from lightning_xvol.record import group_id
+from lightning_xvol.tasks import task_of
 
 # The column "Ours" of Table 5 with the sizes and numbers of blocks beside it.
 TABLE_5 = [
@@ -57,8 +58,9 @@ def test_costs_are_those_of_the_built_model(recipe):
     config = RECIPES[recipe].config("pssa")
     description = describe(config)
     classes, shape = description["data"]["num_classes"], description["data"]["image_shape"]
+    task = task_of(config)
     with torch.device("meta"):
-        model = build_backbone(config.backbone, config.operator, classes, in_channels=shape[0])
+        model = task.body(task.network(resolve(config), classes, shape[0]))
     assert (description["params"], description["macs"]) == (count_parameters(model), count_macs(model, shape))
     for key in ("params", "macs"):
         assert sum(stage[key] for stage in description["stages"]) == description[key]

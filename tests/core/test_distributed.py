@@ -11,9 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from lightning_xvol.checkpointing import list_checkpoints
+from lightning_xvol.config import from_dict
+from lightning_xvol.data.detection import DetectionDataModule
+from lightning_xvol.detection.evaluator import CocoEvaluator
+from lightning_xvol.detection.predict import detect, read_detector
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +70,27 @@ def test_killing_a_process_and_running_again_changes_nothing(
     assert resumed["segments"][-1]["start_step"] > 0
     assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
     assert resumed["metrics"] == undisturbed["metrics"]
+
+
+def test_a_detector_is_judged_by_what_both_processes_found(tmp_path: Path) -> None:
+    """The record of two processes is what one measures with the same weights on all images."""
+    settings = {
+        "train.devices": 2, "train.steps": 6, "data.batch_size": 4, "data.train_size": 20, "data.validation_size": 7,
+        "backbone.widths": "8,8,16,16", "backbone.blocks": "1,1,1,1",
+    }  # fmt: skip
+    flags = [part for path, value in settings.items() for part in ("--set", f"{path}={value}")]
+    fit = [sys.executable, "-m", "lightning_xvol", "fit", "--recipe", "shapes_mask_rcnn", "--wandb", "disabled"]
+    places = ["--out", os.fspath(tmp_path), "--data-dir", os.fspath(tmp_path / "data")]
+    subprocess.run([*fit, *places, *flags], check=True, capture_output=True)
+    result = the_result(tmp_path)
+    config = from_dict(result["config"])
+    data = DetectionDataModule(config, tmp_path / "data")
+    [checkpoint] = tmp_path.glob("cells/*/checkpoints/*.ckpt")
+    trained = read_detector(checkpoint)
+    evaluator = CocoEvaluator(data.annotations, masks=True)
+    for batch in data.val_dataloader():
+        picture = PIL.Image.fromarray(batch.images[0].permute(1, 2, 0).numpy())
+        evaluator.add({int(batch.targets[0]["image_id"]): detect(trained, picture, 0.0)})
+    alone = evaluator.measure(evaluator.results)
+    recorded = {name: metric["last"] for name, metric in result["metrics"].items()}
+    assert recorded == pytest.approx({name: value for name, value in alone.items() if value == value}, abs=0.01)

@@ -9,7 +9,7 @@ import torch
 
 from lightning_xvol.config import OptimConfig
 from lightning_xvol.recipes import RECIPES
-from lightning_xvol.supervised import learning_rate_factor, make_sgd
+from lightning_xvol.supervised import learning_rate_factor, make_optimizer
 
 
 def factors(optim: OptimConfig, total: int) -> list[float]:
@@ -90,7 +90,7 @@ def test_sgd_is_that_of_the_formula_with_the_rate_of_each_step():
     optim = OptimConfig(lr=0.2, momentum=0.9, weight_decay=0.01, warmup=0.25)
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).double()
     module[0].bias.requires_grad_(False)
-    made = make_sgd(module, optim, 8)
+    made = make_optimizer(module, optim, 8)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     assert sum(len(group["params"]) for group in made["optimizer"].param_groups) == len(parameters) == 3
     assert made["lr_scheduler"]["interval"] == "step"
@@ -105,3 +105,12 @@ def test_sgd_is_that_of_the_formula_with_the_rate_of_each_step():
         made["lr_scheduler"]["scheduler"].step()
     for parameter, value in zip(parameters, values, strict=True):
         torch.testing.assert_close(parameter.detach(), value)
+
+
+def test_norms_may_go_without_weight_decay():
+    """As in Detectron2: biases of other layers keep theirs."""
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.GroupNorm(1, 2))
+    groups = make_optimizer(module, OptimConfig(weight_decay=0.01, decay_norms=False), 8)["optimizer"].param_groups
+    decays = {parameter: group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert [decays[parameter] for parameter in module.parameters()] == [0.01, 0.01, 0, 0, 0, 0]
+    assert type(make_optimizer(module, OptimConfig(optimizer="adamw"), 8)["optimizer"]) is torch.optim.AdamW

@@ -156,7 +156,7 @@ def test_weights_of_the_other_origin_are_refused(theirs, tmp_path):
     classifier(tmp_path / "own.ckpt")
     refused(detector_for(pretraining="torchvision"), tmp_path / "own.ckpt", "pretraining='own'")
     refused(resnet50_detector("pssa", pretraining="own"), theirs, "pretraining='torchvision'")
-    refused(detector_for(pretraining="none"), tmp_path / "own.ckpt", "random weights")
+    refused(detector_for(pretraining="random"), tmp_path / "own.ckpt", "random weights")
 
 
 def test_weights_of_another_stride_are_refused(tmp_path):

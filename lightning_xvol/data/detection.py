@@ -1,0 +1,48 @@
+"""The Lightning data module of data sets in COCO's format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy
+
+from lightning_xvol.config import RunConfig
+from lightning_xvol.data.aspect_ratio import AspectRatioSampler, grouped_plan
+from lightning_xvol.data.coco import CocoSplit, collate_detections
+from lightning_xvol.data.coco_annotations import CocoAnnotations
+from lightning_xvol.data.module import ImageDataModule, Plan
+
+
+class DetectionDataModule(ImageDataModule):
+    """Annotated pictures, keyed as images with labels are: order, augmentation and resume are the same.
+
+    Batches are `DetectionBatch`es. Those of training hold pictures that are all wider than high, or all not; those of
+    evaluation one picture, because padding would let a global attention see how large the others are.
+    """
+
+    collate = staticmethod(collate_detections)
+    evaluation_batch = 1
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return tuple(self.annotations.categories.values())
+
+    @property
+    def annotations(self) -> CocoAnnotations:
+        """Of the validation split."""
+        return cast(CocoSplit, self._validation.dataset).annotations
+
+    @property
+    def _landscape(self) -> numpy.ndarray:
+        return cast(CocoSplit, self._train.dataset).annotations.landscape
+
+    def plan_for(self, config: RunConfig) -> Plan:
+        return grouped_plan(config, self._landscape)
+
+    def sampler(self, rank: int) -> AspectRatioSampler:
+        return AspectRatioSampler(self.config, self.plan, self._landscape, rank)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Pictures stay uint8 and of several sizes: the detector normalises and pads them."""
+        return batch

@@ -1,0 +1,76 @@
+"""Validation pictures for a tracker, with predicted and true boxes and masks as W&B draws them; plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import PIL.Image
+from torch import Tensor
+
+from lightning_xvol.data import coco_masks
+from lightning_xvol.data.coco_annotations import CocoAnnotations
+from lightning_xvol.detection.evaluator import Detection
+
+COUNT = 4  # pictures of each validation
+SCORE = 0.5  # the least that is drawn
+
+
+class Picture(NamedTuple):
+    """Pixels uint8 [H, W, 3] and W&B's `boxes` and, of a Mask R-CNN, `masks`."""
+
+    pixels: numpy.ndarray
+    boxes: dict[str, Any]
+    masks: dict[str, Any] | None
+
+
+def picture_of(
+    image: Tensor, index: int, detections: Sequence[Detection], annotations: CocoAnnotations, masks: bool
+) -> Picture:
+    """Image `index` of `annotations` in its own size; `image` is uint8 [3, H', W'] as the network got it."""
+    about = annotations.image(index)
+    size = (about.height, about.width)
+    pixels = PIL.Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).resize(size[::-1])
+    labels = dict(enumerate(annotations.categories.values(), start=1))
+    both = {
+        "predictions": [found for found in detections if found["score"] >= SCORE],
+        "ground_truth": _true(annotations, index, size),
+    }
+    boxes, drawn = (
+        {name: {key: make(found), "class_labels": labels} for name, found in both.items()}
+        for key, make in (
+            ("box_data", lambda found: [_box(one, labels) for one in found]),
+            ("mask_data", lambda found: _mask(found, size)),
+        )
+    )
+    return Picture(numpy.asarray(pixels), boxes, drawn if masks else None)
+
+
+def _true(annotations: CocoAnnotations, index: int, size: tuple[int, int]) -> list[Detection]:
+    found = []
+    for instance in annotations.instances(index):
+        x, y, width, height = instance.box
+        one: Detection = {"label": instance.label, "box": [x, y, x + width, y + height]}
+        if instance.segmentation is not None:
+            one["rle"] = coco_masks.to_rle(instance.segmentation, *size)
+        found.append(one)
+    return found
+
+
+def _box(detection: Detection, labels: Mapping[int, str]) -> dict[str, Any]:
+    position = dict(zip(("minX", "minY", "maxX", "maxY"), detection["box"], strict=True))
+    box = {"position": position, "domain": "pixel", "class_id": detection["label"]}
+    if "score" in detection:
+        caption = f"{labels[detection['label']]} {100 * detection['score']:.0f} %"
+        box |= {"box_caption": caption, "scores": {"score": detection["score"]}}
+    return box
+
+
+def _mask(detections: Sequence[Detection], size: tuple[int, int]) -> numpy.ndarray:
+    """The label of each pixel [H, W], 0 where there is nothing; the surest lies on top."""
+    labels = numpy.zeros(size, dtype=numpy.uint8)
+    for detection in reversed(detections):
+        if "rle" in detection:
+            labels[coco_masks.decode(detection["rle"]).astype(bool)] = detection["label"]
+    return labels

@@ -1,0 +1,95 @@
+"""Which classification run a detector starts from, by configurations alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_xvol import pretrained
+from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.errors import UserError
+from lightning_xvol.pretrained import backbone_from, with_origin, with_papers_origin
+from lightning_xvol.recipes import get_recipe
+from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> None:
+    pretrained._runs.cache_clear()
+
+
+def finish(ledger: Path, config: RunConfig, checkpoint: bool = True, status: str = "finished") -> Path:
+    """A record of `config`; its checkpoint is a name alone."""
+    config = resolve(config)
+    folder = ledger / "cells" / cell_id(config)
+    (folder / "checkpoints").mkdir(parents=True)
+    if checkpoint:
+        (folder / "checkpoints" / "step=00000007.ckpt").touch()
+    about = {"cell_id": cell_id(config), "group_id": group_id(config), "config": to_dict(config), "status": status}
+    (folder / "result.json").write_text(json.dumps({**dict.fromkeys(RESULT_KEYS), **about}))
+    return folder
+
+
+def classifier(operator: str, seed: int = 0, **options: object) -> RunConfig:
+    return set_value(get_recipe("imagenet_resnet50").config(operator, **options), "seed", seed)
+
+
+def detector(operator: str, seed: int = 0, **options: object) -> RunConfig:
+    return set_value(get_recipe("coco_faster_rcnn").config(operator, **options), "seed", seed)
+
+
+def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> None:
+    folders = {}
+    for name, options in (("convolution", {}), ("pssa", {}), ("pssa", {"position_encoding": True})):
+        for seed in (0, 1):
+            made = classifier(name, seed, **options)
+            folders[name, bool(options), seed] = finish(tmp_path, made)
+    for (name, positions, seed), folder in folders.items():
+        options = {"position_encoding": True} if positions else {}
+        found = backbone_from(detector(name, seed, **options), tmp_path)
+        assert found.detector.weights == str(folder / "checkpoints" / "step=00000007.ckpt")
+        assert found.detector.pretraining == "own"
+    # Where the file lies plays no part, which run it is does, and seeds are one group.
+    one, other = (backbone_from(detector("pssa", seed), tmp_path) for seed in (0, 1))
+    assert group_id(one) == group_id(other) == group_id(with_papers_origin(detector("pssa")))
+    assert group_id(one) != group_id(detector("pssa"))
+    moved = dataclasses.replace(one, detector=dataclasses.replace(one.detector, weights="elsewhere.ckpt"))
+    assert cell_id(moved) == cell_id(one)
+
+
+def test_a_missing_one_is_named(tmp_path: Path) -> None:
+    finish(tmp_path, classifier("pssa"))
+    finish(tmp_path, classifier("involution"), checkpoint=False)
+    finish(tmp_path, classifier("xvolution"), status="diverged")
+    finish(tmp_path, get_recipe("match_small").config("self_attention"))
+    for config, message in (
+        (detector("pssa", seed=1), r"no finished classification run of pssa in resnet50, stages \(5,\), seed 1"),
+        (detector("pssa", num_heads=2), "no finished classification run of pssa"),
+        (detector("xvolution"), "no finished classification run of xvolution"),
+        (detector("self_attention"), "train it there first, for example by python -m ablations.operator --recipe"),
+        (detector("involution"), "has no checkpoint; train it anew with --force"),
+        (classifier("pssa"), "data 'imagenet' is for no detection"),
+    ):
+        with pytest.raises(UserError, match=message):
+            backbone_from(config, tmp_path)
+
+
+def test_two_that_fit_are_refused(tmp_path: Path) -> None:
+    finish(tmp_path, classifier("pssa"))
+    finish(tmp_path, set_value(classifier("pssa"), "train.epochs", 1))
+    with pytest.raises(UserError, match="are all pssa in resnet50"):
+        backbone_from(detector("pssa"), tmp_path)
+
+
+def test_a_file_is_told_apart_by_its_content(tmp_path: Path) -> None:
+    cells = []
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("c.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+        config = set_value(detector("pssa"), "detector.weights", str(tmp_path / name))
+        cells.append(cell_id(with_origin(set_value(config, "detector.pretraining", "torchvision"), None)))
+    assert cells[0] == cells[1] != cells[2]
+    with pytest.raises(UserError, match=r"cannot read detector\.weights='.*none\.pth': No such file"):
+        with_origin(set_value(detector("pssa"), "detector.weights", str(tmp_path / "none.pth")), None)
