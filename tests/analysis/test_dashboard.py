@@ -173,7 +173,9 @@ def test_it_names_what_a_run_logs(
     assert command(SWEEP, [*arguments, *(word for item in small.items() for word in ("--set", "=".join(item)))]) == 0
     runs = list(wandb_server.store.runs.values())
     capsys.readouterr()
-    for printed in (dry_run(capsys, "--source", str(out)), dry_run(capsys)):
+    from_ledger = dry_run(capsys, "--source", str(out))
+    assert dry_run(capsys, "--source", "wandb:tester/demo") == from_ledger
+    for printed in (from_ledger, dry_run(capsys)):
         section = next(n for n, found in enumerate(sections(printed)) if found["name"].endswith("(kernel_size)"))
         shown = [*sections(printed)[section]["panels"], *grids(printed)[section]["panelBankSectionConfig"]["panels"]]
         for run in runs:
