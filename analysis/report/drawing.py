@@ -11,10 +11,10 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import figures, sweep_table
+from analysis import sweep_figures
 from analysis.overview import Overview
+from analysis.render import FIGURES
 from analysis.sources.collection import Collection
-from lightning_xvol.errors import UserError
 
 _PIXELS_PER_POINT = 1.5  # text of 8 points becomes 12 pixels
 _SMALLEST = 1.2  # below 9.6 pixels the figure is scrolled rather than shrunk
@@ -32,31 +32,35 @@ class Drawing:
     rows: str
 
 
-def draw(sources: Collection, overview: Overview, anchor: str) -> list[Drawing]:
-    """The figures of a sweep, none where it asks for none. `anchor` makes their ids the page's own.
+def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Drawing]:
+    """The figures of a sweep by their name in `FIGURES`, those that there are runs for.
+
+    `anchor` makes their ids the page's own.
 
     Raises:
         UserError: for a kind of figure that there is not.
     """
     sweep, summary = overview.sweep, overview.summary
-    kind = sweep.figure.get("kind")
-    if kind is None:
-        return []
-    if kind not in figures.KINDS:
-        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
-    points, x, label = sweep_table.points(sources, sweep, overview.frame, summary)
-    ax = figures.KINDS[kind](points, x, label, sweep.metric_label, smoke=sweep.smoke)
     metric = sweep.metric_label[:1].upper() + sweep.metric_label[1:]
-    figure: Any = ax.get_figure(root=True)
-    points_wide = 72 * figure.get_figwidth()
-    drawing = Drawing(
-        Markup(inline_svg(figure, anchor)),  # matplotlib escapes labels
-        round(_PIXELS_PER_POINT * points_wide),
-        round(_SMALLEST * points_wide),
-        f"{metric} against {label}" if label else metric,
-        "; ".join(summary["row"].drop_duplicates()),
-    )
-    return [drawing]
+    x = sweep.figure_x
+    against = f" against {sweep.axis_label(x)}" if x else ""
+    captions = {
+        "figure": f"{metric}{' by epoch' if sweep.figure.get('kind') == 'curves' else against}",
+        "seeds": f"{metric} of every run{against}",
+        "learning": f"{metric} after each epoch",
+    }
+    rows = "; ".join(summary["row"].drop_duplicates())
+    drawings = {}
+    for name in FIGURES:
+        ax = sweep_figures.figure(name, sources, sweep, overview.frame, summary, overview.select)
+        if ax is not None:
+            figure: Any = ax.get_figure(root=True)
+            width = 72 * figure.get_figwidth()
+            svg = Markup(inline_svg(figure, f"{anchor}-{name}"))  # matplotlib escapes labels
+            drawings[name] = Drawing(
+                svg, round(_PIXELS_PER_POINT * width), round(_SMALLEST * width), captions[name], rows
+            )
+    return drawings
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:

@@ -42,7 +42,7 @@ class Section:
     warnings: list[str]
     overview: Overview
     table: Table
-    drawings: list[Drawing]
+    drawings: dict[str, Drawing]
 
 
 def write_report(sources: Collection, out: Path, command: str, select: str = "last") -> Path:
@@ -126,7 +126,7 @@ def _section(sources: Collection, number: int, item: Overview, runs: Runs, sever
     try:
         drawings = draw(sources, item, anchor)
     except UserError as error:
-        drawings = []
+        drawings = {}
         warnings.append(str(error))
     return Section(
         number=number,

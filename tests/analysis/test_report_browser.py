@@ -62,7 +62,7 @@ def test_the_page_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> Non
     assert visible(page, accuracies) == ["Convolution", "X-volution (static)"]
     assert page.get_by_role("status").inner_text() == "Shown: 2 of 2 sweeps, 10 of 15 configurations."
     page.get_by_role("button", name="Show everything").click()
-    page.wait_for_function("!document.body.classList.contains('filtered')")
+    page.locator("body:not(.filtered)").wait_for()
     assert visible(page, accuracies) == ["Convolution", "X-volution", "X-volution (static)"]
 
     # A link to runs that a filter hides shows them all the same.
