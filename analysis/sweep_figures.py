@@ -49,9 +49,9 @@ def _own(
 
 def _seeds(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str, size: Size | None) -> Axes | None:
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
-    runs = _named(runs.assign(value=runs[select]), sweep, summary)
     if not len(runs):
         return None
+    runs = _named(runs.assign(value=runs[select]), sweep, summary)
     axis = sweep.column_axis
     label = sweep.axis_label(axis) if axis else ""
     return figures.seeds(runs, axis, label, sweep.metric_label, sweep.smoke, size)
@@ -60,9 +60,10 @@ def _seeds(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str
 def _learning(
     sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
 ) -> Axes | None:
-    epochs = _named(sources.epochs(sweep, frame), sweep, summary)
+    epochs = sources.epochs(sweep, frame)
     if not len(epochs):
         return None
+    epochs = _named(epochs, sweep, summary)
     axis = sweep.column_axis
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
