@@ -21,7 +21,7 @@ def configure(recipe: Recipe, row: str, backbone: str) -> RunConfig:  # noqa: AR
     return rows.configure(recipe, row)
 
 
-def place(config: RunConfig, backbone: str) -> RunConfig:
+def place(recipe: Recipe, config: RunConfig, backbone: str) -> RunConfig:  # noqa: ARG001
     name = SMALL + backbone if config.backbone.name.startswith(SMALL) else backbone
     known = registry.lookup("backbone", name).options
     options = {option: value for option, value in config.backbone.options.items() if option in known}

@@ -22,7 +22,7 @@ def configure(recipe: Recipe, row: str, stages: Any) -> RunConfig:  # noqa: ARG0
     return rows.configure(recipe, row)
 
 
-def place(config: RunConfig, stages: Any) -> RunConfig:
+def place(recipe: Recipe, config: RunConfig, stages: Any) -> RunConfig:  # noqa: ARG001
     if config.operator.name == "convolution":
         return config  # in whatever stage, it is the plain network
     chosen = {"stages": ALL, "places": "every"} if stages == "all" else {"stages": stages}

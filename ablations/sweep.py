@@ -16,7 +16,7 @@ from lightning_xvol.recipes import RECIPES, Recipe
 from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
-Place = Callable[..., RunConfig]  # (config, **axes) -> RunConfig
+Place = Callable[..., RunConfig]  # (recipe, config, **axes) -> RunConfig
 
 SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
 SMOKE_BATCH = 32
@@ -24,7 +24,7 @@ ON_IMAGES = ("classification", "detection", "segmentation")
 """The tasks of a sweep that the paper has, or could have, on ImageNet and on COCO."""
 
 
-def stay(config: RunConfig, **axes: Any) -> RunConfig:  # noqa: ARG001
+def stay(recipe: Recipe, config: RunConfig, **axes: Any) -> RunConfig:  # noqa: ARG001
     """The `place` of a sweep whose axes are options of the operator."""
     return config
 
@@ -35,8 +35,8 @@ class Sweep:
 
     `rows` are the row labels, each unique (a registry name plus what varies), with how tables call them; `axes`
     are the columns; without axes the columns are what runs cost. `configure(recipe, row, **axes)` gives the
-    configuration of a cell, and `place(config, **axes)` changes in it what lies outside the operator (stages, budget),
-    for operators that the command line adds too. Entries of equal configurations share a cell.
+    configuration of a cell, and `place(recipe, config, **axes)` changes in it what lies outside the operator (stages,
+    budget), for operators that the command line adds too. Entries of equal configurations share a cell.
 
     Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
     has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
@@ -130,10 +130,10 @@ def make_cells(sweep: Sweep, recipe: Recipe, selection: Selection) -> list[Cell]
         for values in itertools.product(*sweep.axes.values()):
             axes = dict(zip(sweep.axes, values, strict=True))
             if row in sweep.rows:
-                config = sweep.place(sweep.configure(recipe, row, **axes), **axes)
+                config = sweep.place(recipe, sweep.configure(recipe, row, **axes), **axes)
                 varied[row].append(config)
             else:
-                config = sweep.place(_configure_extra(recipe, extra[row], axes), **axes)
+                config = sweep.place(recipe, _configure_extra(recipe, extra[row], axes), **axes)
             config = _smoke(config) if selection.smoke else config
             config = _apply(config, settings)
             for seed in range(selection.seeds):

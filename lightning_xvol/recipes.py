@@ -49,12 +49,16 @@ def lengthen(config: RunConfig, times: int) -> RunConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named recipe. `reproduces` is (table, backbone, setting) of the paper, or None."""
+    """A named recipe. `reproduces` is (table, backbone, setting) of the paper, or None.
+
+    `base_epochs` is the 1x of the sweep `schedule`, by default the recipe's own budget.
+    """
 
     name: str
     make: Callable[..., RunConfig]
     seeds: int = 3
     reproduces: tuple[str, str, str] | None = None
+    base_epochs: int | None = None
 
     @property
     def summary(self) -> str:
@@ -301,7 +305,7 @@ def coco_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("match_small", match_small),
+        Recipe("match_small", match_small, base_epochs=1),
         Recipe("digits_small", digits_small),
         Recipe("cifar10_resnet18", cifar10_resnet18),
         Recipe("attention_maps", attention_maps, seeds=2),

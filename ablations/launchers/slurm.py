@@ -7,8 +7,10 @@ come. So this launcher may die: the tasks go on, and the next one finds them by 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -163,10 +165,11 @@ class SlurmLauncher:
         executor = submitit.SlurmExecutor(folder=folder.absolute(), max_num_timeout=TIME_LIMITS)
         executor.update_parameters(job_name=settings.sweep, **self.resources.parameters())
         try:
-            jobs = executor.map_array(_Task(), cells, [settings] * len(cells))
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints there what it raises
+                jobs = executor.map_array(_Task(), cells, [settings] * len(cells))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             lines = [line for line in str(error).splitlines() if "error" in line.lower()] or str(error).splitlines()
-            raise UserError(f"Slurm refuses the array: {lines[-1].strip()}") from error
+            raise UserError(f"Slurm refuses the array: {lines[0].strip()}") from error
         for cell, job in zip(cells, jobs, strict=True):
             files.write_json(_task_file(cell, settings), {"task": job.job_id})
         array = jobs[0].job_id.partition("_")[0]

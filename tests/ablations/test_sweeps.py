@@ -62,7 +62,7 @@ def test_sweeps_share_the_cells_of_the_paper() -> None:
         "position_encoding": by_place(position_encoding.SWEEP)["xvolution",],
         "shift_distance": by_place(shift_distance.SWEEP)["xvolution", (1, 3, 5)],
         "stage": by_place(stage.SWEEP)["xvolution", (3, 4, 5)],
-        "schedule": by_place(schedule.SWEEP)["xvolution", 1],
+        "schedule": by_place(schedule.SWEEP)["xvolution", 3],
         "kernel_size --reading A": by_place(kernel_size.READING_A)["xvolution", 3],
     }
     assert {name: cell.id for name, cell in shared.items()} == dict.fromkeys(shared, ids["xvolution"])
@@ -121,10 +121,11 @@ def test_position_encoding_is_on_where_it_says_so() -> None:
 
 
 def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
-    cells = by_place(schedule.SWEEP)
-    assert {place: cell.config.train.epochs for (_, place), cell in cells.items()} == {1: 3, 2: 6, 3: 9, 6: 18}
-    for (row, place), cell in cells.items():
-        assert set_value(cells[row, 1].config, "train.epochs", 3 * place) == cell.config
+    for recipe, base in (("match_small", 1), ("digits_small", 8), ("imagenet_resnet50", 100)):
+        cells = by_place(schedule.SWEEP, recipe)
+        assert {place for _, place in cells} == {1, 2, 3, 6}
+        for (row, place), cell in cells.items():
+            assert set_value(cells[row, 1].config, "train.epochs", base * place) == cell.config
 
 
 @pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
