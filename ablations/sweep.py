@@ -238,7 +238,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "budget": " / ".join(dict.fromkeys(_budget(cell.config) for cell in cells)),
         "metric": metric.name,
         "metric_label": metric.label,
-        "beside": dict(metric.beside),
+        "beside": list(metric.beside.items()),  # in their order, which sorted keys would not keep
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,

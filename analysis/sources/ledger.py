@@ -171,13 +171,13 @@ def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
     labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
     direct = (
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
-        "reproduces", "beside",
+        "reproduces",
     )  # fmt: skip
     # In the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
     return Sweep(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
-        controls=controls, below=tuple(content["below"]),
+        controls=controls, beside=dict(content["beside"]), below=tuple(content["below"]),
         paper={axis: axis_value(value) for axis, value in content["paper"].items()},
         **{key: content[key] for key in direct},
     )  # fmt: skip

@@ -74,5 +74,5 @@ def test_table_and_figure_of_a_smoke_run(bench: Any) -> None:
     _, below = table.split("*Variance explained in all (%)*")
     assert f"| Static 1x1, fitted, softmax = yes | {whole} ± –" in " ".join(below.split())
     assert "*Reach (pixels)*" in below and "*Parameters*" in below
-    assert json.loads((folder / "cells.json").read_text())["beside"]["reach"] == "reach (pixels)"
+    assert json.loads((folder / "cells.json").read_text())["beside"][1] == ["reach", "reach (pixels)"]
     assert (folder / "figure.svg").stat().st_size > 1000

@@ -84,7 +84,7 @@ def write_sweep(
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
         "metric": metric.name, "metric_label": metric.label, "axes": list(rows[0][1]), "axis_labels": {},
-        "baseline": None, "controls": {}, "beside": dict(metric.beside), "below": [], "paper": {}, "note": "",
+        "baseline": None, "controls": {}, "beside": list(metric.beside.items()), "below": [], "paper": {}, "note": "",
         "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
     }  # fmt: skip
     (out / name).mkdir(parents=True, exist_ok=True)
@@ -352,12 +352,15 @@ def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Pat
         assert [as_printed(number, columns, row) for row in rows] == expected
         assert {row[columns.index("printed")] for row in rows} == {"\N{EN DASH}"}
         assert {row[columns.index("verdict")] for row in rows} <= {"holds", "fails", "not resolved", "\N{EN DASH}"}
-        # The sweep's own table has the other numbers beside it.
+        # The sweep's own table has the other numbers beside its own, in COCO's order.
         assert main(["tables", "--source", str(folder)]) == 0
         columns, rows = grid((folder / "operator" / "table.md").read_text())
-        kind, size = ("box", 42.3) if number == 2 else ("mask", 38.1)
-        assert columns[1] == f"{kind} AP"
-        assert rows[0][columns.index(f"AP_M {kind}")].startswith(f"{size} ")
+        numbers, medium = {
+            2: (["box AP", "AP50 box", "AP75 box", "AP_S box", "AP_M box", "AP_L box"], "42.3"),
+            3: (["mask AP", "AP_S mask", "AP_M mask", "AP_L mask", "AP box"], "38.1"),
+        }[number]
+        assert columns[1 : len(numbers) + 1] == numbers
+        assert rows[0][1 + numbers.index("AP_M box" if number == 2 else "AP_M mask")].startswith(f"{medium} ")
 
 
 def test_table_5_is_what_is_built(tmp_path: Path) -> None:
