@@ -75,6 +75,7 @@ def test_every_command_of_the_walkthrough(make_ledger) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_walkthrough_with_the_demo_itself(tmp_path: Path) -> None:
     assert "top-1 accuracy" in run(demo(), tmp_path)
     walk(tmp_path)
