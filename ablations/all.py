@@ -7,6 +7,7 @@ the same command again is the resume, as for one sweep.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,20 +91,22 @@ def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace
 
 def computing_times(by_sweep: Mapping[str, Sequence[Cell]], out: Path) -> list[str]:
     """A line per sweep and one for all: how many of its cells are finished, and the sum of what their runs took."""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, tuple[float, float]] = {}
     lines = []
     for name, cells in by_sweep.items():
         own = {cell.id for cell in cells}
         for cell in own - seconds.keys():
             result = record.read_result(record.cell_folder(out, cell))
             if result is not None:
-                seconds[cell] = result["wall_seconds"]
+                seconds[cell] = result["wall_seconds"], result.get("cpu_seconds", math.nan)  # old records have none
         lines.append(_line(name, [seconds[cell] for cell in own if cell in seconds]))
     return [*lines, _line("all, shared cells once", list(seconds.values()))]
 
 
-def _line(name: str, seconds: Sequence[float]) -> str:
-    return f"{name}: {len(seconds)} cells, {duration(sum(seconds))}"
+def _line(name: str, seconds: Sequence[tuple[float, float]]) -> str:
+    wall, cpu = (sum(column) for column in zip(*seconds, strict=True)) if seconds else (0.0, 0.0)
+    known = "" if math.isnan(cpu) else f", {duration(cpu)} of CPU time"
+    return f"{name}: {len(seconds)} cells, {duration(wall)}{known}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,19 +84,32 @@ class RunLog(Logger):
         return [(row["epoch"], row["value"]) for row in self.rows if row["name"] == name]
 
 
+def cpu_seconds() -> float:
+    """Of this process, its threads, and its children that have ended."""
+    return sum(os.times()[:4])
+
+
 class Segments:
-    """`segments.json`: which process took the run from which step to which, and from what checkpoint it started."""
+    """`segments.json`: which process took the run from which step to which, and from what checkpoint it started.
+
+    `cpu_seconds` are those of the process and of the loaders that it has waited for: unlike the wall clock they say
+    what the run costs on a machine that has other work to do.
+    """
 
     def __init__(self, path: Path | None, start_step: int, checkpoint: str | None) -> None:
         before = None if path is None else read_json(path)
         self.path = path
         self.earlier: list[dict[str, Any]] = before if isinstance(before, list) else []
-        self.started = time.monotonic()
+        self.started, self.cpu_started = time.monotonic(), cpu_seconds()
         self.current: dict[str, Any] = {"start_step": start_step, "end_step": start_step, "checkpoint": checkpoint}
         self.reached(start_step)
 
     def reached(self, step: int) -> None:
-        self.current |= {"end_step": step, "wall_seconds": round(time.monotonic() - self.started, 3)}
+        self.current |= {
+            "end_step": step,
+            "wall_seconds": round(time.monotonic() - self.started, 3),
+            "cpu_seconds": round(cpu_seconds() - self.cpu_started, 3),
+        }
         if self.path is not None:
             write_json(self.path, self.all())
 

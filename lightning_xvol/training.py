@@ -307,7 +307,11 @@ class _Run:
             "metrics": metrics,
             "params": self.params,
             "macs": self.macs,
-            "wall_seconds": round(sum(segment["wall_seconds"] for segment in segments), 3),
+            **{
+                cost: round(sum(segment[cost] for segment in segments), 3)
+                for cost in ("wall_seconds", "cpu_seconds")
+                if all(cost in segment for segment in segments)  # old ones did not count CPU time
+            },
             "segments": segments,
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),

@@ -56,7 +56,8 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     results = [json.loads(path.read_text()) for path in out.glob("cells/*/result.json")]
     assert len(results) == 3
     times = captured.out.partition("--- time of the runs")[2].splitlines()[1:]
-    counts = [line.split(",")[-2].split(": ")[-1] for line in times]
+    counts = [line.rpartition(": ")[2].split(", ")[0] for line in times]
+    assert all(line.endswith(" of CPU time") for line in times)
     assert [line.split(":")[0] for line in times] == ["failing", "one", "two", "all, shared cells once"]
     assert counts == ["0 cells", "2 cells", "2 cells", "3 cells"]
 

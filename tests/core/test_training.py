@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     config, folder = tiny("xvolution", recipe="digits_small", seed=3), tmp_path / "cell"
     run(config, folder)
     result = json.loads((folder / "result.json").read_text())
-    assert set(result) == {*RESULT_KEYS, "metrics_bytes"}
+    assert set(result) == {*RESULT_KEYS, "cpu_seconds", "metrics_bytes"}
     assert (result["cell_id"], result["group_id"], result["seed"]) == (cell_id(config), group_id(config), 3)
     assert (
         from_dict(result["config"])
@@ -90,9 +91,9 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
         first = next(epoch for value, epoch in values if value == best)
         assert metric == {"last": values[-1][0], "best": best, "best_epoch": first}
     assert result["environment"]["torch"] == torch.__version__.partition("+")[0]
-    assert sum(segment["wall_seconds"] for segment in result["segments"]) == pytest.approx(
-        result["wall_seconds"], abs=0.0015
-    )
+    for cost in ("wall_seconds", "cpu_seconds"):
+        assert sum(segment[cost] for segment in result["segments"]) == pytest.approx(result[cost], abs=0.0015)
+    assert 0 < result["cpu_seconds"] < result["wall_seconds"] * (os.cpu_count() or 1) + 1
 
 
 def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(run, tmp_path):
