@@ -66,9 +66,9 @@ class Overview:
     def difference_text(self) -> str:
         """Of the best row to the baseline: `+0.5 [−0.1, +1.2] over Convolution`; a dash where there is none."""
         best = self.best
-        if best is None or self.sweep.baseline is None:
+        baseline = self.sweep.labels.get(self.sweep.baseline or "")  # `--only` leaves rows out
+        if best is None or baseline is None:
             return numbers.DASH
-        baseline = self.sweep.labels[self.sweep.baseline]
         if best["operator"] == self.sweep.baseline:
             return f"{baseline} is the baseline"
         if pd.isna(best["delta"]):

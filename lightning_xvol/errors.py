@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def run_command_line(main: Callable[[], int]) -> None:
-    """Run `main`, turn a `UserError` into one line on stderr, and exit the process."""
+    """Run `main`, turn a `UserError` and what the system refuses into one line on stderr, and exit the process."""
     try:
         code = main()
         sys.stdout.flush()
@@ -32,7 +32,19 @@ def run_command_line(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; what is left to print goes nowhere instead of failing again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # the reader (head, less) has seen enough
         code = 141
+    except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
+        place = error.filename2 or error.filename
+        print(f"error: {error.strerror or error}{f': {str(place)!r}' if place else ''}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
+        code = 2
     sys.exit(code)
+
+
+def _discard_output() -> None:
+    """What is left to print goes nowhere instead of failing again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,8 +22,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # a full disk does not say where
+            error.filename, error.filename2 = str(path), None
         raise
     # The rename itself is durable only once its folder is synced.
     folder = os.open(path.parent, os.O_RDONLY)
@@ -62,7 +64,7 @@ def read_json(path: Path) -> Any | None:
     """What `path` holds, or None where it is missing, torn or not JSON."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

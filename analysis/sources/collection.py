@@ -90,7 +90,7 @@ class Collection:
         found = [plan for plan in self._plans if plan.name == name]
         if not found:
             places = ", ".join(repr(source.where) for source in self.sources)
-            raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)} It has: {', '.join(known)}")
+            raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)}; it has: {', '.join(known)}")
         if len(found) > 1:
             first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
             different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]

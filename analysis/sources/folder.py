@@ -41,10 +41,10 @@ class Ledger:
         points: dict[int, tuple[int, float]] = {}
         if not path.exists():
             return points
-        with path.open(newline="") as file:
+        # A line that is torn is left out, and what follows one that is no text at all.
+        with path.open(newline="", errors="replace") as file, contextlib.suppress(csv.Error):
             for row in csv.DictReader(file):
-                # A line that is torn is left out.
-                with contextlib.suppress(ValueError, TypeError):
+                with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:
                         points[int(row["step"])] = (int(row["epoch"]), float(row["value"]))
         return points

@@ -19,11 +19,18 @@ import pandas as pd
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
-_SWEEP_KEYS = (
-    "sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "axes", "axis_labels", "baseline",
-    "controls", "beside", "below", "paper", "note", "smoke", "reproduces", "figure", "cells",
-)  # fmt: skip
-_CELL_KEYS = ("operator", "label", "axes", "seed", "cell_id", "group_id")
+_TEXT_OR_NONE = (str, type(None))
+_MAPPING_OR_NONE = (dict, type(None))
+_SWEEP_KEYS: dict[str, tuple[type, ...]] = {
+    "sweep": (str,), "title": (str,), "recipe": (str,), "data": (str,), "budget": (str,), "metric": (str,),
+    "metric_label": (str,), "axes": (list,), "axis_labels": (dict,), "baseline": _TEXT_OR_NONE, "controls": (dict,),
+    "beside": (list, dict), "below": (list,), "paper": (dict,), "note": (str,), "smoke": (bool,),
+    "reproduces": (list, type(None)), "figure": _MAPPING_OR_NONE, "cells": (list,),
+}  # fmt: skip
+_CELL_KEYS: dict[str, tuple[type, ...]] = {
+    "operator": (str,), "label": (str,), "axes": (dict,), "seed": (int,), "cell_id": (str,), "group_id": (str,),
+}  # fmt: skip
+_RECORD_KEYS = dict.fromkeys(("config", "metrics", "environment"), _MAPPING_OR_NONE)
 _INTEGERS = ("best_epoch", "params", "macs")
 _NUMBERS = ("last", "best", "wall_seconds")
 _TEXTS = ("torch", "device", "commit", "error")
@@ -125,7 +132,7 @@ def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[Swee
     for cell in content["cells"]:
         known = outcome(cell["cell_id"])
         if known is not None and known.result is not None:
-            _check_identity(known.result, cell, known.where)
+            _check_record(known.result, cell, known.where)
             budgets.setdefault(_budget(known.result), cell["cell_id"])
         base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
         base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
@@ -141,17 +148,26 @@ def _check_plan(plan: Any, where: str) -> None:
         raise UserError(f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept")
     if plan.get("schema") != SCHEMA:
         raise UserError(f"{where!r} has schema {plan.get('schema')!r}, this version reads {SCHEMA}")
-    missing = [key for key in _SWEEP_KEYS if key not in plan]
-    for cell in plan.get("cells", ()):
-        missing += [f"cells.{key}" for key in _CELL_KEYS if key not in cell and f"cells.{key}" not in missing]
-        missing += [f"cells.axes.{axis}" for axis in plan.get("axes", ()) if axis not in cell.get("axes", {})]
-    if missing:
-        raise UserError(f"{where!r} lacks {', '.join(dict.fromkeys(missing))}; run the sweep's command again")
+    axes, cells = (plan[key] if isinstance(plan.get(key), list) else [] for key in ("axes", "cells"))
+    unfit = _unfit(plan, _SWEEP_KEYS)
+    for cell in cells:
+        unfit += [f"cells.{key}" for key in _unfit(cell, _CELL_KEYS)]
+        places = cell.get("axes") if isinstance(cell, dict) else None
+        unfit += [f"cells.axes.{axis}" for axis in _unfit(places, {str(axis): (object,) for axis in axes})]
+    if unfit:
+        listed = ", ".join(dict.fromkeys(unfit))
+        raise UserError(f"{where!r} lacks {listed}, or holds something else there; run the sweep's command again")
     if not plan["cells"]:
         raise UserError(f"{where!r} lists no cells; run the sweep's command again")
     clash = _RESERVED.intersection(plan["axes"])
     if clash:
         raise UserError(f"{where!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
+
+
+def _unfit(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> list[str]:
+    """The keys that `content` lacks, or has as something of another kind."""
+    content = content if isinstance(content, dict) else {}
+    return [key for key, kind in kinds.items() if key not in content or not isinstance(content[key], kind)]
 
 
 def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
@@ -183,7 +199,13 @@ def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
     )  # fmt: skip
 
 
-def _check_identity(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
+def _check_record(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
+    unfit = _unfit(result, _RECORD_KEYS)
+    if unfit:
+        raise UserError(
+            f"{where!r} lacks {', '.join(unfit)}, or holds something else there; "
+            "move it away and run the sweep's command again"
+        )
     for key in ("cell_id", "group_id", "seed"):
         if result[key] != cell[key]:
             raise UserError(
@@ -229,10 +251,12 @@ def _finite(values: Mapping[str, Any]) -> bool:
 
 def _tidy(frame: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
     """The one rule for dtypes and order: counts are Int64, measurements float64, an axis int64, float64 or text."""
-    for column in _INTEGERS:
-        frame[column] = pd.to_numeric(frame[column]).astype("Int64")
-    for column in _NUMBERS:
-        frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    for column, kind in {**dict.fromkeys(_INTEGERS, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}.items():
+        try:
+            frame[column] = pd.to_numeric(frame[column]).astype(kind)
+        except (ValueError, TypeError, OverflowError) as error:
+            whole = "whole number of 64 bits" if kind == "Int64" else "number"
+            raise UserError(f"sweep {sweep.name!r} has a record whose {column} is no {whole} ({error})") from error
     for column in _TEXTS:
         frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
     for axis in sweep.axes:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from analysis.sources.collection import Collection
+from analysis.sources.folder import Ledger
 from lightning_xvol.errors import UserError
 
 
@@ -85,6 +86,44 @@ def test_a_broken_sweep_file(make_ledger, content: str, message: str) -> None:
     (runs.out / "kernel_size" / "cells.json").write_text(content)
     with pytest.raises(UserError, match=message):
         Collection([runs.out]).load("kernel_size")
+
+
+@pytest.mark.parametrize("key", ["cells", "axes", "controls", "below", "paper", "figure", "smoke"])
+@pytest.mark.parametrize("value", [3, "text"])
+def test_a_sweep_file_that_holds_something_else(make_ledger, key: str, value: object) -> None:
+    runs = make_ledger()
+    content = runs.sweep | {key: value}
+    (runs.out / "kernel_size" / "cells.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"cells\.json"):
+        Collection([runs.out]).load("kernel_size")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("config", [1], r"result\.json' lacks config, or holds something else"),
+        ("environment", "text", r"result\.json' lacks environment, or"),
+        ("params", "many", "whose params is no whole number"),
+        ("params", 1.5, "whose params is no whole number"),
+        ("macs", 10**30, "whose macs is no whole number"),
+        ("wall_seconds", "long", "whose wall_seconds is no number"),
+    ],
+)
+def test_a_record_that_holds_something_else(make_ledger, key: str, value: object, message: str) -> None:
+    runs = make_ledger()
+    runs.write(runs.cell("xvolution", 3, 1), 98.0, **{key: value})
+    with pytest.raises(UserError, match=message):
+        Collection([runs.out]).load("kernel_size")
+
+
+def test_a_damaged_curve_is_read_as_far_as_it_goes(make_ledger) -> None:
+    runs = make_ledger()
+    cell = runs.cell("xvolution", 3, 1)
+    path = runs.folder("xvolution", 3, 1) / "metrics.csv"
+    path.write_bytes(b'step,epoch,name,value\n1,1,top1,50\n\xff\xfe\n2,2,top1,60\n"' + b"x" * 200_000)
+    assert Ledger(runs.out).curve(cell["cell_id"], "top1") == {1: (1, 50.0), 2: (2, 60.0)}
+    path.write_text("no,columns,of,ours\n1,2,3,4\n")
+    assert Ledger(runs.out).curve(cell["cell_id"], "top1") == {}
 
 
 def test_no_cells_and_reserved_axes(make_ledger) -> None:

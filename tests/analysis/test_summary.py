@@ -48,6 +48,7 @@ def test_the_summary(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "+28.0 [+27.7, +28.3] over Convolution"),
         ({"baseline": None}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "–"),
+        ({"baseline": "left_out"}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "–"),
         ({"baseline": "xvolution"}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "X-volution is the baseline"),
     ],
 )

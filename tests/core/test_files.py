@@ -32,7 +32,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(call, tmp_path, monkey
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"), files.replacing(path) as file:  # noqa: PT012
+    with pytest.raises(OSError, match=r"No space left.*result\.json"), files.replacing(path) as file:  # noqa: PT012
         if call == "write":
             full()
         file.write(b"new")
@@ -125,3 +125,27 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
             files.make_folder(tmp_path)
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("open('/', 'wb')", "error: Is a directory: '/'"),
+        ("open('n' * 300)", f"error: File name too long: '{'n' * 300}'"),
+        (
+            "files.write_text(pathlib.Path('/proc/self/none'), '')",
+            "error: No such file or directory: '/proc/self/none'",
+        ),
+        ("print('figures' * 10_000, file=open('/dev/full', 'w'), flush=True)", "error: No space left on device"),
+        ("os.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('lost')", "error: No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(code: str, message: str) -> None:
+    script = (
+        "import os, pathlib\n"
+        "from lightning_xvol import errors, files\n"
+        f"def main():\n    {code}\n    return 0\n"
+        "errors.run_command_line(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, message + "\n")
