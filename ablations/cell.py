@@ -18,7 +18,7 @@ from ablations.sweep import Cell
 from lightning_xvol import files, record, registry
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import require_weights
+from lightning_xvol.pretrained import check_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,7 +166,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
-            require_weights(config)
+            check_weights(config)
             if key not in shapes:
                 data = task_of(config).data(config, data_dir, download=download)
                 shapes[key] = data.num_classes, data.image_shape[0]
