@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ablations.sweep import Cell
 from lightning_xvol import files, record, registry
 from lightning_xvol.config import RunConfig
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.pretrained import check_weights
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run_cell(
     except Exception as error:
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(settings.out))
-        return "failed", _one_line(error)
+        return "failed", one_line(error)
     return _outcome(result)
 
 
@@ -114,10 +114,6 @@ def write_to_log(cell: Cell, settings: Settings) -> None:
 
 def _outcome(result: dict) -> tuple[Outcome, str]:
     return ("diverged" if result["status"] == "diverged" else "done"), summary(result)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _log_traceback(folder: Path) -> None:
@@ -179,7 +175,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
-                f"{_one_line(error)} ({last.filename}, line {last.lineno})"
+                f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
 
 

@@ -38,7 +38,7 @@ from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prun
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
 from lightning_xvol.pretrained import check_weights, with_origin
@@ -118,7 +118,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             run = _Run(config, folder, surroundings, data, network)
             return run.complete()
         except BaseException as error:
-            failure = _one_line(error) if isinstance(error, Exception) else None
+            failure = one_line(error) if isinstance(error, Exception) else None
             if run is not None:
                 run.close(None, failure)
             if failure is not None and rank() == 0:
@@ -153,10 +153,6 @@ def _configure_process(config: RunConfig) -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _record_failure(folder: Path, error: str, step: int) -> None:
@@ -221,7 +217,7 @@ class _Run:
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
         except BaseException as error:
-            self.close(None, _one_line(error) if isinstance(error, Exception) else None)
+            self.close(None, one_line(error) if isinstance(error, Exception) else None)
             raise
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
