@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ablations.sweep import Cell
 from lightning_xvol import files, record, registry
 from lightning_xvol.config import RunConfig
-from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import require_weights
+from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.pretrained import check_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,7 +89,7 @@ def run_cell(
     except Exception as error:
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(settings.out))
-        return "failed", _one_line(error)
+        return "failed", one_line(error)
     return _outcome(result)
 
 
@@ -114,10 +114,6 @@ def write_to_log(cell: Cell, settings: Settings) -> None:
 
 def _outcome(result: dict) -> tuple[Outcome, str]:
     return ("diverged" if result["status"] == "diverged" else "done"), summary(result)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _log_traceback(folder: Path) -> None:
@@ -166,7 +162,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
-            require_weights(config)
+            check_weights(config)
             if key not in shapes:
                 data = task_of(config).data(config, data_dir, download=download)
                 shapes[key] = data.num_classes, data.image_shape[0]
@@ -179,7 +175,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise UserError(
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
-                f"{_one_line(error)} ({last.filename}, line {last.lineno})"
+                f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Tables 1 to 3: every operator in the same stages, here on classification (paper 4.2).
+"""Tables 1 to 3: every operator in the same stages (paper 4.2 and 4.3).
 
 `multi_convolution`, the second row of Table 2, is X-volution's convolution branch alone.
 """

@@ -1,4 +1,4 @@
-"""Table 4: PSSA and X-volution without and with relative position encoding (paper 4.3.3), here on classification.
+"""Table 4: PSSA and X-volution without and with relative position encoding (paper 4.3.3).
 
 PSSA's encoding is a bias per tap, added to the product of query and key; it starts at 0, so that off and on differ in
 nothing else. A row with it has two controls: without the encoding, which is Table 4's question, and without the

@@ -7,20 +7,18 @@ its `neutral` value.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import json
-import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 from lightning_xvol import registry
 from lightning_xvol.detection.settings import get_settings
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.values import convert, literal, storable
 
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -269,11 +267,11 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     if root == "seed":
         if rest:
             raise UserError(f"no field {path!r}: {root!r} has no parts")
-        return dataclasses.replace(config, seed=_convert(int, value, path))
+        return dataclasses.replace(config, seed=convert(int, value, path))
     section: Any = getattr(config, root)
     hints = _hints(section.__class__)
     if rest in hints and rest != "options":
-        changes: dict[str, Any] = {rest: _convert(hints[rest], value, path)}
+        changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
             # Options belong to the name they were given for: those that the new one does not know would be refused.
             entry = registry.lookup(root, changes["name"])
@@ -290,61 +288,12 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:
     entry = registry.lookup(kind, name)
     if name not in registry.KINDS[kind]:
-        return _plain(_literal(value), path)
+        return storable(literal(value), path)
     if option not in entry.options:
         known = [*entry.options, *fields]
         raise UserError(f"{kind} {name!r} has no field {path!r}{nearest(option, known)}; it has: {', '.join(known)}")
     default = entry.options[option]
     if default is None:
-        return _plain(_literal(value), path)
+        return storable(literal(value), path)
     hint: Any = types.GenericAlias(tuple, (type(default[0]), ...)) if isinstance(default, tuple) else type(default)
-    return None if _literal(value) is None else _convert(hint, value, path)
-
-
-def _literal(value: Any) -> Any:
-    if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
-    named = {"true": True, "false": False, "none": None, "null": None}
-    if value.lower() in named:
-        return named[value.lower()]
-    try:
-        parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError):
-        return value
-    return tuple(parsed) if isinstance(parsed, list) else parsed
-
-
-def _plain(value: Any, path: str) -> Any:
-    """`value`, where YAML and JSON can hold it: nothing else has a fingerprint."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}={value} must be a finite number, a text, true, false, none, or lists of those"
-        ) from error
-    return value
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the type `hint`, exactly: no silent truncation of 2.5 to 2."""
-    parsed = _literal(value)
-    origin = get_origin(hint)
-    if origin is Literal:
-        if parsed not in get_args(hint):
-            raise UserError(f"{path}={value} must be one of {', '.join(map(str, get_args(hint)))}")
-        return parsed
-    if origin in (Union, types.UnionType):
-        if parsed is None:
-            return None
-        return _convert(next(arg for arg in get_args(hint) if arg is not type(None)), value, path)
-    if origin is tuple:
-        items = parsed if isinstance(parsed, tuple) else (parsed,)
-        return tuple(_convert(get_args(hint)[0], item, path) for item in items)
-    if hint is str:
-        return str(value)
-    if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
-        return float(parsed)
-    if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):
-        return parsed
-    wanted = {int: "a whole number", float: "a finite number", bool: "true or false"}.get(hint, str(hint))
-    raise UserError(f"{path}={value} must be {wanted}")
+    return None if literal(value) is None else convert(hint, value, path)

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The one exception that stands for a user's mistake, and what messages share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`" (did you mean 'pssa'?)"`, or an empty string when nothing known is close to `name`."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def one_line(error: Exception) -> str:
+    """`KeyError: 'name'`: the kind of `error` and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def run_command_line(main: Callable[[], int]) -> None:

@@ -61,7 +61,8 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
     """
     if registry.lookup("data", config.data.name).task != "detection":
         raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is for no detection")
-    found = [run for run in _runs(ledger) if run.identity == _identity(config)]
+    identity = _identity(config)
+    found = [run for run in _runs(ledger) if run.identity == identity]
     what = f"{config.operator.name} in {config.backbone.name}, stages {config.backbone.stages}, seed {config.seed}"
     if not found:
         raise UserError(
@@ -81,12 +82,16 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
     return resolve(dataclasses.replace(config, detector=detector))
 
 
-def require_weights(config: RunConfig) -> None:
+def check_weights(config: RunConfig) -> None:
     """
     Raises:
-        UserError: where the backbone of a detector is to be pretrained and no file is named.
+        UserError: where the backbone of a detector is to be pretrained and no file is named, or the reverse.
     """
     chosen = config.detector
+    if chosen.pretraining == "random" and chosen.weights is not None:
+        raise UserError(
+            f"detector.weights={chosen.weights} goes with detector.pretraining=torchvision or own, not random"
+        )
     if chosen.pretraining != "random" and chosen.weights is None:
         raise UserError(
             f"detector.pretraining={chosen.pretraining} needs weights: --backbone-from LEDGER for those of our own "

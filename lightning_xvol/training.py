@@ -38,10 +38,10 @@ from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prun
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.hashing import weights_sha256
 from lightning_xvol.locking import locked
-from lightning_xvol.pretrained import require_weights
+from lightning_xvol.pretrained import check_weights, with_origin
 from lightning_xvol.processes import rank
 from lightning_xvol.product_use import Ablation, with_product
 from lightning_xvol.record import (
@@ -99,11 +99,11 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
         locking.Held: where another process works in `folder`.
     """
     surroundings = surroundings or Surroundings()
-    config = resolve(config)
+    config = with_origin(resolve(config), None)
     finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
-    require_weights(config)
+    check_weights(config)
     _configure_process(config)
     data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
@@ -118,7 +118,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             run = _Run(config, folder, surroundings, data, network)
             return run.complete()
         except BaseException as error:
-            failure = _one_line(error) if isinstance(error, Exception) else None
+            failure = one_line(error) if isinstance(error, Exception) else None
             if run is not None:
                 run.close(None, failure)
             if failure is not None and rank() == 0:
@@ -153,10 +153,6 @@ def _configure_process(config: RunConfig) -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _record_failure(folder: Path, error: str, step: int) -> None:
@@ -221,7 +217,7 @@ class _Run:
         try:
             self.trainer = self._make_trainer(surroundings, start_step)
         except BaseException as error:
-            self.close(None, _one_line(error) if isinstance(error, Exception) else None)
+            self.close(None, one_line(error) if isinstance(error, Exception) else None)
             raise
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
@@ -381,7 +377,11 @@ class _Run:
         metrics = {}
         for name in self.task.ablations:
             module = self.task.module(copy.deepcopy(self.module.network), self.config, self.data)
-            metrics[f"{self.metric}_{name}"] = self._test(module, Ablation(name))[self.metric]
+            found = self._test(module, Ablation(name))
+            if self.metric in found:  # where no image holds an object, no average precision is defined
+                metrics[f"{self.metric}_{name}"] = found[self.metric]
+        if not metrics:
+            return {}
         for logger in self.trainer.loggers:
             logger.log_metrics(metrics, step=self.data.plan.total_steps)
         epoch = self.log.rows[-1]["epoch"]

@@ -49,23 +49,27 @@ def _fraction(text: str) -> float:
 
 def run(parsed: argparse.Namespace) -> int:
     """Detect, draw, write, and print a line for each object."""
+    if not parsed.image.is_file():
+        raise UserError(f"no picture at {str(parsed.image)!r}")
     out = parsed.out or parsed.image.with_name(f"{parsed.image.stem}.detections.png")
     check_paths(parsed.checkpoint, out, "detections.png", flag="--out")
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {str(out)!r} must end in {', '.join(FORMATS)}")
-    if out.exists() and parsed.image.exists() and out.samefile(parsed.image):
+    if out.exists() and out.samefile(parsed.image):
         raise UserError("--out and --image are one file; the picture stays as it is")
+    from PIL.ImageOps import exif_transpose
+
     from lightning_xvol.data.pictures import read_picture
     from lightning_xvol.detection.predict import detect, draw, read_detector
 
-    picture = read_picture(parsed.image)
+    picture = exif_transpose(read_picture(parsed.image))  # cameras store photographs lying on their side
     trained = read_detector(parsed.checkpoint)
     found = detect(trained, picture, parsed.score)
     drawn = draw(picture, found, trained.classes)
     try:
         write_by(out, lambda file: drawn.save(file, FORMATS[out.suffix.lower()]))
     except OSError as error:
-        raise UserError(f"cannot write --out {str(out)!r}: {error.strerror}") from error
+        raise UserError(f"cannot write --out {str(out)!r}: {error.strerror or error}") from error
     for detection in found:
         box = ", ".join(f"{side:.1f}" for side in detection["box"])
         print(f"{trained.classes[detection['label'] - 1]:<16} {detection['score']:.3f}  {box}")

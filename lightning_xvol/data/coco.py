@@ -42,9 +42,10 @@ class Geometry:
     flip: float = 0.5
 
     def size(self, height: int, width: int, short_side: int) -> tuple[int, int]:
-        """Height and width of a picture resized to `short_side`, or less where the longer side would be too long."""
+        """Height and width, at least 1, of a picture resized to `short_side`, or less where the longer side would be
+        too long."""
         scale = min(short_side / min(height, width), self.long_side / max(height, width))
-        return int(height * scale + 0.5), int(width * scale + 0.5)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 class Coco:

@@ -81,6 +81,7 @@ def test_objects_without_a_valid_segmentation_train_boxes_but_no_masks(folder):
         ((300, 640), 800, (625, 1333)),
         ((640, 300), 800, (1333, 625)),
         ((1000, 1000), 672, (672, 672)),
+        ((1, 4000), 800, (1, 1333)),  # Detectron2 would leave no row
     ],
 )
 def test_sizes(size, short_side, expected):

@@ -135,10 +135,37 @@ def test_predict_draws_what_it_finds(mask_run: Path, tmp_path: Path, capsys: pyt
     assert numpy.asarray(drawn).tobytes() != numpy.asarray(PIL.Image.open(tmp_path / "own.jpg")).tobytes()
 
 
+def test_predict_turns_a_photograph_as_its_camera_says(
+    mask_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
+    upright = PIL.Image.fromarray(numpy.random.RandomState(0).randint(0, 256, (110, 70, 3), dtype=numpy.uint8))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise by a quarter
+    upright.save(tmp_path / "upright.png")
+    upright.transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    printed = []
+    for name in ("upright", "lying"):
+        assert predicted("--checkpoint", checkpoint, "--image", tmp_path / f"{name}.png", "--score", "0") == 0
+        printed.append(capsys.readouterr().out.splitlines()[:-1])
+    drawn = [numpy.asarray(PIL.Image.open(tmp_path / f"{name}.detections.png")) for name in ("upright", "lying")]
+    assert printed[0] == printed[1] and numpy.array_equal(*drawn)
+
+
+def test_predict_takes_a_line_of_pixels_and_says_what_jpeg_cannot_hold(mask_run: Path, tmp_path: Path) -> None:
+    [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
+    PIL.Image.new("L", (65_536, 1)).save(tmp_path / "line.png")
+    given = ("--checkpoint", checkpoint, "--image", tmp_path / "line.png")
+    assert predicted(*given) == 0
+    with pytest.raises(UserError, match=r"cannot write --out .*drawn\.jpg': (?!None)"):
+        predicted(*given, "--out", tmp_path / "drawn.jpg")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", "missing.png"], "cannot read the picture"),
+        (["--image", "missing.png"], "no picture at 'missing.png'"),
+        (["--image", "torn.png"], "cannot read the picture"),
         (["--image", "own.png", "--out", "own.png"], "--out and --image are one file"),
         (["--image", "own.png", "--out", "drawn.pdf"], r"must end in \.png"),
         (["--image", "own.png", "--checkpoint", "none.ckpt"], "no checkpoint at"),
@@ -151,6 +178,7 @@ def test_what_cannot_be_predicted(
     monkeypatch.chdir(tmp_path)
     [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
     PIL.Image.new("RGB", (64, 64)).save("own.png")
+    Path("torn.png").write_bytes(Path("own.png").read_bytes()[:60])
     torch.save({"run": {"config": to_dict(get_recipe("match_small").config())}}, "classifier.ckpt")
     given = arguments if "--checkpoint" in arguments else ["--checkpoint", str(checkpoint), *arguments]
     with pytest.raises(UserError, match=message):
@@ -196,10 +224,26 @@ def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, q
     torch.testing.assert_close(state[f"network.backbone.body.{key}"], given[f"network.{key}"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("pretraining", "weights", "message"),
+    [
+        ("own", None, r"detector\.pretraining=own needs weights: --backbone-from LEDGER"),
+        ("own", "none.ckpt", r"cannot read detector\.weights='none\.ckpt': No such file"),
+        ("random", __file__, r"detector\.weights=.* goes with detector\.pretraining=torchvision or own, not random"),
+    ],
+)
 def test_a_detector_without_its_weights_is_refused_before_anything_is_written(
-    tmp_path: Path, quiet: Surroundings
+    pretraining: str, weights: str | None, message: str, tmp_path: Path, quiet: Surroundings
 ) -> None:
-    config = small("shapes_faster_rcnn", detector__pretraining="own")
-    with pytest.raises(UserError, match=r"detector\.pretraining=own needs weights: --backbone-from LEDGER"):
+    config = small("shapes_faster_rcnn", detector__pretraining=pretraining, detector__weights=weights)
+    with pytest.raises(UserError, match=message):
         train(config, tmp_path / "cell", quiet)
     assert not (tmp_path / "cell").exists()
+
+
+def test_a_run_on_images_without_objects_ends_without_a_metric(tmp_path: Path) -> None:
+    config = small("shapes_faster_rcnn", "xvolution", train__steps=1, data__draw=1)
+    path = DetectionDataModule(config, tmp_path).annotations.path
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    result = train(config, tmp_path / "cell", Surroundings(tmp_path, tracking=Tracking("disabled")))
+    assert result["status"] == "finished" and result["metrics"] == {}

@@ -1,0 +1,69 @@
+"""Values of configuration fields, from a command line, a file or Python, to the types that they are declared with."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+from lightning_xvol.errors import UserError
+
+
+def literal(value: Any) -> Any:
+    """What a text says where it is a Python literal, true, false, none or null; lists become tuples."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if value.lower() in named:
+        return named[value.lower()]
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError):
+        return value
+    return tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+def storable(value: Any, path: str) -> Any:
+    """`value` of the field at `path`, where YAML and JSON can hold it: nothing else has a fingerprint.
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}={value} must be a finite number, a text, true, false, none, or lists of those"
+        ) from error
+    return value
+
+
+def convert(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type `hint`, exactly: no silent truncation of 2.5 to 2.
+
+    Raises:
+        UserError: where it is no such value; `path` is the field's.
+    """
+    parsed = literal(value)
+    origin = get_origin(hint)
+    if origin is Literal:
+        if parsed not in get_args(hint):
+            raise UserError(f"{path}={value} must be one of {', '.join(map(str, get_args(hint)))}")
+        return parsed
+    if origin in (Union, types.UnionType):
+        if parsed is None:
+            return None
+        return convert(next(arg for arg in get_args(hint) if arg is not type(None)), value, path)
+    if origin is tuple:
+        items = parsed if isinstance(parsed, tuple) else (parsed,)
+        return tuple(convert(get_args(hint)[0], item, path) for item in items)
+    if hint is str:
+        return str(value)
+    if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
+        return float(parsed)
+    if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):
+        return parsed
+    wanted = {int: "a whole number", float: "a finite number", bool: "true or false"}.get(hint, str(hint))
+    raise UserError(f"{path}={value} must be {wanted}")
