@@ -26,7 +26,7 @@ from ablations.launchers import Observer
 from ablations.launchers.inline import InlineLauncher
 from ablations.sweep import Cell
 from lightning_xvol import files, record
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.processes import join_run
 
 LEDGER_SECONDS = 1
@@ -87,7 +87,13 @@ class _Task:
                 told = time.monotonic()
                 files.write_json(_progress_file(cell, settings), {"step": step, "total": total})
 
-        outcome, detail = run_cell(cell, settings, report if rank == 0 else None)
+        before = _failures(cell, settings)
+        try:
+            outcome, detail = run_cell(cell, settings, report if rank == 0 else None)
+        except UserError as error:  # of `checkpoint`, where the time limit comes before training has begun
+            outcome, detail = "failed", one_line(error)
+        if outcome == "failed" and rank == 0 and _failures(cell, settings) == before:
+            record_death(cell, settings, detail)  # nothing else tells the command why
         print(f"{outcome} ({detail})", flush=True)
         if outcome in ("failed", "held"):
             sys.exit(1)  # so that the processes of one run end together
@@ -186,7 +192,7 @@ class _Watch:
 
     def __init__(self, cell: Cell, settings: Settings, task: str | None, observer: Observer) -> None:
         self.cell, self.settings, self.task, self.observer = cell, settings, task, observer
-        self.attempt = self._failure().get("attempt", 0)
+        self.attempt = _failures(cell, settings)
         self.started = False
         self.gone_from: dict[str, str] | None = None
 
@@ -223,20 +229,15 @@ class _Watch:
             self.gone_from = queue
         return self.gone_from is not queue
 
-    def _failure(self) -> dict[str, Any]:
-        failure = files.read_json(self.cell.folder(self.settings.out) / "failure.json")
-        return failure if isinstance(failure, dict) else {}
-
     def _outcome(self) -> tuple[Outcome, str]:
         from lightning_xvol.locking import is_held
 
         folder = self.cell.folder(self.settings.out)
-        failure = self._failure()
         if record.read_result(folder) is None:
             if is_held(folder):
                 return "held", "another process works on it"
-            if failure.get("attempt", 0) > self.attempt:
-                return "failed", failure["error"]
+            if _failures(self.cell, self.settings) > self.attempt:
+                return "failed", _failure(self.cell, self.settings)["error"]
         return record_death(self.cell, self.settings, f"Slurm's task {self.task} ended without a result")
 
 
@@ -246,6 +247,16 @@ def _task_file(cell: Cell, settings: Settings) -> Path:
 
 def _progress_file(cell: Cell, settings: Settings) -> Path:
     return settings.out / "slurm" / f"{cell.id}.progress.json"
+
+
+def _failure(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """The last failed attempt, as it was recorded."""
+    failure = files.read_json(cell.folder(settings.out) / "failure.json")
+    return failure if isinstance(failure, dict) else {}
+
+
+def _failures(cell: Cell, settings: Settings) -> int:
+    return _failure(cell, settings).get("attempt", 0)
 
 
 def _queue() -> dict[str, str] | None:
