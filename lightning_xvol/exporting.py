@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, first_line
 from lightning_xvol.fusion import AtomicXVolution, fuse
 from lightning_xvol.fusion.report import Difference, difference
 
@@ -74,7 +74,7 @@ def trace(network: nn.Module, image_shape: Sequence[int]) -> ExportedProgram:
         with _quiet():
             program = torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(DYNAMIC, Dim.AUTO),))
     except RuntimeError as error:
-        raise UserError(f"torch.export cannot trace the network: {_first_line(error)}") from error
+        raise UserError(f"torch.export cannot trace the network: {first_line(error)}") from error
     [name] = program.graph_signature.user_inputs
     shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == name)
     fixed = [label for axis, label in DYNAMIC.items() if str(shape[axis]).isdigit()]  # else it is called s40, or such
@@ -96,7 +96,7 @@ def to_onnx(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
                 input_names=[INPUT], output_names=[OUTPUT],
             )  # fmt: skip
     except RuntimeError as error:
-        raise UserError(f"the network cannot be written as ONNX: {_first_line(error)}") from error
+        raise UserError(f"the network cannot be written as ONNX: {first_line(error)}") from error
     if model is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
@@ -138,7 +138,7 @@ def load_archive(content: bytes) -> Run:
                 logits: Tensor = program(image)
         except AssertionError as error:
             size = "x".join(map(str, image.shape))
-            raise UserError(f"the program does not take images of {size} ({_first_line(error)}); onnx does") from error
+            raise UserError(f"the program does not take images of {size} ({first_line(error)}); onnx does") from error
         return logits
 
     return run
@@ -150,10 +150,6 @@ def compare(run: Run, network: nn.Module, shapes: Sequence[Shape]) -> Difference
     images = [torch.randn(shape, generator=generator) for shape in shapes]
     with torch.no_grad():
         return difference([run(image) for image in images], [network(image) for image in images])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_xvol.commandline import DEFAULT_PROJECT
 from lightning_xvol.config import RunConfig, flat, to_dict
+from lightning_xvol.errors import first_line
 from lightning_xvol.record import SCHEMA, cell_id, group_id
 
 if TYPE_CHECKING:
@@ -60,13 +61,8 @@ def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _give_up(logger: Any, error: BaseException) -> None:
     if not logger.broken:
-        log.warning("W&B failed (%s); the run goes on without it", _first_line(error))
+        log.warning("W&B failed (%s); the run goes on without it", first_line(error))
     logger.broken = True
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def open_logger(
@@ -82,7 +78,7 @@ def open_logger(
     try:
         return _open(tracking, config, folder, commit, lengths)
     except Exception as error:
-        log.warning("W&B cannot start (%s); the run goes on without it", _first_line(error))
+        log.warning("W&B cannot start (%s); the run goes on without it", first_line(error))
         return None
 
 
@@ -154,7 +150,7 @@ def _open(
                 mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **settings), **arguments
             )
         except Exception as error:
-            log.warning("W&B is not reachable (%s); this run is tracked offline", _first_line(error))
+            log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
             wandb.teardown()
     if run is None:
         run = wandb.init(mode="offline", settings=wandb.Settings(**settings), **arguments)
