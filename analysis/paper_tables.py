@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import footnotes, numbers
 from analysis.claims import MARGIN, Part, Row
 from analysis.printed_rows import PAPER, Place, Pool
-from analysis.published import WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
+from analysis.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
 from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
 from analysis.tables import Block, Entry, Table, slug
 from analysis.verdicts import judge, word
@@ -80,7 +80,7 @@ class _PaperTable:
         )
 
     def _columns(self) -> tuple[str, ...]:
-        beside = {4: ("Pos.",), 6: ("Epoch",)}.get(self.number, ())
+        beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
         own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
         return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
 
@@ -91,7 +91,8 @@ class _PaperTable:
         if self.number == 4:
             entries.append(Entry("yes" if place[2] == WITH_POSITION else ""))
         if self.number == 6:
-            entries.append(Entry(str(epochs_of(place[2]))))
+            epochs = epochs_of(place[2])
+            entries.append(Entry(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
         for metric in self.metrics:
             entries.append(self._entry(place, metric, best))
             if self.paper:
@@ -151,7 +152,7 @@ class _PaperTable:
         if self.select == "best":
             notes.append("Warning: each run's best evaluation, not its last; picked among many, it is too high.")
         if self.number in WITH_DELTAS:
-            same = " of the same number of epochs" if self.number == 6 else ""
+            same = f" of the same {'number of epochs' if self.paper else 'schedule'}" if self.number == 6 else ""
             notes.append(f"In brackets: difference to the convolution{same}.")
         notes.append(
             f"Verdict: on the difference in {HEADINGS[self.primary]} "

@@ -363,6 +363,16 @@ def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Pat
         assert rows[0][1 + numbers.index("AP_M box" if number == 2 else "AP_M mask")].startswith(f"{medium} ")
 
 
+def test_schedules_of_other_data_are_not_called_the_papers_epochs(tmp_path: Path) -> None:
+    axes = [{"schedule": 1}, {"schedule": 6}]
+    write_sweep(tmp_path, "schedule", "cifar10_resnet18", [("convolution", axis, {"top1": 90.0}) for axis in axes])
+    assert main(["tables", "--paper", "6", "--source", str(tmp_path)]) == 0
+    [path] = (tmp_path / "paper").glob("*.md")
+    columns, rows = grid(path.read_text())
+    assert columns[1] == "Schedule"
+    assert [row[1] for row in rows if row[0] == "Convolution" and row[2] != "\N{EN DASH}"] == ["1x", "6x"]
+
+
 def test_table_5_is_what_is_built(tmp_path: Path) -> None:
     assert main(["tables", "--paper", "5", "7", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "paper" / "table-5.csv").read_text() == ARCHITECTURE.read_text()
