@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from analysis import arithmetic, published, recipe_tables, verdicts
+from analysis import recipe_tables, verdicts
 from analysis.__main__ import main
-from analysis.claims import CLAIMS
 from analysis.sources.collection import Collection
-from lightning_xvol import recipes, record, registry
-from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import with_papers_origin
+from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
 
 PRINTED = Path(__file__).with_name("printed_tables.txt")
 ARCHITECTURE = Path(__file__).with_name("architecture.csv")
-SEEDS = 3
 MINUS = "\N{MINUS SIGN}"
-
-Spread = Callable[[str, int], float]  # (row label, seed) -> what a run has beyond the printed number
 
 
 def printed_tables() -> dict[int, list[list[str]]]:
@@ -40,91 +32,6 @@ def printed_tables() -> dict[int, list[list[str]]]:
         elif "|" in line:
             rows.append(line.split("|"))
     return tables
-
-
-def place(config: RunConfig, axes: Mapping[str, Any]) -> RunConfig:
-    if "stages" in axes and config.operator.name != "convolution":
-        config = set_value(config, "backbone.stages", axes["stages"])
-    if "schedule" in axes:
-        config = recipes.lengthen(config, axes["schedule"])
-    return resolve(config)
-
-
-def write_sweep(
-    out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
-    spread: Spread = lambda row, seed: 0.0, **changes: Any,
-) -> None:  # fmt: skip
-    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them."""
-    cells = []
-    for label, axes, metrics in rows:
-        operator = label.removesuffix("_position")
-        options = {"position_encoding": True} if operator != label else {}
-        config = place(with_papers_origin(recipes.get_recipe(recipe).config(operator, **options)), axes)
-        for path, value in changes.items():
-            config = set_value(config, path.replace("__", "."), value)
-        for seed in range(SEEDS):
-            run = resolve(set_value(config, "seed", seed))
-            cell = {
-                "operator": label, "label": label, "axes": axes, "seed": seed, "cell_id": record.cell_id(run),
-                "group_id": record.group_id(run),
-            }  # fmt: skip
-            cells.append(cell)
-            values = {metric: round(value + spread(label, seed), 6) for metric, value in metrics.items()}
-            folder = out / "cells" / cell["cell_id"]
-            folder.mkdir(parents=True, exist_ok=True)
-            result = {
-                **dict.fromkeys(record.RESULT_KEYS), **{key: cell[key] for key in ("cell_id", "group_id", "seed")},
-                "config": to_dict(run), "status": "finished", "schema": 1, "params": 1, "macs": 1, "wall_seconds": 1.0,
-                "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
-                "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
-            }  # fmt: skip
-            (folder / "result.json").write_text(json.dumps(result))
-    metric = registry.METRICS[recipes.get_recipe(recipe).task]
-    reproduces = recipes.get_recipe(recipe).reproduces
-    plan = {
-        "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
-        "metric": metric.name, "metric_label": metric.label, "axes": list(rows[0][1]), "axis_labels": {},
-        "baseline": None, "controls": {}, "beside": list(metric.beside.items()), "below": [], "paper": {}, "note": "",
-        "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
-    }  # fmt: skip
-    (out / name).mkdir(parents=True, exist_ok=True)
-    (out / name / "cells.json").write_text(json.dumps(plan))
-
-
-def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dict[str, float]]]:
-    """Label, setting and printed numbers of the rows of a table, without `analysis.published`."""
-    path = Path(published.__file__).with_name("published.csv")
-    rows: dict[tuple[str, str], dict[str, float]] = {}
-    for line in csv.DictReader(path.open(newline="")):
-        if (int(line["table"]), line["backbone"]) == (table, backbone):
-            rows.setdefault((line["label"], line["setting"]), {})[line["metric"]] = float(line["value"])
-    return [(*key, values) for key, values in rows.items()]
-
-
-def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0) -> list[str]:
-    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes."""
-    for backbone, recipe in (("ResNet-34", "imagenet_resnet34"), ("ResNet-50", "imagenet_resnet50")):
-        rows = rows_of(1, backbone)
-        plain = [row for row in rows if not row[1] or row[1] == "stage5"]
-        write_sweep(out / recipe, "operator", recipe, [(label, {}, values) for label, _, values in plain], spread)
-        staged = [
-            (label, {"stages": (stage,)}, values)
-            for stage in (3, 4, 5) for label, setting, values in rows
-            if label == "convolution" or setting == f"stage{stage}"
-        ]  # fmt: skip
-        write_sweep(out / recipe, "stage", recipe, staged, spread)
-    faster = out / "coco_faster_rcnn"
-    write_sweep(
-        faster, "operator", "coco_faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)], spread
-    )
-    mask = [(label, {}, values) for label, _, values in rows_of(3)]
-    write_sweep(out / "coco_mask_rcnn", "operator", "coco_mask_rcnn", mask, spread)
-    suffixes = {"no position encoding": "", "relative position encoding": "_position"}
-    position = [(label + suffixes[setting], {}, values) for label, setting, values in rows_of(4)]
-    write_sweep(faster, "position_encoding", "coco_faster_rcnn", position, spread)
-    schedule = [(label, {"schedule": int(setting.split()[0]) // 12}, values) for label, setting, values in rows_of(6)]
-    write_sweep(faster, "schedule", "coco_faster_rcnn", schedule, spread)
-    return [word for folder in sorted(out.iterdir()) for word in ("--source", str(folder))]
 
 
 def grid(markdown: str) -> tuple[list[str], list[list[str]]]:
@@ -233,80 +140,6 @@ def test_published_values_in_a_sweeps_own_table(tmp_path: Path) -> None:
     assert [float(row["published"]) for row in table] == [values["top1"] for _, _, values in rows]
     main(["tables", "--source", str(tmp_path / "short")])
     assert {row["published"] for row in csv.DictReader((tmp_path / "short" / "operator" / "table.csv").open())} == {""}
-
-
-def by_claim(found: Sequence[verdicts.Verdict]) -> dict[int, list[str]]:
-    verdict: dict[int, list[str]] = {}
-    for item in found:
-        verdict.setdefault(item.claim.number, []).append(item.verdict)
-    return verdict
-
-
-def noise(row: str, seed: int) -> float:
-    """The same for every row, so that differences are exact, but for a little of each row's own."""
-    return 0.3 * seed + 0.001 * ((seed * 7 + len(row)) % 5)
-
-
-def test_verdicts_on_the_papers_own_numbers(tmp_path: Path) -> None:
-    sources = write_paper(tmp_path, noise)[1::2]
-    found = by_claim(verdicts.verdicts(Collection(sources)))
-    assert sorted(found) == list(range(1, 28))
-    for number in (1, 2, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 27):
-        assert found[number][0] == "reproduced", number
-    for number in (3, 5, 18):
-        assert found[number][0] == "contradicted by its own table"
-    for number in (19, 20, 21, 22, 23, 24, 25, 26):
-        assert found[number] == ["not run"]
-
-
-def test_a_contradicted_and_an_unresolved_claim(tmp_path: Path) -> None:
-    worse = [("convolution", {}, {"top1": 73.8}), ("self_attention", {}, {"top1": 75.0}), ("pssa", {}, {"top1": 76.0})]
-    write_sweep(tmp_path, "operator", "imagenet_resnet34", worse, noise)
-    found = verdicts.verdicts(Collection([tmp_path]))
-    assert by_claim(found)[6] == ["contradicted"] and by_claim(found)[7] == ["contradicted"]
-
-    def loud(row: str, seed: int) -> float:
-        return (2.0 if row == "convolution" else -2.0) * (-1) ** seed
-
-    write_sweep(
-        tmp_path,
-        "operator",
-        "imagenet_resnet34",
-        [("convolution", {}, {"top1": 73.8}), ("self_attention", {}, {"top1": 73.2})],
-        loud,
-    )
-    [claim] = [item for item in verdicts.verdicts(Collection([tmp_path])) if item.claim.number == 6]
-    assert claim.verdict == "not resolved" and claim.more_seeds is not None and claim.more_seeds > 0
-
-
-def test_claims_are_whole() -> None:
-    assert [claim.number for claim in CLAIMS] == list(range(1, 28))
-    for claim in CLAIMS:
-        assert claim.claim and claim.where and claim.refuted_by and set(claim.kinds.split()) <= set("DMEOSXA")
-        for part in claim.parts:
-            on_figure = any(row.table in ("3a", "3b") for _, row in part.terms)
-            static = any("static" in row.label for _, row in part.terms)
-            assert (part.published is None) == (on_figure or static), part.text
-    # What the notes compute by hand.
-    sizes = [round(arithmetic.added_parameters(stage) / 1e6, 1) for stage in (3, 4, 5)]
-    assert sizes == [1.8, 11.0, 22.0]
-
-
-def test_claims_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_sweep(
-        tmp_path,
-        "operator",
-        "cifar10_resnet18",
-        [("convolution", {}, {"top1": 90.0}), ("self_attention", {}, {"top1": 89.0})],
-        noise,
-    )
-    assert main(["claims", "--source", str(tmp_path), "--format", "csv"]) == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    [row] = [row for row in rows if row["claim"] == "6"]
-    assert row["verdict"] == "holds on the data (cifar10_resnet18, the budget)"
-    assert "self_attention" in row["evidence"] and "n = 3" in row["evidence"]
-    assert main(["claims", "--source", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.count("\n| ") == len(rows) + 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Runs that carry the paper's printed numbers, written as a ledger holds them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import published
+from lightning_xvol import recipes, record, registry
+from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.pretrained import with_papers_origin
+
+SEEDS = 3
+
+Spread = Callable[[str, int], float]  # (row label, seed) -> what a run has beyond the printed number
+
+
+def place(config: RunConfig, axes: Mapping[str, Any]) -> RunConfig:
+    if "stages" in axes and config.operator.name != "convolution":
+        config = set_value(config, "backbone.stages", axes["stages"])
+    if "schedule" in axes:
+        config = recipes.lengthen(config, axes["schedule"])
+    return resolve(config)
+
+
+def write_sweep(
+    out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
+    spread: Spread = lambda row, seed: 0.0, **changes: Any,
+) -> None:  # fmt: skip
+    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them."""
+    cells = []
+    for label, axes, metrics in rows:
+        operator = label.removesuffix("_position")
+        options = {"position_encoding": True} if operator != label else {}
+        config = place(with_papers_origin(recipes.get_recipe(recipe).config(operator, **options)), axes)
+        for path, value in changes.items():
+            config = set_value(config, path.replace("__", "."), value)
+        for seed in range(SEEDS):
+            run = resolve(set_value(config, "seed", seed))
+            cell = {
+                "operator": label, "label": label, "axes": axes, "seed": seed, "cell_id": record.cell_id(run),
+                "group_id": record.group_id(run),
+            }  # fmt: skip
+            cells.append(cell)
+            values = {metric: round(value + spread(label, seed), 6) for metric, value in metrics.items()}
+            folder = out / "cells" / cell["cell_id"]
+            folder.mkdir(parents=True, exist_ok=True)
+            result = {
+                **dict.fromkeys(record.RESULT_KEYS), **{key: cell[key] for key in ("cell_id", "group_id", "seed")},
+                "config": to_dict(run), "status": "finished", "schema": 1, "params": 1, "macs": 1, "wall_seconds": 1.0,
+                "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
+                "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
+            }  # fmt: skip
+            (folder / "result.json").write_text(json.dumps(result))
+    metric = registry.METRICS[recipes.get_recipe(recipe).task]
+    reproduces = recipes.get_recipe(recipe).reproduces
+    plan = {
+        "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
+        "metric": metric.name, "metric_label": metric.label, "axes": list(rows[0][1]), "axis_labels": {},
+        "baseline": None, "controls": {}, "beside": list(metric.beside.items()), "below": [], "paper": {}, "note": "",
+        "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
+    }  # fmt: skip
+    (out / name).mkdir(parents=True, exist_ok=True)
+    (out / name / "cells.json").write_text(json.dumps(plan))
+
+
+def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dict[str, float]]]:
+    """Label, setting and printed numbers of the rows of a table, without `analysis.published`."""
+    path = Path(published.__file__).with_name("published.csv")
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for line in csv.DictReader(path.open(newline="")):
+        if (int(line["table"]), line["backbone"]) == (table, backbone):
+            rows.setdefault((line["label"], line["setting"]), {})[line["metric"]] = float(line["value"])
+    return [(*key, values) for key, values in rows.items()]
+
+
+def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0) -> list[str]:
+    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes."""
+    for backbone, recipe in (("ResNet-34", "imagenet_resnet34"), ("ResNet-50", "imagenet_resnet50")):
+        rows = rows_of(1, backbone)
+        plain = [row for row in rows if not row[1] or row[1] == "stage5"]
+        write_sweep(out / recipe, "operator", recipe, [(label, {}, values) for label, _, values in plain], spread)
+        staged = [
+            (label, {"stages": (stage,)}, values)
+            for stage in (3, 4, 5) for label, setting, values in rows
+            if label == "convolution" or setting == f"stage{stage}"
+        ]  # fmt: skip
+        write_sweep(out / recipe, "stage", recipe, staged, spread)
+    faster = out / "coco_faster_rcnn"
+    write_sweep(
+        faster, "operator", "coco_faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)], spread
+    )
+    mask = [(label, {}, values) for label, _, values in rows_of(3)]
+    write_sweep(out / "coco_mask_rcnn", "operator", "coco_mask_rcnn", mask, spread)
+    suffixes = {"no position encoding": "", "relative position encoding": "_position"}
+    position = [(label + suffixes[setting], {}, values) for label, setting, values in rows_of(4)]
+    write_sweep(faster, "position_encoding", "coco_faster_rcnn", position, spread)
+    schedule = [(label, {"schedule": int(setting.split()[0]) // 12}, values) for label, setting, values in rows_of(6)]
+    write_sweep(faster, "schedule", "coco_faster_rcnn", schedule, spread)
+    return [word for folder in sorted(out.iterdir()) for word in ("--source", str(folder))]
