@@ -182,8 +182,8 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
     """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
 
-    Evaluation and the start of a run are not in it, nor the heads of a detector. On disk lie the weights and the
-    momentum of the last checkpoint.
+    Evaluation and the start of a run are not in it, nor the heads of a detector. On disk lie the weights of the last
+    checkpoint and what the optimizer keeps beside each: SGD its momentum, AdamW two moments.
     """
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.tasks import task_of
@@ -199,8 +199,9 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
         network = build_network(cell.config, data.num_classes, data.image_shape[0])
         weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
         body = task_of(cell.config).body(network)
+        copies = 3 if cell.config.optim.optimizer == "adamw" else 2
         seconds = _seconds_a_step(cell.config, body, data.image_shape, TRIAL_SECONDS / len(cells))
-        costs[cell.group] = Cost(seconds * data.plan_for(cell.config).total_steps, 2 * weights)
+        costs[cell.group] = Cost(seconds * data.plan_for(cell.config).total_steps, copies * weights)
     return costs
 
 

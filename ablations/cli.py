@@ -111,15 +111,29 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     return execute(sweep, parsed, only)
 
 
-def cells_of(sweep: Sweep, flags: argparse.Namespace) -> list[Cell]:
-    """The cells of `sweep` under the flags of `add_flags`."""
+def cells_of(sweep: Sweep, flags: argparse.Namespace, only: Mapping[str, Sequence[str]] | None = None) -> list[Cell]:
+    """The cells of `sweep` under the flags of `add_flags`.
+
+    With `--backbone-from` every cell that `only` selects must find its classification run; of the others, those that
+    have none yet are left out, as they have no identity yet.
+    """
     recipe = get_recipe(flags.recipe)
     settings = list(flags.settings)
     if flags.gpus_per_cell is not None:
         settings.append(("train.devices", str(flags.gpus_per_cell)))
     seeds = max(flags.seeds or recipe.seeds, (flags.seed or 0) + 1)
     cells = make_cells(sweep, recipe, Selection(seeds, settings, smoke=flags.smoke))
-    return [dataclasses.replace(cell, config=with_origin(cell.config, flags.backbone_from)) for cell in cells]
+    if flags.backbone_from is None:
+        return [dataclasses.replace(cell, config=with_origin(cell.config, None)) for cell in cells]
+    needed = {id(cell) for cell in (select(cells, only or {}) if flags.cell is None else ())}
+    started = []
+    for cell in cells:
+        try:
+            started.append(dataclasses.replace(cell, config=with_origin(cell.config, flags.backbone_from)))
+        except UserError:
+            if id(cell) in needed or (cell is cells[-1] and not started):
+                raise
+    return started
 
 
 def out_of(flags: argparse.Namespace) -> Path:
@@ -131,7 +145,7 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     if parsed.seed is not None and parsed.cell is None:
         raise UserError(f"--seed {parsed.seed} goes with --cell GROUP; choose seeds with --seeds N or --only seed=0,1")
     recipe = get_recipe(parsed.recipe)
-    cells = cells_of(sweep, parsed)
+    cells = cells_of(sweep, parsed, only)
     chosen = select(cells, only)
     out = out_of(parsed)
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)

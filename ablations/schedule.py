@@ -37,8 +37,8 @@ SWEEP = Sweep(
     controls=rows.CONTROLS,
     figure="curves",
     figure_x="schedule",
-    note="Schedule n is n times the base schedule: the recipe's own budget, on match_small a third of it. The figure "
-    "shows the longest by epoch, on the validation draw.",
+    note="Schedule n is n times the base schedule: one epoch on match_small and the shapes, elsewhere the recipe's own "
+    "budget. The figure shows the longest by epoch, on the images that each epoch is validated on.",
     tasks=ON_IMAGES,
 )
 

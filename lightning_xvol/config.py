@@ -184,6 +184,11 @@ def _check(config: RunConfig) -> None:
     task = registry.lookup("data", config.data.name).task
     if task != "detection" and config.detector != DetectorConfig():
         raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
+    if task == "detection" and config.train.precision == "bf16-true":
+        raise UserError(
+            "train.precision=bf16-true would round boxes to 8 bits, by several pixels; "
+            "detectors take bf16-mixed or 32-true"
+        )
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():
         if any(not 0 <= value < 1 for value in values):

@@ -63,11 +63,15 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
         raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is for no detection")
     identity = _identity(config)
     found = [run for run in _runs(ledger) if run.identity == identity]
-    what = f"{config.operator.name} in {config.backbone.name}, stages {config.backbone.stages}, seed {config.seed}"
+    options = ", ".join(f"{name}={value}" for name, value in config.operator.options.items())
+    what = (
+        f"{config.operator.name} ({options or 'no options'}) in {config.backbone.name}, "
+        f"stages {config.backbone.stages}, seed {config.seed}"
+    )
     if not found:
         raise UserError(
-            f"--backbone-from {str(ledger)!r}: no finished classification run of {what} with these options; train it "
-            f"there first, for example by python -m ablations.operator --recipe {PROTOCOL} --out {ledger}"
+            f"--backbone-from {str(ledger)!r}: no finished classification run of {what}; train it there "
+            f"first, for example by python -m ablations.operator --recipe {PROTOCOL} --out {ledger}"
         )
     if len(found) > 1:
         cells = ", ".join(run.cell for run in found)

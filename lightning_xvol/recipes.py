@@ -313,8 +313,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe("attention_photographs", attention_photographs, seeds=2),
         Recipe("imagenet_resnet34", imagenet_resnet34, seeds=5, reproduces=("1", "ResNet-34", "stage5")),
         Recipe("imagenet_resnet50", imagenet_resnet50, seeds=5, reproduces=("1", "ResNet-50", "stage5")),
-        Recipe("shapes_faster_rcnn", shapes_faster_rcnn),
-        Recipe("shapes_mask_rcnn", shapes_mask_rcnn),
+        Recipe("shapes_faster_rcnn", shapes_faster_rcnn, base_epochs=1),
+        Recipe("shapes_mask_rcnn", shapes_mask_rcnn, base_epochs=1),
         Recipe("coco_faster_rcnn", coco_faster_rcnn, reproduces=("2", "ResNet-50", "faster_rcnn 1x")),
         Recipe("coco_mask_rcnn", coco_mask_rcnn, reproduces=("3", "ResNet-50", "mask_rcnn 1x")),
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_xvol import environment, files, registry
+from lightning_xvol import environment, files
 from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.callbacks import (
     LOG_EVERY_STEPS,
@@ -40,29 +39,17 @@ from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.hashing import weights_sha256
+from lightning_xvol.judging import Judge, Summary, selected_by
 from lightning_xvol.locking import locked
 from lightning_xvol.pretrained import check_weights, with_origin
 from lightning_xvol.processes import rank
-from lightning_xvol.product_use import Ablation, with_product
-from lightning_xvol.record import (
-    DECIMALS,
-    SCHEMA,
-    cell_id,
-    group_id,
-    metrics_bytes,
-    read_result,
-    summarise,
-    write_failure,
-    write_result,
-)
+from lightning_xvol.record import SCHEMA, cell_id, group_id, metrics_bytes, read_result, write_failure, write_result
 from lightning_xvol.seeding import derive_seed, seed_generators
-from lightning_xvol.supervised import TrainedModule
 from lightning_xvol.tasks import task_of
 from lightning_xvol.tracking import Tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BEST = "checkpoints/best.pt"
-_TRAINING_METRICS = ("train_", "lr")  # what their names begin with
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +162,6 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
         self.task = task_of(config)
-        self.metric = registry.METRICS[registry.task(config.data.name, config.data.options)].name
-        self.selected_by = f"val_{self.metric}"
         self.identity: dict[str, Any] = {
             "cell_id": cell_id(config),
             "config": to_dict(config),
@@ -204,6 +189,7 @@ class _Run:
             log.info("resuming from %s", self.checkpoint.name)
         data.first_step = start_step
         self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
+        self.judge = Judge(config, data, self.log, folder / _BEST, self._compute)
         self.segments = Segments(
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
@@ -222,7 +208,7 @@ class _Run:
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
         """As where a finished run's record was lost: those weights went when it was written."""
-        validated = any(row["name"] == self.selected_by for row in rows)
+        validated = any(row["name"] == selected_by(self.config) for row in rows)
         return validated and not (self.folder / _BEST).exists()
 
     def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
@@ -233,7 +219,7 @@ class _Run:
         ]
         if self.data.has_test:
             # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
-            callbacks.append(BestWeights(self.folder / _BEST, self.log, self.selected_by))
+            callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
         callbacks.append(
             Checkpointer(
                 self.folder / "checkpoints",
@@ -283,10 +269,10 @@ class _Run:
         """Fit, evaluate, record."""
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
-            metrics, status = self._evaluate() | self._judge_product(), "finished"
+            metrics, status = self._judge(), "finished"
         except Diverged as error:
             log.warning("%s; the run is recorded as diverged", error)
-            metrics, status = self._summary(), "diverged"
+            metrics, status = self.judge.summary(), "diverged"
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
                 raise KeyboardInterrupt from None
@@ -321,71 +307,12 @@ class _Run:
             self._tidy()
         return result
 
+    def _judge(self) -> Summary:
+        return self.judge.evaluate(self.trainer, self.module) | self.judge.product_use(self.trainer, self.module)
+
     def _segments(self) -> Sequence[dict[str, Any]]:
         self.segments.reached(self.segments.current["end_step"])
         return self.segments.all()
-
-    def _summary(self) -> dict[str, dict[str, float | int]]:
-        rows = [
-            (row["name"], row["epoch"], row["value"])
-            for row in self.log.rows
-            if not row["name"].startswith(_TRAINING_METRICS)
-        ]
-        return summarise(rows)
-
-    def _evaluate(self) -> dict[str, dict[str, float | int]]:
-        """The metrics of the validation epochs and, where there is a test draw, of its single use at the end.
-
-        On the test draw `last` belongs to the last weights and `best` to those of the best validation epoch.
-        """
-        if not self.data.has_test:
-            return self._summary()
-        [last] = self.trainer.test(self.module, datamodule=self.data, verbose=False)
-        summary = self._summary()
-        best_epoch = summary[self.selected_by]["best_epoch"]
-        best = last
-        if best_epoch != self.log.rows[-1]["epoch"]:
-            final = {name: value.clone() for name, value in self.module.state_dict().items()}
-            self.module.load_state_dict(torch.load(self.folder / _BEST, weights_only=True))
-            best = self._test(self.module)
-            self.module.load_state_dict(final)
-        for name, value in last.items():
-            summary[name] = {
-                "last": round(value, DECIMALS),
-                "best": round(best[name], DECIMALS),
-                "best_epoch": best_epoch,
-            }
-        return summary
-
-    def _test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
-        """The metrics of `module` on the split of the final evaluation, logged nowhere."""
-        silent = Trainer(
-            **self._compute(),
-            logger=False,
-            callbacks=list(callbacks),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        [metrics] = silent.test(module, datamodule=self.data, verbose=False)
-        return metrics
-
-    def _judge_product(self) -> dict[str, dict[str, float | int]]:
-        """The task's metric of the last weights under each of its `ablations`; nothing where no product is."""
-        if not with_product(self.module.network):
-            return {}
-        metrics = {}
-        for name in self.task.ablations:
-            module = self.task.module(copy.deepcopy(self.module.network), self.config, self.data)
-            found = self._test(module, Ablation(name))
-            if self.metric in found:  # where no image holds an object, no average precision is defined
-                metrics[f"{self.metric}_{name}"] = found[self.metric]
-        if not metrics:
-            return {}
-        for logger in self.trainer.loggers:
-            logger.log_metrics(metrics, step=self.data.plan.total_steps)
-        epoch = self.log.rows[-1]["epoch"]
-        return summarise([(name, epoch, value) for name, value in metrics.items()])
 
     def close(self, result: dict[str, Any] | None, error: str | None = None) -> None:
         """End the tracker's run; a result says that it went well, an error why it did not."""

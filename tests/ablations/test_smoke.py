@@ -22,6 +22,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "backbone": ("backbone=resnet18,vgg13", "operator=convolution,xvolution"),
     "efficiency": ("operator=convolution,xvolution",),
     "distance": ("distance=20", "operator=convolution,pssa"),
+    "controls": ("operator=xvolution,xvolution_linear",),
     "approximation": ("softmax=True", "depth=1", "operator=static_1x1,pssa"),
     "approximation_distance": ("shift_distances=1+3+5", "depth=1", "operator=static_1x1,pssa"),
 }

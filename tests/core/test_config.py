@@ -173,6 +173,7 @@ def test_what_no_fingerprint_can_hold_is_refused():
             {"data.batch_size": 64, "train.devices": 3, "train.accumulate": 2},
             "data.batch_size=64 must be a multiple of train.devices x train.accumulate = 6",
         ),
+        ({"data.name": "shapes_coco", "train.precision": "bf16-true"}, "bf16-true would round boxes"),
     ],
 )
 def test_resolve_refuses_what_is_out_of_range(settings, message):

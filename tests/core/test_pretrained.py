@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ablations.catalogue import sweeps
+from ablations.cli import cells_of, make_parser
 from lightning_xvol import pretrained
 from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
@@ -66,8 +68,8 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
     finish(tmp_path, classifier("xvolution"), status="diverged")
     finish(tmp_path, get_recipe("match_small").config("self_attention"))
     for config, message in (
-        (detector("pssa", seed=1), r"no finished classification run of pssa in resnet50, stages \(5,\), seed 1"),
-        (detector("pssa", num_heads=2), "no finished classification run of pssa"),
+        (detector("pssa", seed=1), r"no finished classification run of pssa \(.*\) in resnet50, stages \(5,\), seed 1"),
+        (detector("pssa", num_heads=2), r"no finished classification run of pssa \(.*num_heads=2.*\) in resnet50"),
         (detector("xvolution"), "no finished classification run of xvolution"),
         (detector("self_attention"), "train it there first, for example by python -m ablations.operator --recipe"),
         (detector("involution"), "has no checkpoint; train it anew with --force"),
@@ -80,7 +82,7 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
 def test_two_that_fit_are_refused(tmp_path: Path) -> None:
     finish(tmp_path, classifier("pssa"))
     finish(tmp_path, set_value(classifier("pssa"), "train.epochs", 1))
-    with pytest.raises(UserError, match="are all pssa in resnet50"):
+    with pytest.raises(UserError, match=r"are all pssa \(.*\) in resnet50"):
         backbone_from(detector("pssa"), tmp_path)
 
 
@@ -93,3 +95,25 @@ def test_a_file_is_told_apart_by_its_content(tmp_path: Path) -> None:
     assert cells[0] == cells[1] != cells[2]
     with pytest.raises(UserError, match=r"cannot read detector\.weights='.*none\.pth': No such file"):
         with_origin(set_value(detector("pssa"), "detector.weights", str(tmp_path / "none.pth")), None)
+
+
+def test_a_sweep_needs_the_runs_of_the_cells_that_it_runs(tmp_path: Path) -> None:
+    ledger = tmp_path / "classified"
+    for name in ("convolution", "pssa"):
+        finish(ledger, classifier(name))
+    sweep = sweeps()["operator"]
+    common = ["--recipe", "coco_faster_rcnn", "--seeds", "1", "--backbone-from", str(ledger), "--out", str(tmp_path)]
+    flags = make_parser(sweep).parse_args(common)
+    found = cells_of(sweep, flags, {"operator": ["convolution", "pssa"]})
+    assert [cell.row for cell in found] == ["convolution", "pssa"]
+    assert all(cell.config.detector.origin is not None for cell in found)
+    with pytest.raises(UserError, match="no finished classification run of multi_convolution"):
+        cells_of(sweep, flags)
+    with pytest.raises(UserError, match="no finished classification run of xvolution "):
+        cells_of(sweep, flags, {"operator": ["convolution", "xvolution"]})
+    # A task of a cluster runs one cell, and need not know of those that its sweep leaves out.
+    task = make_parser(sweep).parse_args([*common, "--cell", found[0].id])
+    assert [cell.id for cell in cells_of(sweep, task)] == [cell.id for cell in found]
+    nothing = make_parser(sweep).parse_args([*common, "--cell", "0", "--backbone-from", str(tmp_path / "empty")])
+    with pytest.raises(UserError, match="no finished classification run"):
+        cells_of(sweep, nothing)

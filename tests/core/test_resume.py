@@ -22,7 +22,7 @@ SAVE = "lightning_xvol.checkpointing:AtomicCheckpointIO.save_checkpoint"
 WRITE = "lightning_xvol.checkpointing:torch.save"
 VALIDATE = "lightning_xvol.classification:ClassificationModule.validation_step"
 TEST = "lightning_xvol.classification:ClassificationModule.test_step"
-EVALUATE = "lightning_xvol.training:_Run._evaluate"
+EVALUATE = "lightning_xvol.judging:Judge.evaluate"
 RECORD = "lightning_xvol.training:write_result"
 
 AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}

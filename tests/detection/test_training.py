@@ -54,22 +54,22 @@ def test_every_operator_learns_eight_images_by_heart(tmp_path, operator):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operator", ["convolution", "self_attention", "pssa", "xvolution"])
-def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator):
-    """Mask R-CNN of ResNet-50, whose boxes are those of Faster R-CNN, on two pictures of 800 x 1333 and an odd size."""
+@pytest.mark.parametrize("masks", [False, True], ids=["faster", "mask"])
+@pytest.mark.parametrize("operator", list(OPERATORS))
+def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator, masks):
+    """Faster and Mask R-CNN of ResNet-50 on two pictures, of 800 x 1333 and of an odd size."""
     torch.manual_seed(0)
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=operator != "convolution")
-    detector = build_detector(
-        backbone, OperatorConfig(operator), SETTINGS["detectron2"], 80, masks=True, pretraining="torchvision"
-    )
+    settings = SETTINGS["detectron2"]
+    detector = build_detector(backbone, OperatorConfig(operator), settings, 80, masks=masks, pretraining="torchvision")
     images, targets = [], []
     for height, width in ((800, 1333), (641, 857)):
-        masks = torch.zeros(3, height, width, dtype=torch.uint8)
+        shapes = torch.zeros(3, height, width, dtype=torch.uint8)
         boxes = torch.tensor([[10.0, 20.0, 90.0, 70.0], [100.0, 50.0, 400.0, 300.0], [300.0, 100.0, 800.0, 600.0]])
-        for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
-            mask[top:bottom, left:right] = 1
+        for shape, (left, top, right, bottom) in zip(shapes, boxes.int().tolist(), strict=True):
+            shape[top:bottom, left:right] = 1
         images.append(torch.randint(0, 256, (3, height, width), dtype=torch.uint8))
-        targets.append({"boxes": boxes, "labels": torch.tensor([1, 40, 80]), "masks": masks})
+        targets.append({"boxes": boxes, "labels": torch.tensor([1, 40, 80]), "masks": shapes})
     losses = detector(images, targets)
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
