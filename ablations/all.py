@@ -35,15 +35,14 @@ def command(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     chosen = choose(flags.sweeps, get_recipe(flags.recipe).name)
     if flags.dry_run:
-        return list_union({name: cells_of(sweep, flags) for name, sweep in chosen.items()}, flags)
+        return list_all(chosen, flags)
     codes = {}
     for name, sweep in chosen.items():
         print(f"--- {name}: {sweep.title} ({sweep.reproduces})", flush=True)
         try:
             codes[name] = execute(sweep, flags, {})
         except UserError as error:
-            print(f"{name}: error: {error}", file=sys.stderr)
-            codes[name] = MISTAKE
+            codes[name] = _refused(name, error)
         if codes[name] == INTERRUPTED:
             return INTERRUPTED
     ran = {name: cells_of(sweep, flags) for name, sweep in chosen.items() if codes[name] != MISTAKE}
@@ -73,7 +72,24 @@ def choose(names: str | None, recipe: str) -> dict[str, Sweep]:
     return {name: known[name] for name in wanted}
 
 
-def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace) -> int:
+def _refused(name: str, error: UserError) -> int:
+    print(f"{name}: error: {error}", file=sys.stderr)
+    return MISTAKE
+
+
+def list_all(chosen: Mapping[str, Sweep], flags: argparse.Namespace) -> int:
+    """`--dry-run`: the cells of every sweep that does not refuse the flags."""
+    by_sweep, code = {}, 0
+    for name, sweep in chosen.items():
+        try:
+            by_sweep[name] = cells_of(sweep, flags)
+        except UserError as error:
+            code = _refused(name, error)
+    list_union(by_sweep, flags)
+    return code
+
+
+def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace) -> None:
     """Print every cell once, with its state and the sweeps that show it."""
     out, jobs = out_of(flags), flags.jobs or 1
     cells = {cell.id: cell for listed in by_sweep.values() for cell in listed}
@@ -86,7 +102,6 @@ def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace
         own = {cell: states[cell] for cell in ids[name]}
         print(f"{name}: {summary_of(listed, own, out, jobs)}")
     print(f"all, recipe {flags.recipe}, {summary_of(list(cells.values()), states, out, jobs)}")
-    return 0
 
 
 def computing_times(by_sweep: Mapping[str, Sequence[Cell]], out: Path) -> list[str]:

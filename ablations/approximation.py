@@ -3,8 +3,9 @@
 Stacks of each operator are fitted to the output of a fixed global attention, with and without softmax
 (`lightning_xvol/data/attention_maps.py`). Counted is the variance of held-out maps that they explain beyond a fitted
 static 1x1 convolution, the row `static_1x1`: its network is never trained and starts at 0. `convolution_1x1` sees one
-position alone; `self_attention` has the target's own form, and so shows what the budget allows. Static controls have
-tap weights per head, per channel or dense, as the forms that they stand beside.
+position alone; `self_attention`, with softmax or linear as the target, shows what the budget allows (the linear one
+normalises queries and keys, which the target does not). Static controls have tap weights per head, per channel or
+dense, as the forms that they stand beside.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def configure(recipe: Recipe, row: str, softmax: bool, depth: int) -> RunConfig:
     elif row in ("static_1x1", "convolution_1x1"):
         config = recipe.config("convolution", kernel_size=1)
     else:
-        config = recipe.config(row)
+        config = recipe.config(row, **({"softmax": softmax} if row == "self_attention" else {}))
     if row == "static_1x1":
         config, depth = set_value(config, "optim.lr", 0.0), 1
     return set_value(set_value(config, "data.softmax", softmax), "backbone.depth", depth)

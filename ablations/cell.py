@@ -97,7 +97,9 @@ def _labels(cell: Cell, settings: Settings) -> dict[str, Any]:
     """What a tracked run says of its place; the plan of the whole sweep, so that its runs alone make the table."""
     labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
     plan = files.read_json(settings.out / settings.sweep / "cells.json")
-    return labels if plan is None else {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
+    if not isinstance(plan, dict) or cell.id not in {entry["cell_id"] for entry in plan["cells"]}:
+        return labels  # another command has begun this sweep on another recipe in the meantime
+    return {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
 
 
 def write_to_log(cell: Cell, settings: Settings) -> None:
@@ -182,7 +184,8 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
     """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
 
-    Evaluation and the start of a run are not in it, nor the heads of a detector. On disk lie the weights of the last
+    A cell that fails here is left out; its run will say why. Evaluation and the start of a run are not in it, nor the
+    heads of a detector. On disk lie the weights of the last
     checkpoint and what the optimizer keeps beside each: SGD its momentum, AdamW two moments.
     """
     from lightning_xvol.data.module import ImageDataModule
@@ -193,15 +196,16 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     costs = {}
     for cell in cells:
         key = repr(cell.config.data)
-        if key not in modules:
-            modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
-        data = modules[key]
-        network = build_network(cell.config, data.num_classes, data.image_shape[0])
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-        body = task_of(cell.config).body(network)
-        copies = 3 if cell.config.optim.optimizer == "adamw" else 2
-        seconds = _seconds_a_step(cell.config, body, data.image_shape, TRIAL_SECONDS / len(cells))
-        costs[cell.group] = Cost(seconds * data.plan_for(cell.config).total_steps, copies * weights)
+        with contextlib.suppress(Exception):
+            if key not in modules:
+                modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
+            data = modules[key]
+            network = build_network(cell.config, data.num_classes, data.image_shape[0])
+            weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+            copies = 3 if cell.config.optim.optimizer == "adamw" else 2
+            body = task_of(cell.config).body(network)
+            seconds = _seconds_a_step(cell.config, body, data.image_shape, TRIAL_SECONDS / len(cells))
+            costs[cell.group] = Cost(seconds * data.plan_for(cell.config).total_steps, copies * weights)
     return costs
 
 
@@ -213,7 +217,7 @@ def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[in
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
-    size = config.data.batch_size
+    size = config.data.batch_size // (config.train.devices * config.train.accumulate)  # that pass together
     if device.type == "cpu":
         size = min(size, max(2, TRIAL_PIXELS // (image_shape[1] * image_shape[2])))
     images = torch.randn(size, *image_shape, device=device)
@@ -232,4 +236,5 @@ def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[in
     while steps == 0 or time.monotonic() - began < budget:
         step()
         steps += 1
-    return (time.monotonic() - began) / steps * config.data.batch_size / size
+    per_process = config.data.batch_size / config.train.devices
+    return (time.monotonic() - began) / steps * per_process / size

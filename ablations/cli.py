@@ -163,7 +163,7 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
         return run(sweep, recipe, cells, chosen, settings, launcher, parsed)
     except KeyboardInterrupt:
         launcher.close()
-        print("\ninterrupted; run the same command again to go on from the checkpoints")
+        print(f"\ninterrupted; {launcher.on_interrupt}")
         return 130
     finally:
         launcher.close()
@@ -191,7 +191,7 @@ def run_one(cells: Sequence[Cell], flags: argparse.Namespace, settings: Settings
     cell, force = find_cell(cells, flags.cell, flags.seed), flags.force
     if force or state(cell, settings.out) not in ("done", "diverged"):
         _check(launcher, [cell], settings)
-    if force:
+    if force and not is_helper_process():
         put_aside([cell], settings.out)
     outcome, detail = run_cell(cell, settings, progress_bar=sys.stderr.isatty())
     if not is_helper_process():
@@ -249,6 +249,7 @@ def run(
         run_all(to_run, settings, launcher, progress, flags)
     if to_run:
         print(f"{progress.ended_here} cells in {duration(time.monotonic() - started)}")
+    write_plan(sweep, recipe, cells, out, flags.smoke)  # again: another command may have begun this sweep otherwise
     render(out, sweep.name)
     return report(progress, out)
 
@@ -266,6 +267,8 @@ def print_cost(cells: Sequence[Cell], settings: Settings, launcher: Launcher, fl
         estimate = cost.from_trial(cells, tried) if tried else None
     if estimate is not None:
         print(estimate.describe(flags.jobs or 1), flush=True)
+    elif not flags.smoke:
+        print(f"what they will cost is not known before a run like them has ended in {settings.out}", flush=True)
 
 
 def _unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:

@@ -5,6 +5,7 @@ Nothing here imports torch: a trial runs in the launcher's hands.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,8 @@ def from_records(cells: Sequence[Cell], out: Path) -> Estimate | None:
         result = record.read_result(path.parent)
         if result is not None and ".old-" not in path.parent.name:
             runs += 1
-            size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
             for key, amount in _keys(result["group_id"], result["config"]):
-                known.setdefault(key, []).append(Cost(result["wall_seconds"] / amount, size))
+                known.setdefault(key, []).append(Cost(result["wall_seconds"] / amount, _bytes_of(path.parent)))
     costs = []
     for cell in cells:
         found = next(
@@ -84,6 +84,14 @@ def _keys(group: str, config: Mapping[str, Any]) -> list[tuple[str, float]]:
     data = {name: value for name, value in config["data"].items() if name != "workers"}
     alike = json.dumps([config["backbone"], data, train, unit], sort_keys=True)
     return [(group, amount), (f"{config['operator']['name']} {alike}", amount), (alike, amount)]
+
+
+def _bytes_of(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a run that has just ended still tidies up
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

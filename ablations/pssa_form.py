@@ -1,7 +1,8 @@
 """The readings of PSSA (Eq. 7-9 and 6.1.2; docs/paper.md), each with its own static control.
 
-Rows are forms and, where a form has heads, heads of 1, of 8 and of all channels: `dot` with heads of 1 is `hadamard`
-but for the normalisation, with one head it is Eq. 8. Columns change one thing at a time.
+Rows are forms and, of `dot`, heads of 1, of 8 and of all channels: with heads of 1 it is `hadamard` but for the
+normalisation, with one head it is Eq. 8. In `hadamard` heads are but what norms are taken over. Columns change one
+thing at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # form, heads, 
     "pssa_dot_1": ("dot", OF_1, "pssa_channel_static"),  # a weight per tap and channel, as the control's
     "pssa_dot_8": ("dot", OF_8, "pssa_8_static"),
     "pssa_dot_all": ("dot", ONE, "pssa_all_static"),
-    "pssa_hadamard_1": ("hadamard", OF_1, "pssa_channel_static"),
-    "pssa_hadamard_8": ("hadamard", OF_8, "pssa_channel_static"),
-    "pssa_hadamard_all": ("hadamard", ONE, "pssa_channel_static"),
+    "pssa_hadamard": ("hadamard", OF_8, "pssa_channel_static"),
     "pssa_hadamard_no_value": ("hadamard_no_value", {}, "pssa_channel_static"),
     "pssa_dense": ("dense", {}, "pssa_dense_static"),
     "pssa_8_static": ("static", OF_8, None),

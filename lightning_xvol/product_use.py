@@ -55,9 +55,14 @@ def mean_ablated(network: nn.Module, show: Pass) -> None:
 
 
 def q_shuffled(network: nn.Module, show: Pass) -> None:  # noqa: ARG001
-    """Let every image of a batch have the queries of the one before it; the only one of a batch keeps its own."""
+    """Let every image of a batch have the queries of the one half a batch before it; an only one keeps its own.
+
+    Half a batch, as neighbours on disk are of one class where images lie in a folder for each.
+    """
     for operator in with_product(network).values():
-        operator.get_submodule("query").register_forward_hook(lambda _module, _inputs, query: query.roll(1, 0))
+        operator.get_submodule("query").register_forward_hook(
+            lambda _module, _inputs, query: query.roll(len(query) // 2, 0)
+        )
 
 
 ABLATIONS: dict[str, Callable[[nn.Module, Pass], None]] = {"mean_ablated": mean_ablated, "q_shuffled": q_shuffled}

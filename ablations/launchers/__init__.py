@@ -1,4 +1,4 @@
-"""Ways to run cells: here (`inline`) or in a pool of processes (`local`).
+"""Ways to run cells: here (`inline`), in a pool of processes (`local`) or as an array of Slurm (`slurm`).
 
 A launcher decides nothing: the ledger says what is done.
 """
@@ -10,6 +10,8 @@ from typing import Protocol
 
 from ablations.cell import Cost, Outcome, Settings
 from ablations.sweep import Cell
+
+RUN_AGAIN = "run the same command again to go on from the checkpoints"
 
 
 class Observer(Protocol):
@@ -23,7 +25,12 @@ class Observer(Protocol):
 
 
 class Launcher(Protocol):
-    """Checks configurations before anything is written, then runs cells."""
+    """Checks configurations before anything is written, then runs cells.
+
+    `on_interrupt` says to whom pressed Ctrl-C how to go on.
+    """
+
+    on_interrupt: str
 
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
         """The mistake that would stop these cells, in one line, or None."""

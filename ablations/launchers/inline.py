@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ablations.cell import Cost, Settings, preflight, run_cell, trial
-from ablations.launchers import Observer
+from ablations.launchers import RUN_AGAIN, Observer
 from ablations.sweep import Cell
 from lightning_xvol.errors import UserError
 
 
 class InlineLauncher:
+    on_interrupt = RUN_AGAIN
+
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
         try:
             preflight([cell.config for cell in cells], settings.data_dir, settings.download)

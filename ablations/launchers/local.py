@@ -22,11 +22,11 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
 from ablations.cell import Cost, Outcome, Settings, preflight, record_death, run_cell, trial, write_to_log
-from ablations.launchers import Observer
+from ablations.launchers import RUN_AGAIN, Observer
 from ablations.launchers.gpus import Slots
 from ablations.sweep import Cell
 from lightning_xvol import registry
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.processes import end_with_parent, join_run
 
 _NETWORKS = {
@@ -71,6 +71,8 @@ class _Worker:
 
 
 class LocalLauncher:
+    on_interrupt = RUN_AGAIN
+
     def __init__(self, jobs: int, tracked: bool, slots: Slots) -> None:
         self.jobs, self.slots = jobs, slots
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
@@ -221,7 +223,6 @@ def _work(
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if port:
         join_run(rank, rank, 0, "127.0.0.1", port)
-    write_to_log(cell, settings)
 
     def tell(*message: object) -> None:
         try:
@@ -230,7 +231,11 @@ def _work(
         except OSError:
             os._exit(1)  # the launcher is gone, and this process with it
 
-    outcome, detail = run_cell(cell, settings, lambda step, total: tell("step", step, total))
+    try:
+        write_to_log(cell, settings)
+        outcome, detail = run_cell(cell, settings, lambda step, total: tell("step", step, total))
+    except OSError as error:  # of the log, on a full disk
+        outcome, detail = "failed", one_line(error)
     tell("outcome", outcome, detail)
     if connection is None and outcome == "failed":
         sys.exit(1)

@@ -119,6 +119,8 @@ class _Task:
 class SlurmLauncher:
     """Submits, and waits; without `wait` it only submits, and calls every cell held."""
 
+    on_interrupt = "the array goes on; the same command finds it again, scancel ends it"
+
     def __init__(self, resources: Resources, wait: bool) -> None:
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--launcher slurm needs submitit, which is not installed here: pip install submitit")

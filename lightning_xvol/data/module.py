@@ -7,6 +7,7 @@ needs no random state: it builds the loader of its epoch from the batch at which
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,9 @@ class EvaluationSampler(Sampler[list[Key]]):
 
 def _start_worker(_number: int) -> None:
     end_with_parent()
+    # A cluster's warnings of a time limit are for the process of the run, whose answer to them it has inherited.
+    for warning in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
 
 
 class ImageDataModule(LightningDataModule):

@@ -67,6 +67,17 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     assert all_sweeps.command([*QUICK, "--out", str(out), "--sweeps", "unbuilt"]) == all_sweeps.MISTAKE
 
 
+def test_a_sweep_that_refuses_the_flags_does_not_hide_the_others(
+    known: dict[str, Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known["elsewhere"] = dataclasses.replace(make_sweep("elsewhere", "convolution"), recipes=("digits_small",))
+    code = all_sweeps.command([*QUICK, "--out", str(tmp_path), "--sweeps", "elsewhere,one", "--dry-run"])
+    captured = capsys.readouterr()
+    assert code == all_sweeps.MISTAKE
+    assert captured.err.startswith("elsewhere: error: sweep 'elsewhere' does not run on recipe 'match_small'")
+    assert "all, recipe match_small, 2 cells" in captured.out and "Traceback" not in captured.err
+
+
 def test_the_dry_run_lists_the_union(known: dict[str, Sweep], tmp_path: Path, capsys: Any) -> None:
     arguments = [*QUICK, "--out", str(tmp_path / "runs"), "--sweeps", "one,two", "--dry-run"]
     assert all_sweeps.command(arguments) == 0

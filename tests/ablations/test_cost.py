@@ -14,7 +14,7 @@ from ablations.cell import Cost, trial
 from ablations.kernel_size import SWEEP
 from ablations.sweep import Cell, Selection, make_cells
 from lightning_xvol import record
-from lightning_xvol.config import set_value, to_dict
+from lightning_xvol.config import resolve, set_value, to_dict
 from lightning_xvol.recipes import get_recipe
 
 
@@ -99,3 +99,22 @@ def test_a_trial_takes_a_few_steps_of_the_configuration(monkeypatch: pytest.Monk
     whole, one = (costs[cell.group] for cell in cells)
     assert whole.bytes == one.bytes == 2 * 4 * 26292, "weights and momentum of the K = 1 convolution"
     assert 0 < one.seconds < whole.seconds, "279 steps and one"
+
+
+def test_a_trial_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run of that cell says why; the others go on."""
+    monkeypatch.setattr("ablations.cell.TRIAL_SECONDS", 0.0)
+    sound = with_train(cells_of()[0], accumulate=4)
+    broken = Cell("Raises", {}, resolve(get_recipe("match_small").config("faulty_operators:Raises")))
+    assert set(trial([broken, sound], None, False)) == {sound.group}
+
+
+def test_a_run_that_tidies_up_meanwhile_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cells_of()[0]
+    finish(cell, tmp_path, 9.0, size=1000)
+    gone = cell.folder(tmp_path) / "best.pt"
+    found = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda folder, pattern: [*found(folder, pattern), gone])
+    monkeypatch.setattr(Path, "is_file", lambda path: path == gone or not path.is_dir())
+    estimate = cost.from_records([cell], tmp_path)
+    assert estimate is not None and estimate.cost.bytes > 1000

@@ -37,11 +37,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_cluster.
     cluster.stop()
 
 
-def slow_cells(steps: int) -> tuple[str, ...]:
-    """A kernel-size sweep of as many cells as the cluster has CPUs, one row of it slow where SLOW_SECONDS is set."""
+def slow_cells(steps: int, operators: str = "convolution,Slow") -> tuple[str, ...]:
+    """A kernel-size sweep with a row that is slow where SLOW_SECONDS is set."""
     return (
         *("--smoke", "--seeds", "1", "--wandb", "disabled", "--only", "kernel_size=1,3"),
-        *("--set", "operator.name=faulty_operators:Slow", "--only", "operator=convolution,Slow"),
+        *("--set", "operator.name=faulty_operators:Slow", "--only", f"operator={operators}"),
         *("--set", "data.limit=64", "--set", f"train.steps={steps}"),
     )
 
@@ -148,7 +148,8 @@ class Faults:
 
 def test_faults(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp_path: Path) -> None:
     """A node lost, a cell preempted, time limits, a worker and the launcher killed: as if nothing had happened."""
-    flags = slow_cells(160)
+    steps = 160
+    flags = slow_cells(steps, "convolution,xvolution,xvolution_static,Slow")
     (tmp_path / "undisturbed").mkdir()
     undisturbed = make_bench(tmp_path / "undisturbed")
     assert undisturbed.here(*flags, "--jobs", "2").code == 0
@@ -175,5 +176,10 @@ def test_faults(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp
         starts = [segment["start_step"] for segment in segments[cell]]
         assert starts == sorted(starts), "no attempt begins before the one it follows"
         assert any(start >= step for start in starts), f"the cell hit by {fault} went on from its checkpoint"
-    logs = "".join(path.read_text() for path in bench.ledger.cells.glob("*/log.txt"))
-    assert "timed-out" in logs and "Requeued job" in logs, "the time limit came too"
+    for cell in segments:
+        assert sum(segment["end_step"] == steps for segment in segments[cell]) == 1, f"{cell} ended once"
+    logs = {path.parent.name: path.read_text() for path in bench.ledger.cells.glob("*/log.txt")}
+    timed_out = [cell for cell, log in logs.items() if "timed-out" in log and "Requeued job" in log]
+    assert timed_out, "the time limit came too"
+    for cell in timed_out:
+        assert segments[cell][-1]["start_step"] > 0, f"{cell}, which ran into it, went on from its checkpoint"
