@@ -235,7 +235,7 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
         "title": sweep.title,
         "recipe": recipe.name,
         "data": registry.label("data", cells[0].config.data.name),
-        "budget": " / ".join(dict.fromkeys(_budget(cell.config) for cell in cells)),
+        "budget": _budget(cells),
         "metric": metric.name,
         "metric_label": metric.label,
         "beside": list(metric.beside.items()),  # in their order, which sorted keys would not keep
@@ -263,5 +263,15 @@ def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: b
     }
 
 
-def _budget(config: RunConfig) -> str:
-    return f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
+def _budget(cells: Sequence[Cell]) -> str:
+    """For example `3 epochs`, or of a sweep over budgets `1, 2, 3, 6 epochs`."""
+    budgets = dict.fromkeys(
+        (cell.config.train.steps, "step") if cell.config.train.steps else (cell.config.train.epochs, "epoch")
+        for cell in cells
+    )
+    units = dict.fromkeys(unit for _, unit in budgets)
+    texts = []
+    for unit in units:
+        amounts = [amount for amount, of in budgets if of == unit]
+        texts.append(f"{', '.join(map(str, amounts))} {unit}{'s' * (amounts != [1])}")
+    return " / ".join(texts)

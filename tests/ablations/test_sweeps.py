@@ -126,6 +126,8 @@ def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
         assert {place for _, place in cells} == {1, 2, 3, 6}
         for (row, place), cell in cells.items():
             assert set_value(cells[row, 1].config, "train.epochs", base * place) == cell.config
+    plan = describe_cells(schedule.SWEEP, get_recipe("match_small"), cells_of(schedule.SWEEP), smoke=False)
+    assert plan["budget"] == "1, 2, 3, 6 epochs"
 
 
 @pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
