@@ -96,6 +96,6 @@ def finish_rows(ax: Axes, rows: list[str], y_label: str, remark: str, smoke: boo
     if "%" in y_label:
         ax.set_xlim(*common.near_percents(ax.get_xlim()))
     common.grid(ax, "x")
-    common.legend(ax, size)
+    common.legend(ax, size, max(rows, key=len))
     common.note(ax, remark, size, below=-30, beside=max(rows, key=len))
     common.mark_smoke(ax, smoke)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.style import SIZES, Size, style
 
@@ -129,12 +130,15 @@ def legend_entries(ax: Axes) -> dict[str, Any]:
     return {label.removeprefix(" "): handle for label, handle in zip(labels, handles, strict=True)}
 
 
-def legend(ax: Axes, size: Size) -> None:
-    """Above the data, where it covers none of it whatever the numbers."""
+def legend(ax: Axes, size: Size, beside: str = "") -> None:
+    """Above the data, where it covers none of it whatever the numbers, and above labels like `beside` to their left."""
     entries = legend_entries(ax)
     if entries:
+        figure: Any = ax.get_figure(root=True)
+        taken = _IN_PROSE * len(beside) * size.rc()["ytick.labelsize"] / 72
         ax.legend(
-            entries.values(), entries.keys(), loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False,
+            entries.values(), entries.keys(), loc="lower left", frameon=False, bbox_to_anchor=(-0.02, 1.0),
+            bbox_transform=ax.transAxes + ScaledTranslation(-taken, 0, figure.dpi_scale_trans),
             ncols=legend_columns(list(entries), size), borderaxespad=0.1, columnspacing=1.5, handlelength=2.4,
         )  # fmt: skip
 

@@ -73,6 +73,16 @@ def test_every_figure_has_the_size_and_the_font_that_is_asked_for(summary: pd.Da
         assert font == {"column": 8.0, "page": 8.0, "slide": 10.0}[name]
 
 
+def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataFrame) -> None:
+    rows = summary.assign(row=["a form with heads of 8: " + row[:3] for row in summary["row"]])
+    for size in (None, SIZES["column"]):
+        ax = figures.dots(rows, "kernel_size", "kernel size K", METRIC, size=size)
+        figure = ax.get_figure(root=True)
+        FigureCanvasAgg(figure).draw()
+        box = ax.get_legend().get_window_extent()
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1, size
+
+
 def test_a_slide_of_many_rows_keeps_its_shape(summary: pd.DataFrame) -> None:
     rows = pd.concat([summary.assign(row=[f"{row} {place}" for row in summary["row"]]) for place in range(4)])
     ax = figures.dots(rows.reset_index(drop=True), "kernel_size", "K", METRIC, size=SIZES["slide"])
