@@ -80,7 +80,7 @@ def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataF
         figure = ax.get_figure(root=True)
         FigureCanvasAgg(figure).draw()
         box = ax.get_legend().get_window_extent()
-        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1, size
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, size
 
 
 def test_a_slide_of_many_rows_keeps_its_shape(summary: pd.DataFrame) -> None:
