@@ -160,7 +160,7 @@ def test_faults(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp
         faults.strike("node", faults.crash_node)
         faults.strike("preemption", faults.preempt)
         faults.command.kill()
-        assert cluster.running(), "the array goes on"
+        slurm_cluster.wait_for("the array, which goes on", lambda: bool(cluster.running()), PATIENCE_SECONDS)
         faults.start()
         faults.strike("worker", faults.kill_worker)
         for _ in range(MOST_COMMANDS):
