@@ -118,7 +118,7 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace, only: Mapping[str, Sequenc
     have none yet are left out, as they have no identity yet.
 
     Raises:
-        UserError: for a cell that must be there and has no classification run; where `--cell` may name one that has none.
+        UserError: for a cell that must be there and has no classification run, and where `--cell` may name such a one.
     """
     recipe = get_recipe(flags.recipe)
     settings = list(flags.settings)
@@ -137,10 +137,10 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace, only: Mapping[str, Sequenc
             if id(cell) in needed:
                 raise
             missing.append(error)
-    if missing and not _matching(started, flags.cell, flags.seed):
+    if missing and flags.cell is not None and not _matching(started, flags.cell, flags.seed):
         raise UserError(
-            f"--cell {flags.cell!r} names none of the {len(started)} entries that have their classification run; of the "
-            f"{len(missing)} others the first lacks it: {missing[0]}"
+            f"--cell {flags.cell!r} names none of the {len(started)} entries that have their classification run; "
+            f"the first of the {len(missing)} others has none: {missing[0]}"
         )
     return started
 

@@ -117,8 +117,8 @@ def test_a_classifier_of_grey_images_is_none(tmp_path: Path) -> None:
         )
     message = (
         r"no finished classification run of pssa \(.*\) in small_resnet \(blocks=\(1, 1, 1, 3\), widths=\(16, 32, 64, "
-        r"128\), .*stem_pool=True\), stages \(5,\), seed 0 on images of 3 channels; train it there first, for example by "
-        r"python -m lightning_xvol fit --recipe cifar10_resnet18"
+        r"128\), .*stem_pool=True\), stages \(5,\), seed 0 on images of 3 channels; train it there first, for example "
+        r"by python -m lightning_xvol fit --recipe cifar10_resnet18"
     )
     with pytest.raises(UserError, match=message):
         backbone_from(shapes, tmp_path / "match_small")
