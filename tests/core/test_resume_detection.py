@@ -19,7 +19,7 @@ RECORD = "lightning_xvol.training:write_result"
 
 
 def small(recipe: str) -> RunConfig:
-    """7 steps, an epoch of 4 or 5, a checkpoint after each second one."""
+    """7 steps, 4 or 5 an epoch; a checkpoint after each second one, at the end of an epoch behind its evaluation."""
     return tiny(
         "xvolution",
         recipe,
@@ -59,8 +59,8 @@ def uninterrupted(run: Callable[..., int], tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     ("recipe", "death", "start"),
     [
-        pytest.param("shapes_mask_rcnn", Death(f"{MODULE}._detect", 3, kill=True), 4, id="in-an-evaluation"),
-        pytest.param("shapes_mask_rcnn", Death(f"{MODULE}._measure", kill=True), 4, id="detected-but-not-measured"),
+        pytest.param("shapes_mask_rcnn", Death(f"{MODULE}._detect", 3, kill=True), 2, id="in-an-evaluation"),
+        pytest.param("shapes_mask_rcnn", Death(f"{MODULE}._measure", kill=True), 2, id="detected-but-not-measured"),
         pytest.param("shapes_mask_rcnn", Death(WRITE, 2, after=True, kill=True), 2, id="while-a-checkpoint-is-written"),
         pytest.param("shapes_mask_rcnn", Death(f"{MODULE}.test_step", 2, kill=True), 7, id="in-the-last-evaluation"),
         pytest.param("shapes_mask_rcnn", Death(RECORD, kill=True), 7, id="evaluated-but-not-recorded"),
