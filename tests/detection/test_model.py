@@ -154,6 +154,20 @@ def test_the_target_of_an_object_from_its_own_box_is_full(box):
     assert not (mask_targets(square(*box), edges, ITSELF, 28, aligned=False) == 1).all()
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+def test_targets_are_aligned_where_features_are(tiny, aligned, monkeypatch):
+    def spy(*arguments):
+        targets = mask_targets(*arguments)
+        made.append(targets)
+        return targets
+
+    made = []
+    monkeypatch.setattr("lightning_xvol.detection.parts.mask_targets", spy)
+    tiny(settings=dataclasses.replace(SETTINGS["tiny"], roi_aligned=aligned))(*batch_of())
+    values = torch.cat(made)
+    assert len(values) and bool(((values == 0) | (values == 1)).all()) is aligned
+
+
 @pytest.mark.parametrize("box", [(0, 0, 56, 56), (8, 4, 36, 60), (10, 20, 38, 48)])
 def test_a_target_pasted_back_is_the_mask(box):
     """Of boxes whose bins are whole pixels, around, across and within the object."""
