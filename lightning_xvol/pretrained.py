@@ -110,8 +110,10 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 def _command(config: RunConfig, ledger: Path) -> str:
     """What trains the classifier that `config` lacks."""
-    if config.backbone == resolve(get_recipe(PROTOCOL).config()).backbone:
-        return f"python -m ablations.operator --recipe {PROTOCOL} --out {ledger}"
+    papers, stages = resolve(get_recipe(PROTOCOL).config()).backbone, config.backbone.stages
+    if dataclasses.replace(config.backbone, stages=papers.stages) == papers:
+        placed = "" if stages == papers.stages else f" --set backbone.stages={','.join(map(str, stages))}"
+        return f"python -m ablations.operator --recipe {PROTOCOL} --out {ledger}{placed}"
     return (
         f"python -m lightning_xvol fit --recipe cifar10_resnet18 --out {ledger} with --operator, --seed and --set for "
         "the options and the backbone named here"

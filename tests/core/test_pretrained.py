@@ -75,6 +75,10 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
         (detector("pssa", num_heads=2), r"no finished classification run of pssa \(.*num_heads=2.*\) in resnet50"),
         (detector("xvolution"), "no finished classification run of xvolution"),
         (detector("self_attention"), "first, for example by python -m ablations.operator --recipe imagenet_resnet50"),
+        (
+            set_value(detector("pssa"), "backbone.stages", (3, 4)),
+            r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
+        ),
         (detector("involution"), "has no checkpoint; train it anew with --force"),
         (classifier("pssa"), "data 'imagenet' is for no detection"),
     ):
