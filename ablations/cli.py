@@ -116,6 +116,9 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace, only: Mapping[str, Sequenc
 
     With `--backbone-from` every cell that `only` selects must find its classification run; of the others, those that
     have none yet are left out, as they have no identity yet.
+
+    Raises:
+        UserError: for a cell that must be there and has no classification run, and where `--cell` may name such a one.
     """
     recipe = get_recipe(flags.recipe)
     settings = list(flags.settings)
@@ -126,13 +129,19 @@ def cells_of(sweep: Sweep, flags: argparse.Namespace, only: Mapping[str, Sequenc
     if flags.backbone_from is None:
         return [dataclasses.replace(cell, config=with_origin(cell.config, None)) for cell in cells]
     needed = {id(cell) for cell in (select(cells, only or {}) if flags.cell is None else ())}
-    started = []
+    started, missing = [], []
     for cell in cells:
         try:
             started.append(dataclasses.replace(cell, config=with_origin(cell.config, flags.backbone_from)))
-        except UserError:
-            if id(cell) in needed or (cell is cells[-1] and not started):
+        except UserError as error:
+            if id(cell) in needed:
                 raise
+            missing.append(error)
+    if missing and flags.cell is not None and not _matching(started, flags.cell, flags.seed):
+        raise UserError(
+            f"--cell {flags.cell!r} names none of the {len(started)} entries that have their classification run; "
+            f"the first of the {len(missing)} others has none: {missing[0]}"
+        )
     return started
 
 
@@ -201,16 +210,21 @@ def run_one(cells: Sequence[Cell], flags: argparse.Namespace, settings: Settings
 
 def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
     """The cell whose id, or with `seed` whose group's id, begins with `prefix`."""
-    matching = {  # rows may share a cell
+    matching = _matching(cells, prefix, seed)
+    if len(matching) != 1:
+        which = f"--cell {prefix!r}" + ("" if seed is None else f" --seed {seed}")
+        raise UserError(f"{which} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them")
+    return next(iter(matching.values()))
+
+
+def _matching(cells: Sequence[Cell], prefix: str, seed: int | None) -> dict[str, Cell]:
+    """By id, as rows may share a cell."""
+    return {
         cell.id: cell
         for cell in cells
         if (cell.id.startswith(prefix) and seed in (None, cell.config.seed))
         or (cell.group.startswith(prefix) and seed == cell.config.seed)
     }
-    if len(matching) != 1:
-        which = f"--cell {prefix!r}" + ("" if seed is None else f" --seed {seed}")
-        raise UserError(f"{which} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them")
-    return next(iter(matching.values()))
 
 
 def _check(launcher: Launcher, cells: Sequence[Cell], settings: Settings) -> None:

@@ -184,10 +184,10 @@ def _check(config: RunConfig) -> None:
     task = registry.lookup("data", config.data.name).task
     if task != "detection" and config.detector != DetectorConfig():
         raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
-    if task == "detection" and config.train.precision == "bf16-true":
+    if task == "detection" and config.train.precision in ("bf16-true", "64-true"):
         raise UserError(
-            "train.precision=bf16-true would round boxes to 8 bits, by several pixels; "
-            "detectors take bf16-mixed or 32-true"
+            f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
+            "round them by several pixels); they take bf16-mixed or 32-true"
         )
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():

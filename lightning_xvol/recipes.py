@@ -245,8 +245,8 @@ def shapes_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
 
     Reproduces no table: it has the layout of Table 2 and shows that every operator learns to detect. A difference below
     3 or 4 AP between two operators says nothing with one seed (docs/detection.md).
-    Command: `python -m ablations.operator --recipe shapes_faster_rcnn --seeds 1 --jobs 2`. Cost: 656 steps of 8 images,
-    about 7 minutes a run on one thread.
+    Command: `python -m ablations.operator --recipe shapes_faster_rcnn --seeds 1 --jobs 2 --out runs/faster`. Cost: 656
+    steps of 8 images, about 7 minutes a run on one thread.
     """
     return _shapes(8, False, operator, options)
 
@@ -255,7 +255,8 @@ def shapes_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """Mask R-CNN on the same shapes, each seen as often, in batches of 16.
 
     Reproduces no table: it has the layout of Table 3.
-    Command: `python -m ablations.operator --recipe shapes_mask_rcnn --seeds 1 --jobs 2`. Cost: 328 steps of 16 images.
+    Command: `python -m ablations.operator --recipe shapes_mask_rcnn --seeds 1 --jobs 2 --out runs/mask`. Cost: 328
+    steps of 16 images.
     """
     return _shapes(16, True, operator, options)
 
@@ -287,8 +288,8 @@ def coco_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     Detectron2's settings: SGD 0.02 for 16 images (the paper prints 0.2, which we read as a slip), 90,000 steps, x 0.1
     at 60,000 and 80,000, 640 to 800 pixels, frozen batch norms, stem and conv2_x frozen. The backbone comes from an
     ImageNet run with the same operator.
-    Command: `python -m ablations.operator --recipe coco_faster_rcnn --backbone-from runs --data-dir DIR`. Cost: 90,000
-    steps a run, not run by us.
+    Command: `python -m ablations.operator --recipe coco_faster_rcnn --backbone-from runs --data-dir DIR --out
+    runs/coco_faster`. Cost: 90,000 steps a run, not run by us.
     """
     return _coco(False, operator, options)
 
@@ -297,8 +298,8 @@ def coco_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """COCO 2017 by Mask R-CNN, else as coco_faster_rcnn: Table 3 (paper 4.3).
 
     Published mask AP: convolution 35.7, self-attention 36.1, PSSA 36.0, X-volution 36.8.
-    Command: `python -m ablations.operator --recipe coco_mask_rcnn --backbone-from runs --data-dir DIR`. Cost: 90,000
-    steps a run, not run by us.
+    Command: `python -m ablations.operator --recipe coco_mask_rcnn --backbone-from runs --data-dir DIR --out
+    runs/coco_mask`. Cost: 90,000 steps a run, not run by us.
     """
     return _coco(True, operator, options)
 

@@ -21,6 +21,7 @@ class Entry:
     `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
     left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
     learned from it (`lightning_xvol.tasks`, `task` below); one named by an import path is for classification.
+    `channels` are those of its images, where they are known without importing it.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     neutral: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -190,12 +192,15 @@ DATASETS: dict[str, Entry] = {
             "canvas": 32,
         },
         neutral={"canvas": 32},
+        channels=1,
     ),
-    "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}),
-    "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}),
-    "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}),
-    "fashion_mnist": Entry("lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}),
-    "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}),
+    "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
+    "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
+    "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
+    "fashion_mnist": Entry(
+        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1
+    ),
+    "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
     "attention_maps": Entry(
         "lightning_xvol.data.attention_maps:AttentionMaps",
         "global attention on feature maps",
@@ -221,6 +226,7 @@ DATASETS: dict[str, Entry] = {
             "flip": 0.5,
         },
         task="detection",
+        channels=3,
     ),
     "shapes_coco": Entry(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
@@ -238,6 +244,7 @@ DATASETS: dict[str, Entry] = {
             "flip": 0.5,
         },
         task="detection",
+        channels=3,
     ),
 }
 

@@ -33,7 +33,7 @@ from lightning_xvol.callbacks import (
     Segments,
     Watch,
 )
-from lightning_xvol.checkpointing import AtomicCheckpointIO, newest_intact, prune
+from lightning_xvol.checkpointing import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.config import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
@@ -68,13 +68,21 @@ class Surroundings:
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
-    """The network of `config`, its initial weights a function of the seed and, of a detector, of pretrained weights."""
+    """The network of `config` with random weights, a function of the seed."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = task_of(config).network(config, num_classes, in_channels)
+    return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
+
+
+def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
+    """Load into `network` the weights that `config` names for the backbone of a detector, if it does.
+
+    Raises:
+        UserError: as `load_backbone`.
+    """
     if config.detector.weights is not None:
         report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
         log.info("backbone from %s: %s", config.detector.weights, report)
-    return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
 def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = None) -> dict[str, Any]:
@@ -94,6 +102,10 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
     _configure_process(config)
     data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
+    # A run that goes on has all its weights in its checkpoint and does not need the file.
+    pretrained = not list_checkpoints(folder / "checkpoints")
+    if pretrained:
+        load_pretrained(network, config)
     files.make_folder(folder / "checkpoints")
     # Of several processes of one run, the first holds the folder and writes.
     with locked(folder) if rank() == 0 else contextlib.nullcontext():
@@ -102,7 +114,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             return finished
         run: _Run | None = None
         try:
-            run = _Run(config, folder, surroundings, data, network)
+            run = _Run(config, folder, surroundings, data, network, pretrained)
             return run.complete()
         except BaseException as error:
             failure = one_line(error) if isinstance(error, Exception) else None
@@ -159,6 +171,7 @@ class _Run:
         surroundings: Surroundings,
         data: ImageDataModule,
         network: torch.nn.Module,
+        pretrained: bool,
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
         self.task = task_of(config)
@@ -180,6 +193,8 @@ class _Run:
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
             log.warning("the weights of the best epoch are gone; starting anew")
             found = None
+        if found is None and not pretrained:
+            load_pretrained(network, config)
         self.checkpoint: Path | None = None
         rows: list[Row] = []
         start_step = 0

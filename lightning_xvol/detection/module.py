@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +15,13 @@ from lightning_xvol.config import RunConfig
 from lightning_xvol.data.coco import DetectionBatch
 from lightning_xvol.data.coco_annotations import CocoAnnotations
 from lightning_xvol.detection.detections import to_image
-from lightning_xvol.detection.evaluator import CocoEvaluator, Results, merge_results
+from lightning_xvol.detection.evaluator import CocoEvaluator, Detection, Results, merge_results
 from lightning_xvol.detection.model import Detector
-from lightning_xvol.detection.tracked import COUNT, Picture, picture_of
+from lightning_xvol.detection.tracked import COUNT, picture_of
+from lightning_xvol.errors import first_line
 from lightning_xvol.supervised import TrainedModule
+
+log = logging.getLogger(__name__)
 
 
 class DetectionModule(TrainedModule):
@@ -33,7 +37,7 @@ class DetectionModule(TrainedModule):
     def __init__(self, network: Detector, config: RunConfig, *, annotations: CocoAnnotations, total_steps: int) -> None:
         super().__init__(network, config, total_steps=total_steps)
         self.evaluator = CocoEvaluator(annotations, masks=network.roi_heads.has_mask())
-        self.pictures: list[Picture] = []
+        self.shown: list[tuple[Tensor, int, list[Detection]]] = []  # picture, index and detections, for the trackers
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         losses: dict[str, Tensor] = self.network(batch.images, batch.targets)
@@ -49,9 +53,8 @@ class DetectionModule(TrainedModule):
             height, width = target["size"].tolist()
             detections = to_image(output, (image.shape[1], image.shape[2]), (height, width))
             self.evaluator.add({int(target["image_id"]): detections})
-            if self._trackers() and len(self.pictures) < COUNT:
-                masks = self.network.roi_heads.has_mask()
-                self.pictures.append(picture_of(image, index, detections, self.evaluator.annotations, masks))
+            if self._trackers() and len(self.shown) < COUNT:
+                self.shown.append((image, index, detections))
 
     def _trackers(self) -> list[Any]:
         return [logger for logger in self.loggers if hasattr(logger, "log_image")]
@@ -63,8 +66,14 @@ class DetectionModule(TrainedModule):
         self.log_dict(_defined(self.trainer.strategy.broadcast(metrics)), prog_bar=True)
 
     def _show(self) -> None:
-        """Give the pictures to the trackers."""
-        pictures, self.pictures = self.pictures, []
+        """Give pictures to the trackers, whose copy of a run never fails it."""
+        shown, self.shown = self.shown, []
+        annotations, masked = self.evaluator.annotations, self.network.roi_heads.has_mask()
+        try:
+            pictures = [picture_of(*one, annotations, masked) for one in shown]
+        except Exception as error:
+            log.warning("no pictures for the tracker (%s)", first_line(error))
+            return
         for tracker in self._trackers() if pictures else ():
             pixels, boxes, masks = (list(values) for values in zip(*pictures, strict=True))
             tracker.log_image("detections", pixels, step=self.global_step - 1, boxes=boxes, masks=masks)

@@ -128,6 +128,30 @@ class LevelRoIAlign(nn.Module):
         return pooled
 
 
+def mask_targets(masks: Tensor, boxes: Tensor, places: Tensor, size: int, aligned: bool) -> Tensor:
+    """The part of its object's mask that each box holds [N, M, M], for M = `size`.
+
+    Where RoIAlign is `aligned`, so are these, and cut at one half, as in Detectron2 (`BitMasks.crop_and_resize`); else
+    they are torchvision's, half a pixel off and soft at the edges.
+
+    Args:
+        masks: of the objects of one picture, 0 or 1 [objects, H, W].
+        boxes: in pixels of the picture [N, 4].
+        places: which object each box is matched with [N].
+    """
+    rois = torch.cat([places[:, None].to(boxes), boxes], dim=1)  # [N, 5]
+    parts = roi_align(masks[:, None].to(boxes), rois, size, aligned=aligned)[:, 0]
+    return (parts >= 0.5).to(parts) if aligned else parts
+
+
+def mask_loss(logits: Tensor, categories: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy of `logits` [N, categories, M, M] at each box's category [N]; 0 without a box."""
+    if not len(categories):
+        return logits.sum() * 0
+    own = logits[torch.arange(len(categories), device=logits.device), categories]  # [N, M, M]
+    return F.binary_cross_entropy_with_logits(own, targets)
+
+
 class RoIHeads(roi_heads.RoIHeads):
     """torchvision's boxes and masks with the `beta` of the box loss, scores and offsets in float32, and masks that stay
     within their boxes [N, 1, M, M]."""
@@ -155,10 +179,13 @@ class RoIHeads(roi_heads.RoIHeads):
             objects = [label > 0 for label in labels]
             boxes = [box[chosen] for box, chosen in zip(proposals, objects, strict=True)]
             places = [match[chosen] for match, chosen in zip(matches, objects, strict=True)]
-            masks = [target["masks"] for target in targets or ()]
-            classes = [target["labels"] for target in targets or ()]
             mask_logits = self._mask_logits(features, boxes, image_shapes)
-            losses["loss_mask"] = roi_heads.maskrcnn_loss(mask_logits, boxes, masks, classes, places)
+            wanted_masks = [
+                mask_targets(target["masks"], box, place, mask_logits.shape[-1], self.mask_roi_pool.aligned)
+                for target, box, place in zip(targets or (), boxes, places, strict=True)
+            ]
+            categories = torch.cat([label[chosen] for label, chosen in zip(labels, objects, strict=True)])
+            losses["loss_mask"] = mask_loss(mask_logits, categories, torch.cat(wanted_masks))
         return [], losses
 
     def _box_losses(self, logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:

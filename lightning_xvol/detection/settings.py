@@ -38,7 +38,7 @@ class DetectorSettings:
         box_weights: of the regression targets dx, dy, dw, dh.
         box_pool: side of what RoIAlign takes from a proposal; `mask_pool` that of masks.
         roi_samples: RoIAlign's samples per bin and axis; 0 takes as many as the bin has pixels.
-        roi_aligned: whether RoIAlign is right by half a pixel.
+        roi_aligned: whether RoIAlign, of features and of mask targets, is right by half a pixel.
         box_channels: of the two layers of the box head.
         score: least score of a detection.
         nms: overlap from which the weaker detection of a category is suppressed.

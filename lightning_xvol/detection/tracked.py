@@ -15,10 +15,11 @@ from lightning_xvol.detection.evaluator import Detection
 
 COUNT = 4  # pictures of each validation
 SCORE = 0.5  # the least that is drawn
+MOST_LABELS = 255  # W&B keeps masks as bytes
 
 
 class Picture(NamedTuple):
-    """Pixels uint8 [H, W, 3] and W&B's `boxes` and, of a Mask R-CNN, `masks`."""
+    """Pixels uint8 [H, W, 3] and W&B's `boxes` and, of a Mask R-CNN with labels that W&B can draw, `masks`."""
 
     pixels: numpy.ndarray
     boxes: dict[str, Any]
@@ -37,14 +38,13 @@ def picture_of(
         "predictions": [found for found in detections if found["score"] >= SCORE],
         "ground_truth": _true(annotations, index, size),
     }
-    boxes, drawn = (
-        {name: {key: make(found), "class_labels": labels} for name, found in both.items()}
-        for key, make in (
-            ("box_data", lambda found: [_box(one, labels) for one in found]),
-            ("mask_data", lambda found: _mask(found, size)),
-        )
-    )
-    return Picture(numpy.asarray(pixels), boxes, drawn if masks else None)
+    boxes = {
+        name: {"box_data": [_box(one, labels) for one in found], "class_labels": labels} for name, found in both.items()
+    }
+    drawn = None
+    if masks and len(labels) <= MOST_LABELS:
+        drawn = {name: {"mask_data": _mask(found, size), "class_labels": labels} for name, found in both.items()}
+    return Picture(numpy.asarray(pixels), boxes, drawn)
 
 
 def _true(annotations: CocoAnnotations, index: int, size: tuple[int, int]) -> list[Detection]:

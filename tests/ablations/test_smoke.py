@@ -52,6 +52,29 @@ def test_a_few_cells_of_every_sweep(bench: Any) -> None:
     assert check(bench.out, "kernel_size_reading_a") == 3
 
 
+SMALL = {
+    "backbone.widths": "8,8,16,16",
+    "backbone.blocks": "1,1,1,1",
+    "data.image_size": "96",
+    "data.train_size": "16",
+    "data.validation_size": "4",
+    "data.batch_size": "4",
+    "train.steps": "4",
+}
+
+
+def test_two_detectors(bench: Any) -> None:
+    bench.sweep = "operator"
+    settings = [flag for path, value in SMALL.items() for flag in ("--set", f"{path}={value}")]
+    flags = ("--recipe", "shapes_mask_rcnn", "--smoke", "--seeds", "1", "--only", "operator=convolution,xvolution")
+    given = (*flags, *settings, "--wandb", "disabled", "--data-dir", str(bench.folder))
+    ended = bench.here(*given, "--launcher", "inline")
+    assert ended.code == 0 and "2 cells, 0 done, 2 to run" in ended.out, ended
+    assert check(bench.out, "operator") == 2
+    assert "xvolution,mask_ap,1," in (bench.out / "operator" / "table.csv").read_text()
+    assert set(bench.states(*given).values()) == {"done"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sweeps())

@@ -173,7 +173,8 @@ def test_what_no_fingerprint_can_hold_is_refused():
             {"data.batch_size": 64, "train.devices": 3, "train.accumulate": 2},
             "data.batch_size=64 must be a multiple of train.devices x train.accumulate = 6",
         ),
-        ({"data.name": "shapes_coco", "train.precision": "bf16-true"}, "bf16-true would round boxes"),
+        ({"data.name": "shapes_coco", "train.precision": "bf16-true"}, "precision=bf16-true is not for detectors"),
+        ({"data.name": "shapes_coco", "train.precision": "64-true"}, "=64-true .* they take bf16-mixed or 32-true"),
     ],
 )
 def test_resolve_refuses_what_is_out_of_range(settings, message):

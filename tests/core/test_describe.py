@@ -107,6 +107,12 @@ def test_the_shape_of_a_data_set_needs_no_files():
         assert declared_shape(DataConfig(name)) == (data.num_classes, data.image_shape)
 
 
+def test_the_registry_knows_the_channels_of_images():
+    channels = {name: entry.channels for name, entry in registry.DATASETS.items()}
+    assert channels.pop("attention_maps") is None  # an option of theirs
+    assert channels == {name: declared_shape(DataConfig(name))[1][0] for name in channels}
+
+
 def test_the_shape_of_a_foreign_data_set(monkeypatch):
     monkeypatch.setattr(registry, "load", lambda kind, name: {"x:Known": Known, "x:Built": Built}[name])
     assert declared_shape(DataConfig("x:Known")) == (7, (1, 12, 16))

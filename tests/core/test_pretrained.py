@@ -68,10 +68,17 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
     finish(tmp_path, classifier("xvolution"), status="diverged")
     finish(tmp_path, get_recipe("match_small").config("self_attention"))
     for config, message in (
-        (detector("pssa", seed=1), r"no finished classification run of pssa \(.*\) in resnet50, stages \(5,\), seed 1"),
+        (
+            detector("pssa", seed=1),
+            r"no finished classification run of pssa \(.*\) in resnet50, stages \(5,\), seed 1 on images of 3 channels",
+        ),
         (detector("pssa", num_heads=2), r"no finished classification run of pssa \(.*num_heads=2.*\) in resnet50"),
         (detector("xvolution"), "no finished classification run of xvolution"),
-        (detector("self_attention"), "train it there first, for example by python -m ablations.operator --recipe"),
+        (detector("self_attention"), "first, for example by python -m ablations.operator --recipe imagenet_resnet50"),
+        (
+            set_value(detector("pssa"), "backbone.stages", (3, 4)),
+            r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
+        ),
         (detector("involution"), "has no checkpoint; train it anew with --force"),
         (classifier("pssa"), "data 'imagenet' is for no detection"),
     ):
@@ -79,11 +86,47 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
             backbone_from(config, tmp_path)
 
 
-def test_two_that_fit_are_refused(tmp_path: Path) -> None:
-    finish(tmp_path, classifier("pssa"))
-    finish(tmp_path, set_value(classifier("pssa"), "train.epochs", 1))
+def test_of_several_it_is_the_one_by_the_papers_protocol(tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        finish(tmp_path, set_value(classifier("pssa"), "train.epochs", epochs))
     with pytest.raises(UserError, match=r"are all pssa \(.*\) in resnet50"):
         backbone_from(detector("pssa"), tmp_path)
+    pretrained._runs.cache_clear()
+    folder = finish(tmp_path, classifier("pssa"))
+    found = backbone_from(detector("pssa"), tmp_path)
+    assert found.detector.weights == str(folder / "checkpoints" / "step=00000007.ckpt")
+    assert group_id(found) == group_id(with_papers_origin(detector("pssa")))
+
+
+def test_tables_of_positions_may_have_another_size(tmp_path: Path) -> None:
+    options = {"position_encoding": True}
+    larger = detector("self_attention", **options, position_size=42)
+    folder = finish(tmp_path, classifier("self_attention", **options))
+    assert backbone_from(larger, tmp_path).detector.weights == str(folder / "checkpoints" / "step=00000007.ckpt")
+    with pytest.raises(UserError, match="no finished classification run of self_attention"):
+        backbone_from(detector("self_attention"), tmp_path)
+    # Where one has the same size, it is that one.
+    pretrained._runs.cache_clear()
+    same = finish(tmp_path, classifier("self_attention", **options, position_size=42))
+    for config, expected in ((larger, same), (detector("self_attention", **options), folder)):
+        assert backbone_from(config, tmp_path).detector.weights == str(expected / "checkpoints" / "step=00000007.ckpt")
+
+
+def test_a_classifier_of_grey_images_is_none(tmp_path: Path) -> None:
+    shapes = get_recipe("shapes_faster_rcnn").config("pssa")
+    for recipe in ("match_small", "cifar10_resnet18"):
+        finish(
+            tmp_path / recipe,
+            dataclasses.replace(get_recipe(recipe).config("pssa", num_heads=4), backbone=shapes.backbone),
+        )
+    message = (
+        r"no finished classification run of pssa \(.*\) in small_resnet \(blocks=\(1, 1, 1, 3\), widths=\(16, 32, 64, "
+        r"128\), .*stem_pool=True\), stages \(5,\), seed 0 on images of 3 channels; train it there first, for example "
+        r"by python -m lightning_xvol fit --recipe cifar10_resnet18"
+    )
+    with pytest.raises(UserError, match=message):
+        backbone_from(shapes, tmp_path / "match_small")
+    assert backbone_from(shapes, tmp_path / "cifar10_resnet18").detector.pretraining == "own"
 
 
 def test_a_file_is_told_apart_by_its_content(tmp_path: Path) -> None:
@@ -114,6 +157,8 @@ def test_a_sweep_needs_the_runs_of_the_cells_that_it_runs(tmp_path: Path) -> Non
     # A task of a cluster runs one cell, and need not know of those that its sweep leaves out.
     task = make_parser(sweep).parse_args([*common, "--cell", found[0].id])
     assert [cell.id for cell in cells_of(sweep, task)] == [cell.id for cell in found]
-    nothing = make_parser(sweep).parse_args([*common, "--cell", "0", "--backbone-from", str(tmp_path / "empty")])
-    with pytest.raises(UserError, match="no finished classification run"):
-        cells_of(sweep, nothing)
+    for classified, entries in ((ledger, 2), (tmp_path / "empty", 0)):
+        other = make_parser(sweep).parse_args([*common, "--cell", "none", "--backbone-from", str(classified)])
+        message = f"--cell 'none' names none of the {entries} entries .*: no finished classification run"
+        with pytest.raises(UserError, match=message):
+            cells_of(sweep, other)

@@ -1,5 +1,7 @@
 """Detectors that train and detect, and the parts in which they differ from torchvision's."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -9,9 +11,16 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
 
 from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
-from lightning_xvol.detection.detections import to_image
+from lightning_xvol.detection.detections import paste, to_image
 from lightning_xvol.detection.model import build_detector
-from lightning_xvol.detection.parts import LevelRoIAlign, Prepare, RegionProposalNetwork, RoIHeads
+from lightning_xvol.detection.parts import (
+    LevelRoIAlign,
+    Prepare,
+    RegionProposalNetwork,
+    RoIHeads,
+    mask_loss,
+    mask_targets,
+)
 from lightning_xvol.detection.settings import SETTINGS
 from lightning_xvol.errors import UserError
 from lightning_xvol.registry import OPERATORS
@@ -87,8 +96,7 @@ def test_pictures_are_normalised_and_padded_with_zeros():
 
 def test_the_losses_are_those_of_torchvision_at_its_beta(tiny):
     images, targets = batch_of()
-    settings = SETTINGS["tiny"].__class__(**{**vars(SETTINGS["tiny"]), "box_loss_beta": 1 / 9})
-    detector = tiny(settings=settings)
+    detector = tiny(settings=dataclasses.replace(SETTINGS["tiny"], box_loss_beta=1 / 9, roi_aligned=False))
     torch.manual_seed(5)
     own = detector(images, targets)
     # torchvision's code with our parts, on the same random numbers.
@@ -116,6 +124,57 @@ def test_the_losses_of_boxes_are_l1_at_beta_0():
     losses = RoIHeads._box_losses(heads, logits, offsets, labels, wanted[:3])
     expected = (offsets[0, 16:20] - wanted[0]).abs().sum() + (offsets[2, 8:12] - wanted[2]).abs().sum()
     torch.testing.assert_close(losses["loss_box_reg"], expected / 3)
+
+
+def square(left, top, right, bottom):
+    """One object that fills its box [1, 64, 64]."""
+    mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    mask[:, top:bottom, left:right] = 1
+    return mask
+
+
+ITSELF = torch.tensor([0])
+
+
+def test_the_loss_of_masks_is_torchvisions_where_they_are_not_aligned():
+    torch.manual_seed(3)
+    masks = (torch.rand(3, 40, 50) > 0.5).to(torch.uint8)
+    boxes = torch.tensor([[3.2, 5.0, 40.7, 33.0], [0.0, 0.0, 50.0, 40.0], [8.5, 9.5, 11.0, 30.0], [1.0, 2.0, 9.0, 7.0]])
+    classes, places, logits = torch.tensor([4, 1, 2]), torch.tensor([2, 0, 0, 1]), torch.randn(4, 5, 14, 14)
+    own = mask_loss(logits, classes[places], mask_targets(masks, boxes, places, 14, aligned=False))
+    assert own == roi_heads.maskrcnn_loss(logits, [boxes], [masks], [classes], [places])
+    nothing = mask_loss(logits[:0], places[:0], mask_targets(masks, boxes[:0], places[:0], 14, aligned=False))
+    assert nothing == roi_heads.maskrcnn_loss(logits[:0], [boxes[:0]], [masks], [classes], [places[:0]]) == 0
+
+
+@pytest.mark.parametrize("box", [(10, 20, 40, 50), (0, 0, 63, 64), (3, 8, 10, 63)])
+def test_the_target_of_an_object_from_its_own_box_is_full(box):
+    edges = torch.tensor([box]).float()
+    assert (mask_targets(square(*box), edges, ITSELF, 28, aligned=True) == 1).all()
+    assert not (mask_targets(square(*box), edges, ITSELF, 28, aligned=False) == 1).all()
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_targets_are_aligned_where_features_are(tiny, aligned, monkeypatch):
+    def spy(*arguments):
+        targets = mask_targets(*arguments)
+        made.append(targets)
+        return targets
+
+    made = []
+    monkeypatch.setattr("lightning_xvol.detection.parts.mask_targets", spy)
+    tiny(settings=dataclasses.replace(SETTINGS["tiny"], roi_aligned=aligned))(*batch_of())
+    values = torch.cat(made)
+    assert len(values) and bool(((values == 0) | (values == 1)).all()) is aligned
+
+
+@pytest.mark.parametrize("box", [(0, 0, 56, 56), (8, 4, 36, 60), (10, 20, 38, 48)])
+def test_a_target_pasted_back_is_the_mask(box):
+    """Of boxes whose bins are whole pixels, around, across and within the object."""
+    mask, edges = square(10, 20, 40, 48), torch.tensor(box).float()
+    [target] = mask_targets(mask, edges[None], ITSELF, 28, aligned=True)
+    expected = mask[0].numpy() * square(*box)[0].numpy()
+    assert (paste(target, edges, (64, 64)) == expected).all() and expected.any()
 
 
 def features(side=256):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import PIL.Image
 import pytest
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.commandline import Parser
@@ -222,6 +224,41 @@ def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, q
     # Without a learning rate they are what they were.
     key = "layer4.0.conv2.value.weight"
     torch.testing.assert_close(state[f"network.backbone.body.{key}"], given[f"network.{key}"], rtol=0, atol=0)
+
+
+def test_an_interrupted_run_goes_on_without_the_weights_that_it_started_from(
+    tmp_path: Path, quiet: Surroundings
+) -> None:
+    config = small("shapes_faster_rcnn", train__steps=2, train__checkpoint_every=1)
+    write_classifier(tmp_path / "ledger", config)
+    started = backbone_from(config, tmp_path / "ledger")
+    train(started, tmp_path / "whole", quiet)
+    with pytest.raises(InterruptedError):
+        train(started, tmp_path / "cell", dataclasses.replace(quiet, callbacks=[Interrupt(1)]))
+    shutil.rmtree(tmp_path / "ledger")
+    [checkpoint] = (tmp_path / "cell" / "checkpoints").glob("*.ckpt")
+    shutil.copytree(tmp_path / "cell", tmp_path / "torn")
+    train(started, tmp_path / "cell", quiet)
+    assert outcome(tmp_path / "cell") == outcome(tmp_path / "whole")
+    # With no checkpoint left that is whole it starts anew, and needs them.
+    (tmp_path / "torn" / "checkpoints" / checkpoint.name).write_bytes(checkpoint.name.encode())
+    with pytest.raises(UserError, match=r"no checkpoint at .*ledger"):
+        train(started, tmp_path / "torn", quiet)
+
+
+def test_pictures_that_cannot_be_made_fail_no_run(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("of no colour\nat all")
+
+    monkeypatch.setattr("lightning_xvol.detection.module.picture_of", broken)
+    monkeypatch.setattr("lightning_xvol.training.open_logger", lambda *_: DummyLogger())
+    result = train(small("shapes_faster_rcnn", train__steps=1), tmp_path / "cell", Surroundings(data_dir))
+    assert result["status"] == "finished"
+    assert [record.message for record in caplog.records if "tracker" in record.message] == [
+        "no pictures for the tracker (of no colour)"
+    ]
 
 
 @pytest.mark.parametrize(

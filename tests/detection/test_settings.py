@@ -1,4 +1,4 @@
-"""The settings of `detectron2`, one by one, against what Detectron2 publishes, in the model that is built of them.
+"""Settings and recipes, one by one, against what Detectron2 publishes and torchvision builds, and the model of them.
 
 Sources, all in https://github.com/facebookresearch/detectron2: `detectron2/config/defaults.py` (D),
 `configs/Base-RCNN-FPN.yaml` (B), which overrides it, and the code that is named.
@@ -10,7 +10,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import _validate_trainable_layers
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol.config import BackboneConfig, OperatorConfig
@@ -18,6 +22,8 @@ from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.detection.settings import SETTINGS, DetectorSettings, get_settings
 from lightning_xvol.errors import UserError
+from lightning_xvol.recipes import get_recipe
+from lightning_xvol.supervised import learning_rate_factor
 
 TABLE = [
     ("freeze_at", 2, "D: MODEL.BACKBONE.FREEZE_AT"),
@@ -49,6 +55,21 @@ TABLE = [
     ("box_loss_beta", 0.0, "D: SMOOTH_L1_BETA of RPN and ROI_BOX_HEAD: L1"),
     ("head_init", "detectron2", "roi_heads/fast_rcnn.py, box_head.py, mask_head.py"),
 ]
+SOLVER = [
+    ("optim.optimizer", "sgd", "solver/build.py; D: SOLVER.NESTEROV = False"),
+    ("optim.lr", 0.02, "B: SOLVER.BASE_LR"),
+    ("optim.momentum", 0.9, "D: SOLVER.MOMENTUM"),
+    ("optim.weight_decay", 1e-4, "D: SOLVER.WEIGHT_DECAY; WEIGHT_DECAY_BIAS = None, BIAS_LR_FACTOR = 1"),
+    ("optim.decay_norms", False, "D: SOLVER.WEIGHT_DECAY_NORM = 0"),
+    ("optim.clip", None, "D: SOLVER.CLIP_GRADIENTS.ENABLED = False"),
+    ("optim.schedule", "multistep", "D: SOLVER.LR_SCHEDULER_NAME = WarmupMultiStepLR"),
+    ("optim.gamma", 0.1, "D: SOLVER.GAMMA"),
+    ("data.batch_size", 16, "B: SOLVER.IMS_PER_BATCH"),
+    ("train.steps", 90_000, "B: SOLVER.MAX_ITER"),
+    ("train.precision", "32-true", "D: SOLVER.AMP.ENABLED = False"),
+    ("backbone.name", "resnet50", "D: MODEL.RESNETS.DEPTH = 50"),
+    ("backbone.stride_in_1x1", True, "D: MODEL.RESNETS.STRIDE_IN_1X1"),
+]
 GEOMETRY = [
     ("short_sides", (640, 672, 704, 736, 768, 800), "B: INPUT.MIN_SIZE_TRAIN"),
     ("test_short_side", 800, "D: INPUT.MIN_SIZE_TEST"),
@@ -65,6 +86,71 @@ def test_settings_are_those_of_detectron2(name, value, source):
 @pytest.mark.parametrize(("name", "value", "source"), GEOMETRY, ids=[row[0] for row in GEOMETRY])
 def test_pictures_are_resized_as_in_detectron2(name, value, source):
     assert getattr(Geometry(), name) == value, source
+
+
+@pytest.mark.parametrize(("path", "value", "source"), SOLVER, ids=[row[0] for row in SOLVER])
+@pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
+def test_recipes_train_as_detectron2_does(recipe, path, value, source):
+    section, name = path.split(".")
+    assert getattr(getattr(get_recipe(recipe).config(), section), name) == value, source
+
+
+@pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
+def test_the_learning_rate_is_that_of_detectron2_at_every_step(recipe):
+    """B: SOLVER.STEPS = 60000, 80000; D: WARMUP_ITERS = 1000, WARMUP_FACTOR = 0.001, WARMUP_METHOD = linear.
+
+    Warm-up: Detectron2 goes from 0.001 at step 0 to 1 at step 1000, ours to 1 at step 999, at most 0.001 above.
+    """
+    config = get_recipe(recipe).config()
+    for step in (*range(1001), 59_999, 60_000, 79_999, 80_000, 89_999):
+        done = min(step / 1000, 1)
+        expected = (0.001 * (1 - done) + done) * 0.1 ** ((step >= 60_000) + (step >= 80_000))
+        assert learning_rate_factor(config.optim, step, config.train.steps) == pytest.approx(expected, abs=0.001)
+
+
+def test_settings_are_those_of_torchvision():
+    """Field by field, in the model that it builds; weights decide about freezing and norms, and none are loaded."""
+    with torch.device("meta"):  # Mask R-CNN is Faster R-CNN with masks
+        built = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    rpn, heads, anchors = built.rpn, built.roi_heads, built.rpn.anchor_generator
+    step = 0.01
+    _, box_loss = fastrcnn_loss(
+        torch.zeros(1, 2), torch.zeros(1, 8), [torch.tensor([1])], [torch.tensor([[step, 0, 0, 0]])]
+    )
+    expected = {
+        "fpn_channels": built.backbone.out_channels,
+        "anchor_sizes": tuple(size for level in anchors.sizes for size in level),
+        "anchor_ratios": anchors.aspect_ratios[0],
+        "exact_anchors": False,  # AnchorGenerator.generate_anchors rounds
+        "rpn_iou": (rpn.proposal_matcher.low_threshold, rpn.proposal_matcher.high_threshold),
+        "rpn_batch": rpn.fg_bg_sampler.batch_size_per_image,
+        "rpn_positive": rpn.fg_bg_sampler.positive_fraction,
+        "rpn_before_nms": tuple(rpn._pre_nms_top_n[mode] for mode in ("training", "testing")),
+        "rpn_after_nms": tuple(rpn._post_nms_top_n[mode] for mode in ("training", "testing")),
+        "rpn_nms": rpn.nms_thresh,
+        "roi_iou": heads.proposal_matcher.low_threshold,
+        "roi_batch": heads.fg_bg_sampler.batch_size_per_image,
+        "roi_positive": heads.fg_bg_sampler.positive_fraction,
+        "box_weights": heads.box_coder.weights,
+        "box_pool": heads.box_roi_pool.output_size[0],
+        "mask_pool": heads.mask_roi_pool.output_size[0],
+        "roi_samples": heads.box_roi_pool.sampling_ratio,
+        "roi_aligned": False,  # MultiScaleRoIAlign knows no other
+        "box_channels": heads.box_head.fc7.out_features,
+        "score": heads.score_thresh,
+        "nms": heads.nms_thresh,
+        "detections": heads.detections_per_img,
+        "mask_layers": len(heads.mask_head),
+        "mask_channels": heads.mask_predictor.conv5_mask.out_channels,
+        "box_loss_beta": pytest.approx(step**2 / 2 / box_loss.item()),
+        "head_init": "torchvision",
+        # Of the pretrained model: trainable_backbone_layers = 3 of 5, FrozenBatchNorm2d.
+        "freeze_at": 5 - _validate_trainable_layers(True, None, 5, 3),
+        "frozen_norms": True,
+    }
+    assert vars(SETTINGS["torchvision"]) == expected
+    assert (heads.mask_roi_pool.sampling_ratio, heads.proposal_matcher.high_threshold) == (2, 0.5)
+    assert {type(layer) for layer in anchors.modules()} == {AnchorGenerator}
 
 
 def test_no_setting_is_left_out():
