@@ -2,7 +2,7 @@
 
 The data are `match` on a canvas of 48 pixels, where a candidate may lie 8 to 20 pixels from the middle; the operators
 stand at strides 4, 4 and 8, so these are 2 to 5 and 1 to 2.5 positions. `pssa_1` has the shift distance 1 alone, and so
-on; `pssa` the paper's 1, 3, 5, with its control, `pssa_static`. The controls of the other L stand in `shift_distance`.
+on; `pssa` the paper's 1, 3, 5. The `_static` row of each has its taps and no product.
 """
 
 from __future__ import annotations
@@ -14,14 +14,7 @@ from lightning_xvol.config import RunConfig, set_value
 from lightning_xvol.recipes import Recipe
 
 CANVAS = 48
-SHIFTS = {
-    "pssa_1": (1,),
-    "pssa_3": (3,),
-    "pssa_5": (5,),
-    "pssa_1_3": (1, 3),
-    "pssa": (1, 3, 5),
-    "pssa_1_3_5_7": (1, 3, 5, 7),
-}
+SHIFTS = {"pssa_1": (1,), "pssa_3": (3,), "pssa_5": (5,), "pssa": (1, 3, 5)}
 
 
 def configure(recipe: Recipe, row: str, distance: int) -> RunConfig:
@@ -41,17 +34,18 @@ SWEEP = Sweep(
     rows={
         "convolution": "Convolution",
         "pssa_1": "PSSA, L = 1",
+        "pssa_1_static": "PSSA, L = 1, static",
         "pssa_3": "PSSA, L = 3",
+        "pssa_3_static": "PSSA, L = 3, static",
         "pssa_5": "PSSA, L = 5",
-        "pssa_1_3": "PSSA, L = 1, 3",
+        "pssa_5_static": "PSSA, L = 5, static",
         "pssa": "PSSA, L = 1, 3, 5",
-        "pssa_1_3_5_7": "PSSA, L = 1, 3, 5, 7",
         "pssa_static": "PSSA, L = 1, 3, 5, static",
     },
     axes={"distance": (8, 12, 16, 20)},
     configure=configure,
     baseline="convolution",
-    controls={"pssa": ("pssa_static",)},
+    controls={row: (row + rows.STATIC,) for row in SHIFTS},
     figure_x="distance",
     axis_labels={"distance": "distance (pixels)"},
     recipes=("match_small",),

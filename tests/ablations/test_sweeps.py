@@ -189,5 +189,6 @@ def test_the_readings_of_pssa() -> None:
         assert chosen["normalize"] == (None if static else {"raw": False, "normalised": True}.get(variant))
         assert (chosen["centre"], chosen["propagate"]) == (variant == "centre", variant == "propagate")
         if chosen["form"] in ("dot", "static") or (chosen["form"] == "hadamard" and variant != "raw"):
-            size = {"1": (None, 1), "8": (None, 8), "all": (1, None)}[row.replace("_static", "").rsplit("_", 1)[1]]
+            heads = row.replace("_static", "").rsplit("_", 1)[1]
+            size = {"1": (None, 1), "8": (None, 8), "hadamard": (None, 8), "all": (1, None)}[heads]
             assert (chosen["num_heads"], chosen["head_channels"]) == size

@@ -212,7 +212,7 @@ def test_in_low_precision(precision: str, run: Any, tmp_path: Path) -> None:
 
 
 def test_the_rest_of_the_run_is_as_if_nothing_had_been_ablated(run: Any, folder: Path, tmp_path: Path) -> None:
-    run(tiny("xvolution"), tmp_path / "cell", faults=[Set("lightning_xvol.training:with_product", not_)])
+    run(tiny("xvolution"), tmp_path / "cell", faults=[Set("lightning_xvol.judging:with_product", not_)])
     without, with_both = result_of(tmp_path / "cell"), result_of(folder)
     assert without["weights_sha256"] == with_both["weights_sha256"]
     ablated = {f"top1_{name}" for name in product_use.ABLATIONS}
