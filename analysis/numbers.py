@@ -15,9 +15,10 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def number(value: float, decimals: int = 1) -> str:
+    """`12.3`, and of a million or more `5.4e11`."""
     if math.isnan(value):
         return DASH
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.1e}".replace("e+", "e")
     return (text if float(text) else text.removeprefix("-")).replace("-", MINUS)
 
 

@@ -114,9 +114,12 @@ def grid(ax: Axes, axis: Any) -> None:
     ax.set_axisbelow(True)
 
 
+PERCENTS = (-4.0, 104.0)
+
+
 def near_percents(limits: tuple[float, float]) -> tuple[float, float]:
     """Bars may leave 0 to 100 %; the axis does not follow them far."""
-    return max(limits[0], -4.0), min(limits[1], 104.0)
+    return max(limits[0], PERCENTS[0]), min(limits[1], PERCENTS[1])
 
 
 def entry(row: str) -> str:

@@ -107,7 +107,16 @@ def with_costs(
                 common.grid(ax, "y")
             panels[0].set_title(name, loc="left")
         first: Axes = axes[0][0]
-        common.around([first], y_label, common.interval_note(summary), smoke, size)
+        note = common.interval_note(summary)
+        if "%" in y_label:
+            for ax in np.ravel(axes):
+                ax.set_ylim(*common.near_percents(ax.get_ylim()))
+            below = summary["mean"][summary["mean"] < common.PERCENTS[0]]
+            if len(below):
+                note += (
+                    f"; below the axis: {numbers.counted(len(below), 'mean')}, down to {numbers.number(below.min())}"
+                )
+        common.around([first], y_label, note, smoke, size)
     return first
 
 

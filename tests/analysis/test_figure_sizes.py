@@ -73,6 +73,14 @@ def test_every_figure_has_the_size_and_the_font_that_is_asked_for(summary: pd.Da
         assert font == {"column": 8.0, "page": 8.0, "slide": 10.0}[name]
 
 
+def test_what_lies_far_below_0_percent_does_not_flatten_the_rest(summary: pd.DataFrame) -> None:
+    far = summary.assign(row=summary["label"])
+    far.loc[far.index[0], ["mean", "ci_low", "ci_high"]] = [-5e11, -9e11, -1e11]
+    ax = figures.with_costs(far, "kernel_size", "kernel size K", METRIC)
+    assert ax.get_ylim()[0] >= -4 and ax.get_ylim()[1] > 90
+    assert "below the axis: 1 mean, down to \N{MINUS SIGN}5.0e11" in ax.get_figure(root=True)._supxlabel.get_text()
+
+
 def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataFrame) -> None:
     rows = summary.assign(row=["a form with heads of 8: " + row[:3] for row in summary["row"]])
     for size in (None, SIZES["column"]):
