@@ -16,6 +16,7 @@ from analysis.figures import common
 from analysis.figures.common import COLUMN, PAGE, begun, finish, line, new_axes, new_grid, numeric, ticks, under_legend
 from analysis.style import Size
 
+_LONG_TICK = 5  # characters that stand beside one another in a panel
 _MOST_TICKS = 4
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 _COSTS = {"params": "parameters", "macs": "MACs per map"}
@@ -100,7 +101,9 @@ def with_costs(
                 for _, points in here[here["n"] > 0].assign(row=here["label"]).groupby("operator", sort=False):
                     line(ax, points, [positions[value] if column == x else value for value in points[column]])
                 if column == x:
-                    ax.set_xticks(list(positions.values()), list(map(str, positions)))
+                    names_of_ticks = list(map(str, positions))
+                    turned = {"rotation": 30, "ha": "right"} if max(map(len, names_of_ticks)) > _LONG_TICK else {}
+                    ax.set_xticks(list(positions.values()), names_of_ticks, **turned)
                 else:
                     _cost_axis(ax, logarithmic=True)
                 ax.set_xlabel(label)
