@@ -185,8 +185,8 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
 
     A cell that fails here is left out; its run will say why. Evaluation and the start of a run are not in it, nor the
-    heads of a detector. On disk lie the weights of the last
-    checkpoint and what the optimizer keeps beside each: SGD its momentum, AdamW two moments.
+    heads of a detector. On disk lie the weights of the last checkpoint and what the optimizer keeps beside each: SGD
+    its momentum, AdamW two moments.
     """
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.tasks import task_of

@@ -27,7 +27,7 @@ class Observer(Protocol):
 class Launcher(Protocol):
     """Checks configurations before anything is written, then runs cells.
 
-    `on_interrupt` says to whom pressed Ctrl-C how to go on.
+    `on_interrupt` says how to go on after Ctrl-C.
     """
 
     on_interrupt: str
