@@ -1,8 +1,9 @@
 """Accuracy against the distance that has to be compared across: the paper's claim of long range, as a curve.
 
 The data are `match` on a canvas of 48 pixels, where a candidate may lie 8 to 20 pixels from the middle; the operators
-stand at strides 4, 4 and 8, so these are 2 to 5 and 1 to 2.5 positions. `pssa_1` has the shift distance 1 alone, and so
-on; `pssa` the paper's 1, 3, 5. The `_static` row of each has its taps and no product.
+stand at strides 4, 4 and 8, so these are 2 to 5 and 1 to 2.5 positions. `pssa_1` has the shift distance 1 alone,
+`pssa_1_3` the distances 1 and 3, and so on; `pssa` the paper's 1, 3, 5. The `_static` row of each has its taps and no
+product.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from lightning_xvol.config import RunConfig, set_value
 from lightning_xvol.recipes import Recipe
 
 CANVAS = 48
-SHIFTS = {"pssa_1": (1,), "pssa_3": (3,), "pssa_5": (5,), "pssa": (1, 3, 5)}
+SHIFTS = {
+    "pssa_1": (1,),
+    "pssa_3": (3,),
+    "pssa_5": (5,),
+    "pssa_1_3": (1, 3),
+    "pssa": (1, 3, 5),
+    "pssa_1_3_5_7": (1, 3, 5, 7),
+}
 
 
 def configure(recipe: Recipe, row: str, distance: int) -> RunConfig:
@@ -27,21 +35,20 @@ def configure(recipe: Recipe, row: str, distance: int) -> RunConfig:
     return set_value(set_value(config, "data.canvas", CANVAS), "data.distance", distance)
 
 
+def labelled() -> dict[str, str]:
+    """The rows and how tables call them: each set of distances, followed by its control."""
+    labels = {"convolution": "Convolution"}
+    for row, distances in SHIFTS.items():
+        labels[row] = f"PSSA, L = {', '.join(map(str, distances))}"
+        labels[row + rows.STATIC] = f"{labels[row]}, static"
+    return labels
+
+
 SWEEP = Sweep(
     name="distance",
     title="Accuracy against distance",
     reproduces="the long range of 3.3",
-    rows={
-        "convolution": "Convolution",
-        "pssa_1": "PSSA, L = 1",
-        "pssa_1_static": "PSSA, L = 1, static",
-        "pssa_3": "PSSA, L = 3",
-        "pssa_3_static": "PSSA, L = 3, static",
-        "pssa_5": "PSSA, L = 5",
-        "pssa_5_static": "PSSA, L = 5, static",
-        "pssa": "PSSA, L = 1, 3, 5",
-        "pssa_static": "PSSA, L = 1, 3, 5, static",
-    },
+    rows=labelled(),
     axes={"distance": (8, 12, 16, 20)},
     configure=configure,
     baseline="convolution",
