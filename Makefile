@@ -8,7 +8,7 @@ OLDEST := .venv-oldest
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
 
-.PHONY: env demo test test-slow test-slurm test-gpu test-oldest lint format lock
+.PHONY: env demo test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
 
 env: $(VENV)/.synced
 
@@ -24,10 +24,14 @@ demo: env
 	$(BIN)/python -m ablations.kernel_size --seeds 2 --jobs $(JOBS)
 
 test: env
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"
 
 test-slow: env
 	$(BIN)/python -m pytest -q -m slow
+
+# Every sweep from its first cell to its table and figure, in twenty steps a cell.
+test-smoke: env
+	$(BIN)/python -m pytest -q -m smoke
 
 # On a throw-away cluster on this machine; skipped with a reason where there can be none.
 test-slurm: env
@@ -41,7 +45,7 @@ test-oldest: env
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(OLDEST)
 	$(UV) $(COMPILE) --python $(OLDEST)/bin/python --resolution lowest-direct --output-file $(OLDEST)/requirements.txt
 	$(UV) pip sync --quiet --python $(OLDEST)/bin/python --compile-bytecode $(OLDEST)/requirements.txt
-	$(OLDEST)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not gpu and not slurm"
+	$(OLDEST)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"
 
 lint: env
 	$(BIN)/ruff check .

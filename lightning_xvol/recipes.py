@@ -228,7 +228,7 @@ def _shapes(batch_size: int, masks: bool, operator: str, options: Mapping[str, A
         detector=DetectorConfig("tiny"),
         data=DataConfig("shapes_coco", batch_size=batch_size, options={"masks": masks, "train_size": 1400}),
         optim=OptimConfig(
-            lr=1e-3,
+            lr=2e-3,
             weight_decay=1e-4,
             schedule="multistep",
             warmup=0.1,
@@ -236,7 +236,7 @@ def _shapes(batch_size: int, masks: bool, operator: str, options: Mapping[str, A
             optimizer="adamw",
             clip=10.0,
         ),
-        train=TrainConfig(epochs=4, threads=1, checkpoint_every=50),
+        train=TrainConfig(epochs=4, threads=1, memory_format="channels_last", checkpoint_every=50),
     )
 
 
