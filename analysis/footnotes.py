@@ -33,7 +33,7 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]
     lines += control_sentences(sweep, frame, select)
-    lines += [product_use.note(summary), sweep.note]
+    lines += [product_use.note(summary, sweep), sweep.note]
     if sweep.column_axis is None:
         lines.append(
             "Seconds a run: mean wall time of the finished runs, training and evaluation, beside whatever else the "

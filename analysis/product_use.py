@@ -58,11 +58,12 @@ def _entry(group: Mapping[str, Any], name: str) -> Entry | None:
     return Entry(value, (f"n = {count}",) if count != group["n"] else (), group_id=group["group_id"])
 
 
-def note(summary: pd.DataFrame) -> str:
+def note(summary: pd.DataFrame, sweep: Sweep) -> str:
     found = [what for name, what in _WITH.items() if name in summary.columns]
     if not found:
         return ""
+    kept = " (frozen ones keep their statistics)" if sweep.metric.endswith("_ap") else ""
     return (
-        f"Is the product used: the trained network {', or '.join(found)}, batch norms recalibrated. A fall shows that "
-        "the trained weights use the product; that it is needed, only a trained control can show."
+        f"Is the product used: the trained network {', or '.join(found)}, batch norms recalibrated{kept}. A fall shows "
+        "that the trained weights use the product; that it is needed, only a trained control can show."
     )

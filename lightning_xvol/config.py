@@ -242,8 +242,9 @@ def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunCo
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     leaves = []
-    # A name comes before its options, which are checked against it; an option that is itself a mapping is one value.
-    for key, value in sorted(values.items(), key=lambda item: item[0] != "name"):
+    # A name comes before its options, which are checked against it, and an origin after the weights that it is of. An
+    # option that is itself a mapping is one value.
+    for key, value in sorted(values.items(), key=lambda item: {"name": 0, "origin": 2}.get(item[0], 1)):
         if isinstance(value, Mapping) and not prefix.endswith(".options."):
             leaves.extend(_leaves(value, f"{prefix}{key}."))
         else:
@@ -281,6 +282,8 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             # Options belong to the name they were given for: those that the new one does not know would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
+        if path in ("detector.weights", "detector.pretraining") and changes[rest] != getattr(section, rest):
+            changes["origin"] = None  # it told the old weights apart
         return dataclasses.replace(config, **{root: dataclasses.replace(section, **changes)})
     option = rest.removeprefix("options.")
     fields = [name for name in hints if name != "options"]

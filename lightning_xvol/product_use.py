@@ -9,7 +9,9 @@ bias, for `dot` and `hadamard`; the softmax's weight for `softmax`; and for the 
 takes its place, the query. The mean runs over those positions whose tap lies in the map, the only ones where it counts.
 
 Batch norms are recalibrated on the same training images: what accuracy is lost to shifted statistics is not lost to the
-product. A fall shows that the weights use the product. Whether it is needed only a control that was trained can say.
+product. Frozen ones, of a pretrained detector, keep theirs: new ones would not be what its other weights were trained
+beside, and a fall there may be one of statistics too. A fall shows that the weights use the product. Whether it is
+needed only a control that was trained can say.
 """
 
 from __future__ import annotations

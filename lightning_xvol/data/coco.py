@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy
 import PIL.Image
 import torch
+from PIL.ImageOps import exif_transpose
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -166,10 +167,12 @@ class CocoSplit(Dataset[DetectionItem]):
     def __getitem__(self, index: int) -> DetectionItem:
         image = self.annotations.image(index)
         picture = read_picture(self.folder / image.file_name, f"image {image.id}")
+        exif_transpose(picture, in_place=True)  # annotations are of the upright picture, as in Detectron2
         if picture.size != (image.width, image.height):
             raise DataError(
                 f"image {image.id}, {str(self.folder / image.file_name)!r}, is {picture.width} x {picture.height} "
-                f"pixels, but its annotations are for {image.width} x {image.height}; fetch it again"
+                f"pixels, upright as its EXIF orientation says, but its annotations are for {image.width} x "
+                f"{image.height}; fetch it again, or take the orientation out"
             )
         short_side, mirrored = self._draw()
         size = self.geometry.size(image.height, image.width, short_side)

@@ -200,7 +200,7 @@ class _Reader:
         for record in records:
             number = self._whole("image", record, "id", found)
             name = record.get("file_name")
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str) or not name or not _encodes(name):
                 raise self._error("image", record, f"has file_name={name!r}; expected the name of its file")
             height, width = (self._whole("image", record, key) for key in ("height", "width"))
             if min(height, width) < 1:
@@ -229,7 +229,10 @@ class _Reader:
             if not _finite([area]):
                 raise self._error("annotation", record, f"has area={area}; expected a number of pixels")
             segmentation = self._segmentation(record, images[image_id]) if self.masks else None
-            instance = Instance(labels[category], tuple(box), area, bool(record.get("iscrowd", 0)), segmentation)  # type: ignore[arg-type]
+            crowd = record.get("iscrowd", 0)
+            if crowd not in (0, 1):
+                raise self._error("annotation", record, f"has iscrowd={crowd!r}; expected 0 or 1")
+            instance = Instance(labels[category], tuple(box), area, bool(crowd), segmentation)  # type: ignore[arg-type]
             found[image_id].append(instance)
         return found
 
@@ -247,8 +250,10 @@ class _Reader:
         counts = segmentation.get("counts")
         try:
             whole = sum(counts) == math.prod(size) if isinstance(counts, list) else True
+            if isinstance(counts, list):
+                segmentation = {"size": size, "counts": list(map(_whole_number, counts))}
             coco_masks.decode(coco_masks.to_rle(segmentation, *size))
-        except (TypeError, ValueError, KeyError, RuntimeError):
+        except (TypeError, ValueError, OverflowError, KeyError, RuntimeError):
             whole = False
         if not whole:
             raise self._error("annotation", record, f"has run lengths that do not fill its image's size {size}")
@@ -272,5 +277,24 @@ class _Reader:
 def _finite(values: list[Any]) -> bool:
     try:
         return all(map(math.isfinite, values))
-    except TypeError:
+    except (TypeError, OverflowError):  # a whole number may be larger than any float
+        return False
+
+
+def _whole_number(value: Any) -> int:
+    """`value` as an int, which other files write as 7.0.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    if int(value) != value:
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
+
+
+def _encodes(name: str) -> bool:
+    """Whether a file can be called so: JSON may hold half a character."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import PIL.Image
 
 from lightning_xvol.data.base import DataError
@@ -27,4 +28,8 @@ def _open(path: Path) -> PIL.Image.Image:
     """The picture in RGB, without the copy that `convert` makes of one that is RGB already."""
     with PIL.Image.open(path) as picture:
         picture.load()
+        if picture.mode.startswith("I;16"):  # `convert` would cut off everything above 255
+            return PIL.Image.fromarray((numpy.asarray(picture) >> 8).astype(numpy.uint8)).convert("RGB")
+        if picture.mode in ("I", "F"):
+            raise ValueError(f"pixels of mode {picture.mode} have no scale; expected 8 or 16 bits a channel")
         return picture if picture.mode == "RGB" else picture.convert("RGB")

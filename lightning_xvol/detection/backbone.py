@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -19,6 +19,15 @@ from lightning_xvol.operators.convolution import Convolution
 Pretraining = Literal["random", "torchvision", "own"]
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class FrozenNorm(FrozenBatchNorm2d):
+    """torchvision's, in the precision of its input: under autocast float32 scales would make float32 maps again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()  # [C]
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -118,4 +127,4 @@ def _freeze(body: nn.Module, settings: DetectorSettings, new: list[str]) -> None
         for path, module in list(body.named_modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.BatchNorm2d) and not f"{path}.{name}".startswith(live):
-                    setattr(module, name, FrozenBatchNorm2d(child.num_features, child.eps))
+                    setattr(module, name, FrozenNorm(child.num_features, child.eps))

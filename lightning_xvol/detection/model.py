@@ -7,7 +7,6 @@ Detectron2's (see `lightning_xvol.detection.settings`).
 from __future__ import annotations
 
 from torch import nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -16,6 +15,7 @@ from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.detection.backbone import Pretraining, build_body
 from lightning_xvol.detection.parts import (
+    Anchors,
     ExactAnchors,
     LevelRoIAlign,
     Prepare,
@@ -82,9 +82,9 @@ def build_detector(
 def _proposals(settings: DetectorSettings, strides: tuple[int, ...]) -> RegionProposalNetwork:
     ratios = settings.anchor_ratios
     if settings.exact_anchors:
-        anchors: AnchorGenerator = ExactAnchors(settings.anchor_sizes, ratios, (*strides, 2 * strides[-1]))
+        anchors: Anchors = ExactAnchors(settings.anchor_sizes, ratios, (*strides, 2 * strides[-1]))
     else:
-        anchors = AnchorGenerator(tuple((size,) for size in settings.anchor_sizes), (ratios,) * 5)
+        anchors = Anchors(tuple((size,) for size in settings.anchor_sizes), (ratios,) * 5)
     before, after = (
         dict(zip(("training", "testing"), numbers, strict=True))
         for numbers in (settings.rpn_before_nms, settings.rpn_after_nms)

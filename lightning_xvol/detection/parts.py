@@ -49,7 +49,14 @@ class Prepare(nn.Module):
         return detections
 
 
-class ExactAnchors(AnchorGenerator):
+class Anchors(AnchorGenerator):
+    """torchvision's anchors, in float32 at least whatever the maps are: bfloat16 knows 4 pixels apart at 1000."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
+
+
+class ExactAnchors(Anchors):
     """Anchors that keep their fractions, at the strides of their levels, as in Detectron2."""
 
     def __init__(self, sizes: Sequence[int], ratios: Sequence[float], strides: Sequence[int]) -> None:
@@ -78,7 +85,7 @@ class ExactAnchors(AnchorGenerator):
 
 
 class RPNHead(rpn.RPNHead):
-    """torchvision's head, whose scores and offsets leave it in float32: bfloat16 knows 4 pixels apart at 1000."""
+    """torchvision's head, whose scores and offsets leave it in float32, as its anchors are."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, offsets = super().forward(x)

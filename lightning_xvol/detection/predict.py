@@ -75,6 +75,8 @@ def detect(trained: Trained, picture: PIL.Image.Image, score: float) -> list[Det
     size = (picture.height, picture.width)
     network_size = trained.geometry.size(*size, trained.geometry.test_short_side)
     pixels = numpy.array(picture.resize(network_size[::-1], PIL.Image.Resampling.BILINEAR))  # [H, W, 3]
+    heads = trained.detector.roi_heads
+    heads.score_thresh = min(heads.score_thresh, score)  # the settings' own, for evaluation, is 0.05
     [output] = trained.detector([torch.from_numpy(pixels).permute(2, 0, 1)])
     return [found for found in to_image(output, network_size, size) if found["score"] >= score]
 

@@ -11,7 +11,7 @@ import pytest
 from ablations.catalogue import sweeps
 from ablations.cli import cells_of, make_parser
 from lightning_xvol import pretrained
-from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.config import RunConfig, from_dict, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.pretrained import backbone_from, with_origin, with_papers_origin
 from lightning_xvol.recipes import get_recipe
@@ -41,6 +41,20 @@ def classifier(operator: str, seed: int = 0, **options: object) -> RunConfig:
 
 def detector(operator: str, seed: int = 0, **options: object) -> RunConfig:
     return set_value(get_recipe("coco_faster_rcnn").config(operator, **options), "seed", seed)
+
+
+def test_other_weights_have_another_origin(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.pth", "two.pth")]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    fresh = [with_origin(set_value(detector("pssa"), "detector.weights", str(file)), None) for file in files]
+    assert cell_id(fresh[0]) != cell_id(fresh[1])
+    changed = set_value(from_dict(to_dict(fresh[0])), "detector.weights", str(files[1]))
+    assert cell_id(with_origin(changed, None)) == cell_id(fresh[1])
+    without = set_value(set_value(fresh[0], "detector.weights", None), "detector.pretraining", "random")
+    assert without.detector.origin is None
+    # The order of a file's keys tells nothing.
+    assert from_dict(json.loads(json.dumps(to_dict(fresh[0]), sort_keys=True))) == fresh[0]
 
 
 def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> None:

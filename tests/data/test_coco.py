@@ -205,12 +205,48 @@ RLE = {"size": [40, 60], "counts": "zz~~zz"}
         (spoiled("images", 1, id=7), ["image 7", "twice"]),
         (spoiled("images", 1, height=None), ["image 3", "height=None"]),
         (spoiled("images", 1, file_name=""), ["image 3", "file_name=''"]),
+        (spoiled("images", 1, file_name="\ud83d.jpg"), ["image 3", "\\ud83d.jpg"]),
+        (spoiled("annotations", 1, area=10**400), ["annotation 102", "expected a number of pixels"]),
+        (spoiled("annotations", 1, bbox=[1, 2, 3, 10**400]), ["annotation 102", "four numbers"]),
+        (spoiled("annotations", 1, iscrowd="0"), ["annotation 102", "iscrowd='0'", "0 or 1"]),
+        (
+            spoiled("annotations", 1, segmentation={"size": [40, 60], "counts": [2399.5, 0.5]}),
+            ["annotation 102", "do not fill"],
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_path_and_id(tmp_path, found, parts):
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(found))
     refused(lambda: read_annotations(path, masks=True), path, *parts)
+
+
+def test_run_lengths_may_be_written_as_floats(tmp_path):
+    whole = coco_files.runs(coco_files.heap())
+    masks = []
+    for counts in (whole, [float(count) for count in whole]):
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps(spoiled("annotations", 1, segmentation={"size": [40.0, 60], "counts": counts})))
+        annotations = read_annotations(path, masks=True)
+        item = annotations.instances(annotations.images[:, 0].tolist().index(7))[1]
+        masks.append(to_mask(item.segmentation, (40, 60), (40, 60)))
+    assert numpy.array_equal(masks[0], coco_files.heap()) and numpy.array_equal(*masks)
+
+
+def test_a_picture_lying_on_its_side_is_turned_as_its_camera_says(tmp_path):
+    """As in Detectron2, whose annotations are of the upright picture; predict does the same."""
+    root = coco_files.write(tmp_path / "copy")
+    path = root / "val2017" / "000000000009.png"  # 40 wide, 60 high
+    with PIL.Image.open(path) as picture:
+        upright = picture.convert("RGB")
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    upright.transpose(PIL.Image.Transpose.ROTATE_90).save(path, exif=exif)
+    picture, _ = by_image(build(root).validation())[9]
+    assert torch.equal(picture, torch.from_numpy(numpy.array(upright)).permute(2, 0, 1))
+    upright.save(path, exif=exif)  # annotated as it lies
+    with pytest.raises(DataError, match=r"60 x 40 pixels, upright as its EXIF orientation says, .* for 40 x 60"):
+        by_image(build(root).validation())
 
 
 def test_the_splits_must_list_the_same_categories(tmp_path):

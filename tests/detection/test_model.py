@@ -7,10 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.detection import roi_heads, rpn
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
 
 from lightning_xvol.config import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
+from lightning_xvol.detection.backbone import FrozenNorm
 from lightning_xvol.detection.detections import paste, to_image
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.detection.parts import (
@@ -211,6 +213,27 @@ def test_under_autocast_boxes_are_decoded_in_float32(tiny):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         [found, _] = detector(images)
     assert found["boxes"].dtype == found["scores"].dtype == found["masks"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("settings", ["detectron2", "torchvision"])
+def test_under_autocast_anchors_are_those_of_float32(tiny, settings):
+    """bfloat16 has 8 bits: a thousand pixels away its anchors would stand 4 pixels apart."""
+    generator = tiny(settings=SETTINGS[settings]).rpn.anchor_generator
+    images = ImageList(torch.zeros(1, 3, 32, 1344), [(32, 1344)])
+    maps = [torch.zeros(1, 1, max(1, 32 // stride), 1344 // stride) for stride in (4, 8, 16, 32, 64)]
+    [expected] = generator(images, maps)
+    [found] = generator(images, [level.bfloat16() for level in maps])
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+
+
+def test_frozen_norms_are_torchvisions_in_the_precision_of_their_input():
+    torch.manual_seed(0)
+    theirs, ours = FrozenBatchNorm2d(4), FrozenNorm(4)
+    theirs.load_state_dict({name: value.normal_().abs() for name, value in theirs.state_dict().items()})
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 4, 5, 5)
+    assert torch.equal(ours(x), theirs(x))
+    assert ours(x.bfloat16()).dtype == torch.bfloat16
 
 
 def test_random_weights_keep_every_norm_alive_and_train_all(tiny):

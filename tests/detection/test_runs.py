@@ -14,12 +14,14 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers.logger import DummyLogger
+from torch import nn
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import predict
 from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.data.detection import DetectionDataModule
+from lightning_xvol.detection.predict import detect, read_detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.pretrained import backbone_from
 from lightning_xvol.recipes import get_recipe
@@ -135,6 +137,15 @@ def test_predict_draws_what_it_finds(mask_run: Path, tmp_path: Path, capsys: pyt
     assert drawn.size == picture.size and last.startswith(f"{len(lines)} objects")
     assert lines and all(line.split()[0] in ("disc", "square", "triangle", "star", "bars", "ring") for line in lines)
     assert numpy.asarray(drawn).tobytes() != numpy.asarray(PIL.Image.open(tmp_path / "own.jpg")).tobytes()
+
+
+def test_a_score_below_that_of_evaluations_is_not_cut_off_there(mask_run: Path) -> None:
+    [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
+    trained = read_detector(checkpoint)
+    nn.init.constant_(trained.detector.roi_heads.box_predictor.cls_score.bias[:1], 4.5)  # nearly all is background
+    picture = PIL.Image.new("RGB", (96, 96), "gray")
+    assert detect(trained, picture, 0.05) == []
+    assert detect(trained, picture, 0.0)
 
 
 def test_predict_turns_a_photograph_as_its_camera_says(
