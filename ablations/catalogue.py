@@ -7,7 +7,8 @@ import pkgutil
 from typing import Any
 
 import ablations
-from ablations.sweep import Selection, Sweep, describe_cells, make_cells
+from ablations.plan import describe_cells
+from ablations.sweep import Selection, Sweep, make_cells
 from lightning_xvol.recipes import get_recipe
 
 

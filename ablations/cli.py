@@ -18,10 +18,11 @@ from ablations import cost
 from ablations.cell import Settings, run_cell, state
 from ablations.launchers import Launcher
 from ablations.launchers.choice import add_launcher_flags, choose_launcher
+from ablations.plan import write_plan
 from ablations.progress import Progress
-from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
+from ablations.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
 from lightning_xvol import files
-from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, setting
+from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, selection, setting
 from lightning_xvol.errors import UserError, run_command_line
 from lightning_xvol.pretrained import with_origin
 from lightning_xvol.recipes import Recipe, get_recipe
@@ -29,6 +30,7 @@ from lightning_xvol.recipes import Recipe, get_recipe
 FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
+MOST_SEEDS = 1000  # more would be a slip of the pen, and take minutes to list
 
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -52,7 +54,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         "--only",
         action="append",
         default=[],
-        type=setting,
+        type=selection,
         metavar="KEY=V1,V2",
         help="run only these: operator, an axis, or seed; repeatable",
     )
@@ -76,7 +78,7 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
         "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
     )
     parser.add_argument(
-        "--seeds", type=at_least(1, "seeds"), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
+        "--seeds", type=at_least(1, "seeds", MOST_SEEDS), metavar="N", help="seeds 0 to N-1 (default: the recipe's)"
     )
     add_run_flags(parser, out=None)
     add_launcher_flags(parser)
@@ -156,6 +158,8 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     recipe = get_recipe(parsed.recipe)
     cells = cells_of(sweep, parsed, only)
     chosen = select(cells, only)
+    if parsed.cell is not None:
+        chosen = [find_cell(chosen, parsed.cell, parsed.seed)]
     out = out_of(parsed)
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
@@ -163,12 +167,12 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     if parsed.emit_wandb_sweep is not None:
         from ablations.wandb_sweep import emit
 
-        write_plan(sweep, recipe, cells, out, parsed.smoke)  # the runs of agents carry it
+        write_plan(sweep, recipe, cells, out, parsed)  # the runs of agents carry it
         return emit(sweep, chosen, parsed, out)
     launcher = choose_launcher(parsed, max(cell.config.train.devices for cell in chosen))
     try:
         if parsed.cell is not None:
-            return run_one(cells, parsed, settings, launcher)
+            return run_one(chosen[0], parsed, settings, launcher)
         return run(sweep, recipe, cells, chosen, settings, launcher, parsed)
     except KeyboardInterrupt:
         launcher.close()
@@ -196,8 +200,8 @@ def summary_of(cells: Sequence[Cell], states: Mapping[str, str], out: Path, jobs
     return f"{len(states)} cells in {out}: {summary}" + (f"; {estimate.describe(jobs)}" if estimate else "")
 
 
-def run_one(cells: Sequence[Cell], flags: argparse.Namespace, settings: Settings, launcher: Launcher) -> int:
-    cell, force = find_cell(cells, flags.cell, flags.seed), flags.force
+def run_one(cell: Cell, flags: argparse.Namespace, settings: Settings, launcher: Launcher) -> int:
+    force = flags.force
     if force or state(cell, settings.out) not in ("done", "diverged"):
         _check(launcher, [cell], settings)
     if force and not is_helper_process():
@@ -250,7 +254,7 @@ def run(
     files.make_folder(out / sweep.name)
     if flags.force:
         put_aside(to_run, out)
-    write_plan(sweep, recipe, cells, out, flags.smoke)
+    write_plan(sweep, recipe, cells, out, flags)
     total = len({cell.id for cell in chosen})
     print(
         f"{sweep.name}, recipe {recipe.name}: {total} cells, {total - len(to_run)} done, {len(to_run)} to run",
@@ -263,14 +267,9 @@ def run(
         run_all(to_run, settings, launcher, progress, flags)
     if to_run:
         print(f"{progress.ended_here} cells in {duration(time.monotonic() - started)}")
-    write_plan(sweep, recipe, cells, out, flags.smoke)  # again: another command may have begun this sweep otherwise
+    write_plan(sweep, recipe, cells, out, flags)  # again: another command may have begun this sweep otherwise
     render(out, sweep.name)
     return report(progress, out)
-
-
-def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, smoke: bool) -> None:
-    """`cells.json`: what a table needs, and what every tracked run carries."""
-    files.write_json(files.make_folder(out / sweep.name) / "cells.json", describe_cells(sweep, recipe, cells, smoke))
 
 
 def print_cost(cells: Sequence[Cell], settings: Settings, launcher: Launcher, flags: argparse.Namespace) -> None:

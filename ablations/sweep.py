@@ -13,7 +13,7 @@ from lightning_xvol import registry
 from lightning_xvol.config import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.recipes import RECIPES, Recipe
-from lightning_xvol.record import SCHEMA, cell_folder, cell_id, group_id
+from lightning_xvol.record import cell_folder, cell_id, group_id
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
 Place = Callable[..., RunConfig]  # (recipe, config, **axes) -> RunConfig
@@ -179,6 +179,12 @@ def _check_settings(
     for path, value in settings:
         if any(len({repr(_current(config, path)) for config in row}) > 1 for row in varied.values()):
             raise UserError(f"--set {path} would override what the axes of this sweep vary; choose values with --only")
+        if len({repr(_current(row[0], path)) for row in varied.values() if _concerns(path, row[0])}) > 1:
+            # A control would become what it controls.
+            raise UserError(
+                f"--set {path} would override what tells the rows of this sweep apart; choose rows with --only "
+                "operator=, or set it in a sweep whose rows do not differ in it"
+            )
         if not any(_concerns(path, cell.config) for cell in cells):
             set_value(cells[-1].config, path, value)  # raises, with the nearest option
 
@@ -223,55 +229,3 @@ def _value(cell: Cell, key: str) -> str:
     if key not in values:
         raise UserError(f"--only {key}: no such key{nearest(key, values)}; keys: {', '.join(values)}")
     return text(values[key])
-
-
-def describe_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: bool) -> dict[str, Any]:
-    """`cells.json`: what analysis needs to lay the sweep's table and figure out."""
-    reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
-    metric = registry.METRICS[recipe.task]
-    return {
-        "schema": SCHEMA,
-        "sweep": sweep.name,
-        "title": sweep.title,
-        "recipe": recipe.name,
-        "data": registry.label("data", cells[0].config.data.name),
-        "budget": _budget(cells),
-        "metric": metric.name,
-        "metric_label": metric.label,
-        "beside": list(metric.beside.items()),  # in their order, which sorted keys would not keep
-        "axes": list(sweep.axes),
-        "axis_labels": dict(sweep.axis_labels),
-        "baseline": sweep.baseline,
-        "controls": {row: list(controls) for row, controls in sweep.controls.items()},
-        "paper": dict(sweep.paper),
-        "note": sweep.note,
-        "smoke": smoke,
-        "reproduces": reproduces,
-        "below": list(sweep.below),
-        "figure": {"kind": sweep.figure, "x": sweep.figure_x},
-        "cells": [
-            {
-                "operator": cell.row,
-                "label": sweep.rows.get(cell.row) or registry.label("operator", cell.config.operator.name),
-                "axes": dict(cell.axes),
-                "seed": cell.config.seed,
-                "cell_id": cell.id,
-                "group_id": cell.group,
-            }
-            for cell in cells
-        ],
-    }
-
-
-def _budget(cells: Sequence[Cell]) -> str:
-    """For example `3 epochs`, or of a sweep over budgets `1, 2, 3, 6 epochs`."""
-    budgets = dict.fromkeys(
-        (cell.config.train.steps, "step") if cell.config.train.steps else (cell.config.train.epochs, "epoch")
-        for cell in cells
-    )
-    units = dict.fromkeys(unit for _, unit in budgets)
-    texts = []
-    for unit in units:
-        amounts = [amount for amount, of in budgets if of == unit]
-        texts.append(f"{', '.join(map(str, amounts))} {unit}{'s' * (amounts != [1])}")
-    return " / ".join(texts)

@@ -42,7 +42,8 @@ def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str)
     finished = runs[runs["state"].isin(["finished", "diverged"])]
     commits = _joined(finished["commit"].map(short_commit))
     environment = f"torch {_joined(finished['torch'])} on {_joined(finished['device'])}"
-    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}; commit: {commits}; {environment}.")
+    changed = f"; changed: {', '.join(sweep.settings)}" if sweep.settings else ""
+    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; commit: {commits}; {environment}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps that shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:

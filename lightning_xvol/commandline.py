@@ -23,8 +23,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def at_least(minimum: int, name: str) -> Callable[[str], int]:
-    """An argparse type: a whole number not below `minimum`."""
+def at_least(minimum: int, name: str, most: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number not below `minimum`, nor above `most`."""
 
     def parse(text: str) -> int:
         try:
@@ -33,6 +33,8 @@ def at_least(minimum: int, name: str) -> Callable[[str], int]:
             value = minimum - 1
         if value < minimum:
             raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {minimum}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at most {most}")
         return value
 
     parse.__name__ = name
@@ -56,10 +58,19 @@ def is_helper_process() -> bool:
 
 def setting(text: str) -> tuple[str, str]:
     """An argparse type: PATH=VALUE."""
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} must be PATH=VALUE, for example optim.lr=0.05")
-    return path, value
+    return _pair(text, "PATH=VALUE, for example optim.lr=0.05")
+
+
+def selection(text: str) -> tuple[str, str]:
+    """An argparse type: KEY=V1,V2."""
+    return _pair(text, "KEY=V1,V2, for example seed=0,1")
+
+
+def _pair(text: str, expected: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {expected}")
+    return name, value
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

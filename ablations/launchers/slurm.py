@@ -35,6 +35,7 @@ REPORT_SECONDS = 5
 # A cell gets as many time limits as it needs: one that gets no further in one is stopped by `_Task`.
 TIME_LIMITS = 10_000
 SIGNAL_SECONDS = 90
+NO_ANSWER = "Slurm does not answer squeue; is its controller running?"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class SlurmLauncher:
         self.resources, self.wait = resources, wait
 
     def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
-        return InlineLauncher().preflight(cells, settings)
+        # Before anything is written, like every other mistake.
+        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, settings)
 
     def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
         """Nothing: cells run elsewhere."""
@@ -278,7 +280,7 @@ def _known_tasks(cells: Sequence[Cell], settings: Settings, queue: dict[str, str
         UserError: where Slurm does not answer.
     """
     if queue is None:
-        raise UserError("Slurm does not answer squeue; is its controller running?")
+        raise UserError(NO_ANSWER)
     notes = {cell.id: files.read_json(_task_file(cell, settings)) for cell in cells}
     tasks = {cell: note.get("task") for cell, note in notes.items() if isinstance(note, dict)}
     return {cell: task for cell, task in tasks.items() if task in queue}

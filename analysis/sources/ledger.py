@@ -48,7 +48,8 @@ _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 class Sweep:
     """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order.
 
-    `beside` maps each metric that the table shows below the sweep's own to how it calls it.
+    `beside` maps each metric that the table shows below the sweep's own to how it calls it; `settings` are what `--set`
+    changed in the recipe.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Sweep:
     reproduces: Any
     figure: Mapping[str, Any]
     labels: Mapping[str, str]
+    settings: tuple[str, ...] = ()
 
     @property
     def column_axis(self) -> str | None:
@@ -195,6 +197,7 @@ def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
         controls=controls, beside=dict(content["beside"]), below=tuple(content["below"]),
         paper={axis: axis_value(value) for axis, value in content["paper"].items()},
+        settings=tuple(map(str, content.get("settings") or ())),
         **{key: content[key] for key in direct},
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ PLUGIN = "operator.name=faulty_operators"
         ("--set data.batch_size=512", "data.batch_size=512; 256"),
         ("--only operator=", "operator=; nothing"),
         ("--only seed=", "seed=; nothing"),
-        ("--only seed", "seed; PATH=VALUE"),
+        ("--only seed", "seed; KEY=V1,V2"),
         ("--only operator=pssa", "pssa; convolution, xvolution, xvolution_static"),
         ("--only kernel_size=4", "kernel_size=4; 1, 3, 5, 7, 9"),
         ("--only colour=red", "colour; kernel_size"),
@@ -38,6 +38,9 @@ PLUGIN = "operator.name=faulty_operators"
         ("--jobs x", "jobs; 'x'; at least 1"),
         ("--seeds 0", "seeds; '0'; at least 1"),
         ("--seeds 1.5", "seeds; '1.5'; at least 1"),
+        ("--seeds 1000000", "seeds; '1000000'; at most 1000"),
+        ("--set operator.form=hadamard", "operator.form; tells the rows; --only"),
+        ("--cell 000000000000 --dry-run", "000000000000; 0 cells; --dry-run"),
         ("--launcher inline --jobs 2", "inline; --jobs 2; --launcher local"),
         ("--launcher cluster", "cluster; inline; local"),
         ("--wandb maybe", "maybe; offline; disabled"),
@@ -73,6 +76,17 @@ def test_a_folder_that_cannot_be_written(out: str, bench: Any, tmp_path: Path) -
     assert out in ended.one_error and "--out" in ended.err
     assert (tmp_path / "file").read_text() == "mine"
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
+
+
+def test_a_cluster_that_does_not_answer(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on disk stays: the plan of a finished sweep among it."""
+    for name in ("sbatch", "srun", "squeue"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    ended = bench.here(*QUICK, "--launcher", "slurm")
+    assert ended.code == 2 and "does not answer" in ended.one_error
+    assert not bench.out.exists()
 
 
 def test_a_mistake_changes_no_ledger(bench: Any) -> None:

@@ -224,13 +224,14 @@ def test_every_cell_of_every_sweep_can_be_built() -> None:
 
 
 def test_a_cell_of_two_rows_runs_once(bench: Any) -> None:
-    """With the form set, two rows of the sweep are the same runs."""
-    only = ("--only", "kernel_size=1", "--only", "operator=xvolution,xvolution_static")
-    ended = bench.here(*bench.quick, *only, "--set", "operator.form=static", "--jobs", "2")
+    """A convolution has no shift distances: it is the same run at all of them."""
+    bench.sweep = "shift_distance"
+    only = ("--only", "shift_distances=1,3", "--only", "operator=convolution")
+    ended = bench.here(*bench.quick, *only, "--jobs", "2")
     assert ended.code == 0
     assert "1 cells, 0 done, 1 to run" in ended.out
     assert ended.err.count("[1/1]") == 1 and len(ended.err.splitlines()) == 1
     assert len(bench.ledger.ids()) == 1
-    tidy = (bench.out / "kernel_size" / "table.csv").read_text().splitlines()
-    shared = [line.split(",")[2:6] for line in tidy if line.startswith(("xvolution,1,", "xvolution_static,1,"))]
-    assert len(shared) == 2 and shared[0] == shared[1], "both rows show it"
+    tidy = (bench.out / "shift_distance" / "table.csv").read_text().splitlines()
+    shared = [line.split(",")[2:6] for line in tidy if line.startswith(("convolution,1,", "convolution,3,"))]
+    assert len(shared) == 2 and shared[0] == shared[1], "both entries show it"

@@ -104,6 +104,10 @@ def test_one_cell(bench: Any, hold: Callable[..., Any]) -> None:
     assert set(bench.ledger.results()) == {cells[NAMES[0]]}
     before = bench.ledger.files()
     assert bench.here(*arguments, "--cell", cells[NAMES[0]]).code == 0
+    listed = bench.here(*arguments, "--cell", cells[NAMES[0]], "--dry-run").out.splitlines()
+    assert len(listed) == 2 and listed[0].startswith(cells[NAMES[0]])
+    elsewhere = bench.here(*bench.quick, "--only", "kernel_size=9", "--cell", cells[NAMES[0]])
+    assert elsewhere.code == 2 and "names 0 cells" in elsewhere.one_error
     assert bench.ledger.files() == before
 
     hold(bench.ledger.cells / cells[NAMES[1]], 60)
@@ -114,8 +118,8 @@ def test_one_cell(bench: Any, hold: Callable[..., Any]) -> None:
 
 
 def test_one_cell_that_two_rows_share(bench: Any) -> None:
-    arguments = (*bench.quick, "--set", "operator.form=static", "--only", "kernel_size=1")
-    [shared] = {cell for name, cell in bench.cells(*arguments).items() if name.startswith("xvolution")}
-    ended = bench.here(*arguments, "--cell", shared)
+    bench.sweep = "shift_distance"
+    [shared] = {cell for name, cell in bench.cells(*bench.quick).items() if name.startswith("convolution")}
+    ended = bench.here(*bench.quick, "--cell", shared)
     assert ended.code == 0, ended
     assert set(bench.ledger.results()) == {shared}

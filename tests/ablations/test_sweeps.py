@@ -9,7 +9,8 @@ import pytest
 
 from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
 from ablations.catalogue import sweeps
-from ablations.sweep import Cell, Selection, Sweep, describe_cells, make_cells, recipes_for, select
+from ablations.plan import describe_cells
+from ablations.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
 from lightning_xvol.config import set_value
 from lightning_xvol.recipes import get_recipe
 from lightning_xvol.supervised import learning_rate_factor

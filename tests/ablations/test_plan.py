@@ -1,0 +1,45 @@
+"""`cells.json`: what it says of the command, and what is said where another one replaces it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+ONE = ("--only", "kernel_size=1", "--only", "operator=convolution")
+
+
+def test_a_table_says_what_set_changed(bench: Any) -> None:
+    ended = bench.here(*bench.quick, *ONE, "--set", "optim.lr=0.03")
+    assert ended.code == 0
+    plan = json.loads((bench.out / "kernel_size" / "cells.json").read_text())
+    assert plan["settings"] == ["data.limit=64", "optim.lr=0.03"]
+    for name in ("table.md", "table.tex"):
+        text = (bench.out / "kernel_size" / name).read_text()
+        assert "changed: data.limit=64, optim.lr=0.03;" in text.replace("\\_", "_"), name
+
+
+def test_rows_of_the_command_line_are_no_change_of_the_recipe(bench: Any) -> None:
+    flags = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "operator.name=pssa", "--set", "train.steps=1")
+    assert bench.here(*flags, "--only", "kernel_size=1", "--only", "operator=pssa").code == 0
+    assert "changed: train.steps=1;" in (bench.out / "kernel_size" / "table.md").read_text()
+
+
+def test_another_command_that_takes_the_place_of_a_table_says_so(bench: Any) -> None:
+    assert "note:" not in bench.here(*bench.quick, *ONE).out
+    assert "note:" not in bench.here(*bench.quick, "--seeds", "2", *ONE).out, "more seeds are the same experiment"
+    ended = bench.here(*bench.quick, *ONE, "--set", "optim.lr=0.03")
+    [note] = [line for line in ended.out.splitlines() if line.startswith("note:")]
+    before = "match_small, a smoke run, data.limit=64"
+    assert f"was {before} and becomes {before}, optim.lr=0.03;" in note and "--out" in note
+    assert "becomes digits_small" in bench.here(*bench.quick, *ONE, "--recipe", "digits_small").out
+    assert len(bench.ledger.results()) == 4, "runs stay"
+
+
+@pytest.mark.parametrize("torn", ["", "[]", '{"cells": 3}', '{"cells": [{"operator": "x"}]}'])
+def test_a_damaged_plan_is_replaced(torn: str, bench: Any) -> None:
+    (bench.out / "kernel_size").mkdir(parents=True)
+    (bench.out / "kernel_size" / "cells.json").write_text(torn)
+    ended = bench.here(*bench.quick, *ONE)
+    assert ended.code == 0 and "note:" not in ended.out
