@@ -44,7 +44,13 @@ def _own(
     if kind not in figures.KINDS:
         raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
     points, x, label = sweep_table.points(sources, sweep, frame, summary)
-    return figures.KINDS[kind](points, x, label, sweep.metric_label, smoke=sweep.smoke, size=size)
+    y_label = metric_by_epoch(sources, sweep, frame) if kind == "curves" else sweep.metric_label
+    return figures.KINDS[kind](points, x, label, y_label, smoke=sweep.smoke, size=size)
+
+
+def metric_by_epoch(sources: Collection, sweep: Sweep, frame: pd.DataFrame) -> str:
+    """How an axis calls what is measured after each epoch, which need not be what the sweep's table holds."""
+    return f"validation {sweep.metric_label}" if sources.is_validated(sweep, frame) else sweep.metric_label
 
 
 def _seeds(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str, size: Size | None) -> Axes | None:
@@ -68,7 +74,7 @@ def _learning(
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return figures.learning(epochs, panel, label, sweep.metric_label, sweep.smoke, size)
+    return figures.learning(epochs, panel, label, metric_by_epoch(sources, sweep, frame), sweep.smoke, size)
 
 
 def _named(runs: pd.DataFrame, sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:

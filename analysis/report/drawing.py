@@ -41,13 +41,14 @@ def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Draw
         UserError: for a kind of figure that there is not.
     """
     sweep, summary = overview.sweep, overview.summary
-    metric = sweep.metric_label[:1].upper() + sweep.metric_label[1:]
+    metric = _capital(sweep.metric_label)
+    by_epoch = _capital(sweep_figures.metric_by_epoch(sources, sweep, overview.frame))
     x = sweep.figure_x
     against = f" against {sweep.axis_label(x)}" if x else ""
     captions = {
-        "figure": f"{metric}{' by epoch' if sweep.figure.get('kind') == 'curves' else against}",
+        "figure": f"{by_epoch} by epoch" if sweep.figure.get("kind") == "curves" else f"{metric}{against}",
         "seeds": f"{metric} of every run{against}",
-        "learning": f"{metric} after each epoch",
+        "learning": f"{by_epoch} after each epoch",
     }
     rows = "; ".join(summary["row"].drop_duplicates())
     drawings = {}
@@ -61,6 +62,10 @@ def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Draw
                 svg, round(_PIXELS_PER_POINT * width), round(_SMALLEST * width), captions[name], rows
             )
     return drawings
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:

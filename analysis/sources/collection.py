@@ -113,19 +113,28 @@ class Collection:
         """From the source that knows most of the metric `name` of a cell."""
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
+    def is_validated(self, sweep: Sweep, frame: pd.DataFrame) -> bool:
+        """Whether `epochs` are measured on the validation draw, as they are where a test draw is kept for the end."""
+        name = f"val_{sweep.metric}"
+        return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
+
     def epochs(self, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
         """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
 
-        It is measured on the validation draw where a test draw is kept for the end.
+        All of one draw: a run whose validation is lost has none, as its test at the end is no part of such a curve.
         """
-        runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
+        name = f"val_{sweep.metric}" if self.is_validated(sweep, frame) else sweep.metric
         rows = []
-        for run in runs.to_dict("records"):
+        for run in _finished(frame, sweep.metric).to_dict("records"):
             shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
-            curve = self.curve(run["cell_id"], f"val_{sweep.metric}") or self.curve(run["cell_id"], sweep.metric)
+            curve = self.curve(run["cell_id"], name)
             epochs = dict(curve[step] for step in sorted(curve))
             rows += [{**shared, "epoch": epoch, "value": value} for epoch, value in epochs.items()]
         return pd.DataFrame(rows, columns=["operator", *sweep.axes, "seed", "epoch", "value"])
+
+
+def _finished(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return frame[(frame["metric"] == metric) & (frame["state"] == "finished")]
 
 
 def _merged(plans: Sequence[Plan]) -> list[Plan]:

@@ -117,6 +117,20 @@ def test_links_have_targets_and_ids_are_unique(make_ledger) -> None:
     }
 
 
+def test_what_curves_show_stands_below_them(make_ledger) -> None:
+    runs = make_ledger(SMALL, figure={"kind": "curves", "x": "kernel_size"})
+    for cell in runs.cells:
+        curve = "step,epoch,name,value\n1,1,val_top1,20\n2,2,val_top1,30\n"
+        (runs.out / "cells" / cell["cell_id"] / "metrics.csv").write_text(curve)
+    captions = [caption.text for caption in page_of(runs.out).by_id("sweep-1").all("figcaption")]
+    shown = (
+        "Validation top-1 accuracy (%) by epoch",
+        "Top-1 accuracy (%) of every",
+        "Validation top-1 accuracy (%) after",
+    )
+    assert [any(caption.startswith(text) for caption in captions) for text in shown] == [True] * 3, captions
+
+
 def test_a_row_with_more_seeds_in_one_sweep_than_in_another_lists_them_all(make_ledger) -> None:
     runs = make_ledger(SMALL)
     runs.sweep["sweep"] = "more"

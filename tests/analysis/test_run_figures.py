@@ -10,8 +10,9 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from scipy import stats
 
-from analysis import figures
+from analysis import figures, sweep_figures, sweep_table
 from analysis.__main__ import main
+from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 
 METRIC = "top-1 accuracy (%)"
@@ -119,9 +120,9 @@ def test_learning_curves_by_row_have_titles_and_no_legend() -> None:
     assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] and not figure.legends
 
 
-def with_history(runs) -> None:
+def with_history(runs, name: str = "val_top1") -> None:
     for cell in runs.cells:
-        rows = [f"{epoch},{epoch},val_top1,{10 * epoch + cell['seed']}" for epoch in (1, 2)]
+        rows = [f"{epoch},{epoch},{name},{10 * epoch + cell['seed']}" for epoch in (1, 2)]
         path = runs.out / "cells" / cell["cell_id"] / "metrics.csv"
         path.write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
 
@@ -143,6 +144,45 @@ def test_the_command_draws_what_there_are_runs_for(
         empty.lose(cell["operator"], cell["axes"]["kernel_size"], cell["seed"])
     assert main(source) == 0
     assert "kernel_size: no runs for figure or seeds or learning" in capsys.readouterr().out
+
+
+CURVES = {"kind": "curves", "x": "kernel_size"}
+
+
+def drawn(runs, name: str):
+    """The figure `name` of a ledger."""
+    sources = Collection([runs.out])
+    sweep, frame = sources.load("kernel_size")
+    return sweep_figures.figure(name, sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+
+
+def y_label(ax) -> str:
+    figure = ax.get_figure(root=True)
+    return ax.get_ylabel() or figure.get_supylabel()
+
+
+def test_curves_of_the_validation_draw_say_so(make_ledger) -> None:
+    runs = make_ledger({"convolution": {1: [25.0, 26.0]}}, figure=CURVES)
+    with_history(runs)
+    assert y_label(drawn(runs, "figure")) == y_label(drawn(runs, "learning")) == f"validation {METRIC}"
+    assert y_label(drawn(runs, "seeds")) == METRIC, "these are the table's numbers"
+
+
+def test_curves_without_a_test_draw_are_of_the_tables_metric(make_ledger) -> None:
+    runs = make_ledger({"convolution": {1: [25.0, 26.0]}}, figure=CURVES, metric="box_ap", metric_label="box AP")
+    for cell in runs.cells:
+        runs.write(cell, 25.0, metrics={"box_ap": {"last": 25.0, "best": 25.0, "best_epoch": 2}})
+    with_history(runs, "box_ap")
+    figure, learning = drawn(runs, "figure"), drawn(runs, "learning")
+    assert y_label(figure) == y_label(learning) == "box AP"
+    assert figure.get_lines()[0].get_ydata().tolist() == learning.get_lines()[-1].get_ydata().tolist() == [10.5, 20.5]
+
+
+def test_a_run_whose_validation_is_lost_does_not_stand_with_its_test_among_the_others(make_ledger) -> None:
+    runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
+    with_history(runs)
+    (runs.folder("convolution", 1, 1) / "metrics.csv").write_text("step,epoch,name,value\n2,2,top1,99\n")
+    assert {tuple(line.get_ydata()) for line in drawn(runs, "learning").get_lines()} == {(10.0, 20.0)}
 
 
 def test_a_sweep_is_not_drawn_into_another_folder(make_ledger, tmp_path: Path) -> None:
