@@ -24,7 +24,8 @@ from analysis import paper_tables, sweep_table
 from analysis.printed_rows import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.sources.collection import Collection
-from analysis.sources.ledger import COSTS, Plan, Sweep, assemble, axis_value
+from analysis.sources.ledger import COSTS, Sweep, assemble, axis_value
+from analysis.sources.plans import Plan
 from analysis.wandb_views import REPORT, WORKSPACE, View
 from lightning_xvol import registry
 from lightning_xvol.config import flat

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
 from analysis.sources.folder import Ledger, is_ledger
-from analysis.sources.ledger import Outcome, Plan, Sweep, assemble
+from analysis.sources.ledger import Outcome, Sweep, assemble
 from analysis.sources.offline import OfflineRuns, is_offline
+from analysis.sources.plans import Plan, merged
 from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.errors import UserError, nearest
 
@@ -62,7 +61,7 @@ class Collection:
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
-        self._plans = _merged([plan for source in self.sources for plan in source.plans()])
+        self._plans = merged([plan for source in self.sources for plan in source.plans()])
 
     @property
     def losses(self) -> list[str]:
@@ -135,15 +134,3 @@ class Collection:
 
 def _finished(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame[(frame["metric"] == metric) & (frame["state"] == "finished")]
-
-
-def _merged(plans: Sequence[Plan]) -> list[Plan]:
-    """Plans that differ in nothing but their cells are put together."""
-    merged: dict[str, Plan] = {}
-    for plan in plans:
-        first = merged.setdefault(plan.identity, plan)
-        if first is not plan and isinstance(plan.content, dict):
-            both = [*first.content.get("cells", ()), *plan.content.get("cells", ())]
-            cells = {json.dumps(cell, sort_keys=True): cell for cell in both}
-            merged[plan.identity] = replace(first, content={**first.content, "cells": list(cells.values())})
-    return list(merged.values())

@@ -6,7 +6,8 @@ import contextlib
 import csv
 from pathlib import Path
 
-from analysis.sources.ledger import Outcome, Plan
+from analysis.sources.ledger import Outcome
+from analysis.sources.plans import Plan
 from lightning_xvol import files, record
 
 

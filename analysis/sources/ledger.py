@@ -8,7 +8,6 @@ diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.sources.plans import Plan, row_of, two_configurations
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -95,21 +95,6 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `cells.json` of the sweep `name` holds (None where it is torn), and where it was found."""
-
-    name: str
-    content: Any
-    where: str
-
-    @property
-    def identity(self) -> str:
-        """Equal for plans that differ in nothing but their cells."""
-        content = self.content if isinstance(self.content, dict) else {}
-        return json.dumps([self.name, {key: value for key, value in content.items() if key != "cells"}], sort_keys=True)
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a source knows of a cell that was begun: its record, or the error of its last attempt, or neither."""
 
@@ -128,7 +113,7 @@ def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[Swee
     """
     content = plan.content
     _check_plan(content, plan.where)
-    sweep = _sweep(content, plan.where)
+    sweep = _sweep(plan)
     budgets: dict[str, str] = {}
     rows = []
     for cell in content["cells"]:
@@ -172,17 +157,18 @@ def _unfit(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> list[str]:
     return [key for key, kind in kinds.items() if key not in content or not isinstance(content[key], kind)]
 
 
-def _sweep(content: Mapping[str, Any], where: str) -> Sweep:
+def _sweep(plan: Plan) -> Sweep:
+    content = plan.content
     labels: dict[str, str] = {}
     groups: dict[tuple[str, str], str] = {}
     seen: set[tuple[str, str, int]] = set()
     for cell in content["cells"]:
-        row = (cell["operator"], json.dumps(cell["axes"], sort_keys=True))
+        row = row_of(cell)
         labels.setdefault(cell["operator"], cell["label"])
         if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
-            raise UserError(f"{where!r} gives row {row[0]!r} at {row[1]} two configurations; give each its row label")
+            raise two_configurations(plan, row, (groups[row], cell["group_id"]))
         if (*row, cell["seed"]) in seen:
-            raise UserError(f"{where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
+            raise UserError(f"{plan.where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
         seen.add((*row, cell["seed"]))
     # Rows are told apart by their label in tables, so two of the same label show their names too.
     shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}

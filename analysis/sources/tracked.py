@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.sources.cache import Curves
-from analysis.sources.ledger import Outcome, Plan
+from analysis.sources.ledger import Outcome
+from analysis.sources.plans import Plan
 from lightning_xvol import record
 
 _NO_CURVES = {"epoch", "trainer/global_step"}

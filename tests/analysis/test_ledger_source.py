@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -144,8 +145,44 @@ def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
     runs = make_ledger()
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
     runs.write_sweep()
-    with pytest.raises(UserError, match="two configurations"):
+    with pytest.raises(UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each its row"):
         Collection([runs.out]).load("kernel_size")
+
+
+def copied(runs, out: Path, seed: int, group: str | None = None) -> Path:
+    """A folder with the same sweep at another seed, whose X-volution at 3 has another group."""
+    cells = [cell | {"seed": seed, "cell_id": f"{cell['cell_id']}-{seed}"} for cell in runs.cells if not cell["seed"]]
+    for cell in cells:
+        if group is not None and (cell["operator"], cell["axes"]["kernel_size"]) == ("xvolution", 3):
+            cell["group_id"] = group
+    (out / "kernel_size").mkdir(parents=True)
+    (out / "kernel_size" / "cells.json").write_text(json.dumps(runs.sweep | {"cells": cells}))
+    return out
+
+
+def test_sources_of_other_settings_are_both_named(make_ledger, tmp_path: Path) -> None:
+    runs = make_ledger()
+    same, other = copied(runs, tmp_path / "same", 3), copied(runs, tmp_path / "other", 4, "another")
+    assert len(Collection([runs.out, same]).load("kernel_size")[1]["cell_id"].unique()) == 45 + 15
+    with pytest.raises(UserError) as refused:
+        Collection([same, runs.out, other]).load("kernel_size")
+    first, second = (repr(str(source / "kernel_size" / "cells.json")) for source in (same, other))
+    group = runs.cell("xvolution", 3, 0)["group_id"]
+    assert str(refused.value) == (
+        f"the sweep 'kernel_size' of {first} and that of {second} differ in the configuration of row 'xvolution' at "
+        f'{{"kernel_size": 3}}: groups {group} and another; render them one by one'
+    )
+    assert Collection([other]).load("kernel_size")[0].name == "kernel_size"
+
+
+def test_a_file_that_holds_both_is_named_alone_whatever_it_is_merged_with(make_ledger, tmp_path: Path) -> None:
+    runs = make_ledger()
+    other = copied(runs, tmp_path / "other", 4, "another")
+    runs.cell("xvolution", 3, 1)["group_id"] = "another"
+    runs.write_sweep()
+    for sources in ([runs.out, other], [other, runs.out]):
+        with pytest.raises(UserError, match=rf"^'{runs.out}/kernel_size/cells.json' gives row 'xvolution'"):
+            Collection(sources).load("kernel_size")
 
 
 def test_a_result_of_another_cell_is_refused(make_ledger) -> None:
