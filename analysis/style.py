@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, told apart with any kind of colour vision.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,6 +103,7 @@ _STYLES = {
     "xvolution_inv": Style(YELLOW, "s"),
     "wide_convolution": Style(BLUE, "p"),
     "static_1x1": Style(BLACK, ".", ":"),
+    "paired_convolution": Style(SKY, "<"),  # whose second kernel is 1x1
     "convolution_1x1": Style(SKY, "<"),
     "convolution_11x11": Style(SKY, "p"),
     "se_convolution": Style(PURPLE, "o"),
@@ -112,19 +114,23 @@ _STYLES = {
 }
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 _OTHER_MARKERS = ("<", ">", "p", "*", "8", "H")
+# None is that of a row of most sweeps (convolution, X-volution, PSSA and controls); YELLOW is too faint for a line.
+_OTHER_COLORS = (ORANGE, SKY, PURPLE)
+_KNOWN = {(look.color, look.marker) for look in _STYLES.values()}
+_OTHERS = [pair for pair in itertools.product(_OTHER_COLORS, _OTHER_MARKERS) if pair not in _KNOWN]
 
 
 def style(operator: str) -> Style:
-    """The look of a row label: fixed for those we know, drawn from its hash for others.
+    """The look of a row label: fixed for those we know, drawn from its hash for others, among what those leave.
 
     A variant of a known one (`pssa_position`) has its colour. Controls (`*_static`) are dashed and hollow.
     """
     if operator in _STYLES:
         return _STYLES[operator]
     digest = hashlib.sha256(operator.encode()).digest()
-    color, marker = PALETTE[digest[0] % len(PALETTE)], _OTHER_MARKERS[digest[1] % len(_OTHER_MARKERS)]
+    color, marker = _OTHERS[int.from_bytes(digest) % len(_OTHERS)]
     families = [name for name in _STYLES if operator.startswith(f"{name}_")]
     if families:
-        color = _STYLES[max(families, key=len)].color
+        color, marker = _STYLES[max(families, key=len)].color, _OTHER_MARKERS[digest[1] % len(_OTHER_MARKERS)]
     control = operator.endswith("_static")
     return Style(color, marker, "--" if control else "-", control)

@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 
 from analysis import figures, sweep_table
 from analysis.sources.collection import Collection
-from analysis.style import ORANGE, Style, style
+from analysis.style import PURPLE, Style, style
+from lightning_xvol.registry import OPERATORS
+
+LABELS_OF_SWEEPS = ("pssa_1", "pssa_3", "pssa_5", "pssa_hadamard", "convolution_11x11", "xvolution_linear")
 
 
 def summary_of(runs):
@@ -65,8 +68,17 @@ def test_controls_are_dashed_and_styles_fixed(make_ledger) -> None:
 
 def test_unknown_labels_have_a_stable_style() -> None:
     look = style("my_operator")
-    assert look == style("my_operator") == Style(ORANGE, "<")
+    assert look == style("my_operator") == Style(PURPLE, "8")
     assert style("my_operator_static").linestyle == "--"
+
+
+def test_no_unknown_label_looks_like_a_row_of_most_sweeps() -> None:
+    usual = {style(row).color for row in ("convolution", "xvolution", "xvolution_static", "pssa", "pssa_static")}
+    unknown = [style(f"package.module:Operator{number}") for number in range(300)]
+    assert len(usual) == 4 and not usual & {look.color for look in unknown}
+    fixed = {(look.color, look.marker) for look in map(style, [*OPERATORS, *LABELS_OF_SWEEPS])}
+    assert not fixed & {(look.color, look.marker) for look in unknown}
+    assert len({(look.color, look.marker) for look in unknown}) > 10, "they are told apart"
 
 
 def test_one_seed_has_no_bars(make_ledger) -> None:
