@@ -25,7 +25,8 @@ def lines(
 ) -> Axes:
     """The mean against the axis `x`: a line per row of `summary`, the 95 % interval as error bars where there is one.
 
-    Lines are shifted sideways a little, so that bars do not cover one another; the ticks stand at the values of `x`.
+    Where there are bars, lines are shifted sideways a little, so that none covers another; ticks stand at the values of
+    `x`.
     """
     summary = begun(summary, "row", x)
     rows, values = summary["row"].drop_duplicates().tolist(), ticks(summary[x])
@@ -36,7 +37,7 @@ def lines(
         places = values if common.numeric(summary[x]) else list(range(len(values)))
         positions = dict(zip(values, places, strict=True))
         gap = min((right - left for left, right in itertools.pairwise(places)), default=1.0)
-        shift = gap * min(0.09, 0.4 / len(rows))
+        shift = gap * min(0.09, 0.4 / len(rows)) if summary["ci_high"].notna().any() else 0.0
         for place, row in enumerate(rows):
             points = summary[summary["row"] == row]
             dodge = shift * (place - (len(rows) - 1) / 2)

@@ -81,9 +81,10 @@ def test_no_unknown_label_looks_like_a_row_of_most_sweeps() -> None:
     assert len({(look.color, look.marker) for look in unknown}) > 10, "they are told apart"
 
 
-def test_one_seed_has_no_bars(make_ledger) -> None:
-    ax = draw(summary_of(make_ledger({"convolution": {1: [25.0], 3: [70.0]}})))
+def test_one_seed_has_no_bars_and_stands_at_the_ticks(make_ledger) -> None:
+    ax = draw(summary_of(make_ledger({"convolution": {1: [25.0], 3: [70.0]}, "xvolution": {1: [96.0], 3: [97.0]}})))
     assert not bars(ax)
+    assert [line.get_xdata().tolist() for line in curves(ax).values()] == [[1, 3], [1, 3]]
     assert ax.texts[0].get_text() == "n = 1 seed, no error bars"
 
 
