@@ -20,6 +20,7 @@ COLUMN, PAGE = SIZES["column"], SIZES["page"]
 _NOTE_POINTS = 6.5
 _CHARACTER = 0.58  # ems of a letter of DejaVu Sans, with something to spare
 _IN_PROSE = 0.47  # on average
+_ON_AN_AXIS = 0.54  # of a metric's name with its unit
 _HANDLE = 4.7  # ems of a legend's entry beside its text
 
 
@@ -100,7 +101,7 @@ def interval(
 def finish(ax: Axes, x_label: str, y_label: str, remark: str, smoke: bool, size: Size, below: float = -30) -> None:
     """What most figures have: labels, a grid, the legend, and a remark that says what the bars are."""
     ax.set_xlabel(x_label)
-    ax.set_ylabel(y_label)
+    ax.set_ylabel(_upright(y_label, size.height - 0.3 * size.scale, size))
     if "%" in y_label:
         ax.set_ylim(*near_percents(ax.get_ylim()))
     grid(ax, "y")
@@ -165,7 +166,8 @@ def around(axes: Sequence[Axes], y_label: str, note: str, smoke: bool, size: Siz
     if found:
         ncols = legend_columns(list(found), size)
         figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=ncols, frameon=False)
-    figure.supylabel(y_label, fontsize=size.rc()["axes.labelsize"])
+    upright = _upright(y_label, size.height, size)
+    figure.supylabel(upright, fontsize=size.rc()["axes.labelsize"], multialignment="center")
     figure.supxlabel(_wrapped(note, size), fontsize=_NOTE_POINTS * size.scale, color="0.35")
     if smoke:
         figure.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
@@ -173,6 +175,16 @@ def around(axes: Sequence[Axes], y_label: str, note: str, smoke: bool, size: Siz
 
 def _wrapped(text: str, size: Size) -> str:
     return textwrap.fill(text, int(72 * size.width / (_IN_PROSE * _NOTE_POINTS * size.scale)))
+
+
+def _upright(label: str, height: float, size: Size) -> str:
+    """In as few lines as fit `height`, in inches, and about equally long."""
+    fits = max(1, int(72 * height / (_ON_AN_AXIS * size.rc()["axes.labelsize"])))
+    if len(label) <= fits:
+        return label
+    lines = len(textwrap.wrap(label, fits))
+    tried = (textwrap.wrap(label, width) for width in range(1, fits + 1))
+    return next("\n".join(found) for found in tried if len(found) <= lines)
 
 
 def mark_smoke(ax: Axes, smoke: bool) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from analysis import figures, sweep_table
 from analysis.figures.costs import CostLocator
 from analysis.sources.collection import Collection
-from analysis.style import SIZES
+from analysis.style import SIZES, Size
+from lightning_xvol.registry import METRICS, Metric
 
 NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"
 METRIC = "top-1 accuracy (%)"
@@ -89,6 +90,21 @@ def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataF
         FigureCanvasAgg(figure).draw()
         box = ax.get_legend().get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, size
+
+
+@pytest.mark.parametrize("size", [None, *SIZES.values()])
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_the_metric_fits_beside_its_curves(summary: pd.DataFrame, metric: Metric, size: Size | None) -> None:
+    label = f"validation {metric.label}"
+    runs = epochs(summary)[lambda frame: frame["kernel_size"] == 3]
+    mean = runs[runs["seed"] == 1].rename(columns={"value": "mean"}).assign(n=1, ci_low=np.nan, ci_high=np.nan)
+    curves = figures.curves(mean, "epoch", "epoch", label, size=size)
+    figure = figures.learning(runs, None, "", label, size=size).get_figure(root=True)
+    for shown, canvas in ((curves.yaxis.label, curves.get_figure(root=True)), (figure._supylabel, figure)):
+        FigureCanvasAgg(canvas).draw()
+        box = shown.get_window_extent()
+        assert canvas.bbox.y0 <= box.y0 and box.y1 <= canvas.bbox.y1 and canvas.bbox.x0 <= box.x0
+        assert " ".join(shown.get_text().split()) == label
 
 
 def test_a_slide_of_many_rows_keeps_its_shape(summary: pd.DataFrame) -> None:
