@@ -76,7 +76,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
         }
         validated = f"val_{sweep.metric}"
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
-        table = sweep_table.sweep_table(sweep, frame, summary, select)
+        table = sweep_table.sweep_table(sources, sweep, frame, summary, select)
         sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), table.to_markdown()))
     return sections
 

@@ -30,6 +30,7 @@ HEADINGS = {
 PRIMARY = {1: "top1", 2: "box_ap", 3: "mask_ap", 4: "box_ap", 6: "box_ap"}
 WITH_DELTAS = (2, 3, 6)  # Tables 1 and 4 print none
 WITHOUT_BOLD = (4,)
+MOST_CHANGES = 6  # that a caption names
 OTHER_METRICS = ("top1", "top5")  # on data that have none of the table's
 
 
@@ -67,7 +68,7 @@ class _PaperTable:
         return Table(
             name=name,
             title=f"Table {self.number}. {TITLES[self.number]}" if self.paper else f"The rows of Table {self.number}.",
-            caption="" if self.paper else f"On {self.pool.data}; these data cannot reproduce the paper.",
+            caption=self._caption(),
             stub="Operator",
             spanner="",
             columns=self._columns(),
@@ -78,6 +79,17 @@ class _PaperTable:
                 [self._tidy(place, row, metric) for place, row in self.rows.items() for metric in self.metrics]
             ),
         )
+
+    def _caption(self) -> str:
+        """Why no printed numbers stand here, where none do."""
+        if self.paper:
+            return ""
+        if not self.pool.changes:
+            return f"On {self.pool.data}; these data cannot reproduce the paper."
+        shown = list(self.pool.changes)[:MOST_CHANGES]
+        more = len(self.pool.changes) - len(shown)
+        listed = ", ".join(shown) + (f" and {more} more" if more else "")
+        return f"On {self.pool.data}; not the recipe's own configuration, so without printed numbers: {listed}."
 
     def _columns(self) -> tuple[str, ...]:
         beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
@@ -154,14 +166,11 @@ class _PaperTable:
         if self.number in WITH_DELTAS:
             same = f" of the same {'number of epochs' if self.paper else 'schedule'}" if self.number == 6 else ""
             notes.append(f"In brackets: difference to the convolution{same}.")
+        cannot = "this is not the paper's protocol" if self.pool.changes else "these data cannot reproduce"
         notes.append(
             f"Verdict: on the difference in {HEADINGS[self.primary]} "
             + ("to the row without position encoding" if self.number == 4 else "to the convolution")
-            + (
-                ", by the printed one."
-                if self.paper
-                else ", by the sign of the printed one; these data cannot reproduce."
-            )
+            + (", by the printed one." if self.paper else f", by the sign of the printed one; {cannot}.")
         )
         if self.number in (1, 2):
             notes.append(f"PSSA's, which the paper calls equal: within {MARGIN:g} by two one-sided tests.")

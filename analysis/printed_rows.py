@@ -1,25 +1,27 @@
 """The runs of ours that stand where the paper prints a row: one pool per table, and per data and budget.
 
 Rows are joined over sweeps by fingerprint: what is in `stage` and in `operator` is one row, and two configurations
-that claim one place are refused.
+that claim one place are refused, also those that differ in nothing but how they were computed. Whether runs are on the
+paper's protocol does not depend on that (`analysis.protocol`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from analysis import published
+from analysis import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.ledger import Sweep
 from analysis.statistics import seed_values
 from lightning_xvol import record
-from lightning_xvol.config import from_dict, to_dict
+from lightning_xvol.config import from_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES
+from lightning_xvol.recipes import RECIPES, lengthen
 
 SWEEPS = {
     "1": ("operator", "stage"), "2": ("operator",), "3": ("operator",), "4": ("position_encoding",),
@@ -28,6 +30,10 @@ SWEEPS = {
 """The sweeps whose runs make a table; 3a and 3b are the two halves of Figure 3, which print no numbers."""
 SETTINGS = {"2": "faster_rcnn 1x", "3": "mask_rcnn 1x"}
 _OPERATORS = ("1", "2", "3")
+SHARED = ("data.", "optim.", "train.", "detector.")
+"""Sections that are the same in all rows of a table: data, optimisation and budget."""
+OTHER_ORIGIN = "detector.origin (not known as the paper's pre-training)"
+UNKNOWN = "a configuration of another version"
 PAPER = "paper"
 
 Place = tuple[str, str, str]  # backbone (empty but on the paper's protocol of Table 1), row label, setting
@@ -35,13 +41,19 @@ Place = tuple[str, str, str]  # backbone (empty but on the paper's protocol of T
 
 @dataclass
 class Pool:
-    """`data` is `PAPER` on the paper's protocol, else what the runs were trained on and how long."""
+    """`data` is `PAPER` on the paper's protocol, else what the runs were trained on and how long.
+
+    `changes` are the fields in which runs of a recipe that reproduces the table are not on its protocol, in their
+    order; none on the protocol, and none of a recipe that cannot reproduce.
+    """
 
     table: str
     data: str
     sweeps: list[Sweep] = field(default_factory=list)
     frames: list[pd.DataFrame] = field(default_factory=list)
     groups: dict[Place, str] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changes: dict[str, None] = field(default_factory=dict)
     values: dict[Place, dict[str, dict[int, float]]] = field(default_factory=dict)
 
     @property
@@ -65,9 +77,12 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # a recipe of one of these tables is no other data of the next
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
             continue  # they are Faster R-CNN's
-        configs = _configs(sources, frame)
-        data = PAPER if _on_protocol(table, sweep, frame, configs) else _named(sweep)
+        configs = sources.configs(frame)
+        changes = _changes(table, sweep, frame, configs)
+        data = PAPER if changes == [] else _named(sweep)
         pool = found.setdefault(data, Pool(table, data))
+        pool.configs |= configs
+        pool.changes |= dict.fromkeys(changes or ())
         pool.sweeps.append(sweep)
         pool.frames.append(frame)
         _add(pool, sweep, frame, configs, sources, select)
@@ -78,55 +93,41 @@ def _named(sweep: Sweep) -> str:
     return f"{sweep.data} ({sweep.recipe}, {'SMOKE, ' if sweep.smoke else ''}{sweep.budget})"
 
 
-def _configs(sources: Collection, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The configuration of each group that has a finished run."""
-    done = frame[frame["state"] == "finished"].drop_duplicates("group_id")
-    found = {}
-    for group, cell in zip(done["group_id"], done["cell_id"], strict=True):
-        outcome = sources.outcome(cell)
-        if outcome is not None and outcome.result is not None and isinstance(outcome.result["config"], dict):
-            found[group] = outcome.result["config"]
-    return found
+def _changes(
+    table: str, sweep: Sweep, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
+) -> list[str] | None:
+    """Where the runs optimise other than the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
-
-def _on_protocol(table: str, sweep: Sweep, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether data, optimisation and budget are those of a recipe that reproduces this table.
-
-    Runs in a printed row have to be that row's own configuration, so that a printed number meets no other.
+    None where no recipe does. A run in a printed row is compared whole with that row's own configuration, so that a
+    printed number meets no other; any other run in what all rows share (`SHARED`).
     """
     recipe = RECIPES.get(sweep.recipe)
     if recipe is None or recipe.reproduces is None or sweep.smoke:
-        return False
-    protocol = _protocol(to_dict(recipe.config()), sweep)
-    if any(_protocol(config, sweep) != protocol for config in configs.values()):
-        return False
-    if not table.isdigit():
-        return True
-    known = {group for group, _ in published.values_by_group()}
-    printed = published.of_table(int(table))
-    rows = frame.drop_duplicates("group_id")
-    places = zip(rows["group_id"], (_place(table, sweep, row, configs) for _, row in rows.iterrows()), strict=True)
-    own = all(
-        group in known
-        for group, place in places
-        if group in configs and place is not None and (recipe.reproduces[1], *place) in printed
-    )
-    return own and recipe.reproduces[0] == published.BASES[int(table)]
-
-
-def _protocol(values: Mapping[str, Any], sweep: Sweep) -> list[Any]:
-    try:
-        values = record.canonical(from_dict(dict(values)))
-    except UserError:  # made by another version
-        return [None, values]
-    train, optim = dict(values["train"]), dict(values["optim"])
-    if "schedule" in sweep.axes:  # what `recipes.lengthen` changes
-        for section, names in ((train, ("epochs", "steps")), (optim, ("warmup", "milestones"))):
-            for name in names:
-                section.pop(name, None)
-    # Each operator starts from its own classifier.
-    detector = {name: value for name, value in values.get("detector", {}).items() if name != "origin"}
-    return [values["data"], optim, train, detector]
+        return None
+    if table.isdigit() and recipe.reproduces[0] != published.BASES[int(table)]:
+        return None
+    rows = published.of_table(int(table)) if table.isdigit() else {}
+    found: dict[str, None] = {}
+    for _, row in frame.drop_duplicates("group_id").iterrows():
+        if row["group_id"] not in configs:
+            continue
+        place = _place(table, sweep, row, configs)
+        printed = place is not None and (recipe.reproduces[1], *place) in rows
+        try:
+            config = from_dict(configs[row["group_id"]])
+            if place is not None and printed:
+                changes = protocol.differences(config, published.configuration(recipe, int(table), *place))
+            else:
+                papers = lengthen(recipe.config(), int(row["schedule"]) if "schedule" in sweep.axes else 1)
+                changes = protocol.differences(config, papers)
+                changes.pop("detector.origin", None)  # each operator starts from its own classifier
+                changes = {path: text for path, text in changes.items() if path.startswith(SHARED)}
+        except UserError:
+            return [UNKNOWN]
+        if "detector.origin" in changes:
+            changes["detector.origin"] = OTHER_ORIGIN
+        found |= dict.fromkeys(changes.values())
+    return list(found)
 
 
 def _add(
@@ -144,12 +145,23 @@ def _add(
             continue
         key = (backbone, *place)
         if pool.groups.setdefault(key, group) != group:
+            both = " and ".join(_told_apart(pool.groups[key], group, pool.configs))
             raise UserError(
-                f"Table {pool.table}: {' '.join(part for part in key if part)} has two configurations "
-                f"({pool.groups[key]} and {group}); give their sweeps one by one"
+                f"Table {pool.table}: {' '.join(part for part in key if part)} has two configurations ({both}); give "
+                "their sweeps one by one"
             )
         for metric, runs in rows.groupby("metric", sort=False):
             pool.values.setdefault(key, {}).setdefault(metric, {}).update(seed_values(runs, select))
+
+
+def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Each of two groups, where their configurations are known with what it has other than the other."""
+    for group, other in ((first, second), (second, first)):
+        found: list[str] = []
+        with contextlib.suppress(UserError, KeyError):
+            pair = (from_dict(configs[group]), from_dict(configs[other]))
+            found = list(protocol.differences(*pair, record.canonical).values())
+        yield f"{group} with {', '.join(found)}" if found else group
 
 
 def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: Sweep, sources: Collection) -> None:

@@ -1,8 +1,8 @@
 """The numbers that the paper prints (`published.csv`), and which runs of ours they belong to.
 
-A printed number stands beside a run only where the run's configuration, seed aside, is the one that a recipe makes for
-that row of that table: the recipe declares what it `reproduces`, and fingerprints decide, so that another budget, other
-data or another operator of the same name never meets it.
+A printed number stands beside a run only where the run optimises what a recipe makes for that row of that table, seed
+and compute settings aside: the recipe declares what it `reproduces`, and `analysis.protocol` decides, so that another
+budget, other data or another operator of the same name never meets it, and a run on 8 processes does.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_xvol import record
+from analysis import protocol
 from lightning_xvol.config import RunConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.pretrained import with_papers_origin
-from lightning_xvol.recipes import RECIPES, lengthen
+from lightning_xvol.recipes import RECIPES, Recipe, lengthen
 
 BASES = {1: "1", 2: "2", 3: "3", 4: "2", 6: "2"}
 """The table that a recipe declares whose protocol a table shares: 4 and 6 vary that of Table 2."""
@@ -67,30 +66,31 @@ def of_table(table: int) -> dict[tuple[str, str, str], dict[str, Printed]]:
     return rows
 
 
-def values_by_group() -> dict[tuple[str, str], float]:
-    """(group id, metric) -> the printed number, for every row that a recipe can make."""
+@functools.cache
+def values() -> dict[tuple[str, str], float]:
+    """(`protocol.identity`, metric) -> the printed number, for every row that a recipe can make."""
     numbers: dict[tuple[str, str], float] = {}
     for table in BASES:
-        for row in of_table(table).values():
-            for group in _groups(table, next(iter(row.values()))):
-                numbers |= {(group, metric): number.value for metric, number in row.items()}
+        for (backbone, label, setting), row in of_table(table).items():
+            for recipe in RECIPES.values():
+                if recipe.reproduces is None or recipe.reproduces[:2] != (BASES[table], backbone):
+                    continue
+                try:
+                    identity = protocol.identity(configuration(recipe, table, label, setting))
+                except UserError:  # a recipe that knows no such operator
+                    continue
+                numbers |= {(identity, metric): number.value for metric, number in row.items()}
     return numbers
 
 
-def _groups(table: int, row: Printed) -> Iterator[str]:
-    """The group ids of the configurations that the recipes make for a printed row."""
-    for recipe in RECIPES.values():
-        if recipe.reproduces is None or recipe.reproduces[:2] != (BASES[table], row.backbone):
-            continue
-        try:
-            options = {"position_encoding": True} if row.setting == WITH_POSITION else {}
-            config = with_papers_origin(recipe.config(row.label, **options))
-            yield record.group_id(_place(config, table, row.setting))
-        except UserError:  # a recipe that knows no such operator
-            continue
+def configuration(recipe: Recipe, table: int, label: str, setting: str) -> RunConfig:
+    """What `recipe` makes for a row of `table`.
 
-
-def _place(config: RunConfig, table: int, setting: str) -> RunConfig:
+    Raises:
+        UserError: for a recipe that knows no such operator.
+    """
+    options = {"position_encoding": True} if setting == WITH_POSITION else {}
+    config = with_papers_origin(recipe.config(label, **options))
     if table == 1 and setting:
         stages = (int(setting.removeprefix("stage")),)
         return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, stages=stages))

@@ -60,7 +60,7 @@ def render(
     from analysis import sweep_table
 
     settings, frame, summary = _load(sources, sweep, select, interval, adjust)
-    table = sweep_table.sweep_table(settings, frame, summary, select)
+    table = sweep_table.sweep_table(sources, settings, frame, summary, select)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", sources, settings, frame, summary, select)

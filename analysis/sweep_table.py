@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import footnotes, numbers, product_use, published
+from analysis import footnotes, numbers, product_use, protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.ledger import COSTS, Sweep
 from analysis.statistics import estimate, holm, summarise
@@ -75,18 +75,19 @@ def epochs_of(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: p
     return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
 
 
-def tidy(sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
-    """What `table.csv` holds: a row per group."""
+def tidy(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """What `table.csv` holds: a row per group, with the printed number of what it optimises."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
         "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    known = published.values_by_group()
-    values = [known.get(key) for key in zip(summary["group_id"], summary["metric"], strict=True)]
+    optimised = {} if sweep.reproduces is None else protocol.identities(sources.configs(frame))
+    keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
+    values = [published.values().get(key) for key in keys]
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
 
 
-def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:
+def sweep_table(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:
     axis = sweep.column_axis
     values = _values(summary, axis)
     common = footnotes.common_n(summary)
@@ -124,7 +125,7 @@ def sweep_table(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select
         blocks=blocks,
         bold="highest mean of its column, whatever the intervals",
         notes=tuple(footnotes.notes(sweep, frame, summary, select)),
-        tidy=tidy(sweep, summary),
+        tidy=tidy(sources, sweep, frame, summary),
     )
 
 

@@ -219,7 +219,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
     """The sections of what `to_dict` gives in one level of keys, such as `optim_lr`, options without their own level.
 
     W&B can filter and group by those: its dashboards write nested ones in two ways.
@@ -228,7 +228,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     for section, fields in values.items():
         if isinstance(fields, Mapping):
             named = {**fields, **fields.get("options", {})}
-            found |= {f"{section}_{key}": value for key, value in named.items() if key != "options"}
+            found |= {f"{section}{separator}{key}": value for key, value in named.items() if key != "options"}
     return found
 
 

@@ -144,10 +144,13 @@ def with_papers_origin(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, detector=dataclasses.replace(config.detector, origin=_protocol_group(config)))
 
 
+def papers_pretraining(config: RunConfig) -> RunConfig:
+    """The paper's pre-training with the operator and the backbone of `config`."""
+    return dataclasses.replace(get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone)
+
+
 def _protocol_group(config: RunConfig) -> str:
-    """The group of the paper's pre-training with the operator and the backbone of `config`."""
-    protocol = get_recipe(PROTOCOL).config()
-    return record.group_id(dataclasses.replace(protocol, operator=config.operator, backbone=config.backbone))
+    return record.group_id(papers_pretraining(config))
 
 
 def _identity(config: RunConfig) -> Any:

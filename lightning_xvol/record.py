@@ -61,10 +61,14 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     return values
 
 
+def as_text(values: Mapping[str, Any]) -> str:
+    """`values` and the schema as canonical JSON: sorted keys, no blanks, shortest floats."""
+    return json.dumps({"schema": SCHEMA, **values}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def fingerprint(values: Mapping[str, Any]) -> str:
-    """SHA-256 of `values` and the schema as canonical JSON: sorted keys, no blanks, shortest floats."""
-    text = json.dumps({"schema": SCHEMA, **values}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of `as_text(values)`."""
+    return hashlib.sha256(as_text(values).encode()).hexdigest()
 
 
 def cell_id(config: RunConfig) -> str:

@@ -135,7 +135,7 @@ def _section(sources: Collection, number: int, item: Overview, runs: Runs, sever
         operators=sorted(runs.operators[label] for label in sweep.labels.values()),
         warnings=warnings,
         overview=item,
-        table=sweep_table(sweep, item.frame, item.summary, item.select),
+        table=sweep_table(sources, sweep, item.frame, item.summary, item.select),
         drawings=drawings,
     )
 

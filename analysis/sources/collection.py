@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -107,6 +107,16 @@ class Collection:
         """A record if any source has one, else an error, else what there is; of equals the first source's."""
         found = [outcome for source in self.sources if (outcome := source.outcome(cell_id)) is not None]
         return min(found, key=lambda outcome: (outcome.result is None, outcome.error is None), default=None)
+
+    def configs(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """The recorded configuration of each group of `frame` that has a finished run."""
+        done = frame[frame["state"] == "finished"].drop_duplicates("group_id")
+        found = {}
+        for group, cell in zip(done["group_id"], done["cell_id"], strict=True):
+            outcome = self.outcome(cell)
+            if outcome is not None and outcome.result is not None and isinstance(outcome.result["config"], dict):
+                found[group] = outcome.result["config"]
+        return found
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """From the source that knows most of the metric `name` of a cell."""

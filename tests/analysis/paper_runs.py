@@ -30,14 +30,17 @@ def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
     spread: Spread = lambda row, seed: 0.0, **changes: Any,
 ) -> None:  # fmt: skip
-    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them."""
+    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them.
+
+    `changes` are fields that are set after all, such as `train__devices=8`; a function makes the value from the rest.
+    """
     cells = []
     for label, axes, metrics in rows:
         operator = label.removesuffix("_position")
         options = {"position_encoding": True} if operator != label else {}
         config = place(with_papers_origin(recipes.get_recipe(recipe).config(operator, **options)), axes)
         for path, value in changes.items():
-            config = set_value(config, path.replace("__", "."), value)
+            config = set_value(config, path.replace("__", "."), value(config) if callable(value) else value)
         for seed in range(SEEDS):
             run = resolve(set_value(config, "seed", seed))
             cell = {
@@ -77,27 +80,34 @@ def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dic
     return [(*key, values) for key, values in rows.items()]
 
 
-def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0) -> list[str]:
-    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes."""
+def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0, **changes: Any) -> list[str]:
+    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes.
+
+    `changes` are those of `write_sweep`.
+    """
+
+    def write(
+        folder: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]]
+    ) -> None:
+        write_sweep(folder, name, recipe, rows, spread, **changes)
+
     for backbone, recipe in (("ResNet-34", "imagenet_resnet34"), ("ResNet-50", "imagenet_resnet50")):
         rows = rows_of(1, backbone)
         plain = [row for row in rows if not row[1] or row[1] == "stage5"]
-        write_sweep(out / recipe, "operator", recipe, [(label, {}, values) for label, _, values in plain], spread)
+        write(out / recipe, "operator", recipe, [(label, {}, values) for label, _, values in plain])
         staged = [
             (label, {"stages": (stage,)}, values)
             for stage in (3, 4, 5) for label, setting, values in rows
             if label == "convolution" or setting == f"stage{stage}"
         ]  # fmt: skip
-        write_sweep(out / recipe, "stage", recipe, staged, spread)
+        write(out / recipe, "stage", recipe, staged)
     faster = out / "coco_faster_rcnn"
-    write_sweep(
-        faster, "operator", "coco_faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)], spread
-    )
+    write(faster, "operator", "coco_faster_rcnn", [(label, {}, values) for label, _, values in rows_of(2)])
     mask = [(label, {}, values) for label, _, values in rows_of(3)]
-    write_sweep(out / "coco_mask_rcnn", "operator", "coco_mask_rcnn", mask, spread)
+    write(out / "coco_mask_rcnn", "operator", "coco_mask_rcnn", mask)
     suffixes = {"no position encoding": "", "relative position encoding": "_position"}
     position = [(label + suffixes[setting], {}, values) for label, setting, values in rows_of(4)]
-    write_sweep(faster, "position_encoding", "coco_faster_rcnn", position, spread)
+    write(faster, "position_encoding", "coco_faster_rcnn", position)
     schedule = [(label, {"schedule": int(setting.split()[0]) // 12}, values) for label, setting, values in rows_of(6)]
-    write_sweep(faster, "schedule", "coco_faster_rcnn", schedule, spread)
+    write(faster, "schedule", "coco_faster_rcnn", schedule)
     return [word for folder in sorted(out.iterdir()) for word in ("--source", str(folder))]

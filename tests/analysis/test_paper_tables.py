@@ -124,7 +124,8 @@ def test_other_data_never_get_a_printed_number(tmp_path: Path) -> None:
         markdown = path.read_text()
         columns, table = grid(markdown)
         assert {row[columns.index("printed")] for row in table} == {"\N{EN DASH}"}
-        assert "cannot reproduce the paper" in markdown and "reproduced" not in markdown
+        assert ("cannot reproduce the paper" in markdown) == (folder == tmp_path) and "reproduced" not in markdown
+        assert ("not the recipe's own configuration" in markdown) == (folder != tmp_path)
         found = {
             item.verdict for item in verdicts.verdicts(Collection([folder])) if item.data not in ("", "printed numbers")
         }

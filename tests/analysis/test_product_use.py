@@ -33,8 +33,9 @@ def runs(make_ledger):
 
 
 def table_of(runs):
-    sweep, frame = Collection([runs.out]).load("kernel_size")
-    return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    sources = Collection([runs.out])
+    sweep, frame = sources.load("kernel_size")
+    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
 
 
 def test_rows_below_the_accuracies(runs):

@@ -75,8 +75,9 @@ HEADER = (
 
 
 def table_of(runs, select: str = "last"):
-    sweep, frame = Collection([runs.out]).load("kernel_size")
-    return sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
+    sources = Collection([runs.out])
+    sweep, frame = sources.load("kernel_size")
+    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
 
 
 def notes_of(runs, select: str = "last") -> str:
@@ -107,14 +108,15 @@ def test_csv_golden(make_ledger) -> None:
 
 
 def test_bootstrap_and_holm_on_request(make_ledger) -> None:
-    sweep, frame = Collection([make_ledger(SMALL).out]).load("kernel_size")
+    sources = Collection([make_ledger(SMALL).out])
+    sweep, frame = sources.load("kernel_size")
     plain = sweep_table.summary_of(sweep, frame, "last")
     asked = sweep_table.summary_of(sweep, frame, "last", "bootstrap", adjust=True)
     known = plain["delta_p"].notna()
     assert (asked["delta_p"][known] > plain["delta_p"][known]).any() and asked["delta"].equals(plain["delta"])
     widths = [(found["delta_high"] - found["delta_low"])[known] for found in (asked, plain)]
     assert (widths[0] <= widths[1]).all() and (widths[0] < widths[1]).any()
-    table = sweep_table.sweep_table(sweep, frame, asked, "last")
+    table = sweep_table.sweep_table(sources, sweep, frame, asked, "last")
     [note] = [note for note in table.notes if note.startswith("In brackets")]
     assert "(bootstrap, paired by seed)" in note and "p adjusted for 4 comparisons by Holm's method" in note
 
@@ -307,8 +309,9 @@ def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_led
     runs.lose("convolution", 3, 0)
     runs.lose("convolution", 3, 1)
     runs.lose("convolution", 3, 2)
-    sweep, frame = Collection([runs.out]).load("kernel_size")
-    table = sweep_table.sweep_table(sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    sources = Collection([runs.out])
+    sweep, frame = sources.load("kernel_size")
+    table = sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
     scores, validation, parameters = table.blocks
     assert (validation.heading, parameters.heading) == ("Validation accuracy (%)", "Parameters")
     assert [label for label, _ in validation.rows] == [label for label, _ in scores.rows]

@@ -1,0 +1,156 @@
+"""The paper's protocol is what a run optimises: the machine plays no part in it, and anything else is told."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import protocol, verdicts
+from analysis.__main__ import main
+from analysis.sources.collection import Collection
+from lightning_xvol import record
+from lightning_xvol.config import RunConfig, set_value
+from lightning_xvol.errors import UserError
+from lightning_xvol.pretrained import papers_pretraining, with_papers_origin
+from lightning_xvol.recipes import get_recipe
+from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
+
+OTHERWISE: dict[str, Any] = {
+    "train__devices": 8, "train__accumulate": 2, "train__threads": 6, "train__memory_format": "channels_last",
+    "train__compile": True,
+}  # fmt: skip
+RECIPES = {1: "imagenet_resnet34", 2: "coco_faster_rcnn", 3: "coco_mask_rcnn"}
+
+
+def pretrained_with(*settings: tuple[str, Any]) -> Any:
+    """The origin of a detector whose classifier was trained by the paper's protocol, but for `settings`."""
+
+    def origin(config: RunConfig) -> str | None:
+        pretraining = papers_pretraining(config)
+        for path, value in settings:
+            pretraining = set_value(pretraining, path, value)
+        return record.group_id(pretraining) if config.detector.pretraining == "own" else None
+
+    return origin
+
+
+EIGHT = pretrained_with(("train.devices", 8), ("train.threads", 2))
+
+
+def write_table(out: Path, number: int, **changes: Any) -> None:
+    backbone = "ResNet-34" if number == 1 else "ResNet-50"
+    rows = rows_of(number, backbone)
+    placed = [(label, {}, values) for label, setting, values in rows if setting not in ("stage3", "stage4")]
+    write_sweep(out, "operator", RECIPES[number], placed, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"train__devices": 8}, OTHERWISE, {"train__devices": 8, "detector__origin": EIGHT}]
+)
+def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any]) -> None:
+    sources = write_paper(tmp_path / "runs", **changes)
+    assert main(["tables", "--paper", "1", "2", "3", "4", "6", *sources, "--out", str(tmp_path)]) == 0
+    for number in (1, 2, 3, 4, 6):
+        rows = list(csv.DictReader((tmp_path / "paper" / f"table-{number}.csv").open()))
+        assert rows and all(float(row["published"]) == pytest.approx(float(row["mean"])) for row in rows)
+    assert len(list((tmp_path / "paper").glob("*.md"))) == 5  # none on other data
+    found = verdicts.verdicts(Collection(sources[1::2]))
+    assert {item.data for item in found if item.kind != "not run"} <= {"paper", verdicts.PRINTED}
+    # And in the tables of the sweeps.
+    for recipe, names in (("imagenet_resnet50", ["operator", "stage"]), ("coco_faster_rcnn", ["schedule"])):
+        folder = tmp_path / "runs" / recipe
+        assert main(["tables", "--source", str(folder)]) == 0
+        for name in names:
+            rows = list(csv.DictReader((folder / name / "table.csv").open()))
+            assert rows and all(float(row["published"]) == pytest.approx(float(row["mean"])) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "told"),
+    [
+        (1, {"train__precision": "bf16-mixed"}, "train.precision=bf16-mixed"),
+        (1, {"optim__lr": 0.2, "train__devices": 8}, "optim.lr=0.2"),
+        (
+            1,
+            {"data__batch_size": 512, "optim__milestones": (0.5, 0.75)},
+            "data.batch_size=512, optim.milestones=0.5,0.75",
+        ),
+        (2, {"train__precision": "bf16-mixed", "train__devices": 8}, "train.precision=bf16-mixed"),
+        (3, {"detector__settings": "torchvision"}, "detector.settings=torchvision"),
+        (2, {"detector__origin": "0" * 12}, "detector.origin (not known as the paper's pre-training)"),
+        (
+            3,
+            {"detector__origin": pretrained_with(("train.precision", "bf16-mixed"), ("train.devices", 8))},
+            "detector.origin (not known as the paper's pre-training)",
+        ),
+    ],
+)
+def test_what_is_configured_otherwise_is_told(tmp_path: Path, number: int, changes: dict[str, Any], told: str) -> None:
+    write_table(tmp_path, number, **changes)
+    assert main(["tables", "--paper", str(number), "--source", str(tmp_path)]) == 0
+    [path] = (tmp_path / "paper").glob("*.md")
+    markdown = path.read_text().replace("\\", "")
+    assert f"not the recipe's own configuration, so without printed numbers: {told}." in markdown
+    assert "cannot reproduce" not in markdown
+    assert main(["tables", "--source", str(tmp_path)]) == 0
+    assert {row["published"] for row in csv.DictReader((tmp_path / "operator" / "table.csv").open())} == {""}
+    assert not any(item.data == "paper" for item in verdicts.verdicts(Collection([tmp_path])))
+
+
+def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> None:
+    write_table(tmp_path / "one", 1)
+    write_table(tmp_path / "eight", 1, train__devices=8)
+    staged = [("convolution", {"stages": (3,)}, {"top1": 73.8}), ("xvolution", {"stages": (3,)}, {"top1": 75.0})]
+    write_sweep(tmp_path / "staged", "stage", "imagenet_resnet34", staged, train__devices=8)
+    one, eight, stage = (str(tmp_path / folder) for folder in ("one", "eight", "staged"))
+    told = r"convolution has two configurations \(\w+ with train.devices=1 and \w+ with train.devices=8\); give"
+    for others, match in ((stage, told), (eight, "two configurations; give each its row label")):
+        with pytest.raises(UserError, match=match):
+            main(["tables", "--paper", "1", "--source", one, "--source", others])
+        with pytest.raises(UserError, match=match):
+            verdicts.verdicts(Collection([one, others]))
+    # The two sweeps of one set-up are one table.
+    assert main(["tables", "--paper", "1", "--source", eight, "--source", stage, "--out", str(tmp_path)]) == 0
+    rows = list(csv.DictReader((tmp_path / "paper" / "table-1.csv").open()))
+    printed = {(row["operator"], row["setting"]) for row in rows if row["n"] == "3" and row["metric"] == "top1"}
+    assert printed == {
+        ("convolution", ""), ("self_attention", ""), ("pssa", ""), ("xvolution", "stage3"), ("xvolution", "stage5")
+    }  # fmt: skip
+
+
+def test_identity_tells_what_is_optimised() -> None:
+    config = with_papers_origin(get_recipe("coco_faster_rcnn").config("xvolution"))
+    same = config
+    for name, value in OTHERWISE.items():
+        same = set_value(same, name.replace("__", "."), value)
+    assert protocol.identity(same) == protocol.identity(config) != record.fingerprint(record.canonical(config))
+    for path, value in [
+        ("optim.lr", 0.01), ("train.steps", 10), ("train.precision", "16-mixed"), ("data.batch_size", 8),
+        ("operator.num_heads", 2), ("backbone.stages", (4,)), ("detector.settings", "torchvision"),
+        ("detector.origin", "0" * 12), ("data.masks", True),
+    ]:  # fmt: skip
+        assert protocol.identity(set_value(config, path, value)) != protocol.identity(config), path
+        told = list(protocol.differences(set_value(config, path, value), config))
+        # The origin stays that of the operator and the backbone before.
+        assert told == ([path, "detector.origin"] if path.startswith(("operator.", "backbone.")) else [path])
+
+
+def test_the_papers_pre_training_is_known_whatever_it_was_computed_on() -> None:
+    for label in ("convolution", "self_attention", "pssa", "xvolution"):
+        config = with_papers_origin(get_recipe("coco_faster_rcnn").config(label))
+        expected = protocol.identity(config)
+        begun = time.process_time()
+        for settings in (
+            [("train.devices", 8)], [("train.devices", 256), ("train.threads", 64)], [("train.compile", True)],
+            [("train.accumulate", 2), ("train.devices", 16), ("train.memory_format", "channels_last")],
+        ):  # fmt: skip
+            origin = pretrained_with(*settings)(config)
+            assert protocol.identity(set_value(config, "detector.origin", origin)) == expected, settings
+        assert time.process_time() - begun < 0.5
+        for setting in (("train.epochs", 90), ("optim.lr", 0.2), ("backbone.stages", (4, 5))):
+            origin = pretrained_with(setting)(config)
+            assert protocol.identity(set_value(config, "detector.origin", origin)) != expected, setting
