@@ -108,7 +108,10 @@ def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> Non
     write_sweep(tmp_path / "staged", "stage", "imagenet_resnet34", staged, train__devices=8)
     one, eight, stage = (str(tmp_path / folder) for folder in ("one", "eight", "staged"))
     told = r"convolution has two configurations \(\w+ with train.devices=1 and \w+ with train.devices=8\); give"
-    for others, match in ((stage, told), (eight, "two configurations; give each its row label")):
+    for others, match in (
+        (stage, told),
+        (eight, r"differ in the configuration of row .convolution. .*; render them one by one"),
+    ):
         with pytest.raises(UserError, match=match):
             main(["tables", "--paper", "1", "--source", one, "--source", others])
         with pytest.raises(UserError, match=match):
