@@ -53,6 +53,7 @@ SWEEP = Sweep(
     configure=configure,
     baseline="convolution",
     controls={row: (row + rows.STATIC,) for row in SHIFTS},
+    figure="facets",
     figure_x="distance",
     axis_labels={"distance": "distance (pixels)"},
     recipes=("match_small",),

@@ -15,14 +15,16 @@ from matplotlib.axes import Axes
 
 from analysis.figures.categories import bars, dots
 from analysis.figures.costs import scatter, with_costs
+from analysis.figures.facets import facets
 from analysis.figures.lines import curves, lines
 from analysis.figures.runs import learning, seeds
 from lightning_xvol import files
 
-__all__ = ["KINDS", "bars", "curves", "dots", "learning", "lines", "scatter", "seeds", "with_costs", "write"]
+__all__ = ["KINDS", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs", "write"]
 
 KINDS: dict[str, Callable[..., Axes]] = {
     "lines": lines,
+    "facets": facets,
     "scatter": scatter,
     "bars": bars,
     "dots": dots,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures, sweep_table
 from analysis.sources.collection import Collection
-from analysis.style import PURPLE, Style, style
+from analysis.style import PURPLE, SIZES, Style, style
 from lightning_xvol.registry import OPERATORS
 
 LABELS_OF_SWEEPS = ("pssa_1", "pssa_3", "pssa_5", "pssa_hadamard", "convolution_11x11", "xvolution_linear")
@@ -229,3 +229,45 @@ def test_curves_have_a_band_where_there_are_seeds() -> None:
 def test_a_variant_has_the_colour_of_its_operator() -> None:
     assert style("pssa_position").color == style("pssa").color
     assert style("xvolution_sa_large").color == style("xvolution_sa").color
+
+
+FAMILIES = ("pssa_1", "pssa", "pssa_1_3")
+
+
+def many_rows() -> pd.DataFrame:
+    names = ["convolution", *(name for family in FAMILIES for name in (family, f"{family}_static"))]
+    return pd.DataFrame(
+        [
+            {"operator": name, "row": f"row {name}", "label": name, "distance": distance, "n": 2}
+            | {"mean": 10.0 * place + distance, "ci_low": 10.0 * place, "ci_high": 10.0 * place + 2 * distance}
+            for place, name in enumerate(names)
+            for distance in (8, 12)
+        ]
+    )
+
+
+def test_facets_have_a_panel_for_each_row_with_its_control_beside_the_baseline() -> None:
+    first = figures.facets(many_rows(), "distance", "distance (pixels)", "top-1 accuracy (%)")
+    figure = first.get_figure(root=True)
+    panels = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title(loc="left") for ax in panels] == [f"row {family}" for family in FAMILIES]
+    for place, ax in enumerate(panels):
+        lines = curves(ax)
+        assert list(lines) == ["row convolution", "row above the panel", "its static control"]
+        heights = [line.get_ydata()[0] for line in lines.values()]
+        np.testing.assert_allclose(heights, [8, 10 * (2 * place + 1) + 8, 10 * (2 * place + 2) + 8])
+        colors = [line.get_color() for line in lines.values()]
+        assert colors == [style(name).color for name in ("convolution", "pssa", "pssa_static")], "of the operator"
+        assert ax.get_ylim() == panels[0].get_ylim()
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("size", [None, "column"])
+def test_facets_of_few_rows(rows: int, size: str | None, tmp_path: Path) -> None:
+    summary = many_rows()
+    summary = summary[summary["operator"].isin(summary["operator"].unique()[:rows])]
+    ax = figures.facets(summary, "distance", "distance", "top-1 accuracy (%)", size=size and SIZES[size])
+    figures.write(ax, tmp_path / "figure.png")
+    assert len(curves(ax)) == rows
