@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -128,4 +129,6 @@ class RegressionModule(SupervisedModule):
         # Lightning evaluates in inference mode, whose tensors have no gradient.
         with torch.inference_mode(False):
             field, centre = effective_receptive_field(self.network, self.network, inputs.clone())
+        if not torch.isfinite(field).all():
+            return math.nan  # the network has exploded: `Watch` records the run as diverged
         return (side_with(field.cpu(), centre, REACH_SHARE) - 1) / 2

@@ -31,12 +31,12 @@ FEW: dict[str, tuple[str, ...]] = {
 
 
 def check(out: Path, sweep: str) -> int:
-    """That table and figure are there and drawn; returns the number of entries with a result."""
+    """That table and figure are there and drawn; returns the number of entries with a result, or that diverged."""
     folder = out / sweep
     assert "SMOKE" in (folder / "table.md").read_text()
     assert imread(folder / "figure.png").std() > 0.03
     with (folder / "table.csv").open(newline="") as file:
-        return sum(int(row["n"]) for row in csv.DictReader(file))
+        return sum(int(row["n"]) + int(row["diverged"]) for row in csv.DictReader(file))
 
 
 def test_a_few_cells_of_every_sweep(bench: Any) -> None:

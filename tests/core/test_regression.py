@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy
@@ -111,6 +112,14 @@ def test_reach_is_the_radius_of_a_box_filter(size, reach):
     loader = DataLoader(TensorDataset(x, y, torch.arange(4)), 2)
     [found] = Trainer(**SILENT).validate(module, loader, verbose=False)
     assert found["reach"] == reach
+
+
+def test_a_network_that_has_exploded_has_no_reach():
+    x, y = torch.randn(4, 3, 9, 9), torch.randn(4, 2, 9, 9)
+    network = nn.Conv2d(3, 2, 3, padding=1)
+    nn.init.constant_(network.weight, 3e38)
+    module = RegressionModule(network, quick(), static=fit_static([(x, y)]), total_steps=1, validation_prefix="")
+    assert math.isnan(module._reach(x))
 
 
 def record(folder):
