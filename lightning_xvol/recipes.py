@@ -246,7 +246,7 @@ def shapes_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     Reproduces no table: it has the layout of Table 2 and shows that every operator learns to detect. A difference below
     3 or 4 AP between two operators says nothing with one seed (docs/detection.md).
     Command: `python -m ablations.operator --recipe shapes_faster_rcnn --seeds 1 --jobs 2 --out runs/faster`. Cost: 656
-    steps of 8 images, about 7 minutes a run on one thread.
+    steps of 8 images, 3 to 4 minutes of CPU time a run on one thread.
     """
     return _shapes(8, False, operator, options)
 
@@ -256,7 +256,7 @@ def shapes_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
 
     Reproduces no table: it has the layout of Table 3.
     Command: `python -m ablations.operator --recipe shapes_mask_rcnn --seeds 1 --jobs 2 --out runs/mask`. Cost: 328
-    steps of 16 images.
+    steps of 16 images, about 5 minutes of CPU time a run on one thread.
     """
     return _shapes(16, True, operator, options)
 
