@@ -79,7 +79,10 @@ class TrainedModule(LightningModule):
         seed_generators(derive_seed(self.config.seed, "step", micro_step, self.global_rank))
 
     def log_step(self, loss: Tensor) -> None:
-        """What every training step logs."""
+        """What a training step logs, where it will be seen: `log` costs a small network some percent of its time."""
+        shown = self.trainer.progress_bar_callback is not None
+        if not shown and (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
         self.log("train_loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 

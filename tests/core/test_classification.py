@@ -100,7 +100,7 @@ def test_the_training_loss_is_cross_entropy_at_the_weights_before_the_step():
     config = tiny(optim__lr=0.5, optim__warmup=0.0, optim__momentum=0.0, optim__weight_decay=0.0)
     module = ClassificationModule(Fixed(), config, num_classes=9, total_steps=10)
     images, labels = torch.randn(4, 9, 1, 1), torch.arange(4)
-    trainer = Trainer(max_steps=1, **SILENT)
+    trainer = Trainer(max_steps=1, log_every_n_steps=1, **SILENT)
     data = loader(images, labels, 4)
     trainer.fit(module, data, data)
     loss = functional.cross_entropy(images.flatten(1), labels)
