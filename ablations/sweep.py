@@ -104,7 +104,6 @@ class Selection:
 
     seeds: int
     settings: Sequence[tuple[str, str]] = ()
-    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
     smoke: bool = False
 
 

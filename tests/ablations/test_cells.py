@@ -20,7 +20,7 @@ SWEEPS = ablations.__main__.sweeps()
 
 
 def cells_of(*settings: str, seeds: int = 2, smoke: bool = False, recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(seeds, [setting(text) for text in settings], {}, smoke))
+    return make_cells(SWEEP, get_recipe(recipe), Selection(seeds, [setting(text) for text in settings], smoke))
 
 
 def names(cells: Sequence[Cell]) -> list[str]:
