@@ -207,6 +207,7 @@ def report(
 
 def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
     sweep, metric, label = section.sweep, section.sweep.metric, section.sweep.metric_label
+    shown = f"validation {label}" if section.curves == (f"val_{metric}",) else label
     cost = sweep.figure_x if sweep.figure_x in COSTS else "macs"
     groups: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
     groups |= {"max_runs_to_show": MOST}
@@ -217,7 +218,7 @@ def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
     ]
     panels: list[Any] = [
         wr.LinePlot(
-            title=f"{label} while training", y=list(section.curves), title_y=label,
+            title=f"{shown} while training", y=list(section.curves), title_y=shown,
             layout=wr.Layout(x=0, y=0, w=12, h=8), **curves,
         ),
         wr.LinePlot(
