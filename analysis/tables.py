@@ -99,7 +99,7 @@ class Table:
         return f"{caption}\n\n{grid}\n\n{notes}\n"
 
     def to_latex(self) -> str:
-        """A whole `table` environment, no wider than the line it stands in."""
+        """A whole `table` environment, no wider than its line and with its notes no taller than a page."""
         width = len(self.columns)
         lines = []
         if self.spanner:
@@ -123,14 +123,16 @@ class Table:
                 r"  \centering",
                 rf"  \caption{{{escape_latex(f'{self.title} {self.caption}')}}}",
                 rf"  \label{{tab:{slug(self.name)}}}",
+                r"  \resizebox*{!}{\ifdim\totalheight>0.85\textheight 0.85\textheight\else\totalheight\fi}{%",
+                r"  \begin{minipage}{\linewidth}\centering",
                 r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                 rf"  \begin{{tabular}}{{l{'c' * width}}}",
                 body,
                 r"  \end{tabular}}",
                 r"  \par\smallskip",
-                r"  \begin{minipage}{\linewidth}\footnotesize\raggedright",
+                r"  \footnotesize\raggedright",
                 f"    {notes}",
-                r"  \end{minipage}",
+                r"  \end{minipage}}",
                 r"\end{table}",
                 "",
             ]

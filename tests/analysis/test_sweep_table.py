@@ -47,6 +47,8 @@ LATEX = r"""% Requires \usepackage{booktabs} and \usepackage{graphicx}.
   \caption{Kernel size of the convolution (recipe match\_small). Top-1 accuracy (\%), mean $\pm$ standard deviation. """
 LATEX += r"""These data cannot reproduce the paper.}
   \label{tab:kernel-size}
+  \resizebox*{!}{\ifdim\totalheight>0.85\textheight 0.85\textheight\else\totalheight\fi}{%
+  \begin{minipage}{\linewidth}\centering
   \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
   \begin{tabular}{lcc}
     \toprule
@@ -65,7 +67,7 @@ LATEX += r"""These data cannot reproduce the paper.}
     \bottomrule
   \end{tabular}}
   \par\smallskip
-  \begin{minipage}{\linewidth}\footnotesize\raggedright
+  \footnotesize\raggedright
 """
 
 HEADER = (
@@ -91,7 +93,7 @@ def test_markdown_golden(make_ledger) -> None:
 def test_latex_golden(make_ledger) -> None:
     latex = table_of(make_ledger(SMALL)).to_latex()
     assert latex.startswith(LATEX)
-    assert latex.endswith("no published value.\n  \\end{minipage}\n\\end{table}\n")
+    assert latex.endswith("no published value.\n  \\end{minipage}}\n\\end{table}\n")
     assert r"{[}95 \% interval each]" in latex
     assert latex.isascii()
 

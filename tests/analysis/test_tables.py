@@ -12,8 +12,8 @@ from analysis.tables import Block, Entry, Table, escape_latex, escape_markdown
 NASTY = r"100% of_a & b #1 $x$ {y} ~z^2 \cmd [t]* <1> |2|"
 
 
-def table() -> Table:
-    rows = ((NASTY, (Entry("1.0", (NASTY,), bold=True), Entry("–"))), ("[first]", (Entry("−1"), Entry("*"))))
+def table(times: int = 1) -> Table:
+    rows = ((NASTY, (Entry("1.0", (NASTY,), bold=True), Entry("–"))), ("[first]", (Entry("−1"), Entry("*")))) * times
     return Table("a_b", NASTY, NASTY, NASTY, NASTY, ("a_1", "b"), (Block(rows),), "best", (NASTY,), pd.DataFrame())
 
 
@@ -37,10 +37,12 @@ def test_every_markdown_row_has_the_same_cells() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 60])
+def test_latex_compiles_and_fits_on_a_page(times: int, tmp_path: Path) -> None:
     packages = r"\usepackage{booktabs}\usepackage{graphicx}"
-    document = rf"\documentclass{{article}}{packages}\begin{{document}}{table().to_latex()}\end{{document}}"
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}{table(times).to_latex()}\end{{document}}"
     (tmp_path / "document.tex").write_text(document)
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "document.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Float too large" not in done.stdout
