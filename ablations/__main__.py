@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ablations.catalogue import plans, sweeps
+from ablations.engine.catalogue import plans, sweeps
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 

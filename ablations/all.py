@@ -12,14 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablations.catalogue import sweeps
-from ablations.cell import state
-from ablations.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
-from ablations.sweep import Cell, Sweep, recipes_for
-from lightning_xvol import record
+from ablations.engine.catalogue import sweeps
+from ablations.engine.cell import state
+from ablations.engine.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
+from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.commandline import Parser, duration
+from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.errors import UserError, nearest, run_command_line
-from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
+from lightning_xvol.ledger import record
 
 FAILED, MISTAKE, HELD, INTERRUPTED = 1, 2, 3, 130
 

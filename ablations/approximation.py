@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablations.cli import main
-from ablations.sweep import Sweep
-from lightning_xvol.config import RunConfig, set_value
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig, set_value
 
 FORMS: dict[str, dict[str, Any]] = {
     "pssa_static": {"form": "static"},

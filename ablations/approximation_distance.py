@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ablations import approximation
-from ablations.cli import main
-from ablations.sweep import Sweep
-from lightning_xvol.config import RunConfig, set_value
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig, set_value
 
 
 def configure(recipe: Recipe, row: str, shift_distances: tuple[int, ...], depth: int) -> RunConfig:

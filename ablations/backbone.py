@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import Sweep
-from lightning_xvol import registry
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 SMALL = "small_"
 

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablations.cli import main
-from ablations.sweep import ON_IMAGES, Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 ALONE = {"kernel_size": 3, "dilated_kernel_size": None}
 # Operator, its options, and how tables call it.

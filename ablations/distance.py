@@ -9,10 +9,10 @@ product.
 from __future__ import annotations
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import Sweep
-from lightning_xvol.config import RunConfig, set_value
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig, set_value
 
 CANVAS = 48
 SHIFTS = {

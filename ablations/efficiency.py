@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 
 from ablations import operator
-from ablations.cli import main
+from ablations.engine.cli import main
 from ablations.rows import labelled, with_controls
-from lightning_xvol import registry
+from lightning_xvol.config import registry
 
 SWEEP = dataclasses.replace(
     operator.SWEEP,

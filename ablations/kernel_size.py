@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import ON_IMAGES, Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 
 def configure(recipe: Recipe, row: str, kernel_size: int) -> RunConfig:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ablations.cli import main
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
 from ablations.rows import CONTROLS, configure, labelled, with_controls
-from ablations.sweep import ON_IMAGES, Sweep
 
 PAPER = (
     *("convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa"),

@@ -8,10 +8,10 @@ product, to which there is nothing to add.
 from __future__ import annotations
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import ON_IMAGES, Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 SUFFIX = "_position"
 

@@ -8,10 +8,10 @@ thing at a time.
 from __future__ import annotations
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 OF_1, OF_8, ONE = {"head_channels": 1}, {"head_channels": 8}, {"num_heads": 1}
 READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # form, heads, control

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lightning_xvol import registry
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 STATIC = "_static"
 CONTROLS = {"pssa": ("pssa_static",), "xvolution": ("xvolution_static",)}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import ON_IMAGES, Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe, lengthen
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
+from lightning_xvol.config.recipes import Recipe, lengthen
+from lightning_xvol.config.schema import RunConfig
 
 
 def configure(recipe: Recipe, row: str, schedule: int) -> RunConfig:  # noqa: ARG001

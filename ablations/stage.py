@@ -10,10 +10,10 @@ import dataclasses
 from typing import Any
 
 from ablations import rows
-from ablations.cli import main
-from ablations.sweep import ON_IMAGES, Sweep
-from lightning_xvol.config import RunConfig
-from lightning_xvol.recipes import Recipe
+from ablations.engine.cli import main
+from ablations.engine.sweep import ON_IMAGES, Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 
 ALL = (2, 3, 4, 5)
 

@@ -65,3 +65,11 @@ def integers(values: Sequence[int]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 cell`, `2 cells`."""
     return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def short_commit(commit: str | None) -> str:
+    """The first ten digits, and what follows the hash (`-dirty`)."""
+    if not isinstance(commit, str) or not commit:
+        return "unknown"
+    digest, dash, rest = commit.partition("-")
+    return digest[:10] + dash + rest

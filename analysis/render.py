@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.style import SIZES
-from lightning_xvol import files
+from analysis.figures.style import SIZES
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger import files
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.sources.collection import Collection
-    from analysis.sources.ledger import Sweep
-    from analysis.tables import Table
+    from analysis.sources.frame import Sweep
+    from analysis.table import Table
 
 SELECT = ("last", "best")
 INTERVALS = ("t", "bootstrap")
@@ -57,7 +57,7 @@ def render(
     Raises:
         UserError: where there is no such sweep, its results do not belong together, or the folder cannot be written to.
     """
-    from analysis import sweep_table
+    from analysis.sweep import table as sweep_table
 
     settings, frame, summary = _load(sources, sweep, select, interval, adjust)
     table = sweep_table.sweep_table(sources, settings, frame, summary, select)
@@ -73,8 +73,8 @@ def render_figures(
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
-    `size` is one of `analysis.style.SIZES` and stands in the names of the files; without it each figure has the width
-    that suits it. One that there are no runs for is left out.
+    `size` is one of `analysis.figures.style.SIZES` and stands in the names of the files; without it each figure has the
+    width that suits it. One that there are no runs for is left out.
 
     Raises:
         UserError: as `render`.
@@ -101,7 +101,7 @@ def _load(
     """The sweep, its frame and its summary."""
     if select not in SELECT:
         raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")
-    from analysis import sweep_table
+    from analysis.sweep import table as sweep_table
 
     settings, frame = sources.load(sweep)
     return settings, frame, sweep_table.summary_of(settings, frame, select, interval, adjust)
@@ -109,7 +109,8 @@ def _load(
 
 def _draw(name: str, folder: Path, stem: str, *what: Any) -> dict[str, Path]:
     """The figure `name` in every format; `what` is what `sweep_figures.figure` takes beside the name."""
-    from analysis import figures, sweep_figures
+    from analysis import figures
+    from analysis.sweep import figures as sweep_figures
 
     ax = sweep_figures.figure(name, *what)
     if ax is None:
@@ -130,8 +131,9 @@ def render_paper(
     Raises:
         UserError: where there are no runs for one of `numbers`, or for any, or two configurations claim one row.
     """
-    from analysis import paper_tables, recipe_tables
-    from analysis.printed_rows import SWEEPS, pools
+    from analysis.paper import tables as paper_tables
+    from analysis.paper import tables_without_runs as recipe_tables
+    from analysis.paper.pools import SWEEPS, pools
 
     tables = []
     for number in numbers or [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["OPERATORS", "AtomicXVolution", "build_operator", "fuse", "fusion_report", "replace_operators"]
 
 _HOME = {
-    "OPERATORS": "lightning_xvol.registry",
+    "OPERATORS": "lightning_xvol.config.registry",
     "AtomicXVolution": "lightning_xvol.fusion",
     "build_operator": "lightning_xvol.operators",
     "fuse": "lightning_xvol.fusion",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from lightning_xvol.commandline import Parser
-from lightning_xvol.commands import benchmark, describe, diagram, export, fit, fuse, names, predict, visualize
+from lightning_xvol.commands import describe, diagram, export, fit, fuse, predict, visualize
+from lightning_xvol.commands import list as names
 from lightning_xvol.errors import run_command_line
 
 COMMANDS = {
@@ -16,7 +17,6 @@ COMMANDS = {
     "predict": predict,
     "diagram": diagram,
     "describe": describe,
-    "benchmark": benchmark,
     "list": names,
 }
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from lightning_xvol.config import RunConfig, from_dict, resolve, set_value
+from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
+from lightning_xvol.config.schema import DEFAULT_PROJECT, RunConfig, from_dict, resolve, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.processes import rank
-from lightning_xvol.recipes import DEFAULT, RECIPES, get_recipe
 
 WANDB_MODES = ("offline", "online", "disabled")
-DEFAULT_PROJECT = "lightning-xvol"
 
 
 class Parser(argparse.ArgumentParser):

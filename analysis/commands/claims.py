@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
-    from analysis import verdicts
+    from analysis.paper import verdicts
 
     found = verdicts.verdicts(sources, parsed.select)
     if parsed.format == "csv":

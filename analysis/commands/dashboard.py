@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from analysis.commands.arguments import add_source, open_sources
-from lightning_xvol.commandline import DEFAULT_PROJECT
+from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import UserError
 
 
@@ -24,7 +24,8 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     try:
-        from analysis import dashboard, wandb_views
+        from analysis.dashboard import panels as dashboard
+        from analysis.dashboard import views as wandb_views
     except ModuleNotFoundError as error:
         raise UserError(f"the dashboard needs {error.name}, which is not installed; make env installs it") from error
     place = parsed.entity, parsed.project

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.figures.style import SIZES
 from analysis.render import FIGURES, render_figures
-from analysis.style import SIZES
 
 
 def add_to(commands: Any) -> None:

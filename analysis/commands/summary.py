@@ -15,7 +15,7 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
-    from analysis.summary import summarise
+    from analysis.report.summary import summarise
 
     print(summarise(sources, parsed.select))
     return 0

@@ -1,7 +1,7 @@
 """Figures of a sweep. Functions take a frame and optional axes, return the axes, and fetch nothing.
 
-Each takes a `Size` (`analysis.style.SIZES`), or chooses between one column of a paper and both by what there is to
-show. Rows, and values along x, of which no run has finished are left out, unless none has.
+Each takes a `Size` (`analysis.figures.style.SIZES`), or chooses between one column of a paper and both by what there is
+to show. Rows, and values along x, of which no run has finished are left out, unless none has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.figures.costs import scatter, with_costs
 from analysis.figures.facets import facets
 from analysis.figures.lines import curves, lines
 from analysis.figures.runs import learning, seeds
-from lightning_xvol import files
+from lightning_xvol.ledger import files
 
 __all__ = ["KINDS", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs", "write"]
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import common
 from analysis.figures.common import COLUMN, PAGE, begun, entry, finish, interval, new_axes, ticks, under_legend
-from analysis.style import PALETTE, Size, style
+from analysis.figures.style import PALETTE, Size, style
 
 _MANY_BARS = 12
 _LONG_LABEL = 20  # characters

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.style import SIZES, Size, style
+from analysis.figures.style import SIZES, Size, style
 
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 _NOTE_POINTS = 6.5

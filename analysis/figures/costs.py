@@ -14,7 +14,7 @@ from matplotlib.ticker import Locator, MaxNLocator
 from analysis import numbers
 from analysis.figures import common
 from analysis.figures.common import COLUMN, PAGE, begun, finish, line, new_axes, new_grid, numeric, ticks, under_legend
-from analysis.style import Size
+from analysis.figures.style import Size
 
 _LONG_TICK = 5  # characters that stand beside one another in a panel
 _MOST_TICKS = 4

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from analysis.figures import common
 from analysis.figures.common import COLUMN, PAGE, begun, line, new_grid, ticks
-from analysis.style import Size
-from lightning_xvol import registry
+from analysis.figures.style import Size
+from lightning_xvol.config import registry
 
 _STATIC = "_static"
 _ACROSS = 3  # panels of a page

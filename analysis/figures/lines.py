@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import common
 from analysis.figures.common import COLUMN, begun, entry, finish, new_axes, ticks, under_legend
-from analysis.style import Size, style
+from analysis.figures.style import Size, style
 
 
 def lines(

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import common
 from analysis.figures.categories import finish_rows, for_rows
 from analysis.figures.common import COLUMN, PAGE, finish, interval, new_axes, new_grid, ticks, under_legend
+from analysis.figures.style import Size, style
 from analysis.statistics import estimate
-from analysis.style import Size, style
 
 _MANY_STRIPS = 12
 _ASIDE = 0.2  # of a strip: runs lie to one side of its middle, mean and interval to the other

@@ -11,10 +11,10 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import sweep_figures
-from analysis.overview import Overview
 from analysis.render import FIGURES
 from analysis.sources.collection import Collection
+from analysis.sweep import figures as sweep_figures
+from analysis.sweep.overview import Overview
 
 _PIXELS_PER_POINT = 1.5  # text of 8 points becomes 12 pixels
 _SMALLEST = 1.2  # below 9.6 pixels the figure is scrolled rather than shrunk

@@ -11,21 +11,23 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from analysis import footnotes, numbers, overview, verdicts
-from analysis.claims import Claim
-from analysis.overview import Overview
-from analysis.paper_tables import paper_tables
-from analysis.printed_rows import pools
+from analysis import numbers
+from analysis.paper import verdicts
+from analysis.paper.claims import Claim
+from analysis.paper.pools import pools
+from analysis.paper.tables import paper_tables
+from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.report.drawing import Drawing, draw
 from analysis.report.runs import Runs
 from analysis.sources.collection import Collection
-from analysis.sweep_table import sweep_table
-from analysis.tables import Table
-from analysis.verdicts import Verdict
-from lightning_xvol import files
+from analysis.sweep import overview
+from analysis.sweep.overview import Overview
+from analysis.sweep.table import sweep_table
+from analysis.table import Table
 from lightning_xvol.commandline import duration
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 
 HERE = Path(__file__).parent
 TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
@@ -149,7 +151,7 @@ def _facts(found: Sequence[Overview]) -> dict[str, str]:
         "Runs": f"{len(done)} of {len(runs)} done",
         "Seeds": numbers.integers(runs["seed"].tolist()),
         "Computing": duration(overview.run_seconds(found)),
-        "Commit": ", ".join(dict.fromkeys(done["commit"].map(footnotes.short_commit))) or numbers.DASH,
+        "Commit": ", ".join(dict.fromkeys(done["commit"].map(numbers.short_commit))) or numbers.DASH,
     }
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis import footnotes, numbers
-from analysis.overview import Overview
+from analysis import numbers
 from analysis.sources.collection import Collection
-from analysis.sources.ledger import Outcome
-from analysis.tables import Entry
-from lightning_xvol import record
+from analysis.sources.frame import Outcome
+from analysis.sweep.overview import Overview
+from analysis.table import Entry
 from lightning_xvol.commandline import duration
+from lightning_xvol.ledger import record
 
 _NAMED = 10
 
@@ -123,7 +123,7 @@ def _run(rows: pd.DataFrame, metrics: Sequence[str], outcome: Outcome | None, se
         seed=int(first["seed"]), cell_id=first["cell_id"], state=first["state"],
         values=tuple(exact(values.get(metric, float("nan"))) for metric in metrics),
         took=duration(first["wall_seconds"]) if recorded else "",
-        commit=footnotes.short_commit(first["commit"]) if recorded else "",
+        commit=numbers.short_commit(first["commit"]) if recorded else "",
         machine=machine, where=outcome.where if outcome else "",
         error="" if pd.isna(first["error"]) else first["error"],
     )  # fmt: skip

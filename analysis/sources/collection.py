@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from analysis.sources.folder import Ledger, is_ledger
-from analysis.sources.ledger import Outcome, Sweep, assemble
+from analysis.sources.frame import Outcome, Sweep, assemble
+from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import Plan, merged
 from analysis.sources.server import ServerRuns, is_server

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis.sources import wandb_log
+from analysis.sources import wandb_file as wandb_log
 from analysis.sources.cache import Cache, Curves
-from analysis.sources.tracked import Segment, TrackedRuns, make_curves, make_segment
+from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_segment
 
 _PUT_ASIDE = re.compile(r"\.old-\d+$")
 

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from analysis.sources.cache import Cache, Curves
-from analysis.sources.tracked import Segment, TrackedRuns, make_curves, make_segment
+from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_segment
 from lightning_xvol.errors import UserError
 
 PREFIX = "wandb:"

@@ -6,11 +6,11 @@ import inspect
 
 from torch import nn
 
-from lightning_xvol import registry
 from lightning_xvol.backbones.cost import count_macs, count_parameters, trace
 from lightning_xvol.backbones.replace import replace_every, replace_operators
 from lightning_xvol.backbones.strides import place_strides
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
 __all__ = [

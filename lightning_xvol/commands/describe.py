@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Print the description."""
     config = make_config(parsed)
-    from lightning_xvol.describe import describe, to_text
+    from lightning_xvol.visualize.architecture import describe, to_text
 
     description = {"recipe": parsed.recipe, **describe(config, parsed.data_dir)}
     print(json.dumps(description, indent=1) if parsed.format == "json" else to_text(description))

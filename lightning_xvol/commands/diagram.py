@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = make_config(parsed)
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("diagram draws with matplotlib, which is not installed: pip install matplotlib")
-    from lightning_xvol import files
+    from lightning_xvol.ledger import files
     from lightning_xvol.visualize.diagrams import NoPSSA, compose, diagram
     from lightning_xvol.visualize.figure import write
 

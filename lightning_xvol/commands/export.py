@@ -47,10 +47,10 @@ def run(parsed: argparse.Namespace) -> int:
     """Trace, load again, compare, write; 1 where the difference is too large."""
     check_paths(parsed.checkpoint, parsed.output, "model.onnx")
     _check_packages(parsed.format)
-    from lightning_xvol import exporting
-    from lightning_xvol.config import to_dict
-    from lightning_xvol.files import write_bytes
+    from lightning_xvol.config.schema import to_dict
+    from lightning_xvol.fusion import export as exporting
     from lightning_xvol.fusion.weights import read_trained
+    from lightning_xvol.ledger.files import write_bytes
 
     trained = read_trained(parsed.checkpoint, parsed.data_dir)
     network = trained.network.float()

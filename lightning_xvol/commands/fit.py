@@ -8,11 +8,11 @@ import logging
 import sys
 from typing import Any
 
-from lightning_xvol import record
 from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
-from lightning_xvol.config import to_dict
+from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import with_origin
+from lightning_xvol.ledger import record
+from lightning_xvol.ledger.origins import with_origin
 
 
 def add_to(commands: Any) -> None:
@@ -43,9 +43,9 @@ def run(parsed: argparse.Namespace) -> int:
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         print(f"# cell {record.cell_id(config)}, group {record.group_id(config)}, folder {folder}")
         return 0
-    from lightning_xvol.locking import Held
-    from lightning_xvol.tracking import Tracking
-    from lightning_xvol.training import Surroundings, train
+    from lightning_xvol.ledger.locking import Held
+    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.tracking import Tracking
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tracking = Tracking(parsed.wandb, parsed.wandb_project, labels={"row": config.operator.name})

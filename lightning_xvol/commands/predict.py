@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_xvol.commands.arguments import check_paths
 from lightning_xvol.errors import UserError
-from lightning_xvol.files import write_by
+from lightning_xvol.ledger.files import write_by
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SCORE = 0.5

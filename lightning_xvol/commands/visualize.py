@@ -70,8 +70,8 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"--pixel was given {len(parsed.pixel)} times; a column of a paper has room for 3")
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("visualize draws with matplotlib, which is not installed: pip install matplotlib")
+    from lightning_xvol.config.registry import label
     from lightning_xvol.fusion.weights import read_trained
-    from lightning_xvol.registry import label
     from lightning_xvol.visualize.content import gather
     from lightning_xvol.visualize.figure import caption, compose, write
 

@@ -9,8 +9,8 @@ from typing import cast
 
 from torch.utils.data import Dataset, Subset
 
-from lightning_xvol import registry
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data.base import DataError, ImageData, Item, MapSplit, RawSplit, TensorSplit
 from lightning_xvol.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import torch
 
-from lightning_xvol.config import RunConfig
+from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.module import KeyedBatchSampler, Plan, make_plan
 
 

@@ -7,7 +7,7 @@ key share their orthogonal W, as Eq. 3 needs: with different ones the products a
 orthogonal too, and the matrices are the same in every draw.
 
 Without softmax y_0 is one matrix per image times x_0 (linear attention), and much of it is the same matrix in all
-images. Whoever fits these targets compares with a static 1x1 convolution: `lightning_xvol.regression` does.
+images. Whoever fits these targets compares with a static 1x1 convolution: `lightning_xvol.modules.regression` does.
 """
 
 from __future__ import annotations

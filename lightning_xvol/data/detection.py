@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy
 
-from lightning_xvol.config import RunConfig
+from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.aspect_ratio import AspectRatioSampler, grouped_plan
 from lightning_xvol.data.coco import CocoSplit, collate_detections
 from lightning_xvol.data.coco_annotations import CocoAnnotations

@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lightning_xvol.config import RunConfig
+from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.keyed import KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_xvol import files
 from lightning_xvol.data.base import require_whole
 from lightning_xvol.data.coco import SPLITS, Coco
 from lightning_xvol.data.shapes import CATEGORIES, SIDE, Shapes, draw_image
 from lightning_xvol.errors import UserError
-from lightning_xvol.locking import alone_in
+from lightning_xvol.ledger import files
+from lightning_xvol.ledger.locking import alone_in
 
 VERSION = 1
 """Part of the folder's name; goes up with every change to what is drawn."""

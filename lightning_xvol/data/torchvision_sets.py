@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lightning_xvol.data.base import ImageData, Item, TensorSplit
 from lightning_xvol.errors import UserError
-from lightning_xvol.locking import alone_in
+from lightning_xvol.ledger.locking import alone_in
 
 
 class TorchvisionData(ImageData):

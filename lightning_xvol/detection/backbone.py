@@ -11,8 +11,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol.backbones import place_strides, plain_backbone, replace_every, replace_operators, trace
 from lightning_xvol.backbones.strides import MARK
-from lightning_xvol.config import BackboneConfig, OperatorConfig
-from lightning_xvol.detection.settings import DetectorSettings
+from lightning_xvol.config.detectors import DetectorSettings
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators.convolution import Convolution
 

@@ -1,7 +1,7 @@
 """Faster R-CNN (arXiv 1506.01497) and Mask R-CNN (arXiv 1703.06870) with FPN, the operator in the ResNet below.
 
 The paper replaces the three 3x3 of conv5_x of ResNet-50 (4.2 and 4.3). The model is torchvision's; `settings` make it
-Detectron2's (see `lightning_xvol.detection.settings`).
+Detectron2's (see `lightning_xvol.config.detectors`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.detectors import DetectorSettings
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.detection.backbone import Pretraining, build_body
 from lightning_xvol.detection.parts import (
@@ -23,7 +24,6 @@ from lightning_xvol.detection.parts import (
     RoIHeads,
     RPNHead,
 )
-from lightning_xvol.detection.settings import DetectorSettings
 
 
 class Detector(GeneralizedRCNN):

@@ -11,16 +11,16 @@ import PIL.Image
 import PIL.ImageDraw
 import torch
 
-from lightning_xvol import registry
-from lightning_xvol.checkpointing import read_checkpoint
-from lightning_xvol.config import from_dict, resolve
+from lightning_xvol.config import registry
+from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.schema import from_dict, resolve
 from lightning_xvol.data import coco_masks
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import Detection
 from lightning_xvol.detection.model import Detector, build_detector
-from lightning_xvol.detection.settings import get_settings
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.checkpoints import read_checkpoint
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito's
 OPACITY = 0.4  # of a mask

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_xvol.backbones.strides import MARK
-from lightning_xvol.checkpointing import read_checkpoint
 from lightning_xvol.detection.model import Detector
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.checkpoints import read_checkpoint
 
 _PREFIX = "network."  # of ClassificationModule
 _TABLES = ("positions.rows", "positions.columns")  # of RelativePositions [2 L - 1, C]

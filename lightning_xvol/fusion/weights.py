@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lightning_xvol import registry
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.checkpointing import read_checkpoint
-from lightning_xvol.config import RunConfig, from_dict, to_dict
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.files import write_bytes
 from lightning_xvol.fusion.walk import fuse
+from lightning_xvol.ledger.checkpoints import read_checkpoint
+from lightning_xvol.ledger.files import write_bytes
 
 _PREFIX = "network."  # of SupervisedModule
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from lightning_xvol import registry
+from lightning_xvol.config import registry
+from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.errors import UserError
-from lightning_xvol.registry import OPERATORS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_xvol.backbones.receptive_field import (
+    Pixel,
+    Place,
+    effective_receptive_field,
+    places,
+    positions,
+    run_to,
+    side_with,
+)
 from lightning_xvol.errors import UserError
 from lightning_xvol.visualize.dynamic_kernel import Windows, atomic_form, windows
-from lightning_xvol.visualize.places import Pixel, Place, places, positions, run_to
-from lightning_xvol.visualize.receptive_field import effective_receptive_field, side_with
 from lightning_xvol.visualize.tap_weights import TapWeights, find_pssa, tap_weights
 
 SHARE = 0.5  # of the gradient, in the square drawn around the centre

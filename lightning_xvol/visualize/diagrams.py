@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_xvol import registry
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.backbones.strides import Block, stage_blocks
-from lightning_xvol.config import BackboneConfig, OperatorConfig, RunConfig
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion import AtomicXVolution, fuse
 from lightning_xvol.fusion.pssa_term import PSSATerm
 from lightning_xvol.fusion.static import Offset
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.convolution import Convolution
-from lightning_xvol.recipes import get_recipe
 from lightning_xvol.visualize import layout, style
 from lightning_xvol.visualize.structure import Box, Branches, Part, block_structure, outline, series, structure
 from lightning_xvol.visualize.tap_weights import find_pssa

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_xvol.backbones.receptive_field import Pixel
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion import AtomicXVolution, fuse
 from lightning_xvol.fusion.pssa_term import PSSATerm
 from lightning_xvol.fusion.static import Offset
 from lightning_xvol.operators.convolution import Convolution
-from lightning_xvol.visualize.places import Pixel
 
 STATIC = "the kernel of this operator is the same for every input"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from lightning_xvol import files
+from lightning_xvol.ledger import files
 from lightning_xvol.visualize import draw, style
 from lightning_xvol.visualize.content import SHARE, Content
 from lightning_xvol.visualize.dynamic_kernel import Windows

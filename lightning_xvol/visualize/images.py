@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol import registry
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.errors import UserError
 

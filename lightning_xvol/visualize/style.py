@@ -1,4 +1,4 @@
-"""The look of the house's figures; its colours are those of `analysis/style.py`. No matplotlib here."""
+"""The look of the house's figures; its colours are those of `analysis/figures/style.py`. No matplotlib here."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class Bench:
 
     def here(self, *arguments: str, stderr: TextIO | None = None) -> Ended:
         """In this process, whose pool has imported torch already: much faster than a command of its own."""
-        from ablations.cli import main
+        from ablations.engine.cli import main
 
         sweep = importlib.import_module(f"ablations.{self.sweep}").SWEEP
         out, err = io.StringIO(), stderr or io.StringIO()
@@ -279,7 +279,7 @@ def hold(tmp_path: Path) -> Iterator[Callable[[Path, float], subprocess.Popen[st
     def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
         folder.mkdir(parents=True, exist_ok=True)
         program = (
-            "import sys, time; from pathlib import Path; from lightning_xvol.locking import locked\n"
+            "import sys, time; from pathlib import Path; from lightning_xvol.ledger.locking import locked\n"
             "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(float(sys.argv[2]))"
         )
         command = [sys.executable, "-c", program, str(folder), str(seconds)]

@@ -12,10 +12,10 @@ import pytest
 
 from ablations import all as all_sweeps
 from ablations import rows
-from ablations.sweep import Sweep
-from lightning_xvol.config import RunConfig
+from ablations.engine.sweep import Sweep
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import Recipe
 
 QUICK = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "data.limit=64")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ablations import approximation, approximation_distance, distance
-from ablations.sweep import Selection, Sweep, make_cells
+from ablations.engine.sweep import Selection, Sweep, make_cells
+from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import get_recipe
 
 QUICK = (
     *("--seeds", "1", "--wandb", "disabled", "--smoke", "--set", "data.train_size=64"),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import ablations.__main__
+from ablations.engine.sweep import Cell, Selection, make_cells, recipes_for, select, text
 from ablations.kernel_size import SWEEP
-from ablations.sweep import Cell, Selection, make_cells, recipes_for, select, text
 from lightning_xvol.commandline import setting
+from lightning_xvol.config.recipes import RECIPES, get_recipe
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES, get_recipe
 
 ROWS = ("convolution", "xvolution", "xvolution_static")
 SWEEPS = ablations.__main__.sweeps()
@@ -216,7 +216,7 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
 
 def test_every_cell_of_every_sweep_can_be_built() -> None:
     """The check that a sweep makes before it writes anything."""
-    from ablations.cell import preflight
+    from ablations.engine.cell import preflight
 
     for sweep in SWEEPS.values():
         cells = make_cells(sweep, get_recipe(sweep.recipe), Selection(1))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ablations import controls, kernel_size
-from ablations.sweep import Selection, make_cells, recipes_for
+from ablations.engine.sweep import Selection, make_cells, recipes_for
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.backbones.cost import count_parameters
-from lightning_xvol.recipes import get_recipe
+from lightning_xvol.config.recipes import get_recipe
 
 
 @pytest.mark.parametrize("recipe", recipes_for(controls.SWEEP))

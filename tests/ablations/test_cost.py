@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ablations import cost
-from ablations.cell import Cost, trial
+from ablations.engine import cost
+from ablations.engine.cell import Cost, trial
+from ablations.engine.sweep import Cell, Selection, make_cells
 from ablations.kernel_size import SWEEP
-from ablations.sweep import Cell, Selection, make_cells
-from lightning_xvol import record
-from lightning_xvol.config import resolve, set_value, to_dict
-from lightning_xvol.recipes import get_recipe
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import resolve, set_value, to_dict
+from lightning_xvol.ledger import record
 
 
 def cells_of(recipe: str = "match_small") -> list[Cell]:
@@ -93,7 +93,7 @@ def test_a_sample_covers_all_kinds_of_rows() -> None:
 
 
 def test_a_trial_takes_a_few_steps_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablations.cell.TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr("ablations.engine.cell.TRIAL_SECONDS", 0.0)
     cells = [cells_of()[0], with_train(cells_of()[0], steps=1)]
     costs = trial(cells, None, False)
     whole, one = (costs[cell.group] for cell in cells)
@@ -103,7 +103,7 @@ def test_a_trial_takes_a_few_steps_of_the_configuration(monkeypatch: pytest.Monk
 
 def test_a_trial_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run of that cell says why; the others go on."""
-    monkeypatch.setattr("ablations.cell.TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr("ablations.engine.cell.TRIAL_SECONDS", 0.0)
     sound = with_train(cells_of()[0], accumulate=4)
     broken = Cell("Raises", {}, resolve(get_recipe("match_small").config("faulty_operators:Raises")))
     assert set(trial([broken, sound], None, False)) == {sound.group}

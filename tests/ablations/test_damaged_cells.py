@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightning_xvol.record import cell_folder
+from lightning_xvol.ledger.record import cell_folder
 
 
 def cut(path: Path, share: float = 0.5) -> None:

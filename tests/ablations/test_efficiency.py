@@ -10,9 +10,9 @@ import pytest
 from matplotlib.image import imread
 
 from ablations.efficiency import SWEEP
-from ablations.sweep import Selection, make_cells, recipes_for
-from lightning_xvol import registry
-from lightning_xvol.recipes import get_recipe
+from ablations.engine.sweep import Selection, make_cells, recipes_for
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import get_recipe
 
 
 @pytest.mark.parametrize("recipe", recipes_for(SWEEP))

@@ -76,8 +76,8 @@ def test_help_names_every_flag(name: str) -> None:
 
 
 def test_the_dry_run_has_the_ids_of_the_cells(bench: Any) -> None:
-    from ablations.sweep import Selection, make_cells
-    from lightning_xvol.recipes import get_recipe
+    from ablations.engine.sweep import Selection, make_cells
+    from lightning_xvol.config.recipes import get_recipe
 
     cells = make_cells(SWEEPS["kernel_size"], get_recipe("match_small"), Selection(2))
     assert bench.cells("--seeds", "2") == {cell.name: cell.id for cell in cells}

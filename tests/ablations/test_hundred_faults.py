@@ -99,7 +99,7 @@ class Chaos:
         return {name: what for name, what in self.ledger.files([cell]).items() if name in names}
 
     def whole_records(self) -> list[str]:
-        from lightning_xvol.record import read_result
+        from lightning_xvol.ledger.record import read_result
 
         return sorted(cell for cell in self.ledger.ids() if read_result(self.ledger.cells / cell))
 

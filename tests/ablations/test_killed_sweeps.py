@@ -10,7 +10,7 @@ import pytest
 
 
 def is_free(folder: Any) -> bool:
-    from lightning_xvol.locking import is_held
+    from lightning_xvol.ledger.locking import is_held
 
     return not is_held(folder)
 

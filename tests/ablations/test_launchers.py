@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ablations.launchers import local
-from ablations.launchers.choice import minutes
-from ablations.launchers.gpus import Slots, list_gpus
-from ablations.launchers.slurm import Resources, _Watch
-from lightning_xvol import files, record
+from ablations.engine.launchers import local
+from ablations.engine.launchers.choice import minutes
+from ablations.engine.launchers.gpus import Slots, list_gpus
+from ablations.engine.launchers.slurm import Resources, _Watch
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files, record
 
 
 @pytest.fixture
@@ -177,10 +177,10 @@ class TestWatch:
 
     @pytest.fixture(autouse=True)
     def _watch(self, tmp_path: Path) -> None:
-        from ablations.cell import Settings
+        from ablations.engine.cell import Settings
+        from ablations.engine.sweep import Selection, make_cells
         from ablations.kernel_size import SWEEP
-        from ablations.sweep import Selection, make_cells
-        from lightning_xvol.recipes import get_recipe
+        from lightning_xvol.config.recipes import get_recipe
 
         self.cell = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[0]
         self.settings = Settings(tmp_path, "kernel_size", None, False, "disabled", "project")

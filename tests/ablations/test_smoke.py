@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
-from ablations.catalogue import sweeps
-from ablations.sweep import recipes_for
+from ablations.engine.catalogue import sweeps
+from ablations.engine.sweep import recipes_for
 
 FEW: dict[str, tuple[str, ...]] = {
     "kernel_size": ("kernel_size=3", "operator=convolution,xvolution"),

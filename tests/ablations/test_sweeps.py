@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
-from ablations.catalogue import sweeps
-from ablations.plan import describe_cells
-from ablations.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
-from lightning_xvol.config import set_value
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.supervised import learning_rate_factor
+from ablations.engine.catalogue import sweeps
+from ablations.engine.plan import describe_cells
+from ablations.engine.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import set_value
+from lightning_xvol.modules.base import learning_rate_factor
 
 PRODUCT_OPTIONS = ("form", "normalize", "position_encoding", "frozen_query_key")
 

@@ -69,7 +69,7 @@ def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
-    from ablations.cli import cells_of, find_cell, make_parser
+    from ablations.engine.cli import cells_of, find_cell, make_parser
     from ablations.kernel_size import SWEEP
 
     content = emit(bench, *flags)

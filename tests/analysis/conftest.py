@@ -219,7 +219,7 @@ class WandbFile:
 
 
 def cell_run(plan: Mapping[str, Any], cell: Mapping[str, Any], start: float = 1_700_000_000.0) -> WandbFile:
-    """The beginning of the run of a cell as `lightning_xvol.tracking` writes it."""
+    """The beginning of the run of a cell as `lightning_xvol.training.tracking` writes it."""
     config = {
         "cell_id": cell["cell_id"], "sweep": plan["sweep"], "plan_json": json.dumps(plan), "steps_per_epoch": 10,
         "total_steps": 30,

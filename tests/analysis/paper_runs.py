@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import published
-from lightning_xvol import recipes, record, registry
-from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
-from lightning_xvol.pretrained import with_papers_origin
+from analysis.paper import published
+from lightning_xvol.config import recipes, registry
+from lightning_xvol.config.schema import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.ledger import record
+from lightning_xvol.ledger.origins import with_papers_origin
 
 SEEDS = 3
 
@@ -71,7 +72,7 @@ def write_sweep(
 
 
 def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dict[str, float]]]:
-    """Label, setting and printed numbers of the rows of a table, without `analysis.published`."""
+    """Label, setting and printed numbers of the rows of a table, without `analysis.paper.published`."""
     path = Path(published.__file__).with_name("published.csv")
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for line in csv.DictReader(path.open(newline="")):

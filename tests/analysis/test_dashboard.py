@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import analysis
-from ablations.catalogue import plans
+from ablations.engine.catalogue import plans
 from analysis.__main__ import main
 from analysis.render import render, render_paper
 from analysis.sources import server
@@ -159,7 +159,7 @@ def test_it_names_what_a_run_logs(
     wandb_server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trained, tracked online, and looked up as the server holds it."""
-    from ablations.cli import command
+    from ablations.engine.cli import command
     from ablations.kernel_size import SWEEP
 
     for name in ("WANDB_MODE", "WANDB_PROJECT"):
@@ -314,7 +314,7 @@ def test_a_server_that_is_not_there(
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("wandb_workspaces.")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("analysis.dashboard", "analysis.wandb_views"):
+    for name in ("analysis.dashboard.panels", "analysis.dashboard.views"):
         monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.delattr(analysis, name.partition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)

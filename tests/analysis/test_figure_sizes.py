@@ -12,11 +12,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from analysis import figures, sweep_table
+from analysis import figures
 from analysis.figures.costs import CostLocator
+from analysis.figures.style import SIZES, Size
 from analysis.sources.collection import Collection
-from analysis.style import SIZES, Size
-from lightning_xvol.registry import METRICS, Metric
+from analysis.sweep import table as sweep_table
+from lightning_xvol.config.registry import METRICS, Metric
 
 NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"
 METRIC = "top-1 accuracy (%)"

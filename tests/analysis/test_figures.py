@@ -8,10 +8,11 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from analysis import figures, sweep_table
+from analysis import figures
+from analysis.figures.style import PURPLE, SIZES, Style, style
 from analysis.sources.collection import Collection
-from analysis.style import PURPLE, SIZES, Style, style
-from lightning_xvol.registry import OPERATORS
+from analysis.sweep import table as sweep_table
+from lightning_xvol.config.registry import OPERATORS
 
 LABELS_OF_SWEEPS = ("pssa_1", "pssa_3", "pssa_5", "pssa_hadamard", "convolution_11x11", "xvolution_linear")
 

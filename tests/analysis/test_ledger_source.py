@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.sources.collection import Collection
-from analysis.sources.folder import Ledger
+from analysis.sources.ledger import Ledger
 from lightning_xvol.errors import UserError
 
 

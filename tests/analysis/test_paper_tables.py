@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import recipe_tables, verdicts
 from analysis.__main__ import main
+from analysis.paper import tables_without_runs as recipe_tables
+from analysis.paper import verdicts
 from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 from tests.analysis.paper_runs import rows_of, write_paper, write_sweep

@@ -23,7 +23,7 @@ ARGUMENTS += [word for item in SMALL.items() for word in ("--set", "=".join(item
 
 def test_every_source_gives_the_same_frame(wandb_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frame and curves are the ledger's, to the last bit."""
-    from ablations.cli import command
+    from ablations.engine.cli import command
     from ablations.kernel_size import SWEEP
 
     for name in ("WANDB_MODE", "WANDB_PROJECT"):

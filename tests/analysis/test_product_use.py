@@ -7,8 +7,8 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import sweep_table
 from analysis.sources.collection import Collection
+from analysis.sweep import table as sweep_table
 
 SCORES = {
     "convolution": {1: [24.0, 26.0], 3: [70.0, 72.0]},

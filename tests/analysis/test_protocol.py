@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from analysis import protocol, verdicts
 from analysis.__main__ import main
+from analysis.paper import protocol, verdicts
 from analysis.sources.collection import Collection
-from lightning_xvol import record
-from lightning_xvol.config import RunConfig, set_value
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import papers_pretraining, with_papers_origin
-from lightning_xvol.recipes import get_recipe
+from lightning_xvol.ledger import record
+from lightning_xvol.ledger.origins import papers_pretraining, with_papers_origin
 from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
 
 OTHERWISE: dict[str, Any] = {

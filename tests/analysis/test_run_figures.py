@@ -10,9 +10,11 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from scipy import stats
 
-from analysis import figures, sweep_figures, sweep_table
+from analysis import figures
 from analysis.__main__ import main
 from analysis.sources.collection import Collection
+from analysis.sweep import figures as sweep_figures
+from analysis.sweep import table as sweep_table
 from lightning_xvol.errors import UserError
 
 METRIC = "top-1 accuracy (%)"

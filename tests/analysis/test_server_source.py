@@ -41,7 +41,7 @@ def published(make_ledger, wandb_server) -> tuple[Any, Any]:
 
 
 def publish(wandb_server: Any, plan: Any, cell: Any, summary: Any, state: str = "finished", name: str = "") -> Any:
-    """A run as `lightning_xvol.tracking` sends it."""
+    """A run as `lightning_xvol.training.tracking` sends it."""
     config = {
         "cell_id": cell["cell_id"], "sweep": plan["sweep"], "plan_json": json.dumps(plan), "steps_per_epoch": 10,
         "total_steps": 30,

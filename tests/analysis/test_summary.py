@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from analysis.__main__ import main
-from analysis.overview import overviews
 from analysis.sources.collection import Collection
+from analysis.sweep.overview import overviews
 
 SMALL = {"convolution": {3: [70.0, 70.4, 71.2]}, "xvolution": {3: [97.9, 98.5, 99.1]}}
 

@@ -5,8 +5,9 @@ import io
 import pandas as pd
 import pytest
 
-from analysis import numbers, sweep_table
+from analysis import numbers
 from analysis.sources.collection import Collection
+from analysis.sweep import table as sweep_table
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},

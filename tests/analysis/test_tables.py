@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.tables import Block, Entry, Table, escape_latex, escape_markdown
+from analysis.table import Block, Entry, Table, escape_latex, escape_markdown
 
 NASTY = r"100% of_a & b #1 $x$ {y} ~z^2 \cmd [t]* <1> |2|"
 

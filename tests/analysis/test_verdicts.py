@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import arithmetic, verdicts
 from analysis.__main__ import main
-from analysis.claims import CLAIMS
+from analysis.paper import arithmetic, verdicts
+from analysis.paper.claims import CLAIMS
 from analysis.sources.collection import Collection
 from tests.analysis.paper_runs import write_paper, write_sweep
 

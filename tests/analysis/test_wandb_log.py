@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from analysis.sources import wandb_log
+from analysis.sources import wandb_file as wandb_log
 
 CONFIG = {
     "cell_id": "abc", "long": "x" * 70_000, "nested": {"depth": {"leaf": 1}}, "dotted.key": 2, "list": [1, None, "é"],

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_xvol.backbones import build_backbone, count_parameters
 from lightning_xvol.backbones.small_resnet import SmallResNet
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
 CONVOLUTION = OperatorConfig("convolution")

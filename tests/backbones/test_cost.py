@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from lightning_xvol.backbones import build_backbone, count_macs, count_parameters, place_strides, replace_operators
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 

@@ -8,10 +8,10 @@ import torchvision
 from torch import nn
 
 from lightning_xvol.backbones import build_backbone, count_parameters, replace_every
-from lightning_xvol.config import BackboneConfig, OperatorConfig, RunConfig, resolve
-from lightning_xvol.describe import describe
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig, resolve
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
+from lightning_xvol.visualize.architecture import describe
 
 ALL = (2, 3, 4, 5)
 

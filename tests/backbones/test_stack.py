@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
 

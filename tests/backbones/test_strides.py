@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from lightning_xvol.backbones import build_backbone, place_strides, replace_operators
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 
 

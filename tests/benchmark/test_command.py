@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_xvol import registry
-from lightning_xvol.benchmark import core, plot, report, subjects
-from lightning_xvol.benchmark.operators import columns
-from lightning_xvol.benchmark.shapes import DETECTION, Shape
-from lightning_xvol.benchmark.subjects import Machine, make_subject
+from benchmarks import __main__ as benchmark
+from benchmarks import core, plot, report, subjects
+from benchmarks.operators import columns
+from benchmarks.shapes import DETECTION, Shape
+from benchmarks.subjects import Machine, make_subject
 from lightning_xvol.commandline import Parser
-from lightning_xvol.commands import benchmark
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_xvol.benchmark import measure, shapes
-from lightning_xvol.benchmark.scaling import exponent
+from benchmarks import measure, shapes
+from benchmarks.scaling import exponent
 from lightning_xvol.errors import UserError
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_xvol.benchmark import overhead
+from benchmarks import __main__ as benchmark
+from benchmarks import overhead
 from lightning_xvol.commandline import Parser
-from lightning_xvol.commands import benchmark
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_xvol import exporting
 from lightning_xvol.errors import UserError
+from lightning_xvol.fusion import export as exporting
 from lightning_xvol.fusion.weights import read_trained
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import numpy
 import pytest
 from PIL import Image
 
+from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.errors import UserError
-from lightning_xvol.registry import OPERATORS
 
 pytest.importorskip("matplotlib")
 KERNELS = ("aa_convolution", "involution", "self_attention", "pssa", "xvolution", "xvolution_sa", "xvolution_inv")

@@ -21,7 +21,7 @@ import core_tools  # noqa: E402
 PATIENCE_SECONDS = 120
 # The server is one for the whole session, shared with ablations' own pool: whoever starts it first decides.
 PRELOAD = [
-    "lightning_xvol.training",
+    "lightning_xvol.training.run",
     "lightning_xvol.backbones.small_resnet",
     "lightning_xvol.data.match",
     "lightning_xvol.operators.convolution",

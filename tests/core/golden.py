@@ -18,9 +18,10 @@ PATH = Path(__file__).with_name("golden_fingerprints.json")
 SEEDS = (0, 1)
 sys.path.insert(0, str(PATH.parents[2]))
 
-from lightning_xvol import record, registry  # noqa: E402
-from lightning_xvol.config import RunConfig  # noqa: E402
-from lightning_xvol.recipes import RECIPES  # noqa: E402
+from lightning_xvol.config import registry  # noqa: E402
+from lightning_xvol.config.recipes import RECIPES  # noqa: E402
+from lightning_xvol.config.schema import RunConfig  # noqa: E402
+from lightning_xvol.ledger import record  # noqa: E402
 
 
 def configs() -> Iterator[tuple[str, str, RunConfig]]:

@@ -108,9 +108,9 @@ def test_a_folder_as_a_file(command, tmp_path):
 
 
 def test_a_cell_held_by_another_process(command, tmp_path):
-    from lightning_xvol.locking import locked
-    from lightning_xvol.recipes import RECIPES
-    from lightning_xvol.record import cell_folder, cell_id
+    from lightning_xvol.config.recipes import RECIPES
+    from lightning_xvol.ledger.locking import locked
+    from lightning_xvol.ledger.record import cell_folder, cell_id
 
     folder = cell_folder(tmp_path / "work" / "runs", cell_id(RECIPES["match_small"].config()))
     folder.mkdir(parents=True)

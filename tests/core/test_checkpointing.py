@@ -10,8 +10,9 @@ import time
 import pytest
 import torch
 
-from lightning_xvol import files
-from lightning_xvol.checkpointing import (
+from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
+from lightning_xvol.ledger.checkpoints import (
     AtomicCheckpointIO,
     checkpoint_path,
     list_checkpoints,
@@ -19,7 +20,6 @@ from lightning_xvol.checkpointing import (
     prune,
     read_checkpoint,
 )
-from lightning_xvol.errors import UserError
 
 
 def content(step: int, cell_id: str = "mine") -> dict:

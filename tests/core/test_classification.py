@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.classification import ClassificationModule
-from lightning_xvol.config import BackboneConfig, OperatorConfig
-from lightning_xvol.registry import OPERATORS
+from lightning_xvol.config.registry import OPERATORS
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
+from lightning_xvol.modules.classification import ClassificationModule
 
 SILENT = {
     "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,

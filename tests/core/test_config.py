@@ -9,8 +9,9 @@ import random
 import pytest
 import yaml
 
-from lightning_xvol import registry
-from lightning_xvol.config import (
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import (
     DataConfig,
     OperatorConfig,
     OptimConfig,
@@ -22,8 +23,7 @@ from lightning_xvol.config import (
     to_dict,
 )
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES
-from lightning_xvol.record import cell_id
+from lightning_xvol.ledger.record import cell_id
 
 BASE = RunConfig()
 

@@ -7,17 +7,17 @@ import json
 import pytest
 import torch
 
-from lightning_xvol import registry
 from lightning_xvol.backbones import count_macs, count_parameters
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe as command_describe
-from lightning_xvol.config import DataConfig, resolve, set_value
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import DataConfig, resolve, set_value
 from lightning_xvol.data import ImageData, TensorSplit, build_data, declared_shape
-from lightning_xvol.describe import describe, to_text
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES
-from lightning_xvol.record import group_id
-from lightning_xvol.tasks import task_of
+from lightning_xvol.ledger.record import group_id
+from lightning_xvol.training.tasks import task_of
+from lightning_xvol.visualize.architecture import describe, to_text
 
 # The column "Ours" of Table 5 with the sizes and numbers of blocks beside it.
 TABLE_5 = [

@@ -14,11 +14,11 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from lightning_xvol.checkpointing import list_checkpoints
-from lightning_xvol.config import from_dict
+from lightning_xvol.config.schema import from_dict
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.detection.evaluator import CocoEvaluator
 from lightning_xvol.detection.predict import detect, read_detector
+from lightning_xvol.ledger.checkpoints import list_checkpoints
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_tools import Fail, tiny
 
-from lightning_xvol.record import cell_id
+from lightning_xvol.ledger.record import cell_id
 
 FAILING = {"operator__name": "core_plugins:FailsWhenTold", "backbone__stages": (5,)}
 
@@ -106,7 +106,7 @@ def test_a_torn_failure_json_starts_counting_anew(run, tmp_path):
 
 def test_an_error_while_the_disk_is_full_is_told_and_the_checkpoints_stay(run, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
-    run(config, folder, faults=[Fail("lightning_xvol.files:os.fsync", 20)], expect=1)
+    run(config, folder, faults=[Fail("lightning_xvol.ledger.files:os.fsync", 20)], expect=1)
     kept = sorted(path.name for path in (folder / "checkpoints").glob("step=*"))
     assert len(kept) == 2
     assert not list(folder.rglob("*.tmp"))
@@ -135,7 +135,7 @@ def test_an_interruption_is_no_failure(fork, tmp_path):
 
 
 def test_a_folder_in_which_another_process_works_is_left_alone(run, tmp_path):
-    from lightning_xvol.locking import locked
+    from lightning_xvol.ledger.locking import locked
 
     config, folder = tiny(), tmp_path / "cell"
     folder.mkdir()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_xvol import files
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):

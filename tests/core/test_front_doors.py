@@ -56,7 +56,8 @@ def test_importing_the_packages_loads_nothing_heavy():
 
 def test_the_lazy_names_are_the_real_ones():
     import lightning_xvol
-    from lightning_xvol import backbones, operators, registry
+    from lightning_xvol import backbones, operators
+    from lightning_xvol.config import registry
 
     assert lightning_xvol.build_operator is operators.build_operator
     assert lightning_xvol.replace_operators is backbones.replace_operators
@@ -79,9 +80,9 @@ def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
 
 
 def test_a_dry_run_prints_the_whole_configuration_which_works_as_a_file(command, tmp_path):
-    from lightning_xvol.config import from_dict, resolve
-    from lightning_xvol.recipes import RECIPES
-    from lightning_xvol.record import cell_id, group_id
+    from lightning_xvol.config.recipes import RECIPES
+    from lightning_xvol.config.schema import from_dict, resolve
+    from lightning_xvol.ledger.record import cell_id, group_id
 
     first = command("fit", "--operator", "xvolution", "--set", "operator.kernel_size=5", "--seed", "3", "--dry-run")
     assert first.returncode == 0, first.stderr

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from lightning_xvol.config import OptimConfig
-from lightning_xvol.recipes import RECIPES
-from lightning_xvol.supervised import learning_rate_factor, make_optimizer
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import OptimConfig
+from lightning_xvol.modules.base import learning_rate_factor, make_optimizer
 
 
 def factors(optim: OptimConfig, total: int) -> list[float]:

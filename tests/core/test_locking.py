@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.locking import Held, is_held, locked
+from lightning_xvol.ledger.locking import Held, is_held, locked
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from lightning_xvol.locking import locked
+from lightning_xvol.ledger.locking import locked
 with locked(Path(sys.argv[1])):
     if len(sys.argv) > 2 and os.fork() == 0:
         time.sleep(60)
@@ -85,7 +85,8 @@ def test_a_forked_child_that_ends_does_not_release_it(holder, tmp_path):
             os._exit(0)
         os.waitpid(child, 0)
         code = (
-            "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+            "import sys, pathlib; from lightning_xvol.ledger.locking import is_held\n"
+            "print(is_held(pathlib.Path(sys.argv[1])))"
         )
         asked = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
         assert asked.stdout == "True\n"
@@ -96,7 +97,8 @@ def test_asking_does_not_release_ones_own(holder, tmp_path):
     with locked(tmp_path):
         is_held(tmp_path)
         code = (
-            "import sys, pathlib; from lightning_xvol.locking import is_held; print(is_held(pathlib.Path(sys.argv[1])))"
+            "import sys, pathlib; from lightning_xvol.ledger.locking import is_held\n"
+            "print(is_held(pathlib.Path(sys.argv[1])))"
         )
         asked = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
         assert asked.stdout == "True\n"

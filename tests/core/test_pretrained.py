@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ablations.catalogue import sweeps
-from ablations.cli import cells_of, make_parser
-from lightning_xvol import pretrained
-from lightning_xvol.config import RunConfig, from_dict, resolve, set_value, to_dict
+from ablations.engine.catalogue import sweeps
+from ablations.engine.cli import cells_of, make_parser
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import RunConfig, from_dict, resolve, set_value, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import backbone_from, with_origin, with_papers_origin
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.ledger import origins as pretrained
+from lightning_xvol.ledger.origins import backbone_from, with_origin, with_papers_origin
+from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,12 @@ import torch
 from core_tools import Death, Set, tiny
 from torch import Tensor, nn
 
-from lightning_xvol import kernels, product_use
-from lightning_xvol.hashing import weights_sha256
+from lightning_xvol import kernels
 from lightning_xvol.kernels.spec import FORMS
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA
+from lightning_xvol.training import product_use
+from lightning_xvol.training.hashing import weights_sha256
 
 PRODUCTS = [name for name, form in FORMS.items() if form.product]
 CASES: list[tuple[str, int, dict[str, Any]]] = [
@@ -212,7 +213,7 @@ def test_in_low_precision(precision: str, run: Any, tmp_path: Path) -> None:
 
 
 def test_the_rest_of_the_run_is_as_if_nothing_had_been_ablated(run: Any, folder: Path, tmp_path: Path) -> None:
-    run(tiny("xvolution"), tmp_path / "cell", faults=[Set("lightning_xvol.judging:with_product", not_)])
+    run(tiny("xvolution"), tmp_path / "cell", faults=[Set("lightning_xvol.training.evaluation:with_product", not_)])
     without, with_both = result_of(tmp_path / "cell"), result_of(folder)
     assert without["weights_sha256"] == with_both["weights_sha256"]
     ablated = {f"top1_{name}" for name in product_use.ABLATIONS}
@@ -221,7 +222,7 @@ def test_the_rest_of_the_run_is_as_if_nothing_had_been_ablated(run: Any, folder:
 
 
 def test_killed_while_it_ablates_and_run_again(run: Any, folder: Path, tmp_path: Path) -> None:
-    cell, death = tmp_path / "cell", Death("lightning_xvol.product_use:recalibrate", 2, kill=True)
+    cell, death = tmp_path / "cell", Death("lightning_xvol.training.product_use:recalibrate", 2, kill=True)
     run(tiny("xvolution"), cell, death=death, expect=-signal.SIGKILL)
     assert not (cell / "result.json").exists()
     run(tiny("xvolution"), cell)
@@ -233,9 +234,9 @@ def test_killed_while_it_ablates_and_run_again(run: Any, folder: Path, tmp_path:
 
 def test_the_network_that_is_ablated_is_a_copy(folder: Path) -> None:
     """The kept checkpoint, ablated by hand, gives the recorded accuracies."""
-    from lightning_xvol.config import resolve
+    from lightning_xvol.config.schema import resolve
     from lightning_xvol.data.module import ImageDataModule
-    from lightning_xvol.training import build_network
+    from lightning_xvol.training.run import build_network
 
     config = resolve(tiny("xvolution"))
     data = ImageDataModule(config)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lightning_xvol import config as configuration
-from lightning_xvol import record, registry
-from lightning_xvol.config import OptimConfig, RunConfig, from_dict, resolve, set_value, to_dict
-from lightning_xvol.recipes import RECIPES
-from lightning_xvol.record import cell_id, group_id
+from lightning_xvol.config import registry
+from lightning_xvol.config import schema as configuration
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import OptimConfig, RunConfig, from_dict, resolve, set_value, to_dict
+from lightning_xvol.ledger import record
+from lightning_xvol.ledger.record import cell_id, group_id
 
 _spec = importlib.util.spec_from_file_location("golden", Path(__file__).with_name("golden.py"))
 golden = importlib.util.module_from_spec(_spec)
@@ -165,7 +166,8 @@ def test_a_new_field_leaves_old_ids_at_its_neutral_value_alone(monkeypatch, defa
 
 def test_ids_do_not_depend_on_the_process():
     code = (
-        "from lightning_xvol.recipes import RECIPES; from lightning_xvol.record import cell_id, group_id\n"
+        "from lightning_xvol.config.recipes import RECIPES\n"
+        "from lightning_xvol.ledger.record import cell_id, group_id\n"
         "c = RECIPES['match_small'].config('xvolution', shift_distances=(1, 2)); print(cell_id(c), group_id(c))"
     )
     config = RECIPES["match_small"].config("xvolution", shift_distances=(1, 2))

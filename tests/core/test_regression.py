@@ -14,9 +14,9 @@ from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_xvol.config import set_value
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.regression import RegressionModule, fit_static
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import set_value
+from lightning_xvol.modules.regression import RegressionModule, fit_static
 
 SILENT = {
     "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
@@ -127,7 +127,7 @@ def record(folder):
 
 
 def test_a_killed_run_ends_as_the_uninterrupted_one(run, tmp_path: Path):
-    step = "lightning_xvol.supervised:SupervisedModule.training_step"
+    step = "lightning_xvol.modules.base:SupervisedModule.training_step"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(quick(), whole)
     assert run(quick(), killed, expect=None, death=Death(step, 9, kill=True)) != 0

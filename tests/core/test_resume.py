@@ -15,15 +15,15 @@ import core_tools
 import pytest
 from core_tools import Death, tiny
 
-CALLBACKS = "lightning_xvol.callbacks"
+CALLBACKS = "lightning_xvol.training.callbacks"
 STEP = f"{CALLBACKS}:Watch.on_train_batch_end"  # the first callback, so before a checkpoint of that step
 EPOCH_SAVED = f"{CALLBACKS}:Checkpointer.on_train_epoch_end"
-SAVE = "lightning_xvol.checkpointing:AtomicCheckpointIO.save_checkpoint"
-WRITE = "lightning_xvol.checkpointing:torch.save"
-VALIDATE = "lightning_xvol.classification:ClassificationModule.validation_step"
-TEST = "lightning_xvol.classification:ClassificationModule.test_step"
-EVALUATE = "lightning_xvol.judging:Judge.evaluate"
-RECORD = "lightning_xvol.training:write_result"
+SAVE = "lightning_xvol.ledger.checkpoints:AtomicCheckpointIO.save_checkpoint"
+WRITE = "lightning_xvol.ledger.checkpoints:torch.save"
+VALIDATE = "lightning_xvol.modules.classification:ClassificationModule.validation_step"
+TEST = "lightning_xvol.modules.classification:ClassificationModule.test_step"
+EVALUATE = "lightning_xvol.training.evaluation:Judge.evaluate"
+RECORD = "lightning_xvol.training.run:write_result"
 
 AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}
 DROPOUT = {"operator__name": "core_plugins:DropoutConvolution"}
@@ -197,7 +197,7 @@ def test_killed_from_outside_at_no_chosen_moment(fork, uninterrupted, tmp_path):
 
 
 def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
-    from lightning_xvol.training import train
+    from lightning_xvol.training.run import train
 
     config = tiny()
     folder = uninterrupted(config)
@@ -208,8 +208,8 @@ def test_a_finished_folder_is_returned_and_not_touched(run, uninterrupted):
 
 
 def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrupted):
-    from lightning_xvol.locking import locked
-    from lightning_xvol.training import train
+    from lightning_xvol.ledger.locking import locked
+    from lightning_xvol.training.run import train
 
     folder = uninterrupted(tiny())
     with locked(folder):
@@ -218,7 +218,7 @@ def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrup
 
 def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrupted, monkeypatch):
     """It looked for a result, found none, and then waited for nothing: the other one had let go of the folder."""
-    from lightning_xvol import training
+    from lightning_xvol.training import run as training
 
     folder = uninterrupted(tiny())
     before = (folder / "metrics.csv").stat().st_mtime_ns
@@ -267,7 +267,7 @@ def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
 
 
 def test_pictures_that_are_normalised_on_the_device_resume_too(run, tmp_path):
-    from lightning_xvol.benchmark.pictures import make_pictures
+    from benchmarks.pictures import make_pictures
 
     make_pictures(tmp_path / "pictures", 40, seed=0)
     settings = {"data__name": "imagenet", "data__image_size": 32, "data__workers": 1, "train__steps": 12}

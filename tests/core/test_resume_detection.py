@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from core_tools import Death, tiny
 
-from lightning_xvol.config import RunConfig
+from lightning_xvol.config.schema import RunConfig
 
-MODULE = "lightning_xvol.detection.module:DetectionModule"
-WRITE = "lightning_xvol.checkpointing:torch.save"
-RECORD = "lightning_xvol.training:write_result"
+MODULE = "lightning_xvol.modules.detection:DetectionModule"
+WRITE = "lightning_xvol.ledger.checkpoints:torch.save"
+RECORD = "lightning_xvol.training.run:write_result"
 
 
 def small(recipe: str) -> RunConfig:

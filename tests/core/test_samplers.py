@@ -10,7 +10,7 @@ import pytest
 import torch
 from core_tools import tiny
 
-from lightning_xvol.config import RunConfig, set_value
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.data.module import EvaluationSampler, ImageDataModule, KeyedBatchSampler, Plan, make_plan
 from lightning_xvol.errors import UserError
 

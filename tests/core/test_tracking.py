@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from core_tools import Death, Fail, Set, Without, tiny
 
-from lightning_xvol.record import cell_id, group_id
+from lightning_xvol.ledger.record import cell_id, group_id
 
 OFFLINE = {"mode": "offline"}
-STEP = "lightning_xvol.callbacks:Watch.on_train_batch_end"
+STEP = "lightning_xvol.training.callbacks:Watch.on_train_batch_end"
 LOG = "wandb.sdk.wandb_run:Run.log"
 
 
@@ -161,7 +161,7 @@ def test_a_failed_run_is_not_called_finished(track, tmp_path):
 )
 def test_online_without_network_ends_as_an_offline_run_with_one_warning(key, track, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
-    timeout = Set("lightning_xvol.tracking:ONLINE_TIMEOUT_SECONDS", 2)
+    timeout = Set("lightning_xvol.training.tracking:ONLINE_TIMEOUT_SECONDS", 2)
     _, printed = track(config, folder, {"mode": "online"}, key=key, faults=[timeout])
     warnings = [line for line in printed.splitlines() if line.startswith("W&B")]
     assert len(warnings) == 1 and "not reachable" in warnings[0] and "offline" in warnings[0]
@@ -192,8 +192,8 @@ def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment
     """Several runs in one process, as of an inline sweep: wandb would go on in a run that was never finished."""
     import wandb
 
-    from lightning_xvol.tracking import Tracking
-    from lightning_xvol.training import Surroundings, train
+    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.tracking import Tracking
 
     for name, value in environment.items():
         if value is not None:
@@ -224,7 +224,7 @@ def test_disabled_needs_no_wandb_and_writes_nothing_of_it(track, tmp_path):
     assert printed == "" and (folder / "result.json").exists() and not (folder / "wandb").exists()
     _, printed = track(tiny(), tmp_path / "tracked", faults=[Without("wandb")])
     assert "W&B cannot start" in printed, "the test would notice an import"
-    code = "import sys, lightning_xvol.tracking; print('wandb' in sys.modules)"
+    code = "import sys, lightning_xvol.training.tracking; print('wandb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -233,7 +233,8 @@ def test_disabled_needs_no_wandb_and_writes_nothing_of_it(track, tmp_path):
 def test_disabled_imports_no_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core_tools import tiny\n"
-        "from lightning_xvol.tracking import Tracking; from lightning_xvol.training import Surroundings, train\n"
+        "from lightning_xvol.training.tracking import Tracking\n"
+        "from lightning_xvol.training.run import Surroundings, train\n"
         "train(tiny(train__steps=2), Path(sys.argv[1]), Surroundings(tracking=Tracking('disabled')))\n"
         "print(sorted(name for name in sys.modules if name.partition('.')[0] == 'wandb'))"
     )

@@ -12,10 +12,10 @@ import torch
 import yaml
 from core_tools import Death, Set, tiny
 
-from lightning_xvol.config import from_dict, resolve, set_value, to_dict
-from lightning_xvol.hashing import weights_sha256
-from lightning_xvol.recipes import RECIPES
-from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import from_dict, resolve, set_value, to_dict
+from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.training.hashing import weights_sha256
 
 # match_small learns its first 32 images by heart in 40 steps of 16. The losses of steps 1 and 2 and the mean of steps
 # 36 to 40, as this test prints them when it fails; made on an AMD EPYC with torch 2.15.0, one thread, seed 0. A new
@@ -41,7 +41,7 @@ def rows_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("operator", GOLDEN)
 def test_match_small_learns_as_it_did(operator, run, tmp_path):
     folder = tmp_path / "cell"
-    run(tiny(operator, **BY_HEART), folder, faults=[Set("lightning_xvol.training:LOG_EVERY_STEPS", 1)])
+    run(tiny(operator, **BY_HEART), folder, faults=[Set("lightning_xvol.training.run:LOG_EVERY_STEPS", 1)])
     losses = [float(row["value"]) for row in rows_of(folder) if row["name"] == "train_loss"]
     assert len(losses) == 40
     found = (losses[0], losses[1], sum(losses[-5:]) / 5)
@@ -74,7 +74,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     # The checkpoint that is kept holds the very weights whose hash stands in the record.
     [checkpoint] = (folder / "checkpoints").iterdir()
     content = torch.load(checkpoint, weights_only=True)
-    from lightning_xvol.training import build_network
+    from lightning_xvol.training.run import build_network
 
     network = build_network(resolve(config), 10, 1)
     assert weights_sha256(network) != result["weights_sha256"]
@@ -98,9 +98,9 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
 
 def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(run, tmp_path):
     """`best` is what the weights of the best validation epoch do on the test draw, not the best look at it."""
-    from lightning_xvol.classification import ClassificationModule
     from lightning_xvol.data.module import ImageDataModule
-    from lightning_xvol.training import build_network
+    from lightning_xvol.modules.classification import ClassificationModule
+    from lightning_xvol.training.run import build_network
 
     for seed in range(8):
         config, folder = (
@@ -118,7 +118,7 @@ def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(
     # The same run killed at the end of its best epoch leaves those weights in its newest checkpoint.
     again, death = (
         tmp_path / "again",
-        Death("lightning_xvol.callbacks:Checkpointer.on_train_epoch_end", best, after=True),
+        Death("lightning_xvol.training.callbacks:Checkpointer.on_train_epoch_end", best, after=True),
     )
     run(set_value(config, "train.checkpoint_every", 5), again, death=death, expect=77)
     content = torch.load(again / "checkpoints" / f"step={5 * best:08d}.ckpt", weights_only=True)
@@ -145,8 +145,8 @@ def test_every_precision_trains_and_evaluates(precision, run, tmp_path):
 
 
 def test_a_caller_hears_how_far_the_run_is(tmp_path):
-    from lightning_xvol.tracking import Tracking
-    from lightning_xvol.training import Surroundings, train
+    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.tracking import Tracking
 
     heard = []
     config = tiny(train__steps=6, train__accumulate=2)
@@ -156,7 +156,7 @@ def test_a_caller_hears_how_far_the_run_is(tmp_path):
 
 
 def test_configs_of_one_group_differ_in_their_weights_and_their_order():
-    from lightning_xvol.training import build_network
+    from lightning_xvol.training.run import build_network
 
     one, other = (resolve(set_value(tiny("xvolution"), "seed", seed)) for seed in (0, 1))
     assert weights_sha256(build_network(one, 4, 1)) == weights_sha256(build_network(one, 4, 1))

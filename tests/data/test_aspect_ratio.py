@@ -5,7 +5,7 @@ import dataclasses
 import numpy
 import pytest
 
-from lightning_xvol.config import DataConfig, RunConfig, TrainConfig
+from lightning_xvol.config.schema import DataConfig, RunConfig, TrainConfig
 from lightning_xvol.data.aspect_ratio import AspectRatioSampler, grouped_plan
 from lightning_xvol.errors import UserError
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import MapSplit, build_data
 from lightning_xvol.data.attention_maps import AttentionMaps, global_attention
 from lightning_xvol.errors import UserError

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from lightning_xvol import registry
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import ImageData, TensorSplit, base, build_data
 from lightning_xvol.errors import UserError
 

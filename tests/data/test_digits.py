@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.digits import Digits
 from lightning_xvol.errors import UserError

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from lightning_xvol.config import DataConfig, resolve, set_value
+from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.schema import DataConfig, resolve, set_value
 from lightning_xvol.data import DataError, build_data
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedDataset, collate
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import RECIPES
 from lightning_xvol.seeding import derive_seed, seed_generators
 
 CLASSES = ("n01440764", "n01443537", "n01484850")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from lightning_xvol.config import DataConfig
+from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.base import TensorSplit
 from lightning_xvol.data.keyed import KeyedDataset

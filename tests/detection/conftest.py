@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.shapes_coco import ShapesCoco
 from lightning_xvol.detection.model import Detector, build_detector
-from lightning_xvol.detection.settings import SETTINGS
 
 TINY = {
     "stem_width": 8, "blocks": (1, 1, 1, 3), "widths": (8, 16, 16, 32), "strides": (2, 2, 2, 2), "expansion": 2

@@ -10,7 +10,9 @@ from torchvision.models.detection import roi_heads, rpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
 
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.registry import OPERATORS
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
 from lightning_xvol.detection.backbone import FrozenNorm
 from lightning_xvol.detection.detections import paste, to_image
@@ -23,9 +25,7 @@ from lightning_xvol.detection.parts import (
     mask_loss,
     mask_targets,
 )
-from lightning_xvol.detection.settings import SETTINGS
 from lightning_xvol.errors import UserError
-from lightning_xvol.registry import OPERATORS
 
 
 def batch_of(sizes=((96, 64), (61, 101))):

@@ -19,15 +19,15 @@ from torch import nn
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import predict
-from lightning_xvol.config import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import RunConfig, resolve, set_value, to_dict
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.detection.predict import detect, read_detector
 from lightning_xvol.errors import UserError
-from lightning_xvol.pretrained import backbone_from
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.record import RESULT_KEYS, cell_id, group_id
-from lightning_xvol.tracking import Tracking
-from lightning_xvol.training import Surroundings, train
+from lightning_xvol.ledger.origins import backbone_from
+from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.training.run import Surroundings, train
+from lightning_xvol.training.tracking import Tracking
 
 SMALL: dict[str, Any] = {
     "backbone.stem_width": 8,
@@ -263,8 +263,8 @@ def test_pictures_that_cannot_be_made_fail_no_run(
     def broken(*_: object) -> None:
         raise ValueError("of no colour\nat all")
 
-    monkeypatch.setattr("lightning_xvol.detection.module.picture_of", broken)
-    monkeypatch.setattr("lightning_xvol.training.open_logger", lambda *_: DummyLogger())
+    monkeypatch.setattr("lightning_xvol.modules.detection.picture_of", broken)
+    monkeypatch.setattr("lightning_xvol.training.run.open_logger", lambda *_: DummyLogger())
     result = train(small("shapes_faster_rcnn", train__steps=1), tmp_path / "cell", Surroundings(data_dir))
     assert result["status"] == "finished"
     assert [record.message for record in caplog.records if "tracker" in record.message] == [

@@ -17,13 +17,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import FrozenBatchNorm2d
 
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.detectors import SETTINGS, DetectorSettings, get_settings
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.model import build_detector
-from lightning_xvol.detection.settings import SETTINGS, DetectorSettings, get_settings
 from lightning_xvol.errors import UserError
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.supervised import learning_rate_factor
+from lightning_xvol.modules.base import learning_rate_factor
 
 TABLE = [
     ("freeze_at", 2, "D: MODEL.BACKBONE.FREEZE_AT"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_xvol.data import coco_masks
-from lightning_xvol.detection.tracked import picture_of
+from lightning_xvol.detection.wandb_images import picture_of
 
 
 @pytest.mark.parametrize("categories", [255, 300])

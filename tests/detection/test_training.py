@@ -5,14 +5,14 @@ import resource
 import pytest
 import torch
 
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.registry import OPERATORS
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
 from lightning_xvol.data.shapes_coco import ShapesCoco
 from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import evaluate
 from lightning_xvol.detection.model import build_detector
-from lightning_xvol.detection.settings import SETTINGS
-from lightning_xvol.registry import OPERATORS
 
 EMBEDDED = BackboneConfig(
     "small_resnet",

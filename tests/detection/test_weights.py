@@ -7,12 +7,12 @@ import torch
 from torchvision.models import resnet50
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.classification import ClassificationModule
-from lightning_xvol.config import BackboneConfig, OperatorConfig, RunConfig
+from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.detection.model import build_detector
-from lightning_xvol.detection.settings import SETTINGS
 from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import UserError
+from lightning_xvol.modules.classification import ClassificationModule
 
 SMALL = BackboneConfig(options={"strides": (2, 2, 2, 2)}, stages=(5,))
 

@@ -13,11 +13,11 @@ import torch
 from fusion_tools import error
 
 from lightning_xvol import __main__
-from lightning_xvol.config import resolve
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import resolve
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.weights import load_fused, read_trained
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.tracking import Tracking
+from lightning_xvol.training.tracking import Tracking
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small cell, trained for a few steps."""
-    from lightning_xvol.config import set_value
-    from lightning_xvol.training import Surroundings, train
+    from lightning_xvol.config.schema import set_value
+    from lightning_xvol.training.run import Surroundings, train
 
     folder = tmp_path_factory.mktemp("cell")
     config = get_recipe("match_small").config("xvolution")
@@ -117,8 +117,8 @@ def test_mistakes(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def plain_network(config: dict[str, Any]) -> torch.nn.Module:
-    from lightning_xvol.config import from_dict
-    from lightning_xvol.training import build_network
+    from lightning_xvol.config.schema import from_dict
+    from lightning_xvol.training.run import build_network
 
     return build_network(from_dict(config), 4, 1)
 

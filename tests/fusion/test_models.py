@@ -16,7 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol import AtomicXVolution, fuse, replace_operators
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA

@@ -10,7 +10,8 @@ import torch
 from fusion_tools import CASES, error, name_of, trained
 from torch import Tensor, nn
 
-from lightning_xvol import AtomicXVolution, fuse, registry
+from lightning_xvol import AtomicXVolution, fuse
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.folds import FOLDS, KEPT
 from lightning_xvol.operators import build_operator

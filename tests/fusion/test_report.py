@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_xvol import fusion, fusion_report
 from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
-from lightning_xvol.config import BackboneConfig, OperatorConfig
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.report import difference
 

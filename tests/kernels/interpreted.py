@@ -12,11 +12,11 @@ import torch
 from attention_cases import CASES, CL, GRID, NCHW, TOLERANCE, Case, attention, errors, literal, results
 from torch import Tensor
 
+from benchmarks import bandwidth, report
+from benchmarks.operators import Effort
+from benchmarks.shapes import Shape
+from benchmarks.subjects import Machine
 from lightning_xvol import kernels
-from lightning_xvol.benchmark import bandwidth, report
-from lightning_xvol.benchmark.operators import Effort
-from lightning_xvol.benchmark.shapes import Shape
-from lightning_xvol.benchmark.subjects import Machine
 from lightning_xvol.kernels import triton
 from lightning_xvol.operators import build_operator
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.measure import kept_bytes
 from lightning_xvol import kernels
-from lightning_xvol.benchmark.measure import kept_bytes
 from lightning_xvol.kernels import shifts
 from lightning_xvol.kernels.shifts import blocks
 from lightning_xvol.kernels.spec import FORMS, Spec, Window

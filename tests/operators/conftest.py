@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_xvol import registry
+from lightning_xvol.config import registry
 from lightning_xvol.kernels.spec import FORMS
 from lightning_xvol.operators import build_operator
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import lightning_xvol
-from lightning_xvol import registry
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import OPERATORS, build_operator
 from lightning_xvol.operators.checks import group_count, head_count

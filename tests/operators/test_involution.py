@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.measure import kept_bytes
 from lightning_xvol import kernels
-from lightning_xvol.benchmark.measure import kept_bytes
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.involution import Involution
 

@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from lightning_xvol import fuse
+from lightning_xvol.backbones.receptive_field import effective_receptive_field, positions, side_with, steps
 from lightning_xvol.kernels.spec import DIRECTIONS
 from lightning_xvol.operators import build_operator
 from lightning_xvol.visualize.content import default_pixels
 from lightning_xvol.visualize.dynamic_kernel import atomic_form, windows
-from lightning_xvol.visualize.places import positions, steps
-from lightning_xvol.visualize.receptive_field import effective_receptive_field, side_with
 from lightning_xvol.visualize.tap_weights import find_pssa, tap_weights
 
 

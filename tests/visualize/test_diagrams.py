@@ -12,12 +12,12 @@ import pytest
 from torch import nn
 
 from lightning_xvol import __main__
-from lightning_xvol.config import RunConfig, resolve, set_value
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.registry import OPERATORS
+from lightning_xvol.config.schema import RunConfig, resolve, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels.spec import FORMS
 from lightning_xvol.operators import build_operator
-from lightning_xvol.recipes import get_recipe
-from lightning_xvol.registry import OPERATORS
 from lightning_xvol.visualize import layout
 from lightning_xvol.visualize.diagrams import Flow, Taps, compose, diagram
 from lightning_xvol.visualize.structure import Part, boxes, outline, structure

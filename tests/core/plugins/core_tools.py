@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_xvol.config import RunConfig, from_dict, set_value, to_dict
-from lightning_xvol.recipes import get_recipe
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import RunConfig, from_dict, set_value, to_dict
 
 # 40 images in batches of 8 are 5 steps an epoch: 23 steps end in the middle of the fifth.
 TINY = {
@@ -150,8 +150,8 @@ def train_in_process(
 ) -> None:
     """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
-    from lightning_xvol.tracking import Tracking
-    from lightning_xvol.training import Surroundings, train
+    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.tracking import Tracking
 
     for fault in [*faults, *([death] if death else [])]:
         fault.arm()

@@ -1,0 +1,41 @@
+"""One cell after the other in this process: the simplest to debug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ablations.engine.cell import Cost, Settings, preflight, run_cell, trial
+from ablations.engine.launchers import RUN_AGAIN, Observer
+from ablations.engine.sweep import Cell
+from lightning_xvol.errors import UserError
+
+
+class InlineLauncher:
+    on_interrupt = RUN_AGAIN
+
+    def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
+        try:
+            preflight([cell.config for cell in cells], settings.data_dir, settings.download)
+        except UserError as error:
+            return str(error)
+        return None
+
+    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
+        return trial(cells, settings.data_dir, settings.download)
+
+    def run(
+        self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
+    ) -> None:
+        for cell in cells:
+            if not keep_going():
+                return
+            observer.started(cell)
+
+            def report(step: int, total: int, cell: Cell = cell) -> None:
+                observer.progressed(cell, step, total)
+
+            outcome, detail = run_cell(cell, settings, report)
+            observer.ended(cell, outcome, detail)
+
+    def close(self) -> None:
+        pass

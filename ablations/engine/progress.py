@@ -1,0 +1,115 @@
+"""How far a sweep is: a live display on a terminal, one line per finished cell elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from ablations.engine.cell import Outcome
+from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import duration
+
+
+class Progress:
+    """Counts cells and parts of cells; the time left follows from the share that this command has done itself."""
+
+    def __init__(self, cells: Sequence[Cell], total: int) -> None:
+        self.total = total
+        self.finished = total - len(cells)
+        self.to_run = len(cells)
+        self.ended_here = 0
+        self.shares: dict[str, float] = {}
+        self.started_at = time.monotonic()
+        self.failures: list[tuple[Cell, str]] = []
+        self.held: list[Cell] = []
+        self.live = _Live(total, self.finished) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Progress:
+        if self.live:
+            self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.__exit__(kind, error, trace)
+
+    def seconds_left(self) -> float | None:
+        done = self.ended_here + sum(self.shares.values())
+        if done < 0.05:
+            return None
+        return (time.monotonic() - self.started_at) * (self.to_run - done) / done
+
+    def started(self, cell: Cell) -> None:
+        self.shares[cell.id] = 0.0
+        if self.live:
+            self.live.started(cell)
+
+    def progressed(self, cell: Cell, step: int, total: int) -> None:
+        self.shares[cell.id] = step / total
+        if self.live:
+            self.live.progressed(cell, step, total, self.finished + sum(self.shares.values()), self.seconds_left())
+
+    def ended(self, cell: Cell, outcome: Outcome, detail: str) -> None:
+        self.shares.pop(cell.id, None)
+        if outcome == "held":
+            self.held.append(cell)
+            if self.live:
+                self.live.ended(cell, None, self.finished)
+            return
+        self.finished += 1
+        self.ended_here += 1
+        if outcome == "failed":
+            self.failures.append((cell, detail))
+        left = self.seconds_left()
+        time_left = "" if not left else f"; about {duration(left)} left"
+        line = f"[{self.finished}/{self.total}] {cell.name}: {outcome if outcome != 'done' else detail}"
+        line += f" ({detail})" if outcome == "failed" else ""
+        if self.live:
+            self.live.ended(cell, line, self.finished)
+        else:
+            print(line + time_left, file=sys.stderr, flush=True)
+
+
+class _Live:
+    """rich's bars: one for the sweep, one per running cell."""
+
+    def __init__(self, total: int, finished: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.sweep = self.bars.add_task("cells", total=total, completed=finished, left="")
+        self.running: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        self.bars.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.bars.__exit__(*error)
+
+    def started(self, cell: Cell) -> None:
+        self.running[cell.id] = self.bars.add_task(f"  {cell.name}", total=None, left="")
+
+    def progressed(self, cell: Cell, step: int, total: int, finished: float, left: float | None) -> None:
+        self.bars.update(self.running[cell.id], completed=step, total=total)
+        time_left = "" if left is None else f"about {duration(left)} left"
+        self.bars.update(self.sweep, completed=int(finished), left=time_left)
+
+    def ended(self, cell: Cell, line: str | None, finished: int) -> None:
+        self.bars.remove_task(self.running.pop(cell.id))
+        self.bars.update(self.sweep, completed=finished)
+        if line is not None:
+            self.bars.console.print(line, highlight=False, markup=False)

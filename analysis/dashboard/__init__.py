@@ -1,0 +1,1 @@
+"""A dashboard for Weights & Biases: panels, and the views that hold them."""

@@ -1,0 +1,227 @@
+"""Tables 1, 2, 3, 4 and 6 in the paper's layout and rounding, filled with our runs, the printed numbers beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis import numbers
+from analysis.paper.claims import MARGIN, Part, Row
+from analysis.paper.pools import PAPER, Place, Pool
+from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
+from analysis.paper.verdicts import judge, word
+from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
+from analysis.table import Block, Entry, Table, slug
+
+TITLES = {
+    1: "Comparison of different operators on ImageNet-1K using ResNet-34 and ResNet-50.",
+    2: "Object detection results of different operators on COCO val 2017.",
+    3: "Instance segmentation results of different operators on COCO val 2017.",
+    4: "Effects of relative position encoding on COCO detection.",
+    6: "More detection results about different operators on COCO 2017 val under the multiple settings.",
+}
+HEADINGS = {
+    "top1": "top-1", "top5": "top-5", "box_ap": "AP bbox", "box_ap50": "AP50 bbox", "box_ap75": "AP75 bbox",
+    "box_ap_s": "AP_S bbox", "box_ap_m": "AP_M bbox", "box_ap_l": "AP_L bbox", "mask_ap": "AP mask",
+    "mask_ap_s": "AP_S mask", "mask_ap_m": "AP_M mask", "mask_ap_l": "AP_L mask",
+}  # fmt: skip
+PRIMARY = {1: "top1", 2: "box_ap", 3: "mask_ap", 4: "box_ap", 6: "box_ap"}
+WITH_DELTAS = (2, 3, 6)  # Tables 1 and 4 print none
+WITHOUT_BOLD = (4,)
+MOST_CHANGES = 6  # that a caption names
+OTHER_METRICS = ("top1", "top5")  # on data that have none of the table's
+
+
+def paper_tables(number: int, found: Sequence[Pool], select: str = "last") -> list[Table]:
+    """Table `number` from each pool that has metrics for it."""
+    return [_PaperTable(number, pool, metrics, select).table() for pool in found if (metrics := _metrics(number, pool))]
+
+
+def _printed_metrics(number: int) -> list[str]:
+    return list(dict.fromkeys(metric for row in of_table(number).values() for metric in row))
+
+
+def _metrics(number: int, pool: Pool) -> list[str]:
+    """The printed metrics that the runs have; where they have none, the tables of detection show classification's."""
+    own = [metric for metric in _printed_metrics(number) if metric in pool.metrics]
+    if own and PRIMARY[number] not in own:  # the boxes of Table 3 without its masks
+        return []
+    return own or [metric for metric in OTHER_METRICS if metric in pool.metrics and number in (2, 4, 6)]
+
+
+class _PaperTable:
+    def __init__(self, number: int, pool: Pool, metrics: list[str], select: str) -> None:
+        self.number, self.pool, self.metrics, self.select = number, pool, metrics, select
+        self.paper = pool.data == PAPER
+        self.rows = _rows(number, self.paper)
+        self.primary = PRIMARY[number] if PRIMARY[number] in self.metrics else self.metrics[0]
+
+    def table(self) -> Table:
+        best = self._best()
+        blocks: dict[str, list[tuple[str, tuple[Entry, ...]]]] = {}
+        for place, row in self.rows.items():
+            heading = place[0] if self.number == 1 else ""
+            blocks.setdefault(heading, []).append((_label(self.number, place, row), self._entries(place, row, best)))
+        name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)}")
+        return Table(
+            name=name,
+            title=f"Table {self.number}. {TITLES[self.number]}" if self.paper else f"The rows of Table {self.number}.",
+            caption=self._caption(),
+            stub="Operator",
+            spanner="",
+            columns=self._columns(),
+            blocks=tuple(Block(tuple(rows), heading) for heading, rows in blocks.items()),
+            bold="highest mean of its column" + (" and backbone" if self.number == 1 and self.paper else ""),
+            notes=tuple(self._notes()),
+            tidy=pd.DataFrame(
+                [self._tidy(place, row, metric) for place, row in self.rows.items() for metric in self.metrics]
+            ),
+        )
+
+    def _caption(self) -> str:
+        """Why no printed numbers stand here, where none do."""
+        if self.paper:
+            return ""
+        if not self.pool.changes:
+            return f"On {self.pool.data}; these data cannot reproduce the paper."
+        shown = list(self.pool.changes)[:MOST_CHANGES]
+        more = len(self.pool.changes) - len(shown)
+        listed = ", ".join(shown) + (f" and {more} more" if more else "")
+        return f"On {self.pool.data}; not the recipe's own configuration, so without printed numbers: {listed}."
+
+    def _columns(self) -> tuple[str, ...]:
+        beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
+        own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
+        return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
+
+    def _entries(
+        self, place: Place, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
+    ) -> tuple[Entry, ...]:
+        entries = []
+        if self.number == 4:
+            entries.append(Entry("yes" if place[2] == WITH_POSITION else ""))
+        if self.number == 6:
+            epochs = epochs_of(place[2])
+            entries.append(Entry(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
+        for metric in self.metrics:
+            entries.append(self._entry(place, metric, best))
+            if self.paper:
+                entries.append(Entry(numbers.number(row[metric].value) if metric in row else numbers.DASH))
+        return (*entries, *(() if self.paper else (Entry(numbers.DASH),)), Entry(self._verdict(place, row)))
+
+    def _entry(self, place: Place, metric: str, best: Mapping[tuple[str, str], str]) -> Entry:
+        values = self.pool.seeds(place, metric)
+        if not values:
+            return Entry(numbers.DASH)
+        text = numbers.number(estimate(list(values.values())).mean)
+        delta = self._delta(place, metric) if self.number in WITH_DELTAS else None
+        remarks = () if delta is None or pd.isna(delta.mean) else (_signed(delta.mean),)
+        bold = best.get((self._scope(place), metric)) == text
+        return Entry(text, remarks, bold, self.pool.groups[place])
+
+    def _delta(self, place: Place, metric: str) -> Difference | None:
+        base = _base(self.number, place)
+        if base is None:
+            return None
+        return contrast([(1.0, self.pool.seeds(place, metric)), (-1.0, self.pool.seeds(base, metric))])
+
+    def _verdict(self, place: Place, row: Mapping[str, Printed]) -> str:
+        """On the difference of the main column to its base, by its printed size; on other data by its sign."""
+        base = _base(self.number, place)
+        if base is None:
+            return numbers.DASH
+        backbone = next(iter(row.values())).backbone if self.number == 1 else ""
+        first, second = (Row(str(self.number), label, setting, backbone) for _, label, setting in (place, base))
+        part = Part("M", ((1.0, first), (-1.0, second)), PRIMARY[self.number])
+        if self.number in (1, 2) and place[1] == "pssa":  # claim 7 calls them equal
+            part = Part("E", part.terms, part.metric)
+        elif (part.published or 1.0) < 0:
+            part = Part("M", part.terms, part.metric, -1)
+        finding = judge(part, self.pool)
+        return "not run" if finding is None else word(finding.answer, PAPER) if self.paper else _OTHER[finding.answer]
+
+    def _best(self) -> dict[tuple[str, str], str]:
+        """The highest mean of each scope and metric as it is written, so that visible ties are all bold."""
+        means: dict[tuple[str, str], list[float]] = {}
+        for place in self.rows if self.number not in WITHOUT_BOLD else ():
+            for metric in self.metrics:
+                values = self.pool.seeds(place, metric)
+                if values:
+                    means.setdefault((self._scope(place), metric), []).append(estimate(list(values.values())).mean)
+        return {key: numbers.number(max(found)) for key, found in means.items() if len(found) > 1}
+
+    def _scope(self, place: Place) -> str:
+        return place[0]
+
+    def _notes(self) -> list[str]:
+        runs = pd.concat(self.pool.frames)
+        done = runs[runs["state"] == "finished"].drop_duplicates("cell_id")
+        counts = {len(self.pool.seeds(place, self.primary)) for place in self.rows} - {0}
+        n = numbers.DASH.join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
+        notes = [f"Estimator: mean over seeds of each run's {self.select} value; n = {n}; intervals are in the CSV."]
+        if self.select == "best":
+            notes.append("Warning: each run's best evaluation, not its last; picked among many, it is too high.")
+        if self.number in WITH_DELTAS:
+            same = f" of the same {'number of epochs' if self.paper else 'schedule'}" if self.number == 6 else ""
+            notes.append(f"In brackets: difference to the convolution{same}.")
+        cannot = "this is not the paper's protocol" if self.pool.changes else "these data cannot reproduce"
+        notes.append(
+            f"Verdict: on the difference in {HEADINGS[self.primary]} "
+            + ("to the row without position encoding" if self.number == 4 else "to the convolution")
+            + (", by the printed one." if self.paper else f", by the sign of the printed one; {cannot}.")
+        )
+        if self.number in (1, 2):
+            notes.append(f"PSSA's, which the paper calls equal: within {MARGIN:g} by two one-sided tests.")
+        if self.number == 1 and not self.paper:
+            notes.append("Operators other than X-volution stand in the stages of the recipe.")
+        commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
+        sweeps = list(
+            dict.fromkeys(f"{sweep.name} (recipe {sweep.recipe}, {sweep.budget})" for sweep in self.pool.sweeps)
+        )
+        notes.append(f"Sweeps: {', '.join(sweeps)}; data: {self.pool.sweeps[0].data}; commit: {commits}.")
+        return notes
+
+    def _tidy(self, place: Place, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:
+        mean = estimate(list(self.pool.seeds(place, metric).values()))
+        delta = self._delta(place, metric) or NO_DIFFERENCE
+        return {
+            "table": self.number, "backbone": place[0], "operator": place[1], "setting": place[2], "metric": metric,
+            "n": mean.n, "mean": mean.mean, "sd": mean.sd, "ci_low": mean.low, "ci_high": mean.high,
+            "delta": delta.mean, "delta_low": delta.low, "delta_high": delta.high,
+            "published": row[metric].value if self.paper and metric in row else None,
+            "verdict": self._verdict(place, row) if metric == self.primary else None,
+            "group_id": self.pool.groups.get(place),
+        }  # fmt: skip
+
+
+_OTHER = {"yes": "holds", "no": "fails", "open": "not resolved"}
+
+
+def _rows(number: int, paper: bool) -> dict[Place, dict[str, Printed]]:
+    """The printed rows by their place in a pool: on other data than the paper's there is one network."""
+    rows: dict[Place, dict[str, Printed]] = {}
+    for (backbone, label, setting), row in of_table(number).items():
+        rows.setdefault((backbone if number == 1 and paper else "", label, setting), row)
+    return rows
+
+
+def _base(number: int, place: Place) -> Place | None:
+    """The row from which differences are taken."""
+    block, label, setting = place
+    if number == 4:
+        return (block, label, WITHOUT_POSITION) if setting == WITH_POSITION else None
+    base = (block, "convolution", "" if number == 1 else setting)
+    return base if place != base else None
+
+
+def _label(number: int, place: Place, row: Mapping[str, Printed]) -> str:
+    operator = next(iter(row.values())).operator
+    return f"{operator}, {place[2]}" if number == 1 and place[2] else operator
+
+
+def _signed(value: float) -> str:
+    """As the paper writes differences: zero is +0.0."""
+    text = numbers.number(value)
+    return text if text.startswith(numbers.MINUS) else f"+{text}"

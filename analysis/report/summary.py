@@ -1,0 +1,73 @@
+"""What `python -m analysis summary` prints: how far the sweeps are, and what they found."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from analysis.paper import verdicts
+from analysis.sources.collection import Collection
+from analysis.sweep import overview
+from analysis.sweep.overview import STATES, Overview
+from lightning_xvol.commandline import duration
+from lightning_xvol.errors import UserError
+
+WIDTH = 100
+
+
+def summarise(sources: Collection, select: str = "last") -> str:
+    """Cells by state, the best row of each sweep, how rows stand against their controls, verdicts, and warnings.
+
+    Raises:
+        UserError: where no sweep can be shown.
+    """
+    found, problems = overview.overviews(sources, select)
+    lines = [*_counts(found), ""]
+    for item in found:
+        lines += [f"{item.sweep.name}: {item.sweep.title} ({item.sweep.recipe}, {item.sweep.budget})"]
+        lines += _entry("best", f"{item.best_text()}; {item.difference_text()}")
+        for text in item.control_texts():
+            lines += _entry("control", text)
+        for text in item.warnings():
+            lines += _entry("warning", text)
+        lines.append("")
+    try:
+        lines += _claims(sources, select)
+    except UserError as error:
+        problems.append(f"no verdicts: {error}")
+    for text in [*overview.common_warnings(found), *problems]:
+        lines += _entry("warning", text)
+    return "\n".join(lines)
+
+
+def _counts(found: Sequence[Overview]) -> list[str]:
+    rows = [["sweep", *STATES, "time"]]
+    for item in found:
+        counts = item.counts
+        done, *others = (str(counts[state]) for state in STATES)
+        rows.append([item.sweep.name, f"{done}/{item.cells}", *others, duration(item.seconds)])
+    runs = overview.all_runs(found)
+    states = runs["state"].value_counts()
+    done, *others = (str(int(states.get(state, 0))) for state in STATES)
+    rows.append(["all, once", f"{done}/{len(runs)}", *others, duration(overview.run_seconds(found))])
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    header, *body, total = (_aligned(row, widths) for row in rows)
+    rule = "-" * len(header)
+    return [header, rule, *body, rule, total]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)])
+
+
+def _claims(sources: Collection, select: str) -> list[str]:
+    counts = verdicts.tally(verdicts.verdicts(sources, select))
+    lines = ["claims of the paper (`python -m analysis claims` tells each)"]
+    for data, kinds in counts.items():
+        lines += _entry(data or "no runs", ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
+    return [*lines, ""]
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")

@@ -1,0 +1,141 @@
+"""What W&B runs tell of the cells of a sweep, wherever they are kept.
+
+Each run carries what `lightning_xvol.training.tracking` gave it: the id of its cell, the plan of its sweep, and its
+record or its error. A cell may have several, its segments: the newest says how it ended, and of two rows at one step
+the later one holds. A process that was killed from outside leaves no error, so that its cell is missing here where the
+ledger may call it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.sources.cache import Curves
+from analysis.sources.frame import Outcome
+from analysis.sources.plans import Plan
+from lightning_xvol.ledger import record
+
+_NO_CURVES = {"epoch", "trainer/global_step"}
+
+
+@dataclass
+class Segment:
+    """What one run tells of its cell."""
+
+    cell_id: str = ""
+    sweep: str = ""
+    start_time: float = 0.0
+    plan: str | None = None
+    result: str | None = None
+    error: str | None = None
+    steps_per_epoch: int = 0
+    total_steps: int = 0
+    losses: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of its curves, where they were read with it
+
+
+def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_time: float) -> Segment:
+    segment = Segment(
+        cell_id=_text(config.get("cell_id")) or "",
+        sweep=_text(config.get("sweep")) or "",
+        start_time=start_time,
+        plan=_text(config.get("plan_json")),
+        result=_text(summary.get("result_json")),
+        error=_text(summary.get("error")),
+        steps_per_epoch=_whole(config.get("steps_per_epoch")),
+        total_steps=_whole(config.get("total_steps")),
+    )
+    result = _parsed(segment.result)
+    if not segment.cell_id and record.is_whole(result):  # the record came through where the configuration did not
+        segment.cell_id = result["cell_id"]
+    return segment
+
+
+def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
+    """The steps done and the values of each metric, in the order in which they came; every number is a float."""
+    curves: dict[str, tuple[array, array]] = {}
+    for row in rows if total_steps else ():
+        step = row.get("trainer/global_step")
+        if not isinstance(step, float) or not math.isfinite(step):
+            continue
+        done = min(int(step) + 1, total_steps)  # Lightning counts from 0
+        for name, value in row.items():
+            if isinstance(value, float) and not name.startswith("_") and name not in _NO_CURVES:
+                steps, values = curves.setdefault(name, (array("q"), array("d")))
+                steps.append(done)
+                values.append(value)
+    return curves
+
+
+class TrackedRuns(ABC):
+    """What the sources of W&B runs share: see `analysis.sources.collection.Source`."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.losses: list[str] = []
+        self._segments: dict[str, list[tuple[str, Segment]]] = {}
+
+    def _take(self, found: Iterable[tuple[str, Segment]]) -> None:
+        """Take in segments, each with where it lies."""
+        for where, segment in sorted(found, key=lambda item: (item[1].start_time, item[0])):
+            if segment.losses:
+                self.losses.append(f"{where}: {'; '.join(segment.losses)}")
+            if segment.cell_id:
+                self._segments.setdefault(segment.cell_id, []).append((where, segment))
+
+    def plans(self) -> list[Plan]:
+        """The newest plan of each sweep, as a ledger keeps it; those of other recipes or budgets are others."""
+        newest: dict[str, tuple[float, Plan]] = {}
+        parsed: dict[str, Plan] = {}
+        for where, segment in (item for segments in self._segments.values() for item in segments):
+            if segment.plan is None:
+                continue
+            if segment.plan not in parsed:
+                parsed[segment.plan] = Plan(segment.sweep, _parsed(segment.plan), where)
+            plan = parsed[segment.plan]
+            if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
+                newest[plan.identity] = (segment.start_time, plan)
+        return [plan for _, plan in newest.values()]
+
+    def outcome(self, cell_id: str) -> Outcome | None:
+        if cell_id not in self._segments:
+            return None
+        where, newest = self._segments[cell_id][-1]
+        result = _parsed(newest.result)
+        if record.is_whole(result):
+            return Outcome(where, result)
+        errors = [segment.error for _, segment in self._segments[cell_id] if segment.error is not None]
+        return Outcome(where, error=errors[-1] if errors else None)
+
+    def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
+        points: dict[int, tuple[int, float]] = {}
+        for where, segment in self._segments.get(cell_id, ()):
+            curve = self._curve(where, segment, name)
+            for step, value in zip(*curve, strict=True) if curve else ():
+                points[step] = (-(-step // (segment.steps_per_epoch or step or 1)), value)
+        return dict(sorted(points.items()))
+
+    @abstractmethod
+    def _curve(self, where: str, segment: Segment, name: str) -> tuple[array, array] | None:
+        """Steps done and values of the metric `name` in the segment at `where`."""
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _parsed(text: str | None) -> Any:
+    try:
+        return json.loads(text or "")
+    except ValueError:
+        return None

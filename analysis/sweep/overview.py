@@ -1,0 +1,137 @@
+"""How far each sweep is and what it found: with this the report and the summary begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import numbers
+from analysis.sources.collection import Collection
+from analysis.sources.frame import Sweep
+from analysis.sweep import footnotes
+from analysis.sweep.table import summary_of
+from lightning_xvol.errors import UserError
+
+STATES = ("finished", "missing", "failed", "diverged")
+FEW_SEEDS = 3
+"""Of fewer the interval is none, or 12.7 standard errors wide on either side (Student's t, one degree of freedom)."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A sweep with its frame and summary."""
+
+    sweep: Sweep
+    frame: pd.DataFrame
+    summary: pd.DataFrame
+    select: str
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row per cell."""
+        return self.frame[self.frame["metric"] == self.sweep.metric]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The cells in each of `STATES`."""
+        found = self.runs["state"].value_counts()
+        return {state: int(found.get(state, 0)) for state in STATES}
+
+    @property
+    def cells(self) -> int:
+        return len(self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Of computing, in the runs that left a record."""
+        return run_seconds([self])
+
+    @property
+    def best(self) -> pd.Series | None:
+        """The row of `summary` with the highest mean, the first of equals; None where no run has finished."""
+        done = self.summary[self.summary["n"] > 0]
+        return None if done.empty else done.loc[done["mean"].idxmax()]
+
+    def best_text(self) -> str:
+        """`X-volution, kernel size K = 7: 99.7 ± 0.3 (n = 3)`."""
+        best = self.best
+        if best is None:
+            return "no finished run"
+        axis = self.sweep.column_axis
+        place = "" if axis is None else f", {self.sweep.axis_label(axis)} = {best[axis]}"
+        spread = f"{numbers.number(best['mean'])} {numbers.PLUS_MINUS} {numbers.number(best['sd'])}"
+        return f"{best['row']}{place}: {spread} (n = {best['n']})"
+
+    def difference_text(self) -> str:
+        """Of the best row to the baseline: `+0.5 [−0.1, +1.2] over Convolution`; a dash where there is none."""
+        best = self.best
+        baseline = self.sweep.labels.get(self.sweep.baseline or "")  # `--only` leaves rows out
+        if best is None or baseline is None:
+            return numbers.DASH
+        if best["operator"] == self.sweep.baseline:
+            return f"{baseline} is the baseline"
+        if pd.isna(best["delta"]):
+            return f"{baseline} has not been run there"
+        interval = ""
+        if not pd.isna(best["delta_low"]):
+            interval = f" [{numbers.signed(best['delta_low'])}, {numbers.signed(best['delta_high'])}]"
+        return f"{numbers.signed(best['delta'])}{interval} over {baseline}"
+
+    def control_texts(self) -> list[str]:
+        """`X-volution minus X-volution (static): ties within the interval at 3, 5`, for each row with a control."""
+        return [
+            f"{pair}: {footnotes.conclusion(self.sweep, differences) or 'one seed, no interval'}"
+            for pair, differences in footnotes.against_controls(self.sweep, self.frame, self.select)
+        ]
+
+    def warnings(self) -> list[str]:
+        """What of the sweep is not there, or is too little."""
+        counts = self.counts
+        found = [
+            f"{counts[state]} of {self.cells} cells {text}"
+            for state, text in {"missing": "missing", "diverged": "diverged and not averaged"}.items()
+            if counts[state]
+        ]
+        few = int(((self.summary["n"] > 0) & (self.summary["n"] < FEW_SEEDS)).sum())
+        if few:
+            found.append(
+                f"n too small: fewer than {FEW_SEEDS} finished seeds in {few} of {len(self.summary)} entries, whose "
+                "interval is very wide or none"
+            )
+        return found + footnotes.failures(self.runs)
+
+
+def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview], list[str]]:
+    """Every sweep that can be shown, of each recipe its own, and a sentence for each that cannot.
+
+    Raises:
+        UserError: where none can be.
+    """
+    found: list[Overview] = []
+    left_out: list[UserError] = []
+    for name in sources.sweeps():
+        try:
+            for sweep, frame in sources.variants([name]):
+                found.append(Overview(sweep, frame, summary_of(sweep, frame, select), select))
+        except UserError as error:
+            left_out.append(error)
+    if not found:
+        raise left_out[0]
+    return found, [f"left out: {error}" for error in left_out]
+
+
+def common_warnings(found: Sequence[Overview]) -> list[str]:
+    """What holds for the runs of all sweeps together."""
+    return [*footnotes.selection(found[0].select), *footnotes.mixes(all_runs(found))]
+
+
+def all_runs(found: Sequence[Overview]) -> pd.DataFrame:
+    """A row per cell, once for whichever sweeps share it."""
+    return pd.concat([overview.runs for overview in found]).drop_duplicates("cell_id")
+
+
+def run_seconds(found: Sequence[Overview]) -> float:
+    """Of computing, in the runs that left a record; what sweeps share is counted once."""
+    return float(all_runs(found)["wall_seconds"].sum())

@@ -1,0 +1,204 @@
+"""The table of a sweep: a row per operator, a column per value of the axis that runs across, parameters below.
+
+A sweep without axes has one column for its metric and beside it what its runs cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis import numbers
+from analysis.paper import protocol, published
+from analysis.sources.collection import Collection
+from analysis.sources.frame import COSTS, Sweep
+from analysis.statistics import estimate, holm, summarise
+from analysis.sweep import footnotes, product_use
+from analysis.table import Block, Entry, Table
+
+
+def summary_of(
+    sweep: Sweep, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
+) -> pd.DataFrame:
+    """`statistics.summarise` for the sweep's metric, with the column `row`: what table and legend call the group.
+
+    It is the label of the operator, followed by the axes that do not run across. `adjust` puts Holm's p-values for all
+    differences of the table in the place of single ones.
+    """
+    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline, interval)
+    if adjust:
+        summary["delta_p"] = holm(summary["delta_p"].tolist())
+    summary.attrs |= {"interval": interval, "adjusted": adjust}
+    beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
+    rows = [
+        ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in beside)])
+        for group in summary.to_dict("records")
+    ]
+    return product_use.with_product_use(sweep, frame, summary.assign(row=rows), select)
+
+
+def points(
+    sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame
+) -> tuple[pd.DataFrame, str | None, str]:
+    """What the sweep's figure shows: a frame, the column that runs along x (None: nothing does), and its label."""
+    x = sweep.figure_x
+    if sweep.figure["kind"] == "curves":
+        axis = sweep.column_axis
+        where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
+        return epochs_of(sources, sweep, frame, summary), "epoch", f"epoch{where}"
+    if x is None:
+        return summary, None, ""
+    if x in sweep.axes and not pd.api.types.is_numeric_dtype(summary[x]):
+        summary = summary.assign(**{x: [sweep.heading(x, value) for value in summary[x]]})
+    return summary, x, sweep.axis_label(x)
+
+
+def epochs_of(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
+
+    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. Epochs that not every run of a
+    group has are left out.
+    """
+    epochs = sources.epochs(sweep, frame)
+    axis = sweep.column_axis
+    shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
+    keys = ["operator", *sweep.axes]
+    rows = []
+    for group in shown.to_dict("records"):
+        own = epochs[(epochs[keys] == [group[key] for key in keys]).all(axis=1)]
+        for epoch, runs in own.groupby("epoch"):
+            mean = estimate(runs["value"].tolist())
+            if mean.n == group["n"]:
+                named = {key: group[key] for key in ("row", *keys)}
+                values = {"n": mean.n, "mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high}
+                rows.append({**named, "epoch": epoch, **values})
+    return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
+
+
+def tidy(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """What `table.csv` holds: a row per group, with the printed number of what it optimises."""
+    columns = [
+        "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
+        "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
+    ]  # fmt: skip
+    optimised = {} if sweep.reproduces is None else protocol.identities(sources.configs(frame))
+    keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
+    values = [published.values().get(key) for key in keys]
+    return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
+
+
+def sweep_table(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:
+    axis = sweep.column_axis
+    values = _values(summary, axis)
+    common = footnotes.common_n(summary)
+    groups: dict[str, dict[Any, dict[str, Any]]] = {}
+    for group in summary.to_dict("records"):
+        groups.setdefault(group["row"], {})[group[axis] if axis else None] = group
+    best = {value: _best([row[value] for row in groups.values() if value in row]) for value in values}
+    scores = tuple(
+        (label, tuple(_score(row.get(value), common, best[value]) for value in values)) for label, row in groups.items()
+    )
+    blocks: tuple[Block, ...]
+    others = [
+        _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+        for metric, label in sweep.beside.items()
+        if (frame["metric"] == metric).any()
+    ]
+    if axis is None:
+        rows = [
+            (label, (*entries, *(other.rows[place][1][0] for other in others), *_costs(groups[label][None])))
+            for place, (label, entries) in enumerate(scores)
+        ]
+        blocks = (Block(tuple(rows)),)
+        columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
+    else:
+        blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.below))
+        columns = tuple(sweep.heading(axis, value) for value in values)
+    blocks += tuple(product_use.block(groups, values, len(columns)))
+    return Table(
+        name=sweep.name,
+        title=footnotes.title(sweep),
+        caption=footnotes.caption(sweep),
+        stub="Operator",
+        spanner=sweep.axis_label(axis) if axis else "",
+        columns=columns,
+        blocks=blocks,
+        bold="highest mean of its column, whatever the intervals",
+        notes=tuple(footnotes.notes(sweep, frame, summary, select)),
+        tidy=tidy(sources, sweep, frame, summary),
+    )
+
+
+def _beside(
+    label: str, other: pd.DataFrame, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]
+) -> Block:
+    """A further metric of the same runs, without differences; `other` is its summary."""
+    texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
+    rows = tuple(
+        (row, tuple(_entry(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
+        for row, group in groups.items()
+    )
+    return Block(rows, heading=_capital(label))
+
+
+def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]) -> Block:
+    """One of the costs that stand below the accuracies."""
+    added = cost == "added_params"
+    write = numbers.added_count if added else numbers.count
+    rows = tuple(
+        (label, tuple(_entry(row.get(value), lambda own: write(own[cost])) for value in values))
+        for label, row in groups.items()
+    )
+    return Block(rows, heading=_capital("added parameters" if added else COSTS[cost]))
+
+
+def _capital(heading: str) -> str:
+    return heading[:1].upper() + heading[1:]
+
+
+def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:
+    """An entry for each of `COSTS`."""
+    texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
+    return tuple(Entry(text, group_id=group["group_id"]) for text in texts)
+
+
+def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> Entry:
+    return Entry(numbers.DASH) if group is None else Entry(write(group), group_id=group["group_id"])
+
+
+def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
+    if axis is None:
+        return [None]
+    unique = summary[axis].drop_duplicates()
+    return (unique.sort_values() if pd.api.types.is_numeric_dtype(unique) else unique).tolist()
+
+
+def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
+    """The highest mean as it is written, so that visible ties are all bold; None where there is nothing to compare."""
+    means = [group["mean"] for group in groups if group["n"]]
+    return numbers.number(max(means)) if len(means) > 1 else None
+
+
+def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Entry:
+    """`98.5 ± 0.6 (+28.0)`, with the number of seeds where it is not the common one, and what became of the others."""
+    if group is None:
+        return Entry(numbers.DASH)
+    remarks = []
+    mean = numbers.number(group["mean"])
+    if group["n"]:
+        value = _mean(group)
+        if not pd.isna(group["delta"]):
+            remarks.append(numbers.signed(group["delta"]))
+    else:
+        value = numbers.DASH
+    if group["n"] != common or not group["n"]:
+        remarks.append(f"n = {group['n']}")
+    if group["diverged"]:
+        remarks.append(f"diverged {group['diverged']} of {group['planned']}")
+    return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best, group_id=group["group_id"])
+
+
+def _mean(group: Mapping[str, Any]) -> str:
+    return f"{numbers.number(group['mean'])} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"

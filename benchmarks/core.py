@@ -1,0 +1,95 @@
+"""PSSA's arithmetic alone: query, key and value go in normalised, the attention result comes out. No projection."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_xvol import kernels
+from lightning_xvol.config import registry
+from benchmarks.measure import Call, kept_bytes
+from benchmarks.operators import BASELINE, Effort, Row, compare
+from benchmarks.scaling import ATTENTION
+from benchmarks.shapes import Shape
+from benchmarks.subjects import Machine, Subject, failing_at, literally, make_subject
+from lightning_xvol.kernels.spec import Spec
+from lightning_xvol.seeding import derive_seed
+
+HEADS = 4  # of dot; hadamard has none
+FORMS = {"hadamard": "hadamard", "dot": f"dot, {HEADS} heads"}
+OPERATORS = ("pssa", "xvolution")
+SCALED = (*FORMS, ATTENTION)
+
+
+def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
+    """Each form's arithmetic alone and in whole operators, side by side, each against its literal reference."""
+    subjects = [make_subject(BASELINE, shape, machine, effort.seed)]
+    subjects += [make_core(form, shape, machine, effort.seed) for form in FORMS]
+    for name in OPERATORS:
+        for form, label in FORMS.items():
+            options = {"form": form, "num_heads": HEADS} if form == "dot" else {"form": form}
+            whole = f"{registry.label('operator', name)}, {label}"
+            subjects.append(make_subject(name, shape, machine, effort.seed, options=options, label=whole))
+    return compare(subjects, shape, machine, effort)
+
+
+def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: bool = True) -> Subject:
+    """The arithmetic of a form of PSSA, or of global attention with one head, at `shape`."""
+    if name == ATTENTION:
+        return _attention(shape, machine, seed)
+    spec = Spec(name, num_heads=HEADS if name == "dot" else 1)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weights", name))
+    weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
+    tensors = [*_maps(shape, machine, seed), weight.to(machine.device, machine.dtype)]
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+        return kernels.pssa(spec, query, key, value, weight, None)
+
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    on_meta = [tensor.to("meta").requires_grad_() for tensor in tensors]
+    gradient = torch.ones_like(tensors[0])
+
+    def forward() -> Tensor:
+        with torch.inference_mode():
+            return attend(*tensors)
+
+    def training() -> object:
+        return torch.autograd.grad(attend(*leaves), leaves, gradient)
+
+    calls: dict[str, Call] = {"forward": forward, "training": training}
+    if literal:
+        calls |= {f"reference_{timing}": literally(call) for timing, call in calls.items()}
+    with failing_at(shape, f"the core of {name!r}"), kernels.force("reference"):
+        reference = kept_bytes(lambda: attend(*on_meta), on_meta)
+    return Subject(
+        name=name,
+        label=f"core, {FORMS[name]}",
+        params=weight.numel(),
+        macs=shape.pixels * spec.macs_per_query(shape.channels),
+        saved_bytes=kept_bytes(lambda: attend(*leaves), leaves),
+        reference_saved_bytes=reference,
+        calls=calls,  # type: ignore[arg-type]
+    )
+
+
+def _attention(shape: Shape, machine: Machine, seed: int) -> Subject:
+    """`[B, 1, N, C]` in the layout that the library likes best."""
+    maps = [x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for x in _maps(shape, machine, seed)]
+
+    def forward() -> Tensor:
+        with torch.inference_mode():
+            return kernels.self_attention(*maps)
+
+    return Subject(
+        name=ATTENTION,
+        label="global attention, 1 head",
+        params=0,
+        macs=2 * shape.channels * shape.pixels**2,
+        saved_bytes=0,
+        reference_saved_bytes=None,
+        calls={"forward": forward},
+    )
+
+
+def _maps(shape: Shape, machine: Machine, seed: int) -> list[Tensor]:
+    return [machine.input(shape, derive_seed(seed, name)) for name in ("query", "key", "value")]

@@ -1,0 +1,106 @@
+"""ResNet-50 with X-volution in conv5_x against the plain one: a training step and inference, end to end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
+from benchmarks.measure import Call, alternate, cpu_clock, ratio, spread
+from benchmarks.operators import Effort, Row
+from benchmarks.shapes import Shape
+from benchmarks.subjects import Machine, failing_at
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
+from lightning_xvol.fusion import fuse
+from lightning_xvol.seeding import derive_seed, seed_generators
+
+PLAIN = "plain"
+NETWORKS: Mapping[str, OperatorConfig] = {
+    PLAIN: OperatorConfig("convolution"),
+    "X-volution, dot": OperatorConfig("xvolution"),
+    "X-volution, hadamard": OperatorConfig("xvolution", {"form": "hadamard"}),
+}
+BACKBONE, SMOKE_BACKBONE = "resnet50", "small_resnet"
+IMAGES, SMOKE_IMAGES = Shape("224", 8, 3, 224, 224), Shape("32", 2, 3, 32, 32)
+CLASSES = 1000
+TIMINGS = ("training", "inference", "fused")
+
+COLUMNS = ("backbone", "network", "batch", "height", "width", "params", "macs", "macs_over_plain",
+           *(f"{timing}_{part}" for timing in TIMINGS for part in ("ms", "q1_ms", "q3_ms", "over_plain")),
+           "fused_over_unfused")  # fmt: skip
+
+
+def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> list[Row]:
+    """A row per network. A training step is forward, cross-entropy, backward and SGD with momentum.
+
+    `fused_over_plain` compares with the plain network's inference, which has nothing to fuse.
+    """
+    networks = {name: _build(backbone, operator, machine, effort.seed) for name, operator in NETWORKS.items()}
+    x = machine.input(images, effort.seed)
+    calls: dict[tuple[str, str], Call] = {}
+    for name, network in networks.items():
+        calls[name, "training"] = _training(copy.deepcopy(network), x)
+        calls[name, "inference"] = _inference(network, x)
+        if name != PLAIN:
+            calls[name, "fused"] = _inference(fuse(copy.deepcopy(network).eval()), x)
+    with failing_at(images, backbone):
+        seed = derive_seed(effort.seed, "order", "network")
+        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed, cpu_clock)
+    image = (images.channels, images.height, images.width)
+    macs = {name: count_macs(network, image) for name, network in networks.items()}
+    rows = []
+    for name, network in networks.items():
+        row: dict[str, Any] = {
+            "backbone": backbone,
+            "network": name,
+            **{key: getattr(images, key) for key in ("batch", "height", "width")},
+            "params": count_parameters(network),
+            "macs": macs[name],
+            "macs_over_plain": macs[name] / macs[PLAIN],
+        }
+        for timing in TIMINGS:
+            if (name, timing) not in samples:
+                continue
+            found, plain = spread(samples[name, timing]), "training" if timing == "training" else "inference"
+            values = {"ms": found.median, "q1_ms": found.low, "q3_ms": found.high}
+            row |= {f"{timing}_{part}": 1000 * value for part, value in values.items()}
+            row[f"{timing}_over_plain"] = ratio(samples[name, timing], samples[PLAIN, plain])
+        if (name, "fused") in samples:
+            row["fused_over_unfused"] = ratio(samples[name, "fused"], samples[name, "inference"])
+        rows.append(row)
+    return rows
+
+
+def _build(backbone: str, operator: OperatorConfig, machine: Machine, seed: int) -> nn.Module:
+    seed_generators(derive_seed(seed, "weights", operator.name))
+    network = build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES)
+    return network.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
+
+
+def _training(network: nn.Module, x: Tensor) -> Call:
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+    labels = torch.arange(len(x), device=x.device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(x).float(), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def _inference(network: nn.Module, x: Tensor) -> Call:
+    network = copy.deepcopy(network).eval()
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(x)
+            return logits
+
+    return call

@@ -1,0 +1,27 @@
+"""`python -m lightning_xvol list`: what can be chosen by name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import RECIPES
+
+
+def add_to(commands: Any) -> None:
+    """The arguments of this command."""
+    commands.add_parser("list", help="what can be chosen by name", description="What can be chosen by name.")
+
+
+def run(_parsed: argparse.Namespace) -> int:
+    """Print every operator, backbone, data set and recipe with its options."""
+    for kind, entries in registry.KINDS.items():
+        print(f"{kind}s" if kind != "data" else "data sets")
+        for name, entry in entries.items():
+            options = ", ".join(f"{option}={value}" for option, value in entry.options.items())
+            print(f"  {name:<18} {entry.label:<18} {options}")
+    print("recipes")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:<18} {recipe.summary}")
+    return 0

@@ -1,0 +1,319 @@
+"""What can be chosen by name: operators, backbones and data sets. Nothing here imports torch.
+
+One line registers an operator. A name that holds a colon is an import path, `package.module:Class`, and works
+wherever a registered name does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_xvol.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice: where its class lies, its label in tables, its options with their defaults.
+
+    `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
+    left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
+    learned from it (`lightning_xvol.training.tasks`, `task` below); one named by an import path is for classification.
+    `channels` are those of its images, where they are known without importing it.
+    """
+
+    path: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What tables report of a task, in percent, and how they call it; `beside` are further ones with how they do."""
+
+    name: str
+    label: str
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def _precision(kind: str) -> dict[str, str]:
+    names = {"ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
+    return {f"{kind}_{name}": f"{label} {kind}" for name, label in names.items()}
+
+
+METRICS = {
+    "classification": Metric("top1", "top-1 accuracy (%)"),
+    "regression": Metric(
+        "explained_beyond_static",
+        "variance explained beyond a static 1x1 (%)",
+        {"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
+    ),
+    "detection": Metric("box_ap", "box AP", _precision("box")),
+    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
+}
+"""By task (`lightning_xvol.training.tasks`)."""
+
+_PSSA = {
+    "form": "dot",
+    "shift_distances": (1, 3, 5),
+    "num_heads": None,
+    "head_channels": None,
+    "normalize": None,
+    "position_encoding": False,
+    "centre": False,
+    "propagate": False,
+    "frozen_query_key": False,
+}
+_PSSA_NEUTRAL = {"head_channels": None, "frozen_query_key": False}
+_BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
+_POSITIONS = {"position_encoding": False, "position_size": None}
+_SELF_ATTENTION = {
+    "num_heads": None,
+    "key_channels": None,
+    "output_projection": False,
+    **_POSITIONS,
+    "softmax": True,
+}
+_AA_CONVOLUTION = {
+    "kernel_size": 3,
+    "num_heads": None,
+    "key_ratio": 0.2,
+    "value_ratio": 0.1,
+    "min_key_channels": 20,
+    **_POSITIONS,
+}
+_INVOLUTION = {"group_channels": None, "reduction": 4}
+
+OPERATORS: dict[str, Entry] = {
+    "convolution": Entry("lightning_xvol.operators.convolution:Convolution", "Convolution", {"kernel_size": 3}),
+    "multi_convolution": Entry(
+        "lightning_xvol.operators.multi_convolution:MultiConvolution", "Multi-Convolution", _BRANCHES
+    ),
+    "aa_convolution": Entry("lightning_xvol.operators.aa_convolution:AAConvolution", "AA-Convolution", _AA_CONVOLUTION),
+    "involution": Entry(
+        "lightning_xvol.operators.involution:Involution", "Involution", {"kernel_size": 7, **_INVOLUTION}
+    ),
+    "self_attention": Entry(
+        "lightning_xvol.operators.self_attention:SelfAttention",
+        "Self-Attention",
+        _SELF_ATTENTION,
+        neutral={"key_channels": None, **_POSITIONS, "softmax": True},
+    ),
+    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, neutral=_PSSA_NEUTRAL),
+    "xvolution": Entry(
+        "lightning_xvol.operators.xvolution:XVolution",
+        "X-volution",
+        {**_BRANCHES, **_PSSA},
+        neutral=_PSSA_NEUTRAL,
+    ),
+    "xvolution_sa": Entry(
+        "lightning_xvol.operators.xvolution_sa:XVolutionSA",
+        "X-volution(SA)",
+        {**_BRANCHES, **_SELF_ATTENTION},
+        neutral={"softmax": True},
+    ),
+    "xvolution_inv": Entry(
+        "lightning_xvol.operators.xvolution_inv:XVolutionInv",
+        "X-volution(Inv)",
+        {**_BRANCHES, "involution_kernel_size": 7, **_INVOLUTION},
+    ),
+    "wide_convolution": Entry(
+        "lightning_xvol.operators.wide_convolution:WideConvolution",
+        "Wide convolution",
+        {**_BRANCHES, "num_heads": None},
+    ),
+    "paired_convolution": Entry(
+        "lightning_xvol.operators.paired_convolution:PairedConvolution",
+        "Paired convolution",
+        {**_BRANCHES, "second_kernel_size": 1},
+    ),
+    "se_convolution": Entry(
+        "lightning_xvol.operators.se_convolution:SEConvolution", "SE-Convolution", {"kernel_size": 3, "reduction": 16}
+    ),
+    "xvolution_pointwise": Entry(
+        "lightning_xvol.operators.xvolution_pointwise:XVolutionPointwise",
+        "Static + 1x1",
+        {**_BRANCHES, "num_heads": None},
+    ),
+}
+
+_SMALL_RESNET = {
+    "stem_width": 16,
+    "block": "bottleneck",
+    "blocks": (2, 1, 1, 1),
+    "widths": (16, 16, 32, 32),
+    "strides": (1, 2, 1, 2),
+    "expansion": 2,
+    "stem_pool": False,
+}
+_RESNET = "lightning_xvol.backbones.torchvision_resnet"
+
+_SMALL = "lightning_xvol.backbones.small_resnet:SmallResNet"
+_VGG = "lightning_xvol.backbones.vgg:VGG13"
+
+
+def _small(label: str, block: str, *blocks: int) -> Entry:
+    """The plan of a ResNet at the widths and strides of the small one."""
+    options = {**_SMALL_RESNET, "block": block, "blocks": blocks}
+    return Entry(_SMALL, label, options, neutral={"stem_pool": False})
+
+
+BACKBONES: dict[str, Entry] = {
+    "small_resnet": Entry(_SMALL, "small ResNet", _SMALL_RESNET, neutral={"block": "bottleneck", "stem_pool": False}),
+    "small_resnet18": _small("small ResNet-18", "basic", 2, 2, 2, 2),
+    "small_resnet34": _small("small ResNet-34", "basic", 3, 4, 6, 3),
+    "small_resnet50": _small("small ResNet-50", "bottleneck", 3, 4, 6, 3),
+    "small_resnet101": _small("small ResNet-101", "bottleneck", 3, 4, 23, 3),
+    "small_vgg13": Entry(_VGG, "small VGG-13", {"widths": (16, 16, 16, 32, 32)}),
+    "resnet18": Entry(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
+    "resnet34": Entry(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
+    "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
+    "resnet101": Entry(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
+    "vgg13": Entry(_VGG, "VGG-13", {"widths": (64, 128, 256, 512, 512)}),
+    "stack": Entry("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
+}
+
+DATASETS: dict[str, Entry] = {
+    "match": Entry(
+        "lightning_xvol.data.match:Match",
+        "match-to-sample",
+        {
+            "distance": 12,
+            "noise": 0.1,
+            "train_size": 6000,
+            "validation_size": 1000,
+            "test_size": 1000,
+            "draw": 0,
+            "canvas": 32,
+        },
+        neutral={"canvas": 32},
+        channels=1,
+    ),
+    "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
+    "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
+    "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
+    "fashion_mnist": Entry(
+        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1
+    ),
+    "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
+    "attention_maps": Entry(
+        "lightning_xvol.data.attention_maps:AttentionMaps",
+        "global attention on feature maps",
+        {
+            "source": "spectrum",
+            "softmax": True,
+            "channels": 8,
+            "size": 16,
+            "train_size": 1000,
+            "validation_size": 200,
+            "draw": 0,
+        },
+        task="regression",
+    ),
+    "coco": Entry(
+        "lightning_xvol.data.coco:Coco",
+        "COCO 2017",
+        {
+            "masks": False,
+            "short_sides": (640, 672, 704, 736, 768, 800),
+            "test_short_side": 800,
+            "long_side": 1333,
+            "flip": 0.5,
+        },
+        task="detection",
+        channels=3,
+    ),
+    "shapes_coco": Entry(
+        "lightning_xvol.data.shapes_coco:ShapesCoco",
+        "shapes in COCO's format",
+        {
+            "masks": False,
+            "image_size": 192,
+            "aspect_ratios": (1.0,),
+            "train_size": 400,
+            "validation_size": 120,
+            "draw": 0,
+            "short_sides": None,
+            "test_short_side": None,
+            "long_side": 768,
+            "flip": 0.5,
+        },
+        task="detection",
+        channels=3,
+    ),
+}
+
+KINDS: dict[str, dict[str, Entry]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
+
+
+def lookup(kind: str, name: str) -> Entry:
+    """The entry of `name`, which is registered or an import path `package.module:Class`.
+
+    Raises:
+        UserError: for an unknown name, with the known ones and the nearest match.
+    """
+    known = KINDS[kind]
+    if name in known:
+        return known[name]
+    if ":" in name:
+        return Entry(name, name.rsplit(":", 1)[1])
+    raise UserError(
+        f"unknown {kind} {name!r}{nearest(name, known)}; "
+        f"known: {', '.join(known)}, or an import path package.module:Class"
+    )
+
+
+def task(name: str, options: Mapping[str, Any]) -> str:
+    """What is learned from the data set `name`: a key of `METRICS`. Detection with masks is segmentation."""
+    entry = lookup("data", name)
+    masks = {**entry.options, **options}.get("masks", False)
+    return "segmentation" if entry.task == "detection" and masks else entry.task
+
+
+def label(kind: str, name: str) -> str:
+    """How tables and figures call `name`."""
+    return lookup(kind, name).label
+
+
+def resolve_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` over the defaults of `name`.
+
+    Options of an import path pass through as they are: its own constructor checks them, and this module imports
+    nothing.
+
+    Raises:
+        UserError: for an option that `name` does not have.
+    """
+    entry = lookup(kind, name)
+    if name not in KINDS[kind]:
+        return dict(options)
+    for option in options:
+        if option not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise UserError(
+                f"{kind} {name!r} has no option {option!r}{nearest(option, entry.options)}; it has: {known}"
+            )
+    return {**entry.options, **options}
+
+
+def load(kind: str, name: str) -> Any:
+    """Import what `name` stands for.
+
+    Raises:
+        UserError: where an import path leads nowhere.
+    """
+    path = lookup(kind, name).path
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in KINDS[kind]:
+            raise
+        raise UserError(
+            f"cannot import {kind} {path!r}: {error}; expected package.module:Class on the Python path"
+        ) from error

@@ -1,0 +1,178 @@
+"""Where a detector's backbone comes from: the classification runs of a ledger. Nothing here imports torch.
+
+The paper pre-trains each operator on ImageNet and starts its detectors there (4.2), so every cell starts from the run
+that has its own backbone, operator, options and seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.schema import RunConfig, from_dict, resolve
+from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import record
+
+PROTOCOL = "imagenet_resnet50"
+"""The recipe that the paper pre-trains by."""
+CHANNELS = 3
+"""Of the images that detectors take."""
+
+
+class Run(NamedTuple):
+    """A finished classification run that a detector can start from."""
+
+    cell: str
+    group: str
+    config: RunConfig
+    identity: Any
+    folder: Path
+
+
+def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
+    """`config` with the weights that `--backbone-from` finds for it, else with the origin of those that it names.
+
+    Raises:
+        UserError: as `backbone_from`, and for a file that cannot be read.
+    """
+    if ledger is not None:
+        return backbone_from(config, ledger)
+    chosen = config.detector
+    if chosen.weights is None or chosen.origin is not None:
+        return config
+    return dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=_digest(Path(chosen.weights))))
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[: record.ID_LENGTH]
+    except OSError as error:
+        raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
+
+
+def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
+    """`config`, whose detector starts from the classification run in `ledger` that has its backbone, operator and seed.
+
+    `position_size` may differ: its tables are stretched as they are loaded. Of several runs it is the one with the same
+    `position_size`, and then the one by the paper's protocol.
+
+    Raises:
+        UserError: where there is no such run on images of 3 channels, or still more than one.
+    """
+    if registry.lookup("data", config.data.name).task != "detection":
+        raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is for no detection")
+    config = resolve(config)
+    identity = _identity(config)
+    found = [run for run in _runs(ledger) if run.identity == identity]
+    if len(found) > 1:
+        found = [run for run in found if run.config.operator == config.operator] or found
+    if len(found) > 1:
+        found = [run for run in found if run.group == _protocol_group(run.config)] or found
+    if not found:
+        raise UserError(
+            f"--backbone-from {str(ledger)!r}: no finished classification run of {_what(config)} on images of "
+            f"{CHANNELS} channels; train it there first, for example by {_command(config, ledger)}"
+        )
+    if len(found) > 1:
+        cells = ", ".join(run.cell for run in found)
+        raise UserError(
+            f"--backbone-from {str(ledger)!r}: cells {cells} are all {_what(config)}; name a ledger with one of them"
+        )
+    [run] = found
+    checkpoints = sorted((run.folder / "checkpoints").glob("step=*.ckpt"))
+    if not checkpoints:
+        raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it anew with --force")
+    detector = dataclasses.replace(config.detector, pretraining="own", weights=str(checkpoints[-1]), origin=run.group)
+    return dataclasses.replace(config, detector=detector)
+
+
+def _what(config: RunConfig) -> str:
+    """Operator and backbone, the latter with the options that are not its defaults."""
+    operator, backbone = config.operator, config.backbone
+    defaults = registry.lookup("backbone", backbone.name).options
+    changed = {name: value for name, value in backbone.options.items() if value != defaults.get(name)}
+    return (
+        f"{operator.name} ({_listed(operator.options) or 'no options'}) in {backbone.name}"
+        f"{f' ({_listed(changed)})' if changed else ''}, stages {backbone.stages}, seed {config.seed}"
+    )
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _command(config: RunConfig, ledger: Path) -> str:
+    """What trains the classifier that `config` lacks."""
+    papers, stages = resolve(get_recipe(PROTOCOL).config()).backbone, config.backbone.stages
+    if dataclasses.replace(config.backbone, stages=papers.stages) == papers:
+        placed = "" if stages == papers.stages else f" --set backbone.stages={','.join(map(str, stages))}"
+        return f"python -m ablations.operator --recipe {PROTOCOL} --out {ledger}{placed}"
+    return (
+        f"python -m lightning_xvol fit --recipe cifar10_resnet18 --out {ledger} with --operator, --seed and --set for "
+        "the options and the backbone named here"
+    )
+
+
+def check_weights(config: RunConfig) -> None:
+    """
+    Raises:
+        UserError: where the backbone of a detector is to be pretrained and no file is named, or the reverse.
+    """
+    chosen = config.detector
+    if chosen.pretraining == "random" and chosen.weights is not None:
+        raise UserError(
+            f"detector.weights={chosen.weights} goes with detector.pretraining=torchvision or own, not random"
+        )
+    if chosen.pretraining != "random" and chosen.weights is None:
+        raise UserError(
+            f"detector.pretraining={chosen.pretraining} needs weights: --backbone-from LEDGER for those of our own "
+            "classification runs, --set detector.weights=FILE for a file, or detector.pretraining=random to do without"
+        )
+
+
+def with_papers_origin(config: RunConfig) -> RunConfig:
+    """`config` as `backbone_from` makes it where the ledger holds the paper's own pre-training; without a file."""
+    if config.detector.pretraining != "own":
+        return config
+    return dataclasses.replace(config, detector=dataclasses.replace(config.detector, origin=_protocol_group(config)))
+
+
+def papers_pretraining(config: RunConfig) -> RunConfig:
+    """The paper's pre-training with the operator and the backbone of `config`."""
+    return dataclasses.replace(get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone)
+
+
+def _protocol_group(config: RunConfig) -> str:
+    return record.group_id(papers_pretraining(config))
+
+
+def _identity(config: RunConfig) -> Any:
+    """What a classifier shares with its detector."""
+    values = record.canonical(config)
+    values["operator"]["options"].pop("position_size", None)
+    return values["operator"], values["backbone"], values["seed"]
+
+
+@functools.cache  # a sweep asks for every cell
+def _runs(ledger: Path) -> tuple[Run, ...]:
+    found = []
+    for path in sorted(ledger.glob("cells/*/result.json")):
+        result = record.read_result(path.parent)
+        if result is None or result["status"] != "finished" or ".old-" in path.parent.name:
+            continue
+        try:
+            config = resolve(from_dict(result["config"]))
+            data = registry.lookup("data", config.data.name)
+            if data.task == "classification" and data.channels in (CHANNELS, None):
+                found.append(Run(result["cell_id"], result["group_id"], config, _identity(config), path.parent))
+        except UserError:  # of another version
+            continue
+    return tuple(found)

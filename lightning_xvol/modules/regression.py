@@ -1,0 +1,134 @@
+"""Regression of maps on maps as a LightningModule: what a network explains beyond a fitted static 1x1 convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from lightning_xvol.backbones.receptive_field import effective_receptive_field, side_with
+from lightning_xvol.config.schema import RunConfig
+from lightning_xvol.modules.base import SupervisedModule
+
+REACH_SHARE = 0.95
+REACH_MAPS = 32
+
+
+class ExplainedVariance(Metric):
+    """`1 - sum (output - target)^2 / sum (reference - target)^2` over everything counted, at best 1.
+
+    With the mean as reference it is R^2.
+    """
+
+    error: Tensor
+    of_reference: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("error", "of_reference"):
+            self.add_state(name, torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor, reference: Tensor) -> None:
+        self.error += (outputs - targets).double().square().sum()
+        self.of_reference += (reference - targets).double().square().sum()
+
+    def compute(self) -> Tensor:
+        return 1 - self.error / self.of_reference
+
+
+class StaticFit(NamedTuple):
+    """The least-squares 1x1 convolution of C to C' channels.
+
+    Attributes:
+        weight: `[C', C + 1, 1, 1]`, the bias last.
+        scale: root mean square of what it leaves of the targets.
+        mean: of the targets, `[C', 1, 1]`.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    mean: Tensor
+
+
+def fit_static(batches: Iterable[tuple[Tensor, Tensor]]) -> StaticFit:
+    """Fit inputs `[B, C, H, W]` to targets `[B, C', H, W]` over all `batches`, in float64."""
+    inputs_squared, products, targets_squared = (torch.zeros((), dtype=torch.double) for _ in range(3))
+    for inputs, targets in batches:
+        x = _with_ones(inputs).double().movedim(1, 0).flatten(1)  # [C + 1, B H W]
+        y = targets.double().movedim(1, 0).flatten(1)  # [C', B H W]
+        inputs_squared = inputs_squared + x @ x.mT
+        products = products + y @ x.mT
+        targets_squared = targets_squared + y.square().sum()
+    # Inputs that depend on one another, as a channel that is always 0, leave the solution open: the smallest is taken.
+    weight = torch.linalg.lstsq(inputs_squared, products.mT, driver="gelsd").solution.mT
+    positions = inputs_squared[-1, -1]
+    error = (targets_squared - (weight * products).sum()) / (positions * len(products))
+    return StaticFit(weight[:, :, None, None], error.clamp(min=0).sqrt(), products[:, -1, None, None] / positions)
+
+
+def _with_ones(inputs: Tensor) -> Tensor:
+    return torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
+
+
+class RegressionModule(SupervisedModule):
+    """Trains `network` on what a static 1x1 convolution, fitted to the training draw beforehand, leaves of y.
+
+    The output is `static(x) + scale * network(x)`, scale the root mean square of what is left, and the loss is the mean
+    square error in units of it. Metrics, in percent: `explained_beyond_static`, `1 - MSE / MSE of static(x)`, and
+    `explained_variance`, of y as a whole. `reach`, in pixels, is the radius of the smallest square around a position
+    that holds 95 % of the gradient of the network's output there.
+    """
+
+    static_weight: Tensor
+    static_scale: Tensor
+    static_mean: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: RunConfig,
+        *,
+        static: StaticFit,
+        total_steps: int,
+        validation_prefix: str = "val_",
+    ) -> None:
+        def metrics() -> dict[str, Metric]:
+            return {name: ExplainedVariance() for name in ("explained_beyond_static", "explained_variance")}
+
+        super().__init__(network, config, metrics=metrics, total_steps=total_steps, validation_prefix=validation_prefix)
+        for name, value in static._asdict().items():
+            self.register_buffer(f"static_{name}", value.float())
+
+    def fixed(self, inputs: Tensor) -> Tensor:
+        """What the static convolution makes of `inputs`."""
+        return F.conv2d(_with_ones(inputs), self.static_weight.to(inputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fixed(inputs) + self.static_scale * self.network(inputs)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs / self.static_scale, targets / self.static_scale)
+
+    def update(self, metrics: nn.ModuleDict, inputs: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        beyond, whole = (metrics[name] for name in ("explained_beyond_static", "explained_variance"))
+        beyond.update(outputs, targets, self.fixed(inputs))  # type: ignore[operator]
+        whole.update(outputs, targets, self.static_mean)  # type: ignore[operator]
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if batch_idx == 0:
+            reach = self._reach(batch[0][:REACH_MAPS])
+            self.log(f"{self.prefixes['validation']}reach", reach, on_step=False, on_epoch=True, sync_dist=True)
+
+    def _reach(self, inputs: Tensor) -> float:
+        # Lightning evaluates in inference mode, whose tensors have no gradient.
+        with torch.inference_mode(False):
+            field, centre = effective_receptive_field(self.network, self.network, inputs.clone())
+        if not torch.isfinite(field).all():
+            return math.nan  # the network has exploded: `Watch` records the run as diverged
+        return (side_with(field.cpu(), centre, REACH_SHARE) - 1) / 2

@@ -1,0 +1,1 @@
+"""Training one run in this process, with exact resume, evaluation and tracking."""

@@ -1,0 +1,69 @@
+"""Where a run was made: versions, device and commit, kept beside its results and out of its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lightning_xvol.config import registry
+from lightning_xvol.config.schema import RunConfig
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
+
+
+def describe(config: RunConfig) -> dict[str, str]:
+    """Versions of what computes, the device's name, and a hash of every source file given by import path."""
+    import torch
+
+    facts = {"python": platform.python_version(), "platform": platform.system().lower()}
+    for package in PACKAGES:
+        try:
+            facts[package.replace("-", "_")] = version(package)
+        except PackageNotFoundError:
+            facts[package.replace("-", "_")] = "unknown"
+    facts["device"] = device_name("cuda" if torch.cuda.is_available() else "cpu")
+    for kind in registry.KINDS:
+        name = getattr(config, kind).name
+        if name not in registry.KINDS[kind]:
+            source = inspect.getsourcefile(inspect.unwrap(registry.load(kind, name)))
+            if source is not None:
+                facts[f"source {name}"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
+    return facts
+
+
+def device_name(kind: str) -> str:
+    """The model of the `cuda` device or of the processor, `cpu (AMD EPYC)`."""
+    import torch
+
+    return torch.cuda.get_device_name() if kind == "cuda" else f"cpu ({_processor()})"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `-dirty` when tracked files differ from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return f"{head}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()

@@ -1,0 +1,351 @@
+"""One run, from configuration to record, resumed exactly where it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.data.module import ImageDataModule
+from lightning_xvol.detection.weights import load_backbone
+from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.ledger import files
+from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
+from lightning_xvol.ledger.locking import locked
+from lightning_xvol.ledger.origins import check_weights, with_origin
+from lightning_xvol.ledger.record import (
+    SCHEMA,
+    cell_id,
+    group_id,
+    metrics_bytes,
+    read_result,
+    write_failure,
+    write_result,
+)
+from lightning_xvol.processes import rank
+from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.training import environment
+from lightning_xvol.training.callbacks import (
+    LOG_EVERY_STEPS,
+    BestWeights,
+    Checkpointer,
+    Diverged,
+    Report,
+    Row,
+    RunLog,
+    Segments,
+    Watch,
+)
+from lightning_xvol.training.evaluation import Judge, Summary, selected_by
+from lightning_xvol.training.hashing import weights_sha256
+from lightning_xvol.training.tasks import task_of
+from lightning_xvol.training.tracking import Tracking, open_logger
+
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_BEST = "checkpoints/best.pt"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run needs beside its configuration and what leaves its result as it is."""
+
+    data_dir: Path | None = None
+    download: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
+    progress_bar: bool = False
+    report: Report | None = None
+    nodes: int = 1  # over which the processes of a run (train.devices) are spread
+    callbacks: Sequence[Callback] = ()  # that only look on
+
+
+def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
+    """The network of `config` with random weights, a function of the seed."""
+    seed_generators(derive_seed(config.seed, "weights"))
+    network = task_of(config).network(config, num_classes, in_channels)
+    return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
+
+
+def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
+    """Load into `network` the weights that `config` names for the backbone of a detector, if it does.
+
+    Raises:
+        UserError: as `load_backbone`.
+    """
+    if config.detector.weights is not None:
+        report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
+        log.info("backbone from %s: %s", config.detector.weights, report)
+
+
+def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = None) -> dict[str, Any]:
+    """Train `config` in `folder` and return its record. A finished run is not repeated, an interrupted one goes on.
+
+    Raises:
+        UserError: for a configuration or data that cannot work, or a folder that holds the record of another run;
+            nothing is written then.
+        locking.Held: where another process works in `folder`.
+    """
+    surroundings = surroundings or Surroundings()
+    config = with_origin(resolve(config), None)
+    finished = _read_own_result(folder, config)
+    if finished is not None:
+        return finished
+    check_weights(config)
+    _configure_process(config)
+    data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
+    network = build_network(config, data.num_classes, data.image_shape[0])
+    # A run that goes on has all its weights in its checkpoint and does not need the file.
+    pretrained = not list_checkpoints(folder / "checkpoints")
+    if pretrained:
+        load_pretrained(network, config)
+    files.make_folder(folder / "checkpoints")
+    # Of several processes of one run, the first holds the folder and writes.
+    with locked(folder) if rank() == 0 else contextlib.nullcontext():
+        finished = _read_own_result(folder, config)  # another process may have ended it in the meantime
+        if finished is not None:
+            return finished
+        run: _Run | None = None
+        try:
+            run = _Run(config, folder, surroundings, data, network, pretrained)
+            return run.complete()
+        except BaseException as error:
+            failure = one_line(error) if isinstance(error, Exception) else None
+            if run is not None:
+                run.close(None, failure)
+            if failure is not None and rank() == 0:
+                _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
+            if isinstance(error, SIGTERMException):
+                # Lightning's exception would end the process with code 0, as if the run were finished.
+                raise SystemExit(128 + signal.SIGTERM) from error
+            raise
+
+
+def _read_own_result(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    result = read_result(folder)
+    if result is not None and result["cell_id"] != cell_id(config):
+        raise UserError(
+            f"{str(folder)!r} holds the record of run {result['cell_id']}, not of {cell_id(config)}; "
+            "move it away or choose another folder"
+        )
+    return result
+
+
+def _configure_process(config: RunConfig) -> None:
+    torch.set_num_threads(config.train.threads)
+    # Lightning looks when it is imported, which in a forked process may have been in another one.
+    rank_zero_only.rank = rank()  # type: ignore[attr-defined]
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*",
+        ".*`srun` command is available.*",
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
+
+
+def _record_failure(folder: Path, error: str, step: int) -> None:
+    try:
+        write_failure(folder, error, step)
+    except OSError as full:  # a full disk is the likeliest cause of both
+        log.warning("cannot write failure.json: %s", full)
+
+
+class _Run:
+    """The objects of one run in one process."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        surroundings: Surroundings,
+        data: ImageDataModule,
+        network: torch.nn.Module,
+        pretrained: bool,
+    ) -> None:
+        self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
+        self.task = task_of(config)
+        self.identity: dict[str, Any] = {
+            "cell_id": cell_id(config),
+            "config": to_dict(config),
+            # So that the network can be built without the data.
+            "num_classes": data.num_classes,
+            "image_shape": list(data.image_shape),
+            "classes": list(data.classes),
+        }
+        self.commit = environment.commit()
+        writes = rank() == 0
+        if writes:
+            for place in (folder, folder / "checkpoints"):
+                files.remove_leftovers(place)
+            files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+        found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
+        if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
+            log.warning("the weights of the best epoch are gone; starting anew")
+            found = None
+        if found is None and not pretrained:
+            load_pretrained(network, config)
+        self.checkpoint: Path | None = None
+        rows: list[Row] = []
+        start_step = 0
+        if found is not None:
+            self.checkpoint, content = found
+            start_step, rows = content["run"]["step"], content["run"]["rows"]
+            log.info("resuming from %s", self.checkpoint.name)
+        data.first_step = start_step
+        self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
+        self.judge = Judge(config, data, self.log, folder / _BEST, self._compute)
+        self.segments = Segments(
+            folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
+        )
+        self.params = count_parameters(network)
+        self.macs = count_macs(self.task.body(network), data.image_shape)
+        if config.train.compile:
+            network.compile()
+        self.module = self.task.module(network, config, data)
+        lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
+        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit, lengths) if writes else None
+        try:
+            self.trainer = self._make_trainer(surroundings, start_step)
+        except BaseException as error:
+            self.close(None, one_line(error) if isinstance(error, Exception) else None)
+            raise
+
+    def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
+        """As where a finished run's record was lost: those weights went when it was written."""
+        validated = any(row["name"] == selected_by(self.config) for row in rows)
+        return validated and not (self.folder / _BEST).exists()
+
+    def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
+        train, plan = self.config.train, self.data.plan
+        callbacks: list[Callback] = [
+            # First, so that no checkpoint holds weights that are not finite.
+            Watch(plan, surroundings.report),
+        ]
+        if self.data.has_test:
+            # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
+            callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
+        callbacks.append(
+            Checkpointer(
+                self.folder / "checkpoints",
+                plan,
+                train.checkpoint_every,
+                start_step,
+                self.log,
+                self.segments,
+                self.identity,
+            )
+        )
+        if surroundings.progress_bar:
+            callbacks.append(TQDMProgressBar())
+        callbacks += surroundings.callbacks
+        return Trainer(
+            max_epochs=-1,
+            max_steps=plan.total_steps,
+            **self._compute(),
+            accumulate_grad_batches=train.accumulate,
+            gradient_clip_val=self.config.optim.clip,
+            # The loader of a resumed epoch is shorter than the next one's.
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=LOG_EVERY_STEPS,
+            logger=[self.log] if self.tracker is None else [self.log, self.tracker],
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=surroundings.progress_bar,
+            default_root_dir=os.fspath(self.folder),
+        )
+
+    def _compute(self) -> dict[str, Any]:
+        """What a trainer of this run computes with, whether it trains or evaluates."""
+        train = self.config.train
+        return {
+            "devices": train.devices // self.nodes,
+            "num_nodes": self.nodes,
+            "strategy": "ddp" if train.devices > 1 else "auto",
+            "precision": train.precision,
+            "use_distributed_sampler": False,
+            # Named, because Lightning would find Slurm and requeue by itself.
+            "plugins": [AtomicCheckpointIO(), LightningEnvironment()],
+        }
+
+    def complete(self) -> dict[str, Any]:
+        """Fit, evaluate, record."""
+        try:
+            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+            metrics, status = self._judge(), "finished"
+        except Diverged as error:
+            log.warning("%s; the run is recorded as diverged", error)
+            metrics, status = self.judge.summary(), "diverged"
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+        # Lightning leaves the process's generators and its SIGTERM handler as it found them; the weights are final
+        # here.
+        segments = self._segments()
+        result = {
+            "schema": SCHEMA,
+            "cell_id": self.identity["cell_id"],
+            "group_id": group_id(self.config),
+            "seed": self.config.seed,
+            "config": to_dict(self.config),
+            "metrics": metrics,
+            "params": self.params,
+            "macs": self.macs,
+            **{
+                cost: round(sum(segment[cost] for segment in segments), 3)
+                for cost in ("wall_seconds", "cpu_seconds")
+                if all(cost in segment for segment in segments)  # old ones did not count CPU time
+            },
+            "segments": segments,
+            "weights_sha256": weights_sha256(self.module.network),
+            "environment": environment.describe(self.config),
+            "commit": self.commit,
+            "status": status,
+            "metrics_bytes": metrics_bytes(self.folder),
+        }
+        self.close(result)
+        if self.trainer.is_global_zero:
+            write_result(self.folder, result)
+            self._tidy()
+        return result
+
+    def _judge(self) -> Summary:
+        return self.judge.evaluate(self.trainer, self.module) | self.judge.product_use(self.trainer, self.module)
+
+    def _segments(self) -> Sequence[dict[str, Any]]:
+        self.segments.reached(self.segments.current["end_step"])
+        return self.segments.all()
+
+    def close(self, result: dict[str, Any] | None, error: str | None = None) -> None:
+        """End the tracker's run; a result says that it went well, an error why it did not."""
+        if self.tracker is not None:
+            self.tracker.finish(result, error)  # type: ignore[attr-defined]
+            self.tracker = None
+
+    def _tidy(self) -> None:
+        """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
+        prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
+        for name in (_BEST, "failure.json", "segments.json"):
+            (self.folder / name).unlink(missing_ok=True)

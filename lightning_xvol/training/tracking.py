@@ -1,0 +1,174 @@
+"""Weights & Biases, offline unless asked otherwise. It is a copy of the record: no error of it fails a run.
+
+Every run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type, the plan of
+that sweep and, when it is done, the whole record as `result_json` or else the `error`, so that a copied folder of
+offline runs is complete without the ledger (`analysis.sources.offline`). wandb is imported only here and only when a
+run is tracked.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning_xvol.config.schema import DEFAULT_PROJECT, RunConfig, flat, to_dict
+from lightning_xvol.errors import first_line
+from lightning_xvol.ledger.record import SCHEMA, cell_id, group_id
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import WandbLogger
+
+Mode = Literal["offline", "online", "disabled"]
+
+# Long enough for a slow link, short against a run; wandb's own 90 s would hold up every cell of a sweep without
+# network.
+ONLINE_TIMEOUT_SECONDS = 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How a run is tracked. `labels` are further flat configuration keys, such as the sweep's row, axes and plan."""
+
+    mode: Mode = "offline"
+    project: str = DEFAULT_PROJECT
+    sweep: str = "fit"
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an error of W&B into one warning, after which the run goes on untracked."""
+
+    @functools.wraps(method)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.broken:
+            return None
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            _give_up(self, error)
+            return None
+
+    return guarded
+
+
+def _give_up(logger: Any, error: BaseException) -> None:
+    if not logger.broken:
+        log.warning("W&B failed (%s); the run goes on without it", first_line(error))
+    logger.broken = True
+
+
+def open_logger(
+    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+) -> WandbLogger | None:
+    """A Lightning WandbLogger whose failures only warn, or None where nothing is tracked.
+
+    The run id is the cell's id; `lengths` are further configuration keys: `steps_per_epoch` and `total_steps`. Asked to
+    go online without network or key, it falls back to an offline run with one warning.
+    """
+    if tracking.mode == "disabled":
+        return None
+    try:
+        return _open(tracking, config, folder, commit, lengths)
+    except Exception as error:
+        log.warning("W&B cannot start (%s); the run goes on without it", first_line(error))
+        return None
+
+
+def _open(
+    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+) -> WandbLogger:
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    class GuardedWandbLogger(WandbLogger):
+        broken = False
+        log_metrics = _guard(WandbLogger.log_metrics)
+        log_hyperparams = _guard(WandbLogger.log_hyperparams)
+        log_image = _guard(WandbLogger.log_image)
+        finalize = _guard(WandbLogger.finalize)
+
+        @_guard
+        def write_summary(self, values: Mapping[str, Any]) -> None:
+            self.experiment.summary.update(values)
+
+        def finish(self, result: Mapping[str, Any] | None, error: str | None) -> None:
+            """Write the record or the error into the summary and close the run: exit code 0 with a record, 1 without.
+
+            A run that failed to log is closed all the same: its file ends, and no later run of this process adds to it.
+            """
+            if result is not None:
+                self.write_summary(_summary(result))
+            elif error is not None:
+                self.write_summary({"error": error})
+            try:
+                self.experiment.finish(exit_code=0 if result is not None and not self.broken else 1)
+            except Exception as error:
+                _give_up(self, error)
+
+    # wandb.init takes hold of SIGINT and the console; neither is its business here.
+    settings: dict[str, Any] = {
+        "console": "off",
+        "silent": True,
+        "x_disable_stats": True,
+        "reinit": "create_new",  # a run that could not be closed stays its own
+    }
+    if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
+        settings["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
+    arguments: dict[str, Any] = {
+        "project": tracking.project,
+        "dir": str(folder),
+        "id": cell_id(config),
+        "name": f"{tracking.labels.get('row', config.operator.name)}-{cell_id(config)}",
+        "group": group_id(config),
+        "job_type": tracking.sweep,
+        "tags": [f"commit:{commit[:12]}"] if commit else [],
+        "resume": "allow",
+        "config": {
+            "seed": config.seed,
+            **flat(to_dict(config)),
+            **tracking.labels,
+            **lengths,
+            "sweep": tracking.sweep,
+            "schema": SCHEMA,
+            "cell_id": cell_id(config),
+            "group_id": group_id(config),
+            "config_json": json.dumps(to_dict(config), sort_keys=True),
+        },
+    }
+    run = None
+    if tracking.mode == "online":
+        try:
+            run = wandb.init(
+                mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **settings), **arguments
+            )
+        except Exception as error:
+            log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
+            wandb.teardown()
+    if run is None:
+        run = wandb.init(mode="offline", settings=wandb.Settings(**settings), **arguments)
+    # Rows carry the step themselves: W&B's own counter grows with every call, Lightning makes several a step.
+    try:
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return GuardedWandbLogger(experiment=run)
+    except Exception:
+        run.finish(exit_code=1)
+        raise
+
+
+def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        key: result[key] for key in ("status", "params", "macs", "wall_seconds", "weights_sha256", "commit", "seed")
+    }
+    for name, metric in result["metrics"].items():
+        values |= {name: metric["last"], f"{name}_best": metric["best"], f"{name}_best_epoch": metric["best_epoch"]}
+    values |= {f"environment_{key}": value for key, value in result["environment"].items()}
+    values["result_json"] = json.dumps(result, sort_keys=True)
+    return values
