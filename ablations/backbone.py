@@ -41,7 +41,7 @@ SWEEP = Sweep(
     controls={"xvolution": ("xvolution_static",)},
     figure="bars",
     figure_x="backbone",
-    below=("params", "added_params", "macs"),
+    cost_rows=("params", "added_params", "macs"),
     note="On the small recipes a backbone is its plan of blocks at the widths and strides of the small ResNet.",
 )
 

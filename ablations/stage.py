@@ -41,7 +41,7 @@ SWEEP = Sweep(
     controls={"xvolution": ("xvolution_static",)},
     figure="bars",
     figure_x="stages",
-    below=("params", "added_params"),
+    cost_rows=("params", "added_params"),
     paper={"stages": (5,)},
     note="The convolution is one network, which stands in all columns; stages = all is every spatial convolution, the "
     "stem too. The paper's default is stage 5.",

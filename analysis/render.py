@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.sources.collection import Collection
-    from analysis.sources.frame import Sweep
+    from analysis.sources.frame import SweepLayout
     from analysis.table import Table
 
 SELECT = ("last", "best")
@@ -97,7 +97,7 @@ def _folder(out: Path, sweep: str) -> Path:
 
 def _load(
     sources: Collection, sweep: str, select: str, interval: str = "t", adjust: bool = False
-) -> tuple[Sweep, pd.DataFrame, pd.DataFrame]:
+) -> tuple[SweepLayout, pd.DataFrame, pd.DataFrame]:
     """The sweep, its frame and its summary."""
     if select not in SELECT:
         raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")

@@ -37,7 +37,7 @@ def slug(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope.
 
     `group_id` is that of the runs whose value it is, empty where it is not from runs.
@@ -53,7 +53,7 @@ class Entry:
 class Block:
     """Rows that belong together, each a label and an entry per column; a heading stands above them."""
 
-    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    rows: tuple[tuple[str, tuple[TableCell, ...]], ...]
     heading: str = ""
 
 
@@ -73,7 +73,7 @@ class Table:
     tidy: pd.DataFrame
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TableCell]:
         return [entry for block in self.blocks for _, row in block.rows for entry in row]
 
     def to_csv(self) -> str:
@@ -183,13 +183,13 @@ class Table:
         return lines
 
 
-def _markdown_entry(entry: Entry) -> str:
+def _markdown_entry(entry: TableCell) -> str:
     value = escape_markdown(entry.value)
     value = f"**{value}**" if entry.bold else value
     return f"{value} ({escape_markdown('; '.join(entry.remarks))})" if entry.remarks else value
 
 
-def _latex_entry(entry: Entry) -> str:
+def _latex_entry(entry: TableCell) -> str:
     value = escape_latex(entry.value)
     value = rf"\textbf{{{value}}}" if entry.bold else value
     return f"{value} ({escape_latex('; '.join(entry.remarks))})" if entry.remarks else value
@@ -199,6 +199,6 @@ def _latex_row(label: str, *cells: str) -> str:
     return " & ".join([escape_latex(label), *cells]) + r" \\"
 
 
-def _text_entry(entry: Entry) -> list[str]:
+def _text_entry(entry: TableCell) -> list[str]:
     value = f"{entry.value}*" if entry.bold else entry.value
     return [value, *(f"({remark})" for remark in entry.remarks)]

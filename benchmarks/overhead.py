@@ -20,7 +20,7 @@ from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.modules.base import make_optimizer
 from lightning_xvol.training.tracking import Tracking
-from lightning_xvol.training.run import MEMORY_FORMATS, Surroundings, build_network, train
+from lightning_xvol.training.run import MEMORY_FORMATS, RunContext, build_network, train
 
 COLUMNS = ("loop", "operator", "recipe", "batch", "steps", "milliseconds", "q1", "q3", "over_bare")
 SUITE, BARE = "lightning_xvol", "bare PyTorch"
@@ -118,7 +118,7 @@ def _per_step(times: list[float]) -> float:
 def _suite(config: RunConfig, device: torch.device) -> float:
     clock = _Clock(device)
     with tempfile.TemporaryDirectory(prefix="lightning-xvol-overhead-") as folder:
-        train(config, Path(folder), Surroundings(tracking=Tracking("disabled"), callbacks=(clock,)))
+        train(config, Path(folder), RunContext(tracking=Tracking("disabled"), callbacks=(clock,)))
     return _per_step(clock.times)
 
 

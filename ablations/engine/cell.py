@@ -72,10 +72,10 @@ def run_cell(
         nothing but what ends a process: a cell's failure is an outcome, because the other cells go on.
     """
     from lightning_xvol.ledger.locking import Held
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
-    surroundings = Surroundings(
+    context = RunContext(
         data_dir=settings.data_dir,
         download=settings.download,
         tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, _labels(cell, settings)),
@@ -84,7 +84,7 @@ def run_cell(
         nodes=settings.nodes,
     )
     try:
-        result = train(cell.config, cell.folder(settings.out), surroundings)
+        result = train(cell.config, cell.folder(settings.out), context)
     except Held:
         return "held", "another process works on it"
     except Exception as error:

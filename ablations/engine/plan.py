@@ -66,7 +66,7 @@ def describe_cells(
         "budget": _budget(cells),
         "metric": metric.name,
         "metric_label": metric.label,
-        "beside": list(metric.beside.items()),  # in their order, which sorted keys would not keep
+        "beside": list(metric.secondary_metrics.items()),  # in their order, which sorted keys would not keep
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,
@@ -76,7 +76,7 @@ def describe_cells(
         "smoke": smoke,
         **({"settings": list(settings)} if settings else {}),
         "reproduces": reproduces,
-        "below": list(sweep.below),
+        "below": list(sweep.cost_rows),
         "figure": {"kind": sweep.figure, "x": sweep.figure_x},
         "cells": [
             {

@@ -40,7 +40,7 @@ class Sweep:
 
     Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
     has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
-    `macs`, `wall_seconds`. Below the scores of a table with axes stand `below`, costs. `paper` holds the values of axes
+    `macs`, `wall_seconds`. Below the scores of a table with axes stand `cost_rows`. `paper` holds the values of axes
     that the paper chose, which tables and figures mark, and `note` is a footnote. `readings` are other ways to read the
     experiment, each a sweep, chosen by `--reading`. It runs on the recipes for `tasks`, or on `recipes` alone; the task
     says which metrics are shown (`registry.METRICS`).
@@ -57,7 +57,7 @@ class Sweep:
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     figure: str = "lines"
     figure_x: str | None = None
-    below: tuple[str, ...] = ("params",)
+    cost_rows: tuple[str, ...] = ("params",)
     axis_labels: Mapping[str, str] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""

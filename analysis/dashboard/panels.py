@@ -25,7 +25,7 @@ from analysis.paper import tables as paper_tables
 from analysis.paper.pools import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.sources.collection import Collection
-from analysis.sources.frame import COSTS, Sweep, assemble, axis_value
+from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
 from analysis.sources.plans import Plan
 from analysis.sweep import table as sweep_table
 from lightning_xvol.config import registry
@@ -50,7 +50,7 @@ class Section:
     """What is shown of a sweep: its curves, the filters of each row of its table by label, the setting that tells the
     columns of a row apart, and the table if there is one (Markdown)."""
 
-    sweep: Sweep
+    sweep: SweepLayout
     curves: tuple[str, ...]
     rows: Mapping[str, Sequence[Filter]]
     column: str
@@ -110,7 +110,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
     return Section(sweep, (f"val_{sweep.metric}", sweep.metric), rows, _labelled_column(sweep))
 
 
-def _column(sweep: Sweep, frame: pd.DataFrame, sources: Collection) -> str:
+def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
     """The setting with another value in each configuration of a row; where there is none, the sweep's label.
 
     A run carries the labels of the sweep that ran it first, which need not be this one.
@@ -126,7 +126,7 @@ def _column(sweep: Sweep, frame: pd.DataFrame, sources: Collection) -> str:
     return min(set.intersection(*found), default=_labelled_column(sweep)) if found else _labelled_column(sweep)
 
 
-def _labelled_column(sweep: Sweep) -> str:
+def _labelled_column(sweep: SweepLayout) -> str:
     """A row of a sweep without axes is one configuration, whose operator names it."""
     return "operator_name" if sweep.column_axis is None else _axis(sweep.column_axis)
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
-from analysis.sources.frame import Sweep
+from analysis.sources.frame import SweepLayout
 from analysis.statistics import seed_values
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.schema import from_dict
@@ -49,7 +49,7 @@ class Pool:
 
     table: str
     data: str
-    sweeps: list[Sweep] = field(default_factory=list)
+    sweeps: list[SweepLayout] = field(default_factory=list)
     frames: list[pd.DataFrame] = field(default_factory=list)
     groups: dict[Place, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,12 +89,12 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
     return sorted(found.values(), key=lambda pool: pool.data != PAPER)
 
 
-def _named(sweep: Sweep) -> str:
+def _named(sweep: SweepLayout) -> str:
     return f"{sweep.data} ({sweep.recipe}, {'SMOKE, ' if sweep.smoke else ''}{sweep.budget})"
 
 
 def _changes(
-    table: str, sweep: Sweep, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
+    table: str, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
 ) -> list[str] | None:
     """Where the runs optimise other than the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
@@ -131,7 +131,7 @@ def _changes(
 
 
 def _add(
-    pool: Pool, sweep: Sweep, frame: pd.DataFrame, configs: Mapping[str, Any], sources: Collection, select: str
+    pool: Pool, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Any], sources: Collection, select: str
 ) -> None:
     # Only Table 1 has two backbones; elsewhere, and on other data, a row is told by label and setting.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
@@ -164,7 +164,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
         yield f"{group} with {', '.join(found)}" if found else group
 
 
-def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: Sweep, sources: Collection) -> None:
+def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: SweepLayout, sources: Collection) -> None:
     """Fig. 3 (b): the metric after each epoch, on the validation draw where the test draw is kept for the end."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
@@ -176,7 +176,7 @@ def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: Sweep, source
 
 
 def _place(
-    table: str, sweep: Sweep, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
+    table: str, sweep: SweepLayout, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, str] | None:
     """Label and setting of the printed row where a group stands; None where the table has no place for it."""
     label = str(row["operator"])

@@ -13,7 +13,7 @@ from analysis.paper.pools import PAPER, Place, Pool
 from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
 from analysis.paper.verdicts import judge, word
 from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
-from analysis.table import Block, Entry, Table, slug
+from analysis.table import Block, Table, TableCell, slug
 
 TITLES = {
     1: "Comparison of different operators on ImageNet-1K using ResNet-34 and ResNet-50.",
@@ -60,7 +60,7 @@ class _PaperTable:
 
     def table(self) -> Table:
         best = self._best()
-        blocks: dict[str, list[tuple[str, tuple[Entry, ...]]]] = {}
+        blocks: dict[str, list[tuple[str, tuple[TableCell, ...]]]] = {}
         for place, row in self.rows.items():
             heading = place[0] if self.number == 1 else ""
             blocks.setdefault(heading, []).append((_label(self.number, place, row), self._entries(place, row, best)))
@@ -98,28 +98,28 @@ class _PaperTable:
 
     def _entries(
         self, place: Place, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[TableCell, ...]:
         entries = []
         if self.number == 4:
-            entries.append(Entry("yes" if place[2] == WITH_POSITION else ""))
+            entries.append(TableCell("yes" if place[2] == WITH_POSITION else ""))
         if self.number == 6:
             epochs = epochs_of(place[2])
-            entries.append(Entry(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
+            entries.append(TableCell(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
         for metric in self.metrics:
             entries.append(self._entry(place, metric, best))
             if self.paper:
-                entries.append(Entry(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*entries, *(() if self.paper else (Entry(numbers.DASH),)), Entry(self._verdict(place, row)))
+                entries.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
+        return (*entries, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self._verdict(place, row)))
 
-    def _entry(self, place: Place, metric: str, best: Mapping[tuple[str, str], str]) -> Entry:
+    def _entry(self, place: Place, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
         values = self.pool.seeds(place, metric)
         if not values:
-            return Entry(numbers.DASH)
+            return TableCell(numbers.DASH)
         text = numbers.number(estimate(list(values.values())).mean)
         delta = self._delta(place, metric) if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta.mean) else (_signed(delta.mean),)
         bold = best.get((self._scope(place), metric)) == text
-        return Entry(text, remarks, bold, self.pool.groups[place])
+        return TableCell(text, remarks, bold, self.pool.groups[place])
 
     def _delta(self, place: Place, metric: str) -> Difference | None:
         base = _base(self.number, place)

@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import numbers
 from analysis.paper.published import printed
 from analysis.sources.cache import cache_folder
-from analysis.table import Block, Entry, Table
+from analysis.table import Block, Table, TableCell
 from lightning_xvol.config.recipes import RECIPES, get_recipe, lengthen
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
@@ -66,7 +66,7 @@ def table_5() -> Table:
     rows = []
     for stage, other in zip(plain["stages"], ours["stages"], strict=True):
         size = numbers.TIMES.join(map(str, stage["output"]))
-        rows.append((stage["name"], tuple(map(Entry, (size, _body(stage), _body(other))))))
+        rows.append((stage["name"], tuple(map(TableCell, (size, _body(stage), _body(other))))))
     tidy = [
         {
             "stage": stage["name"], "output": "x".join(map(str, stage["output"])), "resnet50": stage["summary"],
@@ -109,7 +109,7 @@ def table_7() -> Table:
     for setting, values in settings.items():
         decays = f"[{_thousands(values['decay1'])}, {_thousands(values['decay2'])}]"
         texts = (str(values["epochs"]), _thousands(values["steps"]), decays, recipes.get(setting, numbers.DASH))
-        rows.append((setting, tuple(map(Entry, texts))))
+        rows.append((setting, tuple(map(TableCell, texts))))
     return Table(
         name="table-7",
         title="Table 7. Learning rate schedules for the 1x, 2x, 3x and 6x settings.",

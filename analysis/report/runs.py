@@ -13,7 +13,7 @@ from analysis import numbers
 from analysis.sources.collection import Collection
 from analysis.sources.frame import Outcome
 from analysis.sweep.overview import Overview
-from analysis.table import Entry
+from analysis.table import TableCell
 from lightning_xvol.commandline import duration
 from lightning_xvol.ledger import record
 
@@ -94,15 +94,15 @@ class Runs:
                 group.operators.add(self.operators.setdefault(entry["label"], len(self.operators)))
                 group.uses.append(_use(number, entry, overview))
 
-    def operators_of(self, entries: Iterable[Entry]) -> list[int]:
+    def operators_of(self, entries: Iterable[TableCell]) -> list[int]:
         """The operators of the runs that these entries come from, by their number."""
         return sorted({number for group in self._behind(entries) for number in group.operators})
 
-    def sweeps_of(self, entries: Iterable[Entry]) -> list[int]:
+    def sweeps_of(self, entries: Iterable[TableCell]) -> list[int]:
         """The sweeps that hold these runs, by their number."""
         return sorted({use.sweep for group in self._behind(entries) for use in group.uses})
 
-    def _behind(self, entries: Iterable[Entry]) -> list[Group]:
+    def _behind(self, entries: Iterable[TableCell]) -> list[Group]:
         return [self.groups[entry.group_id] for entry in entries if entry.group_id in self.groups]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from analysis.sources.frame import Outcome, Sweep, assemble
+from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import Plan, merged
@@ -78,7 +78,7 @@ class Collection:
             raise UserError(f"no sweep at {places}: its runs carry no plan of one; single runs make no table")
         return sorted({plan.name for plan in self._plans})
 
-    def load(self, name: str) -> tuple[Sweep, pd.DataFrame]:
+    def load(self, name: str) -> tuple[SweepLayout, pd.DataFrame]:
         """The sweep `name` and its frame.
 
         Raises:
@@ -99,7 +99,7 @@ class Collection:
             )
         return assemble(found[0], self.outcome)
 
-    def variants(self, names: Sequence[str]) -> list[tuple[Sweep, pd.DataFrame]]:
+    def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
         """Every sweep of one of these names with its frame, of whatever recipe."""
         return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
 
@@ -122,12 +122,12 @@ class Collection:
         """From the source that knows most of the metric `name` of a cell."""
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
-    def is_validated(self, sweep: Sweep, frame: pd.DataFrame) -> bool:
+    def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
         """Whether `epochs` are measured on the validation draw, as they are where a test draw is kept for the end."""
         name = f"val_{sweep.metric}"
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 
-    def epochs(self, sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    def epochs(self, sweep: SweepLayout, frame: pd.DataFrame) -> pd.DataFrame:
         """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
 
         All of one draw: a run whose validation is lost has none, as its test at the end is no part of such a curve.

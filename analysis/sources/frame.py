@@ -45,11 +45,11 @@ _RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepLayout:
     """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order.
 
-    `beside` maps each metric that the table shows below the sweep's own to how it calls it; `settings` are what `--set`
-    changed in the recipe.
+    `secondary_metrics` maps each metric that the table shows below the sweep's own to its label. `settings` are what
+    `--set` changed in the recipe.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Sweep:
     budget: str
     metric: str
     metric_label: str
-    beside: Mapping[str, str]
+    secondary_metrics: Mapping[str, str]
     axes: tuple[str, ...]
     axis_labels: Mapping[str, str]
     baseline: str | None
     controls: Mapping[str, tuple[str, ...]]
-    below: tuple[str, ...]
+    cost_rows: tuple[str, ...]
     paper: Mapping[str, Any]
     note: str
     smoke: bool
@@ -103,7 +103,7 @@ class Outcome:
     error: str | None = None
 
 
-def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[Sweep, pd.DataFrame]:
+def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[SweepLayout, pd.DataFrame]:
     """The sweep that `plan` lays out, and its frame.
 
     `outcome` gives what is known of a cell by its id, None where nothing is.
@@ -157,7 +157,7 @@ def _unfit(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> list[str]:
     return [key for key, kind in kinds.items() if key not in content or not isinstance(content[key], kind)]
 
 
-def _sweep(plan: Plan) -> Sweep:
+def _sweep(plan: Plan) -> SweepLayout:
     content = plan.content
     labels: dict[str, str] = {}
     groups: dict[tuple[str, str], str] = {}
@@ -179,9 +179,9 @@ def _sweep(plan: Plan) -> Sweep:
     )  # fmt: skip
     # In the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
-    return Sweep(
+    return SweepLayout(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
-        controls=controls, beside=dict(content["beside"]), below=tuple(content["below"]),
+        controls=controls, secondary_metrics=dict(content["beside"]), cost_rows=tuple(content["below"]),
         paper={axis: axis_value(value) for axis, value in content["paper"].items()},
         settings=tuple(map(str, content.get("settings") or ())),
         **{key: content[key] for key in direct},
@@ -238,7 +238,7 @@ def _finite(values: Mapping[str, Any]) -> bool:
     return all(isinstance(values.get(key), (int, float)) and math.isfinite(values[key]) for key in ("last", "best"))
 
 
-def _tidy(frame: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
     """The one rule for dtypes and order: counts are Int64, measurements float64, an axis int64, float64 or text."""
     for column, kind in {**dict.fromkeys(_INTEGERS, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}.items():
         try:

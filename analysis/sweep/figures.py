@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from analysis import figures
 from analysis.figures.style import Size
 from analysis.sources.collection import Collection
-from analysis.sources.frame import Sweep
+from analysis.sources.frame import SweepLayout
 from analysis.sweep import table as sweep_table
 from lightning_xvol.errors import UserError
 
@@ -18,7 +18,7 @@ _MANY_ROWS = 6
 def figure(
     name: str,
     sources: Collection,
-    sweep: Sweep,
+    sweep: SweepLayout,
     frame: pd.DataFrame,
     summary: pd.DataFrame,
     select: str,
@@ -37,7 +37,7 @@ def figure(
 
 
 def _own(
-    sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
+    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
 ) -> Axes | None:
     kind = sweep.figure.get("kind")
     if kind is None:
@@ -49,12 +49,14 @@ def _own(
     return figures.KINDS[kind](points, x, label, y_label, smoke=sweep.smoke, size=size)
 
 
-def metric_by_epoch(sources: Collection, sweep: Sweep, frame: pd.DataFrame) -> str:
+def metric_by_epoch(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame) -> str:
     """How an axis calls what is measured after each epoch, which need not be what the sweep's table holds."""
     return f"validation {sweep.metric_label}" if sources.is_validated(sweep, frame) else sweep.metric_label
 
 
-def _seeds(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str, size: Size | None) -> Axes | None:
+def _seeds(
+    sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str, size: Size | None
+) -> Axes | None:
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
         return None
@@ -65,7 +67,7 @@ def _seeds(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str
 
 
 def _learning(
-    sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
+    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
 ) -> Axes | None:
     epochs = sources.epochs(sweep, frame)
     if not len(epochs):
@@ -78,7 +80,7 @@ def _learning(
     return figures.learning(epochs, panel, label, metric_by_epoch(sources, sweep, frame), sweep.smoke, size)
 
 
-def _named(runs: pd.DataFrame, sweep: Sweep, summary: pd.DataFrame) -> pd.DataFrame:
+def _named(runs: pd.DataFrame, sweep: SweepLayout, summary: pd.DataFrame) -> pd.DataFrame:
     """`runs` as the table has them: in its order, named as its `row`, the paper's value marked on an axis of text."""
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
     named = summary[[*keys, "row"]].merge(runs, "inner", keys)

@@ -8,16 +8,16 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
-from analysis.sources.frame import Sweep
+from analysis.sources.frame import SweepLayout
 from analysis.statistics import Difference, compare
 from analysis.sweep import product_use
 
 
-def title(sweep: Sweep) -> str:
+def title(sweep: SweepLayout) -> str:
     return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} (recipe {sweep.recipe})."
 
 
-def caption(sweep: Sweep) -> str:
+def caption(sweep: SweepLayout) -> str:
     metric = sweep.metric_label[:1].upper() + sweep.metric_label[1:]
     cannot = " These data cannot reproduce the paper." if sweep.reproduces is None else ""
     return f"{metric}, mean {numbers.PLUS_MINUS} standard deviation.{cannot}"
@@ -29,7 +29,7 @@ def common_n(summary: pd.DataFrame) -> int:
     return int(counts.mode().max()) if len(counts) else 0
 
 
-def notes(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> list[str]:
+def notes(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> list[str]:
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]
@@ -80,7 +80,7 @@ def failures(runs: pd.DataFrame) -> list[str]:
     return [f"{numbers.counted(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}"]
 
 
-def _estimator(sweep: Sweep, summary: pd.DataFrame, select: str) -> str:
+def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
     text = (
         f"Estimator: mean over seeds of each run's {select} {sweep.metric_label}, "
         f"{numbers.PLUS_MINUS} standard deviation (ddof 1). CSV and figure hold its 95 % interval (Student's t)"
@@ -99,7 +99,7 @@ def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
     return f"n = {common} ({named}){own}{single}{diverged}."
 
 
-def _brackets(sweep: Sweep, summary: pd.DataFrame) -> str:
+def _brackets(sweep: SweepLayout, summary: pd.DataFrame) -> str:
     methods = set(summary.loc[summary["delta"].notna(), "delta_method"])
     if not methods or sweep.baseline is None:
         return ""
@@ -113,13 +113,13 @@ def _brackets(sweep: Sweep, summary: pd.DataFrame) -> str:
     return f"In brackets: difference of the means to {sweep.labels[sweep.baseline]}{where}{ways}."
 
 
-def control_sentences(sweep: Sweep, frame: pd.DataFrame, select: str) -> list[str]:
+def control_sentences(sweep: SweepLayout, frame: pd.DataFrame, select: str) -> list[str]:
     """A sentence for each row and control of it: their differences with intervals, and where they tie."""
     return [_control_sentence(sweep, *found) for found in against_controls(sweep, frame, select)]
 
 
 def against_controls(
-    sweep: Sweep, frame: pd.DataFrame, select: str
+    sweep: SweepLayout, frame: pd.DataFrame, select: str
 ) -> list[tuple[str, dict[tuple[Any, ...], Difference]]]:
     """For each row and control of it `A minus B`, and the differences that are known, by the values of the axes."""
     found = []
@@ -132,7 +132,7 @@ def against_controls(
     return found
 
 
-def conclusion(sweep: Sweep, differences: Mapping[tuple[Any, ...], Difference]) -> str:
+def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Difference]) -> str:
     """`ties within the interval at 3, 5 and is above 0 at 1`; empty where there is no interval."""
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
@@ -143,7 +143,7 @@ def conclusion(sweep: Sweep, differences: Mapping[tuple[Any, ...], Difference]) 
     )
 
 
-def _control_sentence(sweep: Sweep, pair: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
+def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
     values = [_place(key, ": ") + _difference(item) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     found = conclusion(sweep, differences)

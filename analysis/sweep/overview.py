@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.sources.collection import Collection
-from analysis.sources.frame import Sweep
+from analysis.sources.frame import SweepLayout
 from analysis.sweep import footnotes
 from analysis.sweep.table import summary_of
 from lightning_xvol.errors import UserError
@@ -23,7 +23,7 @@ FEW_SEEDS = 3
 class Overview:
     """A sweep with its frame and summary."""
 
-    sweep: Sweep
+    sweep: SweepLayout
     frame: pd.DataFrame
     summary: pd.DataFrame
     select: str

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
-from analysis.sources.frame import Sweep
+from analysis.sources.frame import SweepLayout
 from analysis.statistics import summarise
-from analysis.table import Block, Entry
+from analysis.table import Block, TableCell
 
 ABLATIONS = {"mean_ablated": "mean coefficients", "q_shuffled": "q of another image"}
 _WITH = {
@@ -25,7 +25,7 @@ def columns(summary: pd.DataFrame) -> list[str]:
     return [name for name in summary.columns if name.removesuffix("_sd").removesuffix("_n") in ABLATIONS]
 
 
-def with_product_use(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> pd.DataFrame:
+def with_product_use(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> pd.DataFrame:
     """`summary` and, per ablation that any run recorded, its mean over seeds, their standard deviation and number."""
     keys = ["operator", *sweep.axes]
     for name in ABLATIONS:
@@ -39,7 +39,7 @@ def with_product_use(sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, s
 
 def block(groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any], width: int) -> list[Block]:
     """Rows of `width` entries for those of `groups` (row label, column value, group) with a product; none, no block."""
-    empty = Entry(numbers.DASH)
+    empty = TableCell(numbers.DASH)
     rows = []
     for label, group in groups.items():
         for name, what in ABLATIONS.items():
@@ -50,15 +50,15 @@ def block(groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequenc
     return [Block(tuple(rows), heading="Is the product used?")] if rows else []
 
 
-def _entry(group: Mapping[str, Any], name: str) -> Entry | None:
+def _entry(group: Mapping[str, Any], name: str) -> TableCell | None:
     if pd.isna(group.get(name)):
         return None
     value = f"{numbers.number(group[name])} {numbers.PLUS_MINUS} {numbers.number(group[f'{name}_sd'])}"
     count = int(group[f"{name}_n"])
-    return Entry(value, (f"n = {count}",) if count != group["n"] else (), group_id=group["group_id"])
+    return TableCell(value, (f"n = {count}",) if count != group["n"] else (), group_id=group["group_id"])
 
 
-def note(summary: pd.DataFrame, sweep: Sweep) -> str:
+def note(summary: pd.DataFrame, sweep: SweepLayout) -> str:
     found = [what for name, what in _WITH.items() if name in summary.columns]
     if not found:
         return ""

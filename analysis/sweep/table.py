@@ -13,14 +13,14 @@ import pandas as pd
 from analysis import numbers
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
-from analysis.sources.frame import COSTS, Sweep
+from analysis.sources.frame import COSTS, SweepLayout
 from analysis.statistics import estimate, holm, summarise
 from analysis.sweep import footnotes, product_use
-from analysis.table import Block, Entry, Table
+from analysis.table import Block, Table, TableCell
 
 
 def summary_of(
-    sweep: Sweep, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
+    sweep: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
 ) -> pd.DataFrame:
     """`statistics.summarise` for the sweep's metric, with the column `row`: what table and legend call the group.
 
@@ -40,7 +40,7 @@ def summary_of(
 
 
 def points(
-    sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame
+    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame
 ) -> tuple[pd.DataFrame, str | None, str]:
     """What the sweep's figure shows: a frame, the column that runs along x (None: nothing does), and its label."""
     x = sweep.figure_x
@@ -55,7 +55,7 @@ def points(
     return summary, x, sweep.axis_label(x)
 
 
-def epochs_of(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def epochs_of(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
 
     Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. Epochs that not every run of a
@@ -77,7 +77,7 @@ def epochs_of(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: p
     return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
 
 
-def tidy(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def tidy(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """What `table.csv` holds: a row per group, with the printed number of what it optimises."""
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
@@ -89,7 +89,9 @@ def tidy(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.Dat
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
 
 
-def sweep_table(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> Table:
+def sweep_table(
+    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str
+) -> Table:
     axis = sweep.column_axis
     values = _values(summary, axis)
     common = footnotes.common_n(summary)
@@ -103,7 +105,7 @@ def sweep_table(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary:
     blocks: tuple[Block, ...]
     others = [
         _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
-        for metric, label in sweep.beside.items()
+        for metric, label in sweep.secondary_metrics.items()
         if (frame["metric"] == metric).any()
     ]
     if axis is None:
@@ -114,7 +116,7 @@ def sweep_table(sources: Collection, sweep: Sweep, frame: pd.DataFrame, summary:
         blocks = (Block(tuple(rows)),)
         columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
     else:
-        blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.below))
+        blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.cost_rows))
         columns = tuple(sweep.heading(axis, value) for value in values)
     blocks += tuple(product_use.block(groups, values, len(columns)))
     return Table(
@@ -158,14 +160,14 @@ def _capital(heading: str) -> str:
     return heading[:1].upper() + heading[1:]
 
 
-def _costs(group: Mapping[str, Any]) -> tuple[Entry, ...]:
+def _costs(group: Mapping[str, Any]) -> tuple[TableCell, ...]:
     """An entry for each of `COSTS`."""
     texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
-    return tuple(Entry(text, group_id=group["group_id"]) for text in texts)
+    return tuple(TableCell(text, group_id=group["group_id"]) for text in texts)
 
 
-def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> Entry:
-    return Entry(numbers.DASH) if group is None else Entry(write(group), group_id=group["group_id"])
+def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
+    return TableCell(numbers.DASH) if group is None else TableCell(write(group), group_id=group["group_id"])
 
 
 def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
@@ -181,10 +183,10 @@ def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
     return numbers.number(max(means)) if len(means) > 1 else None
 
 
-def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Entry:
+def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:
     """`98.5 ± 0.6 (+28.0)`, with the number of seeds where it is not the common one, and what became of the others."""
     if group is None:
-        return Entry(numbers.DASH)
+        return TableCell(numbers.DASH)
     remarks = []
     mean = numbers.number(group["mean"])
     if group["n"]:
@@ -197,7 +199,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> En
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    return Entry(value, tuple(remarks), bold=bool(group["n"]) and mean == best, group_id=group["group_id"])
+    return TableCell(value, tuple(remarks), bold=bool(group["n"]) and mean == best, group_id=group["group_id"])
 
 
 def _mean(group: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"# cell {record.cell_id(config)}, group {record.group_id(config)}, folder {folder}")
         return 0
     from lightning_xvol.ledger.locking import Held
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -53,7 +53,7 @@ def run(parsed: argparse.Namespace) -> int:
         result = train(
             config,
             folder,
-            Surroundings(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
+            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error

@@ -18,7 +18,7 @@ from lightning_xvol.errors import UserError, nearest
 class Entry:
     """One choice: where its class lies, its label in tables, its options with their defaults.
 
-    `neutral` holds, for an option added after runs were made, the value under which they were made: the option is
+    `legacy_values` holds, for an option added after runs were made, the value under which they were made: the option is
     left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
     learned from it (`lightning_xvol.training.tasks`, `task` below); one named by an import path is for classification.
     `channels` are those of its images, where they are known without importing it.
@@ -27,18 +27,18 @@ class Entry:
     path: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    neutral: Mapping[str, Any] = field(default_factory=dict)
+    legacy_values: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     channels: int | None = None
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What tables report of a task, in percent, and how they call it; `beside` are further ones with how they do."""
+    """The metric that tables report for a task, in percent. `secondary_metrics` maps further ones to their labels."""
 
     name: str
     label: str
-    beside: Mapping[str, str] = field(default_factory=dict)
+    secondary_metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -102,20 +102,20 @@ OPERATORS: dict[str, Entry] = {
         "lightning_xvol.operators.self_attention:SelfAttention",
         "Self-Attention",
         _SELF_ATTENTION,
-        neutral={"key_channels": None, **_POSITIONS, "softmax": True},
+        legacy_values={"key_channels": None, **_POSITIONS, "softmax": True},
     ),
-    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, neutral=_PSSA_NEUTRAL),
+    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, legacy_values=_PSSA_NEUTRAL),
     "xvolution": Entry(
         "lightning_xvol.operators.xvolution:XVolution",
         "X-volution",
         {**_BRANCHES, **_PSSA},
-        neutral=_PSSA_NEUTRAL,
+        legacy_values=_PSSA_NEUTRAL,
     ),
     "xvolution_sa": Entry(
         "lightning_xvol.operators.xvolution_sa:XVolutionSA",
         "X-volution(SA)",
         {**_BRANCHES, **_SELF_ATTENTION},
-        neutral={"softmax": True},
+        legacy_values={"softmax": True},
     ),
     "xvolution_inv": Entry(
         "lightning_xvol.operators.xvolution_inv:XVolutionInv",
@@ -160,11 +160,13 @@ _VGG = "lightning_xvol.backbones.vgg:VGG13"
 def _small(label: str, block: str, *blocks: int) -> Entry:
     """The plan of a ResNet at the widths and strides of the small one."""
     options = {**_SMALL_RESNET, "block": block, "blocks": blocks}
-    return Entry(_SMALL, label, options, neutral={"stem_pool": False})
+    return Entry(_SMALL, label, options, legacy_values={"stem_pool": False})
 
 
 BACKBONES: dict[str, Entry] = {
-    "small_resnet": Entry(_SMALL, "small ResNet", _SMALL_RESNET, neutral={"block": "bottleneck", "stem_pool": False}),
+    "small_resnet": Entry(
+        _SMALL, "small ResNet", _SMALL_RESNET, legacy_values={"block": "bottleneck", "stem_pool": False}
+    ),
     "small_resnet18": _small("small ResNet-18", "basic", 2, 2, 2, 2),
     "small_resnet34": _small("small ResNet-34", "basic", 3, 4, 6, 3),
     "small_resnet50": _small("small ResNet-50", "bottleneck", 3, 4, 6, 3),
@@ -191,7 +193,7 @@ DATASETS: dict[str, Entry] = {
             "draw": 0,
             "canvas": 32,
         },
-        neutral={"canvas": 32},
+        legacy_values={"canvas": 32},
         channels=1,
     ),
     "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),

@@ -49,7 +49,7 @@ class BackboneConfig:
     stages: tuple[int, ...] = (3, 4, 5)
     stride_in_1x1: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
-    places: Literal["block", "every"] = field(default="block", metadata={"neutral": "block"})
+    places: Literal["block", "every"] = field(default="block", metadata={"legacy_value": "block"})
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class DetectorConfig:
     that run, or the beginning of the file's SHA-256.
     """
 
-    settings: str = field(default="detectron2", metadata={"neutral": "detectron2"})
-    pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"neutral": "random"})
-    weights: str | None = field(default=None, metadata={"volatile": True})
-    origin: str | None = field(default=None, metadata={"neutral": None})
+    settings: str = field(default="detectron2", metadata={"legacy_value": "detectron2"})
+    pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"legacy_value": "random"})
+    weights: str | None = field(default=None, metadata={"outside_identity": True})
+    origin: str | None = field(default=None, metadata={"legacy_value": None})
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DataConfig:
     batch_size: int = 64
     limit: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    workers: int = field(default=0, metadata={"volatile": True})
+    workers: int = field(default=0, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class OptimConfig:
     warmup: float = 0.1
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
-    optimizer: Literal["sgd", "adamw"] = field(default="sgd", metadata={"neutral": "sgd"})
-    decay_norms: bool = field(default=True, metadata={"neutral": True})
-    clip: float | None = field(default=None, metadata={"neutral": None})
+    optimizer: Literal["sgd", "adamw"] = field(default="sgd", metadata={"legacy_value": "sgd"})
+    decay_norms: bool = field(default=True, metadata={"legacy_value": True})
+    clip: float | None = field(default=None, metadata={"legacy_value": None})
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class TrainConfig:
     devices: int = 1
     accumulate: int = 1
     threads: int = 1
-    checkpoint_every: int = field(default=50, metadata={"volatile": True})
+    checkpoint_every: int = field(default=50, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)

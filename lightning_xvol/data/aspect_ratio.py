@@ -6,7 +6,7 @@ import numpy
 import torch
 
 from lightning_xvol.config.schema import RunConfig
-from lightning_xvol.data.module import KeyedBatchSampler, Plan, make_plan
+from lightning_xvol.data.module import KeyedBatchSampler, StepPlan, make_plan
 
 
 class AspectRatioSampler(KeyedBatchSampler):
@@ -23,7 +23,7 @@ class AspectRatioSampler(KeyedBatchSampler):
         rank: of this process.
     """
 
-    def __init__(self, config: RunConfig, plan: Plan, landscape: numpy.ndarray, rank: int) -> None:
+    def __init__(self, config: RunConfig, plan: StepPlan, landscape: numpy.ndarray, rank: int) -> None:
         super().__init__(config, plan, len(landscape), rank)
         self.landscape = torch.from_numpy(landscape)
 
@@ -41,8 +41,8 @@ class AspectRatioSampler(KeyedBatchSampler):
         return torch.cat(batches)[torch.cat(ends).argsort()].flatten()
 
 
-def grouped_plan(config: RunConfig, landscape: numpy.ndarray) -> Plan:
-    """The `Plan` of a run whose batches are grouped: whole shares of each kind only.
+def grouped_plan(config: RunConfig, landscape: numpy.ndarray) -> StepPlan:
+    """The `StepPlan` of a run whose batches are grouped: whole shares of each kind only.
 
     Raises:
         UserError: where not even one batch fills.

@@ -11,7 +11,7 @@ from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.aspect_ratio import AspectRatioSampler, grouped_plan
 from lightning_xvol.data.coco import CocoSplit, collate_detections
 from lightning_xvol.data.coco_annotations import CocoAnnotations
-from lightning_xvol.data.module import ImageDataModule, Plan
+from lightning_xvol.data.module import ImageDataModule, StepPlan
 
 
 class DetectionDataModule(ImageDataModule):
@@ -37,7 +37,7 @@ class DetectionDataModule(ImageDataModule):
     def _landscape(self) -> numpy.ndarray:
         return cast(CocoSplit, self._train.dataset).annotations.landscape
 
-    def plan_for(self, config: RunConfig) -> Plan:
+    def plan_for(self, config: RunConfig) -> StepPlan:
         return grouped_plan(config, self._landscape)
 
     def sampler(self, rank: int) -> AspectRatioSampler:

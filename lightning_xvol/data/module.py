@@ -29,7 +29,7 @@ Key = tuple[int, int]  # (epoch, index)
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """How a budget divides: all counts are of optimizer steps."""
 
     steps_per_epoch: int
@@ -44,7 +44,7 @@ class Plan:
         return max(0, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
 
 
-def make_plan(config: RunConfig, train_size: int) -> Plan:
+def make_plan(config: RunConfig, train_size: int) -> StepPlan:
     """Whole batches only: the rest of an epoch that fills no batch is dropped.
 
     Raises:
@@ -53,7 +53,7 @@ def make_plan(config: RunConfig, train_size: int) -> Plan:
     steps_per_epoch = train_size // config.data.batch_size
     if steps_per_epoch == 0:
         raise UserError(f"data.batch_size={config.data.batch_size} is larger than the {train_size} training images")
-    return Plan(steps_per_epoch, config.train.steps or config.train.epochs * steps_per_epoch)
+    return StepPlan(steps_per_epoch, config.train.steps or config.train.epochs * steps_per_epoch)
 
 
 class KeyedBatchSampler(Sampler[list[Key]]):
@@ -63,7 +63,7 @@ class KeyedBatchSampler(Sampler[list[Key]]):
     accumulated batches: those only divide it, as [accumulate, devices, B / (accumulate devices)].
     """
 
-    def __init__(self, config: RunConfig, plan: Plan, train_size: int, rank: int) -> None:
+    def __init__(self, config: RunConfig, plan: StepPlan, train_size: int, rank: int) -> None:
         self.config, self.plan, self.train_size, self.rank = config, plan, train_size, rank
         self.epoch = 0
         self.first_step = 0
@@ -151,7 +151,7 @@ class ImageDataModule(LightningDataModule):
     def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
         return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
 
-    def plan_for(self, config: RunConfig) -> Plan:
+    def plan_for(self, config: RunConfig) -> StepPlan:
         """How the budget of `config`, which has the same data, divides."""
         return make_plan(config, self.train_size)
 

@@ -49,14 +49,14 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         if not dataclasses.is_dataclass(section):
             continue
         for item in dataclasses.fields(section):
-            neutral = item.metadata.get("neutral", dataclasses.MISSING)
-            if item.metadata.get("volatile") or getattr(section, item.name) == neutral:
+            neutral = item.metadata.get("legacy_value", dataclasses.MISSING)
+            if item.metadata.get("outside_identity") or getattr(section, item.name) == neutral:
                 del values[section_field.name][item.name]
         if not values[section_field.name]:  # a section that runs of old did not have
             del values[section_field.name]
     for kind in registry.KINDS:
         part = getattr(config, kind)
-        for option, neutral in registry.lookup(kind, part.name).neutral.items():
+        for option, neutral in registry.lookup(kind, part.name).legacy_values.items():
             if part.options.get(option) == neutral:
                 del values[kind]["options"][option]
     return values

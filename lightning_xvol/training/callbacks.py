@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
-from lightning_xvol.data.module import Plan
+from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
 from lightning_xvol.ledger.files import read_json, write_by, write_json, write_text
 
@@ -41,7 +41,7 @@ class RunLog(Logger):
     processes, nothing is written.
     """
 
-    def __init__(self, path: Path | None, plan: Plan, rows: list[Row]) -> None:
+    def __init__(self, path: Path | None, plan: StepPlan, rows: list[Row]) -> None:
         super().__init__()
         self.path, self.plan = path, plan
         self.rows = list(rows)
@@ -127,7 +127,7 @@ class Checkpointer(Callback):
     def __init__(
         self,
         folder: Path,
-        plan: Plan,
+        plan: StepPlan,
         every: int,
         start_step: int,
         log: RunLog,
@@ -189,7 +189,7 @@ class BestWeights(Callback):
 class Watch(Callback):
     """Stops a run whose loss is no longer finite, and reports how far it is."""
 
-    def __init__(self, plan: Plan, report: Report | None) -> None:
+    def __init__(self, plan: StepPlan, report: Report | None) -> None:
         self.plan, self.report = plan, report
         self.reported = 0.0
 

@@ -17,7 +17,7 @@ from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.ledger.record import DECIMALS, summarise
 from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.training.callbacks import RunLog
-from lightning_xvol.training.product_use import Ablation, with_product
+from lightning_xvol.training.product_use import Probe, with_product
 from lightning_xvol.training.tasks import task_of
 
 Summary = dict[str, dict[str, float | int]]
@@ -37,7 +37,7 @@ def selected_by(config: RunConfig) -> str:
 
 
 @dataclass(frozen=True)
-class Judge:
+class FinalEvaluation:
     """Evaluates the final weights of a run whose `log` holds its validation epochs.
 
     `best` is the file with the weights of the best of these, where the data has a test draw; `compute` gives what a
@@ -91,7 +91,7 @@ class Judge:
         metrics = {}
         for name in task.ablations:
             changed = task.module(copy.deepcopy(module.network), self.config, self.data)
-            found = self._test(changed, Ablation(name))
+            found = self._test(changed, Probe(name))
             if metric in found:  # where no image holds an object, no average precision is defined
                 metrics[f"{metric}_{name}"] = found[metric]
         if not metrics:

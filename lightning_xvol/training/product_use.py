@@ -171,7 +171,7 @@ def _exact(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class Ablation(Callback):
+class Probe(Callback):
     """Ablates the network of a test run, for good, before it is tested. The run needs an `ImageDataModule`."""
 
     def __init__(self, name: str) -> None:

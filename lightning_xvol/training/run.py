@@ -52,7 +52,7 @@ from lightning_xvol.training.callbacks import (
     Segments,
     Watch,
 )
-from lightning_xvol.training.evaluation import Judge, Summary, selected_by
+from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.training.tracking import Tracking, open_logger
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What a run needs beside its configuration and what leaves its result as it is."""
 
     data_dir: Path | None = None
@@ -94,7 +94,7 @@ def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
         log.info("backbone from %s: %s", config.detector.weights, report)
 
 
-def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = None) -> dict[str, Any]:
+def train(config: RunConfig, folder: Path, context: RunContext | None = None) -> dict[str, Any]:
     """Train `config` in `folder` and return its record. A finished run is not repeated, an interrupted one goes on.
 
     Raises:
@@ -102,14 +102,14 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             nothing is written then.
         locking.Held: where another process works in `folder`.
     """
-    surroundings = surroundings or Surroundings()
+    context = context or RunContext()
     config = with_origin(resolve(config), None)
     finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
     check_weights(config)
     _configure_process(config)
-    data = task_of(config).data(config, surroundings.data_dir, download=surroundings.download)
+    data = task_of(config).data(config, context.data_dir, download=context.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
     # A run that goes on has all its weights in its checkpoint and does not need the file.
     pretrained = not list_checkpoints(folder / "checkpoints")
@@ -123,7 +123,7 @@ def train(config: RunConfig, folder: Path, surroundings: Surroundings | None = N
             return finished
         run: _Run | None = None
         try:
-            run = _Run(config, folder, surroundings, data, network, pretrained)
+            run = _Run(config, folder, context, data, network, pretrained)
             return run.complete()
         except BaseException as error:
             failure = one_line(error) if isinstance(error, Exception) else None
@@ -177,12 +177,12 @@ class _Run:
         self,
         config: RunConfig,
         folder: Path,
-        surroundings: Surroundings,
+        context: RunContext,
         data: ImageDataModule,
         network: torch.nn.Module,
         pretrained: bool,
     ) -> None:
-        self.config, self.folder, self.data, self.nodes = config, folder, data, surroundings.nodes
+        self.config, self.folder, self.data, self.nodes = config, folder, data, context.nodes
         self.task = task_of(config)
         self.identity: dict[str, Any] = {
             "cell_id": cell_id(config),
@@ -213,7 +213,7 @@ class _Run:
             log.info("resuming from %s", self.checkpoint.name)
         data.first_step = start_step
         self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
-        self.judge = Judge(config, data, self.log, folder / _BEST, self._compute)
+        self.judge = FinalEvaluation(config, data, self.log, folder / _BEST, self._compute)
         self.segments = Segments(
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
@@ -223,9 +223,9 @@ class _Run:
             network.compile()
         self.module = self.task.module(network, config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
-        self.tracker = open_logger(surroundings.tracking, config, folder, self.commit, lengths) if writes else None
+        self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths) if writes else None
         try:
-            self.trainer = self._make_trainer(surroundings, start_step)
+            self.trainer = self._make_trainer(context, start_step)
         except BaseException as error:
             self.close(None, one_line(error) if isinstance(error, Exception) else None)
             raise
@@ -235,11 +235,11 @@ class _Run:
         validated = any(row["name"] == selected_by(self.config) for row in rows)
         return validated and not (self.folder / _BEST).exists()
 
-    def _make_trainer(self, surroundings: Surroundings, start_step: int) -> Trainer:
+    def _make_trainer(self, context: RunContext, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
             # First, so that no checkpoint holds weights that are not finite.
-            Watch(plan, surroundings.report),
+            Watch(plan, context.report),
         ]
         if self.data.has_test:
             # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
@@ -255,9 +255,9 @@ class _Run:
                 self.identity,
             )
         )
-        if surroundings.progress_bar:
+        if context.progress_bar:
             callbacks.append(TQDMProgressBar())
-        callbacks += surroundings.callbacks
+        callbacks += context.callbacks
         return Trainer(
             max_epochs=-1,
             max_steps=plan.total_steps,
@@ -272,7 +272,7 @@ class _Run:
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=surroundings.progress_bar,
+            enable_progress_bar=context.progress_bar,
             default_root_dir=os.fspath(self.folder),
         )
 

@@ -64,7 +64,8 @@ def write_sweep(
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",
         "metric": metric.name, "metric_label": metric.label, "axes": list(rows[0][1]), "axis_labels": {},
-        "baseline": None, "controls": {}, "beside": list(metric.beside.items()), "below": [], "paper": {}, "note": "",
+        "baseline": None, "controls": {}, "beside": list(metric.secondary_metrics.items()),
+        "below": [], "paper": {}, "note": "",
         "smoke": False, "reproduces": reproduces, "figure": None, "cells": cells,
     }  # fmt: skip
     (out / name).mkdir(parents=True, exist_ok=True)

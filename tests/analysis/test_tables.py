@@ -7,13 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.table import Block, Entry, Table, escape_latex, escape_markdown
+from analysis.table import Block, Table, TableCell, escape_latex, escape_markdown
 
 NASTY = r"100% of_a & b #1 $x$ {y} ~z^2 \cmd [t]* <1> |2|"
 
 
 def table(times: int = 1) -> Table:
-    rows = ((NASTY, (Entry("1.0", (NASTY,), bold=True), Entry("–"))), ("[first]", (Entry("−1"), Entry("*")))) * times
+    rows = (
+        (NASTY, (TableCell("1.0", (NASTY,), bold=True), TableCell("–"))),
+        ("[first]", (TableCell("−1"), TableCell("*"))),
+    ) * times
     return Table("a_b", NASTY, NASTY, NASTY, NASTY, ("a_1", "b"), (Block(rows),), "best", (NASTY,), pd.DataFrame())
 
 

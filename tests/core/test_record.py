@@ -103,9 +103,11 @@ def test_a_default_given_explicitly_is_the_same_cell():
     assert cell_id(config) == cell_id(resolve(config)) == cell_id(set_value(config, "operator.form", "dot"))
 
 
-def extend(monkeypatch, options, neutral=None, operator="pssa"):
+def extend(monkeypatch, options, legacy_values=None, operator="pssa"):
     entry = registry.OPERATORS[operator]
-    new = dataclasses.replace(entry, options={**entry.options, **options}, neutral={**entry.neutral, **(neutral or {})})
+    new = dataclasses.replace(
+        entry, options={**entry.options, **options}, legacy_values={**entry.legacy_values, **(legacy_values or {})}
+    )
     monkeypatch.setitem(registry.OPERATORS, operator, new)
 
 
@@ -152,7 +154,7 @@ def test_a_new_field_leaves_old_ids_at_its_neutral_value_alone(monkeypatch, defa
     old = cell_id(old_config), group_id(old_config)
     wider = dataclasses.make_dataclass(
         "OptimConfig",
-        [("damping", "float", dataclasses.field(default=default, metadata={"neutral": 0.0}))],
+        [("damping", "float", dataclasses.field(default=default, metadata={"legacy_value": 0.0}))],
         bases=(OptimConfig,), frozen=True, namespace={"__module__": configuration.__name__},
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ SAVE = "lightning_xvol.ledger.checkpoints:AtomicCheckpointIO.save_checkpoint"
 WRITE = "lightning_xvol.ledger.checkpoints:torch.save"
 VALIDATE = "lightning_xvol.modules.classification:ClassificationModule.validation_step"
 TEST = "lightning_xvol.modules.classification:ClassificationModule.test_step"
-EVALUATE = "lightning_xvol.training.evaluation:Judge.evaluate"
+EVALUATE = "lightning_xvol.training.evaluation:FinalEvaluation.evaluate"
 RECORD = "lightning_xvol.training.run:write_result"
 
 AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}

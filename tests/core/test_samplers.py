@@ -11,7 +11,7 @@ import torch
 from core_tools import tiny
 
 from lightning_xvol.config.schema import RunConfig, set_value
-from lightning_xvol.data.module import EvaluationSampler, ImageDataModule, KeyedBatchSampler, Plan, make_plan
+from lightning_xvol.data.module import EvaluationSampler, ImageDataModule, KeyedBatchSampler, StepPlan, make_plan
 from lightning_xvol.errors import UserError
 
 SIZE, BATCH = 100, 24  # 4 whole batches, 4 images left over
@@ -95,7 +95,7 @@ def test_a_resumed_epoch_is_the_rest_of_the_whole_one(devices, accumulate):
 
 def test_a_budget_in_steps_ends_within_an_epoch():
     of = config(**{"train.steps": 10})
-    assert make_plan(of, SIZE) == Plan(steps_per_epoch=4, total_steps=10)
+    assert make_plan(of, SIZE) == StepPlan(steps_per_epoch=4, total_steps=10)
     assert [len(batches(of, epoch=epoch)) for epoch in range(4)] == [4, 4, 2, 0]
     assert batches(of, epoch=2) == batches(config(), epoch=2)[:2]
     assert [make_plan(of, SIZE).position(step) for step in (0, 3, 4, 10)] == [(0, 0), (0, 3), (1, 0), (2, 2)]

@@ -192,7 +192,7 @@ def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment
     """Several runs in one process, as of an inline sweep: wandb would go on in a run that was never finished."""
     import wandb
 
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
     for name, value in environment.items():
@@ -209,7 +209,7 @@ def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment
     monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", fails_in_the_first_run)
     configs = [tiny(seed=seed) for seed in (0, 1)]
     for config in configs:
-        train(config, tmp_path / cell_id(config), Surroundings(tracking=Tracking("offline")))
+        train(config, tmp_path / cell_id(config), RunContext(tracking=Tracking("offline")))
     first, second = configs
     [broken], [whole] = (offline_runs(tmp_path / cell_id(config)) for config in configs)
     assert (broken.header["run_id"], whole.header["run_id"]) == (cell_id(first), cell_id(second))
@@ -234,8 +234,8 @@ def test_disabled_imports_no_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core_tools import tiny\n"
         "from lightning_xvol.training.tracking import Tracking\n"
-        "from lightning_xvol.training.run import Surroundings, train\n"
-        "train(tiny(train__steps=2), Path(sys.argv[1]), Surroundings(tracking=Tracking('disabled')))\n"
+        "from lightning_xvol.training.run import RunContext, train\n"
+        "train(tiny(train__steps=2), Path(sys.argv[1]), RunContext(tracking=Tracking('disabled')))\n"
         "print(sorted(name for name in sys.modules if name.partition('.')[0] == 'wandb'))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

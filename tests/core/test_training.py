@@ -145,13 +145,13 @@ def test_every_precision_trains_and_evaluates(precision, run, tmp_path):
 
 
 def test_a_caller_hears_how_far_the_run_is(tmp_path):
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
     heard = []
     config = tiny(train__steps=6, train__accumulate=2)
-    surroundings = Surroundings(tracking=Tracking("disabled"), report=lambda *progress: heard.append(progress))
-    train(config, tmp_path, surroundings)
+    context = RunContext(tracking=Tracking("disabled"), report=lambda *progress: heard.append(progress))
+    train(config, tmp_path, context)
     assert heard[-1] == (6, 6) and heard == sorted(heard) and {total for _, total in heard} == {6}
 
 

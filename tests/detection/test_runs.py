@@ -26,7 +26,7 @@ from lightning_xvol.detection.predict import detect, read_detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.origins import backbone_from
 from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
-from lightning_xvol.training.run import Surroundings, train
+from lightning_xvol.training.run import RunContext, train
 from lightning_xvol.training.tracking import Tracking
 
 SMALL: dict[str, Any] = {
@@ -69,12 +69,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def quiet(data_dir: Path) -> Surroundings:
-    return Surroundings(data_dir, tracking=Tracking("disabled"))
+def quiet(data_dir: Path) -> RunContext:
+    return RunContext(data_dir, tracking=Tracking("disabled"))
 
 
 @pytest.fixture(scope="module")
-def mask_run(tmp_path_factory: pytest.TempPathFactory, quiet: Surroundings) -> Path:
+def mask_run(tmp_path_factory: pytest.TempPathFactory, quiet: RunContext) -> Path:
     folder = tmp_path_factory.mktemp("mask") / "cell"
     train(small("shapes_mask_rcnn", "xvolution"), folder, quiet)
     return folder
@@ -99,7 +99,7 @@ def test_the_record_has_the_average_precision_of_every_validation(mask_run: Path
     assert steps[-1] == 5 and len(steps) > 1
 
 
-def test_an_interrupted_run_ends_bit_for_bit_as_the_other(mask_run: Path, quiet: Surroundings, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_for_bit_as_the_other(mask_run: Path, quiet: RunContext, tmp_path: Path) -> None:
     config, folder = small("shapes_mask_rcnn", "xvolution"), tmp_path / "cell"
     with pytest.raises(InterruptedError):
         train(config, folder, dataclasses.replace(quiet, callbacks=[Interrupt(3)]))
@@ -116,7 +116,7 @@ def test_faster_rcnn_is_trained_and_tracked_with_pictures(
     for kind in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "wandb-home"))
     config = small("shapes_faster_rcnn", train__steps=2)
-    result = train(config, tmp_path / "cell", Surroundings(data_dir))
+    result = train(config, tmp_path / "cell", RunContext(data_dir))
     assert result["status"] == "finished" and set(result["metrics"]) == BOXES
     assert list((tmp_path / "cell").glob("wandb/offline-run-*/files/media/images/detections_*.png"))
 
@@ -224,7 +224,7 @@ def write_classifier(ledger: Path, config: RunConfig) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, quiet: Surroundings) -> None:
+def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, quiet: RunContext) -> None:
     config = small("shapes_faster_rcnn", "pssa", train__steps=1, optim__lr=0.0)
     write_classifier(tmp_path / "ledger", config)
     started = backbone_from(config, tmp_path / "ledger")
@@ -237,9 +237,7 @@ def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, q
     torch.testing.assert_close(state[f"network.backbone.body.{key}"], given[f"network.{key}"], rtol=0, atol=0)
 
 
-def test_an_interrupted_run_goes_on_without_the_weights_that_it_started_from(
-    tmp_path: Path, quiet: Surroundings
-) -> None:
+def test_an_interrupted_run_goes_on_without_the_weights_that_it_started_from(tmp_path: Path, quiet: RunContext) -> None:
     config = small("shapes_faster_rcnn", train__steps=2, train__checkpoint_every=1)
     write_classifier(tmp_path / "ledger", config)
     started = backbone_from(config, tmp_path / "ledger")
@@ -265,7 +263,7 @@ def test_pictures_that_cannot_be_made_fail_no_run(
 
     monkeypatch.setattr("lightning_xvol.modules.detection.picture_of", broken)
     monkeypatch.setattr("lightning_xvol.training.run.open_logger", lambda *_: DummyLogger())
-    result = train(small("shapes_faster_rcnn", train__steps=1), tmp_path / "cell", Surroundings(data_dir))
+    result = train(small("shapes_faster_rcnn", train__steps=1), tmp_path / "cell", RunContext(data_dir))
     assert result["status"] == "finished"
     assert [record.message for record in caplog.records if "tracker" in record.message] == [
         "no pictures for the tracker (of no colour)"
@@ -281,7 +279,7 @@ def test_pictures_that_cannot_be_made_fail_no_run(
     ],
 )
 def test_a_detector_without_its_weights_is_refused_before_anything_is_written(
-    pretraining: str, weights: str | None, message: str, tmp_path: Path, quiet: Surroundings
+    pretraining: str, weights: str | None, message: str, tmp_path: Path, quiet: RunContext
 ) -> None:
     config = small("shapes_faster_rcnn", detector__pretraining=pretraining, detector__weights=weights)
     with pytest.raises(UserError, match=message):
@@ -293,5 +291,5 @@ def test_a_run_on_images_without_objects_ends_without_a_metric(tmp_path: Path) -
     config = small("shapes_faster_rcnn", "xvolution", train__steps=1, data__draw=1)
     path = DetectionDataModule(config, tmp_path).annotations.path
     path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
-    result = train(config, tmp_path / "cell", Surroundings(tmp_path, tracking=Tracking("disabled")))
+    result = train(config, tmp_path / "cell", RunContext(tmp_path, tracking=Tracking("disabled")))
     assert result["status"] == "finished" and result["metrics"] == {}

@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a small cell, trained for a few steps."""
     from lightning_xvol.config.schema import set_value
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
 
     folder = tmp_path_factory.mktemp("cell")
     config = get_recipe("match_small").config("xvolution")
     for path, value in {"train.steps": 4, "data.limit": 32, "data.batch_size": 16}.items():
         config = set_value(config, path, value)
-    train(resolve(config), folder, Surroundings(tracking=Tracking("disabled")))
+    train(resolve(config), folder, RunContext(tracking=Tracking("disabled")))
     [path] = (folder / "checkpoints").glob("*.ckpt")
     return path
 

@@ -150,13 +150,13 @@ def train_in_process(
 ) -> None:
     """Train `config` in `folder` until `death`, with `faults`."""
     _enter(environment or {}, log)
-    from lightning_xvol.training.run import Surroundings, train
+    from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
     for fault in [*faults, *([death] if death else [])]:
         fault.arm()
     tracker = Tracking(**(tracking or {"mode": "disabled"}))
-    train(from_dict(config), folder, Surroundings(data_dir, tracking=tracker))
+    train(from_dict(config), folder, RunContext(data_dir, tracking=tracker))
 
 
 def command_in_process(
