@@ -116,12 +116,7 @@ def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     lines = []
     for row in rows:
-        line = [
-            row["network"],
-            report.magnitude(row["params"]),
-            report.magnitude(row["macs"]),
-            report.times(row["macs_over_plain"]),
-        ]
+        line = [row["network"], *report.costs(row, "macs_over_plain")]
         for timing in ("training", "inference", "fused"):
             line += [report.milliseconds(row, f"{timing}_"), report.times(row.get(f"{timing}_over_plain"))]
         lines.append([*line, report.times(row.get("fused_over_unfused"))])
