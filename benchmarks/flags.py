@@ -133,7 +133,7 @@ def _add_shapes_flag(parser: argparse.ArgumentParser, default: Sequence[str]) ->
 
 
 def _add_machine_flags(parser: argparse.ArgumentParser, rounds: int = 7) -> None:
-    """All that is about where, in which numbers and how long."""
+    """The flags for the device, the tensors, the rounds and the files."""
     _add_device_flags(parser)
     _add_tensor_flags(parser)
     _add_common_flags(parser, rounds)
@@ -150,7 +150,7 @@ def _add_threads_flag(parser: argparse.ArgumentParser) -> None:
 
 def _add_tensor_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and inputs (default: float32)")
-    parser.add_argument("--channels-last", action="store_true", help="use this memory format")
+    parser.add_argument("--channels-last", action="store_true", help="use this memory format of tensors")
     _add_number_flag(parser, "--seed", 0, 0, "of the order, weights and inputs (default: 0)")
 
 

@@ -95,8 +95,7 @@ def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> l
 
 def _build(backbone: str, operator: OperatorConfig, machine: Machine, seed: int) -> nn.Module:
     seed_generators(derive_seed(seed, "weights", operator.name))
-    network = build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES)
-    return network.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
+    return machine.move(build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES))
 
 
 def _training(network: nn.Module, x: Tensor) -> Call:

@@ -108,7 +108,7 @@ class _Clock(Callback):
 
 
 def _per_step(times: list[float]) -> float:
-    """The mean time of the steps from the first one after the warm-up to the last but one."""
+    """The mean time of a step after the warm-up, from the times at which steps begin."""
     return (times[-1] - times[WARM_UP]) / (len(times) - 1 - WARM_UP)
 
 

@@ -49,6 +49,10 @@ class Machine:
         weight = torch.randn(spec.weight_shape(channels), generator=generator) / len(spec.offsets) ** 0.5
         return weight.to(self.device, self.dtype)
 
+    def move(self, module: nn.Module) -> nn.Module:
+        """`module` on the device, in the dtype and the memory format."""
+        return module.to(self.device, self.dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
+
     @property
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
@@ -109,8 +113,7 @@ def make_subject(
     seed_generators(derive_seed(seed, "weights", name))
     x = machine.input(shape, seed)
     with failing_at(shape, f"operator {name!r}"):
-        operator = build_operator(name, shape.channels, shape.channels, **(options or {}))
-        operator = operator.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
+        operator = machine.move(build_operator(name, shape.channels, shape.channels, **(options or {})))
         fast_bytes = saved_bytes(operator.train(), x)
     training = _training(operator, x)
     calls: dict[Timing, Call] = {"forward": inference(operator, x), "training": training}
