@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -82,6 +83,8 @@ def test_markdown_has_every_operator_and_how_it_was_measured(smoke):
     [path] = smoke.glob("operators-*.md")
     text = path.read_text()
     assert all(f"| {entry.label} " in text for entry in registry.OPERATORS.values())
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert f"commit {commit[:10]}." in text
     assert "SMOKE" in text and "1 thread" in text and "random order, seed 0" in text and "median [quartiles]" in text
 
 
