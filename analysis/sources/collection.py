@@ -13,6 +13,7 @@ from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import Plan, merged
 from analysis.sources.server import ServerRuns, is_server
+from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
 
 
@@ -124,7 +125,7 @@ class Collection:
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
         """Whether `epochs` are measured on the validation draw, as they are where a test draw is kept for the end."""
-        name = f"val_{sweep.metric}"
+        name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 
     def epochs(self, sweep: SweepLayout, frame: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +133,7 @@ class Collection:
 
         All of one draw: a run whose validation is lost has none, as its test at the end is no part of such a curve.
         """
-        name = f"val_{sweep.metric}" if self.is_validated(sweep, frame) else sweep.metric
+        name = validation_name(sweep.metric) if self.is_validated(sweep, frame) else sweep.metric
         rows = []
         for run in _finished(frame, sweep.metric).to_dict("records"):
             shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
