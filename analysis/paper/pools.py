@@ -20,9 +20,9 @@ from analysis.sources.frame import SweepLayout
 from analysis.statistics import seed_values
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
+from lightning_xvol.config.resolved import canonical
 from lightning_xvol.config.schema import from_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
 
 SWEEPS = {
     "1": ("operator", "stage"), "2": ("operator",), "3": ("operator",), "4": ("position_encoding",),
@@ -161,7 +161,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
         found: list[str] = []
         with contextlib.suppress(UserError, KeyError):
             pair = (from_dict(configs[group]), from_dict(configs[other]))
-            found = list(protocol.differences(*pair, record.canonical).values())
+            found = list(protocol.differences(*pair, canonical).values())
         yield f"{group} with {', '.join(found)}" if found else group
 
 

@@ -91,7 +91,8 @@ def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
 
 def test_a_dry_run_prints_the_whole_configuration_which_works_as_a_file(command, tmp_path):
     from lightning_xvol.config.recipes import RECIPES
-    from lightning_xvol.config.schema import from_dict, resolve
+    from lightning_xvol.config.resolved import resolve
+    from lightning_xvol.config.schema import from_dict
     from lightning_xvol.ledger.record import cell_id, group_id
 
     first = command("fit", "--operator", "xvolution", "--set", "operator.kernel_size=5", "--seed", "3", "--dry-run")
