@@ -9,7 +9,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import lightning_xvol
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 
@@ -55,7 +54,7 @@ def _processor() -> str:
 
 def commit() -> str | None:
     """The checkout's commit, with `-dirty` when tracked files differ from it; None outside a checkout."""
-    folder = Path(lightning_xvol.__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:
