@@ -12,6 +12,7 @@ from benchmarks.measure import Call, alternate, ratio, spread
 from benchmarks.operators import Effort, Row
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at
+from lightning_xvol.config.pssa_options import PSSAOptions
 from lightning_xvol.kernels import triton
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators.checks import head_count
@@ -49,7 +50,7 @@ def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
 
 def _calls(form: str, path: kernels.Path, shape: Shape, machine: Machine, seed: int) -> dict[Key, Call]:
     """Both passes, or none where eager or reference does not fit in memory."""
-    spec = Spec(form, num_heads=head_count(None, shape.channels))
+    spec = Spec(form, PSSAOptions.shift_distances, num_heads=head_count(None, shape.channels))
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights", form))
     weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
     query, key, value = (machine.input(shape, seed + place).requires_grad_() for place in range(3))

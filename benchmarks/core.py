@@ -12,6 +12,7 @@ from benchmarks.operators import BASELINE, Effort, Row, compare
 from benchmarks.scaling import ATTENTION
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, Subject, failing_at, literally, make_subject
+from lightning_xvol.config.pssa_options import PSSAOptions
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.seeding import derive_seed
 
@@ -37,7 +38,7 @@ def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: boo
     """The arithmetic of a form of PSSA, or of global attention with one head, at `shape`."""
     if name == ATTENTION:
         return _attention(shape, machine, seed)
-    spec = Spec(name, num_heads=HEADS if name == "dot" else 1)
+    spec = Spec(name, PSSAOptions.shift_distances, num_heads=HEADS if name == "dot" else 1)
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights", name))
     weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
     tensors = [*_maps(shape, machine, seed), weight.to(machine.device, machine.dtype)]

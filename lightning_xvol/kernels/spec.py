@@ -52,7 +52,7 @@ class Spec:
     """One PSSA: its form and the settings that its kernels need."""
 
     form: str
-    shift_distances: tuple[int, ...] = (1, 3, 5)
+    shift_distances: tuple[int, ...]
     centre: bool = False
     stride: int = 1
     num_heads: int = 1

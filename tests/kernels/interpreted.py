@@ -25,12 +25,6 @@ FEW: dict[str, Any] = {"distances": (2,)}
 SMALL = Case("dot", (3, 4), 6, 2, static=True, formats=(CL, CL, CL), **FEW)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equal_to_the_literal_reference(case):
     assert max(errors(case).values()) < TOLERANCE[case.dtype]

@@ -16,15 +16,41 @@ from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import OPERATORS, build_operator
 from lightning_xvol.operators.checks import group_count, head_count
+from lightning_xvol.operators.pssa import PSSA
+from lightning_xvol.operators.xvolution import XVolution
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_constructor_and_registry_agree(name: str) -> None:
-    parameters = list(inspect.signature(registry.load("operator", name)).parameters.values())
-    assert [parameter.name for parameter in parameters[:2]] == ["in_channels", "out_channels"]
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[2:])
-    defaults = {parameter.name: parameter.default for parameter in parameters[2:]}
-    assert defaults == {"stride": 1, **OPERATORS[name].options}
+    operator, options = registry.load("operator", name), OPERATORS[name].options
+    parameters = inspect.signature(operator).parameters.values()
+    assert [parameter.name for parameter in parameters][:3] == ["in_channels", "out_channels", "stride"]
+    keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    own = {parameter.name: parameter.default for parameter in keywords}
+    assert own.pop("stride") == 1 and own.items() <= options.items()
+    torch.manual_seed(0)
+    plain = operator(6, 12)
+    for option, value in options.items():  # those that a constructor passes on to a branch too
+        torch.manual_seed(0)
+        same = operator(6, 12, **{option: value})
+        assert repr(same) == repr(plain), f"{option}={value} is no default"
+        for tensor, expected in zip(same.state_dict().values(), plain.state_dict().values(), strict=True):
+            assert torch.equal(tensor, expected), f"{option}={value} is no default"
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_constructor_refuses_an_option_that_the_registry_lacks(name: str) -> None:
+    with pytest.raises((TypeError, UserError), match="kernel_siz"):
+        registry.load("operator", name)(6, 12, kernel_siz=3)
+
+
+@pytest.mark.parametrize("operator", [PSSA, XVolution])
+def test_pssa_options_are_named_in_direct_construction(operator: Any) -> None:
+    assert operator(16, 16, form="hadamard").__class__ is operator
+    with pytest.raises(
+        UserError, match=r"PSSA has no option 'frm' \(did you mean 'form'\?\); it has: form, shift_dist"
+    ):
+        operator(16, 16, frm="dot")
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles
+from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, given, no_autocast
 
 # Maps of at most so many pixels: one depthwise kernel of 11x11 with 24 live taps. Against three dilated 3x3 kernels,
@@ -55,7 +56,7 @@ def hadamard(
     return y
 
 
-class ShiftSum(torch.autograd.Function):
+class ShiftSum(Recomputed):
     """`DW_w(x)`."""
 
     @staticmethod
@@ -63,23 +64,18 @@ class ShiftSum(torch.autograd.Function):
         return _convolved(x, _depthwise(weight, spec, x), spec.stride)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        x, weight, ctx.spec = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _adjoint(grad, _depthwise(weight, ctx.spec, x), ctx.spec.stride, x)
+            grad_x = _adjoint(grad, _depthwise(weight, ctx.taps, x), ctx.taps.stride, x)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(x, grad, ctx.spec)
+            grad_weight = _weight_gradient(x, grad, ctx.taps)
         return grad_x, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
-class Hadamard(torch.autograd.Function):
+class Hadamard(Recomputed):
     """`q * DW_w(k * v) + DW_u(v)`, block by block."""
 
     @staticmethod
@@ -98,15 +94,10 @@ class Hadamard(torch.autograd.Function):
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, weight, static = ctx.saved_tensors
-        spec, stride = ctx.spec, ctx.spec.stride
+        spec, stride = ctx.taps, ctx.taps.stride
         kernels = _depthwise(weight, spec, key)
         static_kernels = [] if static is None else _depthwise(static, spec, key)
         grad_query, grad_key, grad_value, grad_weight, grad_static = _gradients(ctx)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
+from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, Taps, no_autocast
 
 Index = tuple[slice, ...]
@@ -46,7 +47,7 @@ def _plain_dot(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor |
     return y
 
 
-class Dot(torch.autograd.Function):
+class Dot(Recomputed):
     """`dot` by heads, summed in float32 at least. It saves its arguments alone and computes every product again."""
 
     @staticmethod
@@ -62,11 +63,6 @@ class Dot(torch.autograd.Function):
         return y.to(dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weight, static = ctx.saved_tensors
@@ -75,7 +71,7 @@ class Dot(torch.autograd.Function):
         w, u = _columns(weight, q), _columns(static, q)
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_w, grad_u = (torch.zeros_like(weight, dtype=q.dtype) for _ in range(2))
-        for tap, there, here in _blocks(ctx.spec, q, k):
+        for tap, there, here in _blocks(ctx.taps, q, k):
             coefficient = (q[there] * k[here]).sum(2, keepdim=True)  # [b, h, 1, H', W']
             grad_coefficient = (grad[there] * v[here]).sum(2, keepdim=True)
             grad_w[:, tap] += (coefficient * grad_coefficient).sum((0, 2, 3, 4))
@@ -114,7 +110,7 @@ def _plain_dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tens
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-class Dense(torch.autograd.Function):
+class Dense(Recomputed):
     """`dense`, summed in float32 at least. It saves its arguments alone and computes every product again."""
 
     @staticmethod
@@ -126,11 +122,6 @@ class Dense(torch.autograd.Function):
         return y.to(query.dtype).permute(0, 3, 1, 2)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, weight = ctx.saved_tensors
@@ -139,7 +130,7 @@ class Dense(torch.autograd.Function):
         grad_q, grad_k = torch.zeros_like(q, dtype=wide), torch.zeros_like(k, dtype=wide)
         grad_weight = torch.zeros_like(weight)
         with no_autocast(grad):  # a backward may run inside of autocast
-            for tap, there, here in rectangles(ctx.spec, query, key, range(query.shape[-2])):
+            for tap, there, here in rectangles(ctx.taps, query, key, range(query.shape[-2])):
                 some_q, some_k, some_g = q[:, *there], k[:, *here], g[:, *there].flatten(0, 2)  # [b n m, C]
                 grad_weight[:, tap] = some_g.t() @ (some_q * some_k).flatten(0, 2)
                 grad_product = (some_g @ weight[:, tap]).view(some_q.shape)
@@ -185,7 +176,7 @@ def _plain_involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     return y
 
 
-class Involution(torch.autograd.Function):
+class Involution(Recomputed):
     """`involution` by groups, summed in float32 at least. It saves its arguments alone."""
 
     @staticmethod
@@ -197,18 +188,13 @@ class Involution(torch.autograd.Function):
         return y.to(dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        x, weight, ctx.window = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dtype = x.dtype
         grad, x, weight = _widened(grad, x, weight)
         grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
-        for tap, there, here in _blocks(ctx.window, grad, x):
+        for tap, there, here in _blocks(ctx.taps, grad, x):
             grad_weight[:, :, tap][there] = (grad[there] * x[here]).sum(2, keepdim=True)
             grad_x[here].addcmul_(weight[:, :, tap][there], grad[there])
         return grad_x.to(dtype), grad_weight.to(dtype), None
