@@ -13,8 +13,6 @@ Cost: the convolution branch, C_in C_out multiplications per position, and S^2 C
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
@@ -26,38 +24,29 @@ class PairedConvolution(TwoBranches):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + BN(DW_SxS * W x)`, S = `second_kernel_size`.
 
     `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`, K = `kernel_size`, D = `dilated_kernel_size`.
-    W is a 1x1 convolution and DW a depthwise one.
-
-    Args:
-        second_kernel_size: S. With S = 1 there is no DW: its scale per channel would be that of the batch norm.
-            Otherwise DW starts normal with variance 1 / S^2, as the tap weights of PSSA do.
-        convolution: `kernel_size` and `dilated_kernel_size` of `MultiConvolution`. With `dilated_kernel_size=None` the
-            first branch is the KxK convolution alone.
+    W is a 1x1 convolution and DW a depthwise one, which starts normal with variance 1 / S^2, as the tap weights of PSSA
+    do. With S = 1 there is no DW: its scale per channel would be that of the batch norm.
 
     Raises:
         UserError: for an even kernel size, or channels or a stride that no operator takes.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, second_kernel_size: int = 1, **convolution: Any
-    ) -> None:
-        super().__init__(in_channels, out_channels, stride=stride, **convolution)
+    def build_second(self, *, second_kernel_size: int = 1) -> None:
+        channels, stride = self.out_channels, self.stride
         size = checks.odd_kernel_size("second_kernel_size", second_kernel_size)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, stride if size == 1 else 1, bias=False)
+        self.pointwise = nn.Conv2d(self.in_channels, channels, 1, stride if size == 1 else 1, bias=False)
         self.depthwise: nn.Conv2d | None = None
         if size > 1:
-            self.depthwise = nn.Conv2d(
-                out_channels, out_channels, size, stride, padding=size // 2, groups=out_channels, bias=False
-            )
+            self.depthwise = nn.Conv2d(channels, channels, size, stride, padding=size // 2, groups=channels, bias=False)
             nn.init.normal_(self.depthwise.weight, std=1 / size)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = nn.BatchNorm2d(channels)
 
-    def second_branch(self, x: Tensor) -> Tensor:
-        second = self.pointwise(x)
+    def second(self, x: Tensor) -> Tensor:
+        y = self.pointwise(x)
         if self.depthwise is not None:
-            second = self.depthwise(second)
-        y: Tensor = self.norm(second)
-        return y
+            y = self.depthwise(y)
+        normed: Tensor = self.norm(y)
+        return normed
 
     def second_macs(self, height: int, width: int) -> int:
         depthwise = 0 if self.depthwise is None else conv_macs(self.depthwise, height, width)

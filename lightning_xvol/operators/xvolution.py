@@ -24,47 +24,19 @@ from lightning_xvol.operators.pssa import PSSA
 
 
 class TwoBranches(Operator):
-    """The convolution branch of X-volution, `MultiConvolution`, plus a second branch on the same input.
+    """The convolution branch of X-volution plus a second branch.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. A subclass builds the second branch after
-    `super().__init__` and computes it in `second_branch`.
-
-    Args:
-        convolution: `kernel_size` and `dilated_kernel_size` of `MultiConvolution`.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, **convolution: Any) -> None:
-        super().__init__(in_channels, out_channels, stride=stride)
-        self.convolution = MultiConvolution(in_channels, out_channels, stride=stride, **convolution)
-
-    @abstractmethod
-    def second_branch(self, x: Tensor) -> Tensor:
-        """What is added to the convolution branch, behind its own batch norm."""
-
-    @abstractmethod
-    def second_macs(self, height: int, width: int) -> int:
-        """Multiplications of the second branch, counted as `macs` counts them."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolution(x) + self.second_branch(x)
-        return y
-
-    def macs(self, height: int, width: int) -> int:
-        return self.convolution.macs(height, width) + self.second_macs(height, width)
-
-
-class XVolution(TwoBranches):
-    """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + PSSA(x)`, K = `kernel_size`, D = `dilated_kernel_size`.
-
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. PSSA ends in the batch norm of its branch.
+    `y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + second(x)`, K = `kernel_size`, D = `dilated_kernel_size`.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. A subclass says what the second branch is
+    made of, what it computes and what it costs.
 
     Args:
         kernel_size, dilated_kernel_size: those of `MultiConvolution`. With `dilated_kernel_size=None` the convolution
             branch is the KxK convolution alone.
-        pssa: the options of PSSA, `lightning_xvol.config.pssa_options.PSSAOptions`.
+        second: the options of the second branch.
 
     Raises:
-        UserError: where a branch refuses its arguments, or for an unknown option.
+        UserError: where a branch refuses its arguments.
     """
 
     def __init__(
@@ -75,14 +47,48 @@ class XVolution(TwoBranches):
         stride: int = 1,
         kernel_size: int = 3,
         dilated_kernel_size: int | None = 5,
-        **pssa: Any,
+        **second: Any,
     ) -> None:
-        super().__init__(
+        super().__init__(in_channels, out_channels, stride=stride)
+        self.convolution = MultiConvolution(
             in_channels, out_channels, stride=stride, kernel_size=kernel_size, dilated_kernel_size=dilated_kernel_size
         )
-        self.attention = PSSA(in_channels, out_channels, stride=stride, **pssa)
+        self.build_second(**second)
 
-    def second_branch(self, x: Tensor) -> Tensor:
+    @abstractmethod
+    def build_second(self, *args: Any, **options: Any) -> None:
+        """Make the modules of the second branch, after those of the convolution branch."""
+
+    @abstractmethod
+    def second(self, x: Tensor) -> Tensor:
+        """The second branch, which ends in its own batch norm: `[B, C_out, H', W']`."""
+
+    @abstractmethod
+    def second_macs(self, height: int, width: int) -> int:
+        """Multiplications of the second branch, counted as `macs` counts them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.convolution(x) + self.second(x)
+        return y
+
+    def macs(self, height: int, width: int) -> int:
+        return self.convolution.macs(height, width) + self.second_macs(height, width)
+
+
+class XVolution(TwoBranches):
+    """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + PSSA(x)`, K = `kernel_size`, D = `dilated_kernel_size`.
+
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. PSSA ends in the batch norm of its branch.
+    The options are those of `TwoBranches` and of PSSA (`lightning_xvol.config.pssa_options.PSSAOptions`).
+
+    Raises:
+        UserError: where a branch refuses its arguments, or for an unknown option.
+    """
+
+    def build_second(self, **pssa: Any) -> None:
+        self.attention = PSSA(self.in_channels, self.out_channels, stride=self.stride, **pssa)
+
+    def second(self, x: Tensor) -> Tensor:
         y: Tensor = self.attention(x)
         return y
 

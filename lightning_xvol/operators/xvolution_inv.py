@@ -25,40 +25,19 @@ class XVolutionInv(TwoBranches):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + BN(involution(x))`.
 
     `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`, K = `kernel_size`, D = `dilated_kernel_size`.
-
-    Args:
-        involution_kernel_size: the `kernel_size` of `Involution`.
-        group_channels, reduction: those of `Involution`.
-        convolution: `kernel_size` and `dilated_kernel_size` of `MultiConvolution`. With `dilated_kernel_size=None` the
-            convolution branch is the KxK convolution alone.
+    The options are those of `TwoBranches` and of `Involution`, whose `kernel_size` is `involution_kernel_size` here.
 
     Raises:
         UserError: where a branch refuses its arguments.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        involution_kernel_size: int = 7,
-        group_channels: int | None = None,
-        reduction: int = 4,
-        **convolution: Any,
-    ) -> None:
-        super().__init__(in_channels, out_channels, stride=stride, **convolution)
+    def build_second(self, *, involution_kernel_size: int = 7, **involution: Any) -> None:
         self.attention = Involution(
-            in_channels,
-            out_channels,
-            stride=stride,
-            kernel_size=involution_kernel_size,
-            group_channels=group_channels,
-            reduction=reduction,
+            self.in_channels, self.out_channels, stride=self.stride, kernel_size=involution_kernel_size, **involution
         )
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = nn.BatchNorm2d(self.out_channels)
 
-    def second_branch(self, x: Tensor) -> Tensor:
+    def second(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.attention(x))
         return y
 

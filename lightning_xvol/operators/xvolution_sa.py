@@ -21,33 +21,17 @@ class XVolutionSA(TwoBranches):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + BN(self-attention(x))`.
 
     `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`, K = `kernel_size`, D = `dilated_kernel_size`.
-
-    Args:
-        kernel_size, dilated_kernel_size: those of `MultiConvolution`. With `dilated_kernel_size=None` the convolution
-            branch is the KxK convolution alone.
-        attention: the options of `SelfAttention`.
+    The options are those of `TwoBranches` and of `SelfAttention`.
 
     Raises:
         UserError: where a branch refuses its arguments.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        kernel_size: int = 3,
-        dilated_kernel_size: int | None = 5,
-        **attention: Any,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, stride=stride, kernel_size=kernel_size, dilated_kernel_size=dilated_kernel_size
-        )
-        self.attention = SelfAttention(in_channels, out_channels, stride=stride, **attention)
-        self.norm = nn.BatchNorm2d(out_channels)
+    def build_second(self, **attention: Any) -> None:
+        self.attention = SelfAttention(self.in_channels, self.out_channels, stride=self.stride, **attention)
+        self.norm = nn.BatchNorm2d(self.out_channels)
 
-    def second_branch(self, x: Tensor) -> Tensor:
+    def second(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.attention(x))
         return y
 
