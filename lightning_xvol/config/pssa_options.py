@@ -20,11 +20,11 @@ class PSSAOptions:
         form: which formula of PSSA is computed; `operators/pssa.py` lists the forms.
         shift_distances: the distances of the taps, in pixels. There are eight taps at each distance.
         num_heads: the number of heads. None takes the largest divisor of C_out that is at most max(1, C_out // 64).
-            `dot`, `softmax` and `static` have one weight per tap and head; `normalize` takes its norms over the
-            channels of a head. Other forms refuse it. `dot` with C_out heads and without normalisation is `hadamard`;
-            with one head it is Eq. 8.
-        head_channels: the number of channels of a head, C_out / num_heads: the other way to choose the heads, which
-            is the same at every width.
+            `dot`, `softmax` and `static` have one weight per tap and head, and `normalize` takes its norms over the
+            channels of a head. Where a form has neither, a number is refused. `dot` with C_out heads and without
+            normalisation is `hadamard`; with one head it is Eq. 8.
+        head_channels: the number of channels of a head, C_out / num_heads. It chooses the heads by a number that fits
+            every width. Give `num_heads` or `head_channels`, not both.
         normalize: whether q becomes `sqrt(d) q / max(|q|_head, 1e-3)`, and k likewise, with d = C_out / num_heads.
             The inner product of `dot` is then divided by sqrt(d). None means True for `dot` and `hadamard` and False
             for the other forms (softmax bounds its weights itself). The static forms refuse True.

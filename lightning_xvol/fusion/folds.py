@@ -173,7 +173,7 @@ def check_structure(operator: nn.Module, path: str) -> None:
     unknown = [name for name, _ in operator.named_children() if name not in FOLDS[type(operator)].children]
     if unknown:
         raise UserError(
-            f"cannot fuse {where}: a {type(operator).__name__} has no {', '.join(unknown)} of its own; "
+            f"cannot fuse {where}: it holds {', '.join(unknown)}, which a {type(operator).__name__} does not have; "
             "remove what was added"
         )
     for name, child in operator.named_children():
@@ -195,7 +195,7 @@ def check_structure(operator: nn.Module, path: str) -> None:
 def _check_untouched(module: nn.Module, where: str) -> None:
     """Refuse hooks (weight norm, pruning) and a replaced `forward`. They change the output and would be lost."""
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-        raise UserError(f"cannot fuse {where}: it has forward hooks or a forward of its own; remove them first")
+        raise UserError(f"cannot fuse {where}: it has forward hooks or a replaced forward; remove them first")
 
 
 def _static(conv: nn.Conv2d, stride: int) -> Static:

@@ -156,7 +156,7 @@ class PSSATerm(Term):
         return coefficient[:, None] * projection[:, :, None]
 
     def _coefficient(self, image: Tensor, centre: Position, tensors: Tensors) -> Tensor:
-        """a_j without its tap weight, but under softmax with it: `[C, T]`."""
+        """a_j without its tap weight; under softmax the tap weight is included: `[C, T]`."""
         around = patches(image, centre, self.spec.offsets)  # [I, T]
         if not self.form.product:
             return around.new_ones(self.channels, around.shape[1])

@@ -216,7 +216,7 @@ def _fast(
     static = None if bias is None else weight * bias
     if spec.form == "dot":
         return _PATHS[path].dot(query, key, given(value), weight, static, spec)
-    # `hadamard` consists of convolutions, so an exported graph needs no path of its own for it.
+    # `hadamard` consists of convolutions, so an exported graph needs no other path for it.
     module = shifts if path == "gathered" else _PATHS[path]
     return module.hadamard(query, key, value, weight, static, spec)
 

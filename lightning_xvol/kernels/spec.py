@@ -29,7 +29,7 @@ class Form:
     Attributes:
         product: whether it has the product of query and key.
         value: whether it has a value.
-        weight: what has its own weight at each tap: a head, a channel, or (dense) a pair of channels.
+        weight: whether a tap has one weight per head, per channel, or (dense) per pair of channels.
         softmax: whether the tap weight is added to the product, under a softmax over the taps.
     """
 

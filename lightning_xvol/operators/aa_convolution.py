@@ -48,7 +48,7 @@ class AAConvolution(Operator):
         position_encoding, position_size: those of `SelfAttention`.
 
     Raises:
-        UserError: for an even `kernel_size`, a ratio out of range, or what `SelfAttention` refuses.
+        UserError: for an even `kernel_size`, a ratio out of range, or arguments that `SelfAttention` refuses.
 
     Example:
         >>> AAConvolution(16, 40, num_heads=2)(torch.randn(2, 16, 15, 9)).shape  # 36 of the convolution, 4 of attention

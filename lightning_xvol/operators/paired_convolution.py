@@ -1,4 +1,4 @@
-"""Paired convolution: X-volution with a second convolution in the place of its attention branch.
+"""Paired convolution: X-volution with a second convolution instead of its attention branch.
 
 Not in the paper: a control. It answers two questions about a gain of X-volution:
 

@@ -50,7 +50,7 @@ class PSSA(Operator):
     `shift_distances`, and with `centre` also the position itself. The other forms:
 
     * `hadamard`: `sum_j w_j * (q_0 * k_j [+ b_j]) * v_j`, with w and b per channel instead of per head.
-    * `hadamard_no_value`: the same without v_j.
+    * `hadamard_no_value`: `sum_j w_j * (q_0 * k_j)`, with w per channel.
     * `dense`: `W concat_j(q_0 * k_j)`.
     * `softmax`: `sum_j softmax_j(<q_0, k_j>_head / sqrt(d) + w_j) v_j`.
     * `static`, `static_channel`, `static_dense`: without the product. They have no query and no key at all.

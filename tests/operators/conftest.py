@@ -1,4 +1,4 @@
-"""The operators of the property suite: all that are registered, in all their forms, or those of `--operator`."""
+"""The operators of the property suite: all registered ones in all their forms, or those of `--operator`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, in_channels: int = 6, out_channels: int = 12, stride: int = 1) -> nn.Module:
-        """The operator, the same every time, with no parameter left at a zero that hides its effect."""
+        """The operator, the same every time. Parameters that start at zero become random, to have an effect."""
         torch.manual_seed(0)
         operator = build_operator(self.name, in_channels, out_channels, stride, **self.options)
         for parameter in operator.parameters():
@@ -36,7 +36,7 @@ class Case:
 
 
 def cases(names: list[str]) -> list[Case]:
-    """Every operator at its defaults, and in every form, with positions, without softmax where it has them."""
+    """Every operator at its defaults; where it has the options, in each form, with positions, without softmax."""
     result = []
     for name in names:
         options = registry.lookup("operator", name).options
@@ -56,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--operator` nothing but the property suite runs."""
+    """With `--operator` only the property suite runs."""
     if config.getoption("--operator"):
         chosen = [item for item in items if "case" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
