@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.values import convert, literal, storable
 from lightning_xvol.errors import UserError, nearest
 
@@ -56,13 +56,13 @@ class BackboneConfig:
 class DetectorConfig:
     """What stands on the backbone where the data set is for detection; no part of any other run.
 
-    `settings` is a name of `lightning_xvol.config.detectors`. `pretraining` says whose weights the backbone starts
-    from, which decides what is frozen: nobody's, torchvision's, or those of a classification run of ours with the same
-    operator. `weights` is the file, and `origin` tells the weights apart, whatever the file is called: the group of
-    that run, or the beginning of the file's SHA-256.
+    `preset` is a name of `lightning_xvol.config.detectors`; records and ids keep its first name, `settings`.
+    `pretraining` says whose weights the backbone starts from, which decides what is frozen: nobody's, torchvision's, or
+    those of a classification run of ours with the same operator. `weights` is the file, and `origin` tells the weights
+    apart, whatever the file is called: the group of that run, or the beginning of the file's SHA-256.
     """
 
-    settings: str = field(default="detectron2", metadata={"legacy_value": "detectron2"})
+    preset: str = field(default="detectron2", metadata={"legacy_value": "detectron2", "stored_as": "settings"})
     pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"legacy_value": "random"})
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
@@ -184,7 +184,7 @@ def _check(config: RunConfig) -> None:
             raise UserError(f"{path}={value} must not be negative")
     if config.optim.clip is not None and config.optim.clip <= 0:
         raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
-    get_settings(config.detector.settings)
+    get_preset(config.detector.preset)
     task = registry.lookup("data", config.data.name).task
     if task != "detection" and config.detector != DetectorConfig():
         raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
@@ -210,17 +210,24 @@ def _check(config: RunConfig) -> None:
         )
 
 
+def stored_key(item: dataclasses.Field[Any]) -> str:
+    """The name of a field in records, and so in ids."""
+    return item.metadata.get("stored_as", item.name)
+
+
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Plain dicts, lists and scalars, as YAML and JSON hold them."""
 
     def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {stored_key(item): plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(item) for item in value]
         return value
 
-    return plain(dataclasses.asdict(config))
+    return plain(config)
 
 
 def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
@@ -280,6 +287,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
         return dataclasses.replace(config, seed=convert(int, value, path))
     section: Any = getattr(config, root)
     hints = _hints(section.__class__)
+    rest = {stored_key(item): item.name for item in dataclasses.fields(section)}.get(rest, rest)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.config.schema import RunConfig, resolve, stored_key, to_dict
 from lightning_xvol.ledger import files
 
 SCHEMA = 1
@@ -51,7 +51,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         for item in dataclasses.fields(section):
             neutral = item.metadata.get("legacy_value", dataclasses.MISSING)
             if item.metadata.get("outside_identity") or getattr(section, item.name) == neutral:
-                del values[section_field.name][item.name]
+                del values[section_field.name][stored_key(item)]
         if not values[section_field.name]:  # a section that runs of old did not have
             del values[section_field.name]
     for kind in registry.KINDS:

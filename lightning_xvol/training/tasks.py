@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.data.module import ImageDataModule
@@ -88,7 +88,7 @@ def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Modul
     return build_detector(
         config.backbone,
         config.operator,
-        get_settings(config.detector.settings),
+        get_preset(config.detector.preset),
         num_classes,
         masks=bool(config.data.options["masks"]),
         pretraining=config.detector.pretraining,

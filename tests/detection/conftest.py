@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.shapes_coco import ShapesCoco
 from lightning_xvol.detection.model import Detector, build_detector
@@ -38,7 +38,7 @@ def tiny() -> Callable[..., Detector]:
 
     def make(operator: str = "convolution", options: dict[str, Any] | None = None, **changes: Any) -> Detector:
         torch.manual_seed(0)
-        arguments = {"settings": SETTINGS["tiny"], "num_classes": 6, "masks": True, **changes}
+        arguments = {"preset": PRESETS["tiny"], "num_classes": 6, "masks": True, **changes}
         stride_in_1x1 = arguments.pop("stride_in_1x1", True)
         backbone = BackboneConfig("small_resnet", (5,), stride_in_1x1, TINY)
         return build_detector(backbone, OperatorConfig(operator, options or {}), **arguments)

@@ -10,7 +10,7 @@ from torchvision.models.detection import roi_heads, rpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
 
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
@@ -98,7 +98,7 @@ def test_pictures_are_normalised_and_padded_with_zeros():
 
 def test_the_losses_are_those_of_torchvision_at_its_beta(tiny):
     images, targets = batch_of()
-    detector = tiny(settings=dataclasses.replace(SETTINGS["tiny"], box_loss_beta=1 / 9, roi_aligned=False))
+    detector = tiny(preset=dataclasses.replace(PRESETS["tiny"], box_loss_beta=1 / 9, roi_aligned=False))
     torch.manual_seed(5)
     own = detector(images, targets)
     # torchvision's code with our parts, on the same random numbers.
@@ -165,7 +165,7 @@ def test_targets_are_aligned_where_features_are(tiny, aligned, monkeypatch):
 
     made = []
     monkeypatch.setattr("lightning_xvol.detection.parts.mask_targets", spy)
-    tiny(settings=dataclasses.replace(SETTINGS["tiny"], roi_aligned=aligned))(*batch_of())
+    tiny(preset=dataclasses.replace(PRESETS["tiny"], roi_aligned=aligned))(*batch_of())
     values = torch.cat(made)
     assert len(values) and bool(((values == 0) | (values == 1)).all()) is aligned
 
@@ -215,10 +215,10 @@ def test_under_autocast_boxes_are_decoded_in_float32(tiny):
     assert found["boxes"].dtype == found["scores"].dtype == found["masks"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", ["detectron2", "torchvision"])
-def test_under_autocast_anchors_are_those_of_float32(tiny, settings):
+@pytest.mark.parametrize("preset", ["detectron2", "torchvision"])
+def test_under_autocast_anchors_are_those_of_float32(tiny, preset):
     """bfloat16 has 8 bits: a thousand pixels away its anchors would stand 4 pixels apart."""
-    generator = tiny(settings=SETTINGS[settings]).rpn.anchor_generator
+    generator = tiny(preset=PRESETS[preset]).rpn.anchor_generator
     images = ImageList(torch.zeros(1, 3, 32, 1344), [(32, 1344)])
     maps = [torch.zeros(1, 1, max(1, 32 // stride), 1344 // stride) for stride in (4, 8, 16, 32, 64)]
     [expected] = generator(images, maps)
@@ -237,14 +237,14 @@ def test_frozen_norms_are_torchvisions_in_the_precision_of_their_input():
 
 
 def test_random_weights_keep_every_norm_alive_and_train_all(tiny):
-    detector = tiny(settings=SETTINGS["detectron2"])
+    detector = tiny(preset=PRESETS["detectron2"])
     assert all(parameter.requires_grad for parameter in detector.parameters())
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in detector.modules())
     assert detector.new == detector.replaced == tuple(f"layer4.{block}.conv2" for block in range(3))
 
 
 def test_weights_of_the_same_operator_freeze_its_norms_too(tiny):
-    detector = tiny("xvolution", settings=SETTINGS["detectron2"], pretraining="own")
+    detector = tiny("xvolution", preset=PRESETS["detectron2"], pretraining="own")
     assert detector.new == () and len(detector.replaced) == 3
     assert not any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
     images, targets = batch_of()
@@ -252,20 +252,20 @@ def test_weights_of_the_same_operator_freeze_its_norms_too(tiny):
 
 
 def test_with_torchvisions_weights_the_convolution_is_not_new(tiny):
-    detector = tiny(settings=SETTINGS["detectron2"], pretraining="torchvision", stride_in_1x1=False)
+    detector = tiny(preset=PRESETS["detectron2"], pretraining="torchvision", stride_in_1x1=False)
     assert detector.new == () and not any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
-    larger = tiny(options={"kernel_size": 5}, settings=SETTINGS["detectron2"], pretraining="torchvision")
+    larger = tiny(options={"kernel_size": 5}, preset=PRESETS["detectron2"], pretraining="torchvision")
     assert larger.new == larger.replaced
 
 
 def test_moving_the_stride_of_torchvisions_convolution_is_refused(tiny):
     with pytest.raises(UserError, match=r"layer4\.0\.conv2; set backbone\.stride_in_1x1=false"):
-        tiny(settings=SETTINGS["detectron2"], pretraining="torchvision", stride_in_1x1=True)
+        tiny(preset=PRESETS["detectron2"], pretraining="torchvision", stride_in_1x1=True)
 
 
 def test_only_the_replaced_blocks_move_their_stride_under_torchvisions_weights():
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=True)
-    make = {"settings": SETTINGS["detectron2"], "num_classes": 2, "masks": False}
+    make = {"preset": PRESETS["detectron2"], "num_classes": 2, "masks": False}
     for pretraining, strides in (("torchvision", [1, 1, 2]), ("own", [2, 2, 2])):
         body = build_detector(backbone, OperatorConfig("pssa"), pretraining=pretraining, **make).backbone.body
         assert [body[layer][0].conv1.stride[0] for layer in ("layer2", "layer3", "layer4")] == strides
@@ -274,7 +274,7 @@ def test_only_the_replaced_blocks_move_their_stride_under_torchvisions_weights()
 def test_a_frozen_stage_trains_the_operator_that_stands_in_it(tiny):
     backbone = BackboneConfig("resnet18", (2,))
     detector = build_detector(
-        backbone, OperatorConfig("involution"), SETTINGS["detectron2"], 2, masks=False, pretraining="torchvision"
+        backbone, OperatorConfig("involution"), PRESETS["detectron2"], 2, masks=False, pretraining="torchvision"
     )
     trained = {name for name, parameter in detector.backbone.body.layer1.named_parameters() if parameter.requires_grad}
     assert trained and all(".conv2." in name for name in trained)
@@ -282,4 +282,4 @@ def test_a_frozen_stage_trains_the_operator_that_stands_in_it(tiny):
 
 def test_stages_that_do_not_halve_the_map_are_refused():
     with pytest.raises(UserError, match=r"strides \(2, 4, 4, 8\).*strides=\(1, 2, 2, 2\)"):
-        build_detector(BackboneConfig(), OperatorConfig(), SETTINGS["tiny"], 2, masks=False)
+        build_detector(BackboneConfig(), OperatorConfig(), PRESETS["tiny"], 2, masks=False)

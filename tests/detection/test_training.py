@@ -5,7 +5,7 @@ import resource
 import pytest
 import torch
 
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
@@ -33,7 +33,7 @@ EMBEDDED = BackboneConfig(
 def test_every_operator_learns_eight_images_by_heart(tmp_path, operator):
     split = ShapesCoco(tmp_path, train_size=8, validation_size=1, flip=0.0).train()
     torch.manual_seed(0)
-    detector = build_detector(EMBEDDED, OperatorConfig(operator), SETTINGS["tiny"], 6, masks=False)
+    detector = build_detector(EMBEDDED, OperatorConfig(operator), PRESETS["tiny"], 6, masks=False)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
     losses = []
     for step in range(60):
@@ -60,8 +60,8 @@ def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator, masks):
     """Faster and Mask R-CNN of ResNet-50 on two pictures, of 800 x 1333 and of an odd size."""
     torch.manual_seed(0)
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=operator != "convolution")
-    settings = SETTINGS["detectron2"]
-    detector = build_detector(backbone, OperatorConfig(operator), settings, 80, masks=masks, pretraining="torchvision")
+    preset = PRESETS["detectron2"]
+    detector = build_detector(backbone, OperatorConfig(operator), preset, 80, masks=masks, pretraining="torchvision")
     images, targets = [], []
     for height, width in ((800, 1333), (641, 857)):
         shapes = torch.zeros(3, height, width, dtype=torch.uint8)

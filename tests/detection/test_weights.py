@@ -7,7 +7,7 @@ import torch
 from torchvision.models import resnet50
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.detection.weights import load_backbone
@@ -32,8 +32,8 @@ def theirs(tmp_path_factory):
 
 def resnet50_detector(operator, stride_in_1x1=True, pretraining="torchvision"):
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1)
-    settings = SETTINGS["detectron2"]
-    return build_detector(backbone, OperatorConfig(operator), settings, 80, masks=False, pretraining=pretraining)
+    preset = PRESETS["detectron2"]
+    return build_detector(backbone, OperatorConfig(operator), preset, 80, masks=False, pretraining=pretraining)
 
 
 def test_torchvisions_weights_load_and_exactly_the_replaced_ones_are_new(theirs):
@@ -90,7 +90,7 @@ def classifier(path, operator="self_attention", backbone=SMALL, **options):
 def detector_for(operator="self_attention", backbone=SMALL, pretraining="own", **options):
     torch.manual_seed(2)
     return build_detector(
-        backbone, OperatorConfig(operator, options), SETTINGS["tiny"], 6, masks=False, pretraining=pretraining
+        backbone, OperatorConfig(operator, options), PRESETS["tiny"], 6, masks=False, pretraining=pretraining
     )
 
 

@@ -17,7 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import FrozenBatchNorm2d
 
-from lightning_xvol.config.detectors import SETTINGS, DetectorSettings, get_settings
+from lightning_xvol.config.detectors import PRESETS, DetectorPreset, get_preset
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import Geometry
@@ -80,7 +80,7 @@ GEOMETRY = [
 
 @pytest.mark.parametrize(("name", "value", "source"), TABLE, ids=[row[0] for row in TABLE])
 def test_settings_are_those_of_detectron2(name, value, source):
-    assert getattr(SETTINGS["detectron2"], name) == value, source
+    assert getattr(PRESETS["detectron2"], name) == value, source
 
 
 @pytest.mark.parametrize(("name", "value", "source"), GEOMETRY, ids=[row[0] for row in GEOMETRY])
@@ -148,19 +148,19 @@ def test_settings_are_those_of_torchvision():
         "freeze_at": 5 - _validate_trainable_layers(True, None, 5, 3),
         "frozen_norms": True,
     }
-    assert vars(SETTINGS["torchvision"]) == expected
+    assert vars(PRESETS["torchvision"]) == expected
     assert (heads.mask_roi_pool.sampling_ratio, heads.proposal_matcher.high_threshold) == (2, 0.5)
     assert {type(layer) for layer in anchors.modules()} == {AnchorGenerator}
 
 
 def test_no_setting_is_left_out():
-    assert {row[0] for row in TABLE} == {item.name for item in dataclasses.fields(DetectorSettings)}
+    assert {row[0] for row in TABLE} == {item.name for item in dataclasses.fields(DetectorPreset)}
     assert {row[0] for row in GEOMETRY} == {item.name for item in dataclasses.fields(Geometry)}
 
 
 def test_unknown_settings_name_the_nearest():
     with pytest.raises(UserError, match=r"'detectron' \(did you mean 'detectron2'\?\)"):
-        get_settings("detectron")
+        get_preset("detectron")
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def detector():
     torch.manual_seed(0)
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=True)
     operator = OperatorConfig("xvolution")
-    return build_detector(backbone, operator, SETTINGS["detectron2"], 80, masks=True, pretraining="torchvision")
+    return build_detector(backbone, operator, PRESETS["detectron2"], 80, masks=True, pretraining="torchvision")
 
 
 def test_the_parts_have_the_settings(detector):
