@@ -21,7 +21,7 @@ def valid_polygons(segmentation: list[list[float]]) -> list[list[float]]:
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
-    """A segmentation of an image of `height` x `width` as compressed run lengths, `{"size": [H, W], "counts": bytes}`."""
+    """Compressed run lengths `{"size": [H, W], "counts": bytes}` of a segmentation of an image `height` x `width`."""
     if isinstance(segmentation, list):
         return api.merge(api.frPyObjects(segmentation, height, width))
     if isinstance(segmentation["counts"], list):

@@ -1,8 +1,8 @@
 """ImageNet-1k, or any pictures in the same folders: root/train/<class>/*.JPEG and root/val/<class>/*.JPEG.
 
 The paper (section 4.1) says only that training images are "cropped to 224 x 224 with horizontal flipping". We take the
-crop to be `RandomResizedCrop`, as in torchvision's reference for He et al. Evaluation is the usual one: the shorter side
-becomes 256, then the central 224 x 224 is cut out.
+crop to be `RandomResizedCrop`, as in torchvision's reference for He et al. Evaluation is the usual one: the shorter
+side becomes 256, then the central 224 x 224 is cut out.
 """
 
 from __future__ import annotations

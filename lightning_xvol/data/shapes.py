@@ -114,7 +114,7 @@ def _place(random: RandomState, canvas: numpy.ndarray, objects: list[_Object], k
 
 
 def _hide(objects: list[_Object], mask: numpy.ndarray) -> bool:
-    """Remove `mask` from the visible pixels of `objects`, and return True. If too little would be left, return False."""
+    """Remove `mask` from the visible pixels of `objects`; if too little would be left, change nothing, return False."""
     left = [item.mask & ~mask for item in objects]
     if any(rest.sum() < VISIBLE * item.drawn.sum() for rest, item in zip(left, objects, strict=True)):
         return False

@@ -88,8 +88,8 @@ class TorchvisionData(ImageData):
         except Exception:
             if not self.download:
                 raise
-        # Existing files are tried first, because their folder may be read-only. The lock is for other cells: torchvision
-        # writes to the final names, and they would read half a file.
+        # Existing files are tried first, because their folder may be read-only. The lock is for other cells, which
+        # would read half a file: torchvision writes to the final names.
         with alone_in(self.root):
             return make(str(self.root), train=train, download=True)
 

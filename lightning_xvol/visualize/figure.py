@@ -1,4 +1,7 @@
-"""The page: receptive fields above kernels above tap weights, a column of a paper wide, and its caption."""
+"""The figure of a trained network: receptive fields, kernels and tap weights from top to bottom, and a caption.
+
+It is as wide as one column of a paper.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,12 @@ from lightning_xvol.visualize.content import SHARE, Content
 from lightning_xvol.visualize.dynamic_kernel import Windows
 from lightning_xvol.visualize.tap_weights import TapWeights
 
-FORMATS = ("png", "pdf", "svg")
-ROSES = 8  # heads that are drawn
-_FIELDS, _KERNELS, _ROSES = 1.36, 0.98, 1.02  # heights of the rows, inches
+ROSES = 8  # at most this many heads are drawn
+_FIELDS, _KERNELS, _ROSES = 1.36, 0.98, 1.02  # heights of the rows in inches
 
 
 def rows(content: Content) -> list[str]:
-    """The rows that apply, in their order from (a) on."""
+    """The rows that apply, from (a) on."""
     kinds = ["fields"]
     kinds += ["kernels"] if isinstance(content.kernels, Windows) else []
     return kinds + (["taps"] if isinstance(content.taps, TapWeights) else [])
@@ -85,7 +87,7 @@ def _taps(part: Any, content: Content) -> str:
 
 
 def _axes(part: Any, count: int, columns: int, **kwargs: Any) -> list[Any]:
-    """`count` axes from the left in rows of `columns`: panels have one size whether there are few or many."""
+    """`count` axes in rows of `columns`, from the left. Their size does not depend on `count`."""
     every = list(part.subplots(-(-count // columns), columns, squeeze=False, **kwargs).flat)
     for ax in every[count:]:
         ax.set_visible(False)
@@ -93,7 +95,7 @@ def _axes(part: Any, count: int, columns: int, **kwargs: Any) -> list[Any]:
 
 
 def _scale(ax: Any, shown: Any, label: str) -> None:
-    """The colours of a row, to the right of `ax` and as high."""
+    """The colour bar of a row, to the right of `ax` and as high."""
     ax.figure.colorbar(shown, cax=ax.inset_axes((1.07, 0.0, 0.08, 1.0)), label=label)
 
 
@@ -109,7 +111,7 @@ def _rose_rows(content: Content) -> int:
 
 
 def caption(content: Content) -> str:
-    """What the figure shows, in words that can stand below it, and what it leaves out and why."""
+    """What the figure shows, and what it leaves out and why."""
     letters = dict(zip(rows(content), string.ascii_lowercase, strict=False))
     return " ".join(_sentences(content, letters))
 
@@ -123,7 +125,7 @@ def _sentences(content: Content, letters: dict[str, str]) -> Iterator[str]:
     )
     where = f"the operator at {content.shown.path}"
     if isinstance(content.kernels, Windows):
-        alone = ", beside the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
+        alone = ", next to the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
         yield (
             f"({letters['kernels']}) Norm over the channels of the dynamic kernel of {where} at the numbered positions "
             f"of the image{alone}; grey: no tap, +: the position itself."

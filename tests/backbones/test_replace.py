@@ -216,7 +216,7 @@ def test_twice_raises_and_names_what_stands_there() -> None:
         replace_operators(model, "convolution", (4, 5))
     assert isinstance(model.layer3[0].conv2, nn.Conv2d)
     model.layer3[2].conv2 = nn.Identity()
-    with pytest.raises(UserError, match=r"layer3 can be replaced in part only: layer3\.2\.conv2"):
+    with pytest.raises(UserError, match=r"layer3 can be replaced only in part: layer3\.2\.conv2"):
         replace_operators(model, "convolution", (4,))
 
 

@@ -74,7 +74,7 @@ def test_mistakes(make_checkpoint: Callable, call: Callable, tmp_path: Path) -> 
         (["--pixel", "3"], "must be ROW,COLUMN"),
         (["--pixel", "3,32"], "outside the image of 32 x 32"),
         (["--pixel", "3,3"] * 4, "given 4 times"),
-        (["--stage", "3"], "--stage 3 has no operator; this network has 5"),
+        (["--stage", "3"], "--stage 3 has no operator; choose from 5"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
             call("visualize", "--checkpoint", make_checkpoint("pssa"), "--output", tmp_path / "f.pdf", *arguments)

@@ -123,8 +123,8 @@ def test_faster_rcnn_is_trained_and_tracked_with_pictures(
 
 def predicted(*arguments: object) -> int:
     parser = Parser()
-    predict.add_to(parser.add_subparsers())
-    return predict.run(parser.parse_args(["predict", *map(str, arguments)]))
+    predict.add_arguments(parser)
+    return predict.run(parser.parse_args([*map(str, arguments)]))
 
 
 def test_predict_draws_what_it_finds(mask_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,7 @@ def test_predict_takes_a_line_of_pixels_and_says_what_jpeg_cannot_hold(mask_run:
     [
         (["--image", "missing.png"], "no picture at 'missing.png'"),
         (["--image", "torn.png"], "cannot read the picture"),
-        (["--image", "own.png", "--out", "own.png"], "--out and --image are one file"),
+        (["--image", "own.png", "--out", "own.png"], "--out and --image are the same file"),
         (["--image", "own.png", "--out", "drawn.pdf"], r"must end in \.png"),
         (["--image", "own.png", "--checkpoint", "none.ckpt"], "no checkpoint at"),
         (["--image", "own.png", "--checkpoint", "classifier.ckpt"], "holds no detector"),

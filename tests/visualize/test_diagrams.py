@@ -138,7 +138,7 @@ def test_fig_4_follows_the_form() -> None:
     assert not any(text.startswith("Value") for text in no_value)
     [static] = texts(4, form="static")
     assert not any(text.startswith(("Query", "Key")) for text in static)
-    with pytest.raises(UserError, match=r"Fig\. 4 is the structure of PSSA, which 'involution' has none of"):
+    with pytest.raises(UserError, match=r"Fig\. 4 shows the structure of PSSA, and 'involution' contains no PSSA"):
         diagram(4, config("involution"))
 
 
@@ -200,5 +200,5 @@ def test_command(call: Callable[..., int], tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     call("diagram", "--operator", "convolution", "--recipe", "match_small", "--out", tmp_path / "e")
     assert "left out: Fig. 4" in capsys.readouterr().out and not (tmp_path / "e" / "figure_4.png").exists()
-    with pytest.raises(UserError, match="has none of"):
+    with pytest.raises(UserError, match="contains no PSSA"):
         call("diagram", "--operator", "convolution", "--figure", "4", "--out", tmp_path / "f")
