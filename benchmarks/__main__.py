@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_xvol.ledger import files
-from lightning_xvol.config import registry
 from benchmarks import shapes
 from lightning_xvol.commandline import at_least
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 
 if TYPE_CHECKING:
     from benchmarks.operators import Effort, Row
@@ -115,10 +115,10 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError("--device cuda: torch sees no CUDA device here; leave it out or say --device cpu")
     if parsed.bandwidth and device != "cuda":
         raise UserError("--bandwidth measures GPU kernels, which no CPU runs; it needs a CUDA device that torch sees")
-    from lightning_xvol.training import environment
     from benchmarks.operators import Effort
     from benchmarks.report import Environment
     from benchmarks.subjects import Machine
+    from lightning_xvol.training import environment
 
     for name in names:
         registry.load("operator", name)  # a wrong import path shows before anything is measured
@@ -191,9 +191,7 @@ def _measure_operators(
     out: Path,
 ) -> None:
     """A shape after the other; the files hold what is measured so far. No names: PSSA's arithmetic."""
-    from benchmarks import core
-    from benchmarks import operators
-    from benchmarks import report
+    from benchmarks import core, operators, report
 
     stem, rows = f"{'core' if names is None else 'operators'}-{where.slug}", []
     title, notes = ("PSSA's arithmetic", report.CORE_NOTES) if names is None else ("Operators", ())
@@ -215,10 +213,7 @@ def _measure_scaling(
     names: list[str] | None, of_core: bool, machine: Machine, effort: Effort, where: Environment, out: Path
 ) -> None:
     """The default three, or the operators that were asked for, or PSSA's arithmetic."""
-    from benchmarks import core
-    from benchmarks import plot
-    from benchmarks import report
-    from benchmarks import scaling
+    from benchmarks import core, plot, report, scaling
 
     print("\ntime against pixels ...", flush=True)
     sides = scaling.SMOKE_SIDES if where.smoke else scaling.SIDES
@@ -241,8 +236,7 @@ def _measure_scaling(
 
 
 def _network(machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
-    from benchmarks import network
-    from benchmarks import report
+    from benchmarks import network, report
 
     backbone, images = network.BACKBONE, network.IMAGES
     if where.smoke:
@@ -253,8 +247,7 @@ def _network(machine: Machine, effort: Effort, where: Environment, out: Path) ->
 
 
 def _bandwidth(chosen: list[shapes.Shape], machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
-    from benchmarks import bandwidth
-    from benchmarks import report
+    from benchmarks import bandwidth, report
 
     rows = [row for shape in chosen for row in bandwidth.measure(shape, machine, effort)]
     heading = report.heading("Bandwidth of PSSA's kernels", where, *report.BANDWIDTH_NOTES)
@@ -262,8 +255,7 @@ def _bandwidth(chosen: list[shapes.Shape], machine: Machine, effort: Effort, whe
 
 
 def _overhead(names: list[str] | None, machine: Machine, where: Environment, out: Path) -> int:
-    from benchmarks import overhead
-    from benchmarks import report
+    from benchmarks import overhead, report
 
     steps = overhead.SMOKE_STEPS if where.smoke else overhead.STEPS
     rows = [
@@ -276,8 +268,7 @@ def _overhead(names: list[str] | None, machine: Machine, where: Environment, out
 
 
 def _loaders(parsed: argparse.Namespace, machine: Machine, effort: Effort, where: Environment, out: Path) -> int:
-    from benchmarks import loaders
-    from benchmarks import report
+    from benchmarks import loaders, report
 
     images = parsed.images or (16 if parsed.smoke else 512)
     batch = parsed.batch_size or (8 if parsed.smoke else 32)

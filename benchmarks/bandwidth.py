@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lightning_xvol import kernels
 from benchmarks.measure import Call, alternate, ratio, spread
 from benchmarks.operators import Effort, Row
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at
+from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators.checks import head_count

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_xvol import kernels
-from lightning_xvol.config import registry
 from benchmarks.measure import Call, kept_bytes
 from benchmarks.operators import BASELINE, Effort, Row, compare
 from benchmarks.scaling import ATTENTION
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, Subject, failing_at, literally, make_subject
+from lightning_xvol import kernels
+from lightning_xvol.config import registry
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.seeding import derive_seed
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
 from benchmarks.measure import Call, alternate, cpu_clock, ratio, spread
 from benchmarks.operators import Effort, Row
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at
+from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.fusion import fuse
 from lightning_xvol.seeding import derive_seed, seed_generators

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from benchmarks import report
 from benchmarks.measure import ratio, spread
 from benchmarks.operators import Row
+from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.config.schema import RunConfig, resolve, set_value
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.modules.base import make_optimizer
-from lightning_xvol.training.tracking import Tracking
 from lightning_xvol.training.run import MEMORY_FORMATS, RunContext, build_network, train
+from lightning_xvol.training.tracking import Tracking
 
 COLUMNS = ("loop", "operator", "recipe", "batch", "steps", "milliseconds", "q1", "q3", "over_bare")
 SUITE, BARE = "lightning_xvol", "bare PyTorch"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_xvol.training import environment
+from lightning_xvol.commandline import markdown_table
 from lightning_xvol.ledger import files
+from lightning_xvol.training import environment
 
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -228,13 +229,7 @@ LOADER_NOTES = (
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(3, *map(len, column)) for column in zip(header, *lines, strict=True)]
-    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    rows = [
-        [text.ljust(width) if not place else text.rjust(width) for place, (text, width) in enumerate(pairs)]
-        for pairs in (list(zip(line, widths, strict=True)) for line in (header, rule, *lines))
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(header, lines, (":--", *["--:"] * (len(header) - 1)))
 
 
 def milliseconds(row: Mapping[str, Any], timing: str) -> str:

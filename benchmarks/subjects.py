@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_xvol import kernels
-from lightning_xvol.config import registry
-from lightning_xvol.backbones import count_macs, count_parameters
 from benchmarks.measure import Call, peak_bytes, saved_bytes
 from benchmarks.shapes import Shape
+from lightning_xvol import kernels
+from lightning_xvol.backbones import count_macs, count_parameters
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion import fuse
 from lightning_xvol.operators import build_operator

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from lightning_xvol.commandline import add_config_flags, make_config
+from lightning_xvol.errors import ExitCode
 
 SUMMARY = "stages, layers, parameters and MACs of the network that a recipe builds"
 DESCRIPTION = (
@@ -32,4 +33,4 @@ def run(parsed: argparse.Namespace) -> int:
 
     description = {"recipe": parsed.recipe, **describe(config, parsed.data_dir)}
     print(json.dumps(description, indent=1) if parsed.format == "json" else to_text(description))
-    return 0
+    return ExitCode.SUCCESS

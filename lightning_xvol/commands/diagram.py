@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning_xvol.commandline import add_config_flags, make_config
 from lightning_xvol.commands.arguments import check_matplotlib
+from lightning_xvol.errors import ExitCode
 from lightning_xvol.visualize.style import FORMATS
 
 SUMMARY = "draw the structure of an operator: the paper's Fig. 1, 2 and 4"
@@ -53,4 +54,4 @@ def run(parsed: argparse.Namespace) -> int:
             write(figure, folder / f"figure_{number}.{kind}")
         print(f"Fig. {number}: {shown.caption}")
         print(f"wrote {folder / f'figure_{number}.{FORMATS[0]}'} (.{', .'.join(FORMATS[1:])})")
-    return 0
+    return ExitCode.SUCCESS

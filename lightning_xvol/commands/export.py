@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 
 from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 SUMMARY = "write a trained network as ONNX or torch.export"
 DESCRIPTION = (
@@ -73,11 +73,11 @@ def run(parsed: argparse.Namespace) -> int:
     limit = TOLERANCE if parsed.tolerance is None else parsed.tolerance
     if not found.relative <= limit:  # NaN too
         print(f"that is above the tolerance {limit:g}; wrote nothing")
-        return 1
+        return ExitCode.FAILURE
     with writing(parsed.output):
         write_bytes(parsed.output, content)
     print(f"within the tolerance {limit:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _check_packages(kind: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
+from lightning_xvol.errors import ExitCode
 
 SUMMARY = "fold a trained network's operators"
 DESCRIPTION = (
@@ -38,8 +39,8 @@ def run(parsed: argparse.Namespace) -> int:
     limit = TOLERANCES[dtype] if parsed.tolerance is None else parsed.tolerance
     if not report.overall.relative <= limit:  # NaN too
         print(f"{report.overall.relative:.2e} overall is above the tolerance {limit:g}; wrote nothing")
-        return 1
+        return ExitCode.FAILURE
     with writing(parsed.output):
         save_fused(parsed.output, fuse(trained.network, block_norms=parsed.block_norms), trained, parsed.block_norms)
     print(f"within the tolerance {limit:g}; wrote {parsed.output}")
-    return 0
+    return ExitCode.SUCCESS

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_xvol.commands.arguments import add_checkpoint, check_paths, fraction, writing
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger.files import write_by
 
 SUMMARY = "draw what a detector finds in a picture"
@@ -56,4 +56,4 @@ def run(parsed: argparse.Namespace) -> int:
         box = ", ".join(f"{side:.1f}" for side in detection["box"])
         print(f"{trained.classes[detection['label'] - 1]:<16} {detection['score']:.3f}  {box}")
     print(f"{len(found)} objects with a score of at least {parsed.score:g}; wrote {out}")
-    return 0
+    return ExitCode.SUCCESS

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_xvol.commandline import at_least
 from lightning_xvol.commands.arguments import add_checkpoint_and_output, check_matplotlib, check_paths, writing
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.visualize.style import FORMATS
 
 SUMMARY = "draw what a trained network looks at"
@@ -83,7 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
         write(compose(content), parsed.output)
     print(textwrap.fill(caption(content), 100))
     print(f"wrote {parsed.output}")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _images(parsed: argparse.Namespace, trained: Any) -> tuple[Any, Any]:
