@@ -24,18 +24,13 @@ IMAGES = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_and_output(parser, f"the figure to write: .{', .'.join(FORMATS)}")
     parser.add_argument(
-        "--image",
-        type=Path,
-        metavar="FILE",
+        "--image", type=Path, metavar="FILE",
         help="the picture whose kernels are shown (default: the first image of the recipe's validation split)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--pixel",
-        type=_pixel,
-        action="append",
-        metavar="ROW,COLUMN",
+        "--pixel", type=_pixel, action="append", metavar="ROW,COLUMN",
         help="a position in the image; up to three times (default: the centre, and 3/8 of the side left and above)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--stage",
         type=at_least(2, "stage"),
@@ -43,12 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stage whose kernels and taps are shown (default: the first)",
     )
     parser.add_argument(
-        "--images",
-        type=at_least(1, "images"),
-        default=IMAGES,
-        metavar="N",
+        "--images", type=at_least(1, "images"), default=IMAGES, metavar="N",
         help="number of validation images that receptive fields are averaged over (default: %(default)s)",
-    )
+    )  # fmt: skip
 
 
 def _pixel(text: str) -> tuple[int, int]:

@@ -257,6 +257,6 @@ def to_text(description: Mapping[str, Any]) -> str:
             "",
             *columns(lines, right=(4, 5)),
             "",
-            "Parameters with those of batch norms and shortcuts; MACs of one image, one multiply-add each.",
+            "Parameters include batch norms and shortcuts. MACs are the multiply-adds of one image.",
         ]
     )

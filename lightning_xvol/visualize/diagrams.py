@@ -39,10 +39,6 @@ _APART = 0.2  # inches between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-class NoPSSA(UserError):
-    """Fig. 4 shows the structure of PSSA, and this operator has none."""
-
-
 @dataclass(frozen=True)
 class Flow:
     """A panel of boxes, from the input `enters` to the output `leaves`."""
@@ -97,6 +93,10 @@ class Diagram:
     number: int
     panels: tuple[Panel, ...]
     caption: str
+
+
+class NoPSSA(UserError):
+    """Fig. 4 shows the structure of PSSA, and this operator has none."""
 
 
 def diagram(number: int, config: RunConfig) -> Diagram:

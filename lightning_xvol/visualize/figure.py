@@ -6,7 +6,6 @@ It is as wide as one column of a paper.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,36 +112,36 @@ def _rose_rows(content: Content) -> int:
 def caption(content: Content) -> str:
     """What the figure shows, and what it leaves out and why."""
     letters = dict(zip(rows(content), string.ascii_lowercase, strict=False))
-    return " ".join(_sentences(content, letters))
-
-
-def _sentences(content: Content, letters: dict[str, str]) -> Iterator[str]:
     images = "image" if content.averaged == 1 else "images"
-    yield (
+    fields = (
         f"{content.name}. ({letters['fields']}) Effective receptive field of the last operator of each stage: absolute "
-        f"gradient of its centre output with respect to the image, averaged over {content.averaged} {images}, over the "
-        f"largest value, on a log scale; the square holds {SHARE:.0%} of it and has the side given."
+        f"gradient of its centre output with respect to the image, averaged over {content.averaged} {images}, relative "
+        f"to the largest value, on a log scale. The square holds {SHARE:.0%} of the field; its side is given."
     )
-    where = f"the operator at {content.shown.path}"
-    if isinstance(content.kernels, Windows):
-        alone = ", next to the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
-        yield (
-            f"({letters['kernels']}) Norm over the channels of the dynamic kernel of {where} at the numbered positions "
-            f"of the image{alone}; grey: no tap, +: the position itself."
-        )
-    else:
-        yield f"No dynamic kernel is shown: {content.kernels}."
-    if isinstance(content.taps, TapWeights):
-        kind = "Weight per head" if content.taps.signed else "Root mean square over the channels of the weight"
-        more = len(content.taps.rings) - ROSES
-        cut = f"; the first {ROSES} of {ROSES + more} heads" if more > 0 else ""
-        centre = ", the tap at the position itself in the middle" if content.taps.centre is not None else ""
-        yield (
-            f"({letters['taps']}) {kind} of each tap of {where}, in its direction, the nearest distance innermost"
-            f"{centre}{cut}."
-        )
-    else:
-        yield f"No tap weights are shown: {content.taps}."
+    return " ".join([fields, _kernel_caption(content, letters), _tap_caption(content, letters)])
+
+
+def _kernel_caption(content: Content, letters: dict[str, str]) -> str:
+    if not isinstance(content.kernels, Windows):
+        return f"No dynamic kernel is shown: {content.kernels}."
+    alone = ", next to the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
+    return (
+        f"({letters['kernels']}) Norm over the channels of the dynamic kernel of the operator at {content.shown.path}, "
+        f"at the numbered positions of the image{alone}; grey: no tap, +: the position itself."
+    )
+
+
+def _tap_caption(content: Content, letters: dict[str, str]) -> str:
+    taps = content.taps
+    if not isinstance(taps, TapWeights):
+        return f"No tap weights are shown: {taps}."
+    kind = "Weight per head" if taps.signed else "Root mean square over the channels of the weight"
+    centre = ", the tap at the position itself in the middle" if taps.centre is not None else ""
+    cut = f"; the first {ROSES} of {len(taps.rings)} heads" if len(taps.rings) > ROSES else ""
+    return (
+        f"({letters['taps']}) {kind} of each tap of the operator at {content.shown.path}, in its direction, the "
+        f"smallest distance innermost{centre}{cut}."
+    )
 
 
 def write(figure: Any, path: Path) -> None:
