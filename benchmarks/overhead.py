@@ -16,7 +16,8 @@ from benchmarks import report
 from benchmarks.measure import ratio, spread
 from benchmarks.operators import Row
 from lightning_xvol.config.recipes import DEFAULT, get_recipe
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.modules.base import make_optimizer
 from lightning_xvol.training.run import MEMORY_FORMATS, RunContext, build_network, train

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.errors import choose
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,4 @@ PRESETS: dict[str, DetectorPreset] = {
 
 def get_preset(name: str) -> DetectorPreset:
     """The preset called `name`; an unknown name raises a `UserError`."""
-    if name not in PRESETS:
-        raise UserError(f"unknown detector preset {name!r}{nearest(name, PRESETS)}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return choose(PRESETS, name, "detector preset")

@@ -11,7 +11,8 @@ import torch
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import set_value, to_dict
 from tests.commands import call as call
 from tests.threads import one_thread as one_thread
 

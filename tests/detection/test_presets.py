@@ -19,7 +19,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol.config.detectors import PRESETS, DetectorPreset, get_preset
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, from_dict, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, from_dict, set_value, to_dict
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.errors import UserError
