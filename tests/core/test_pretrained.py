@@ -100,7 +100,7 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
             r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
         ),
         (detector("involution"), "has no checkpoint; train it anew with --force"),
-        (classifier("pssa"), "data 'imagenet' is for no detection"),
+        (classifier("pssa"), "data 'imagenet' is not for detection"),
     ):
         with pytest.raises(UserError, match=message):
             backbone_from(config, tmp_path)
