@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict, set_value, to_dict
 from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.training.environment import commit
 from lightning_xvol.training.hashing import weights_sha256
 
 # match_small learns its first 32 images by heart in 40 steps of 16. These are the losses of steps 1 and 2 and the mean
@@ -129,6 +131,13 @@ def test_the_test_split_is_evaluated_with_the_last_and_the_best_validation_weigh
     network.eval()
     hits = sum((network(images).argmax(1) == labels).sum().item() for images, labels, _ in data.test_dataloader())
     assert metrics["top1"]["best"] == pytest.approx(hits, abs=1e-3)
+
+
+def test_a_record_holds_the_commit_of_the_checkout():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if head.returncode:
+        pytest.skip("needs a checkout")
+    assert (commit() or "").removesuffix("-dirty") == head.stdout.strip()
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed", "16-mixed"])
