@@ -17,6 +17,7 @@ from analysis import numbers
 from analysis.paper.published import printed
 from analysis.sources.cache import cache_folder
 from analysis.table import Block, Table, TableCell
+from lightning_xvol import errors
 from lightning_xvol.config.recipes import RECIPES, get_recipe, lengthen
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
@@ -54,7 +55,7 @@ def describe(recipe: str, operator: str) -> dict[str, Any]:
 
 def _code() -> str:
     """Changes with every source file of the package."""
-    package = Path(record.__file__).parents[1]
+    package = Path(errors.__file__).parent
     stats = {path: path.stat() for path in sorted(package.rglob("*.py"))}
     facts = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
