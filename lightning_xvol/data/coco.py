@@ -37,7 +37,7 @@ SPLITS = {"train": "train2017", "validation": "val2017"}
 
 @dataclass(frozen=True)
 class Geometry:
-    """How pictures are resized and mirrored; sides in pixels."""
+    """How pictures are resized and mirrored. Sides are in pixels; the fields are described in `Coco`."""
 
     short_sides: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
     test_short_side: int = 800
