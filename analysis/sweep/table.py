@@ -83,7 +83,7 @@ def tidy(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: 
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
         "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    optimised = {} if sweep.reproduces is None else protocol.identities(sources.configs(frame))
+    optimised = {} if sweep.reproduces is None else protocol.identities(sources.results(frame))
     keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
     values = [published.values().get(key) for key in keys]
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]

@@ -1,8 +1,8 @@
 """The configuration of one run: a frozen tree of plain values. Nothing here imports torch.
 
-A *cell* is a `RunConfig` with its seed; a *group* is the same without the seed. Fields marked `volatile` change
-neither weights nor metrics and stay out of the fingerprint (`lightning_xvol.ledger.record`); a field added later
-declares its `neutral` value.
+A *cell* is a `RunConfig` with its seed; a *group* is the same without the seed. A field marked `outside_identity`
+changes neither weights nor metrics and is left out of the fingerprint (`lightning_xvol.config.resolved`). A field that
+was added after runs had been made declares its `legacy_value`, the value under which they were made.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
 from lightning_xvol.config.values import convert, literal, storable
 from lightning_xvol.errors import UserError, nearest
 
@@ -25,12 +24,12 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 DEFAULT_PROJECT = "lightning-xvol"
-"""The W&B project that runs are tracked in, unless another is named."""
+"""The W&B project of all runs, unless the user names another."""
 
 
 @dataclass(frozen=True)
 class OperatorConfig:
-    """Which operator stands in the chosen stages. `options` are those of the registry entry."""
+    """The operator in the chosen stages, with the `options` that the registry lists for it."""
 
     name: str = "convolution"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -38,11 +37,15 @@ class OperatorConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The network around the operator. stage2..stage5 are conv2_x..conv5_x, torchvision's layer1..layer4.
+    """The network around the operator.
 
-    `stride_in_1x1` puts a bottleneck's stride into its first 1x1, as the paper's stride-1 operator needs (6.1.2).
-    `places` is where the operator stands: in the one 3x3 of each block of these stages that the paper replaces (Fig.
-    2), or, with all stages, in every spatial convolution of the network, the stem and strided ones among them.
+    Attributes:
+        name: a registered backbone or an import path.
+        stages: the stages with the operator; 2 to 5 are conv2_x to conv5_x, torchvision's layer1 to layer4.
+        stride_in_1x1: whether the first 1x1 of a bottleneck has the stride; the paper's operator has stride 1 (6.1.2).
+        options: the options that the registry lists for the backbone.
+        places: `block` puts the operator where the paper does, in one 3x3 of each block (Fig. 2); `every` replaces
+            every spatial convolution, also the stem and strided ones, and needs all stages.
     """
 
     name: str = "small_resnet"
@@ -54,26 +57,35 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What stands on the backbone where the data set is for detection; no part of any other run.
+    """The detector on the backbone, if the data set is for detection; other runs have none.
 
-    `settings` is a name of `lightning_xvol.config.detectors`. `pretraining` says whose weights the backbone starts
-    from, which decides what is frozen: nobody's, torchvision's, or those of a classification run of ours with the same
-    operator. `weights` is the file, and `origin` tells the weights apart, whatever the file is called: the group of
-    that run, or the beginning of the file's SHA-256.
+    Attributes:
+        preset: a name of `lightning_xvol.config.detectors`. Records and ids keep the field's first name, `settings`.
+        pretraining: where the weights of the backbone come from, which decides what is frozen: `random`,
+            `torchvision`, or `own` for a classification run of ours with the same operator.
+        weights: the file with these weights.
+        origin: identifies the weights, whatever the file is called: the group of that run, or the beginning of the
+            SHA-256 of the file.
+        origin_optimisation: the `optimisation_id` of that run.
     """
 
-    settings: str = field(default="detectron2", metadata={"legacy_value": "detectron2"})
+    preset: str = field(default="detectron2", metadata={"legacy_value": "detectron2", "stored_as": "settings"})
     pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"legacy_value": "random"})
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
+    origin_optimisation: str | None = field(default=None, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data set and the size of a batch, counted over all processes and accumulated steps.
+    """The data set and its batches.
 
-    `limit` keeps the first images of every split (spread over the classes where these lie in folders).
-    `workers` is the number of loader processes.
+    Attributes:
+        name: a registered data set or an import path.
+        batch_size: images per optimizer step, over all processes and accumulated steps.
+        limit: how many images of every split to keep: the first ones, or as many of each class if classes are folders.
+        options: the options that the registry lists for the data set.
+        workers: number of loader processes.
     """
 
     name: str = "match"
@@ -85,13 +97,22 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer and its learning rate, which follows the fraction t of the budget that is done.
+    """The optimizer and the schedule of its learning rate.
 
-    `optimizer` is SGD with `momentum`, or AdamW, which has none. `decay_norms` says whether `weight_decay` is for the
-    scales and shifts of norms too, and `clip` is the largest norm of a gradient, all parameters taken together.
+    The learning rate first rises linearly. Then it falls as half a cosine to zero (`cosine`) or is multiplied by
+    `gamma` at each milestone (`multistep`).
 
-    The learning rate rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is
-    multiplied by `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
+    Attributes:
+        lr: the largest learning rate.
+        momentum: of SGD; AdamW has none.
+        weight_decay: of every parameter that `decay_norms` does not exclude.
+        schedule: `cosine` or `multistep`.
+        warmup: the fraction of the budget over which the learning rate rises.
+        milestones: the fractions of the budget at which `multistep` lowers the learning rate.
+        gamma: the factor at each milestone.
+        optimizer: `sgd` or `adamw`.
+        decay_norms: whether `weight_decay` also applies to the scales and shifts of norms.
+        clip: the largest norm of the gradient of all parameters together; None for no limit.
     """
 
     lr: float = 0.1
@@ -108,10 +129,18 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The budget (`epochs`, or `steps` of the optimizer where given) and how it is computed.
+    """The budget of a run and how it is computed.
 
-    `devices` is the number of processes, one per device; `threads` the CPU threads of each, fixed because the
-    number of threads changes the weights. `checkpoint_every` counts optimizer steps.
+    Attributes:
+        epochs: the budget in epochs, if `steps` is not given.
+        steps: the budget in optimizer steps.
+        precision: Lightning's precision.
+        memory_format: the memory layout of images and weights.
+        compile: whether the network is compiled.
+        devices: number of processes, one per device.
+        accumulate: number of passes whose gradients make one optimizer step.
+        threads: CPU threads of each process; fixed, because the number of threads changes the weights.
+        checkpoint_every: optimizer steps from one checkpoint to the next.
     """
 
     epochs: int = 3
@@ -127,7 +156,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, whole."""
+    """The whole configuration of one run.
+
+    Two configurations are equal if all their values are, even if only one of them is resolved.
+    """
 
     operator: OperatorConfig = field(default_factory=OperatorConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -137,96 +169,36 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
 
-
-def resolve(config: RunConfig) -> RunConfig:
-    """`config` with every option of operator, backbone and data spelled out, and checked.
-
-    Raises:
-        UserError: for a name or an option that does not exist, or a value out of range.
-    """
-    parts: dict[str, Any] = {}
-    for kind in ("operator", "backbone", "data"):
-        part = getattr(config, kind)
-        parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
-    config = dataclasses.replace(config, **parts)
-    # A config made in Python has every value as its file and its flags would give it: 1 and 1.0 are one learning rate.
-    for path, value in _leaves(to_dict(config)):
-        if not (isinstance(value, str) and ".options." in path):
-            config = set_value(config, path, value)
-    _check(config)
-    return config
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunConfig):
+            return NotImplemented
+        return all(getattr(self, item.name) == getattr(other, item.name) for item in dataclasses.fields(RunConfig))
 
 
-def _check(config: RunConfig) -> None:
-    at_least_one: dict[str, int | None] = {
-        "data.batch_size": config.data.batch_size,
-        "data.limit": config.data.limit,
-        "train.epochs": config.train.epochs,
-        "train.steps": config.train.steps,
-        "train.devices": config.train.devices,
-        "train.accumulate": config.train.accumulate,
-        "train.threads": config.train.threads,
-        "train.checkpoint_every": config.train.checkpoint_every,
-    }
-    for path, count in at_least_one.items():
-        if count is not None and count < 1:
-            raise UserError(f"{path}={count} must be at least 1")
-    not_negative: dict[str, float] = {
-        "data.workers": config.data.workers,
-        "seed": config.seed,
-        "optim.lr": config.optim.lr,
-        "optim.momentum": config.optim.momentum,
-        "optim.weight_decay": config.optim.weight_decay,
-        "optim.gamma": config.optim.gamma,
-    }
-    for path, value in not_negative.items():
-        if value < 0:
-            raise UserError(f"{path}={value} must not be negative")
-    if config.optim.clip is not None and config.optim.clip <= 0:
-        raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
-    get_settings(config.detector.settings)
-    task = registry.lookup("data", config.data.name).task
-    if task != "detection" and config.detector != DetectorConfig():
-        raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
-    if task == "detection" and config.train.precision in ("bf16-true", "64-true"):
-        raise UserError(
-            f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
-            "round them by several pixels); they take bf16-mixed or 32-true"
-        )
-    fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
-    for path, values in fractions.items():
-        if any(not 0 <= value < 1 for value in values):
-            raise UserError(f"{path}={values} must be fractions of the budget, from 0 to below 1")
-    if not config.backbone.stages or not set(config.backbone.stages) <= {2, 3, 4, 5}:
-        raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
-    if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
-        raise UserError(
-            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
-        )
-    parts = config.train.devices * config.train.accumulate
-    if config.data.batch_size % parts:
-        raise UserError(
-            f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
-        )
+def stored_key(item: dataclasses.Field[Any]) -> str:
+    """The name of a field in records, and so in ids."""
+    return item.metadata.get("stored_as", item.name)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Plain dicts, lists and scalars, as YAML and JSON hold them."""
 
     def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {stored_key(item): plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(item) for item in value]
         return value
 
-    return plain(dataclasses.asdict(config))
+    return plain(config)
 
 
 def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
-    """The sections of what `to_dict` gives in one level of keys, such as `optim_lr`, options without their own level.
+    """The sections of a configuration from `to_dict` in one level of keys, such as `optim_lr` and `operator_form`.
 
-    W&B can filter and group by those: its dashboards write nested ones in two ways.
+    W&B can filter and group by such keys; its dashboards write nested keys in two different ways.
     """
     found: dict[str, Any] = {}
     for section, fields in values.items():
@@ -237,23 +209,35 @@ def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
-    """`base` (or the defaults) with the nested `values` put in, each checked as `set_value` does."""
+    """`base` (by default `RunConfig()`) with the nested `values` set and checked one by one, as by `set_value`."""
     config = base if base is not None else RunConfig()
-    for path, value in _leaves(values):
+    for path, value in leaves(values):
         config = set_value(config, path, value)
     return config
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves = []
-    # A name comes before its options, which are checked against it, and an origin after the weights that it is of. An
-    # option that is itself a mapping is one value.
-    for key, value in sorted(values.items(), key=lambda item: {"name": 0, "origin": 2}.get(item[0], 1)):
+_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted path of `values` with its value, in an order in which `set_value` can set them.
+
+    A name comes before its options, which are checked against it, and facts about weights come after the weights. An
+    option that is itself a mapping is one value.
+    """
+    for key, value in sorted(values.items(), key=lambda item: _ORDER.get(item[0], 1)):
         if isinstance(value, Mapping) and not prefix.endswith(".options."):
-            leaves.extend(_leaves(value, f"{prefix}{key}."))
+            yield from leaves(value, f"{prefix}{key}.")
         else:
-            leaves.append((f"{prefix}{key}", value))
-    return leaves
+            yield f"{prefix}{key}", value
+
+
+# A change of weights forgets the facts about the old ones.
+_FORGETS = {
+    "weights": ("origin", "origin_optimisation"),
+    "pretraining": ("origin", "origin_optimisation"),
+    "origin": ("origin_optimisation",),
+}
 
 
 @functools.cache  # a sweep sets thousands of fields
@@ -264,37 +248,39 @@ def _hints(section: type) -> dict[str, Any]:
 def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
 
-    A string is read as a Python literal where it is one (`--set optim.lr=1e-2`).
-    `operator.num_heads` is short for `operator.options.num_heads`.
+    A text that is a Python literal becomes its value (`--set optim.lr=1e-2`). `operator.num_heads` is short for
+    `operator.options.num_heads`. Only `resolve` checks how values fit together, so fields that depend on each other can
+    be set one after the other.
 
     Raises:
         UserError: for a path that does not exist (with the nearest one) or a value of the wrong type.
     """
     root, _, rest = path.partition(".")
-    known = {item.name for item in dataclasses.fields(RunConfig)}
-    if root not in known:
-        raise UserError(f"no field {path!r}{nearest(root, known)}; fields: {', '.join(sorted(known))}")
+    sections = {item.name: getattr(config, item.name) for item in dataclasses.fields(RunConfig)}
+    if root not in sections:
+        raise UserError(f"no field {path!r}{nearest(root, sections)}; fields: {', '.join(sorted(sections))}")
     if root == "seed":
         if rest:
             raise UserError(f"no field {path!r}: {root!r} has no parts")
-        return dataclasses.replace(config, seed=convert(int, value, path))
-    section: Any = getattr(config, root)
+        return RunConfig(**sections | {"seed": convert(int, value, path)})
+    section: Any = sections[root]
     hints = _hints(section.__class__)
+    rest = {stored_key(item): item.name for item in dataclasses.fields(section)}.get(rest, rest)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
-            # Options belong to the name they were given for: those that the new one does not know would be refused.
+            # Options that the new name does not have go: they were given for the old one and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
-        if path in ("detector.weights", "detector.pretraining") and changes[rest] != getattr(section, rest):
-            changes["origin"] = None  # it told the old weights apart
-        return dataclasses.replace(config, **{root: dataclasses.replace(section, **changes)})
+        if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):
+            changes |= dict.fromkeys(_FORGETS[rest])
+        return RunConfig(**sections | {root: dataclasses.replace(section, **changes)})
     option = rest.removeprefix("options.")
     fields = [name for name in hints if name != "options"]
     if "options" not in hints or not option or "." in option:
         raise UserError(f"no field {path!r}{nearest(rest, fields)}; {root} has: {', '.join(fields)}")
     options = {**section.options, option: _option_value(root, section.name, fields, option, value, path)}
-    return dataclasses.replace(config, **{root: dataclasses.replace(section, options=options)})
+    return RunConfig(**sections | {root: dataclasses.replace(section, options=options)})
 
 
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:

@@ -1,7 +1,7 @@
-"""Where a detector's backbone comes from: the classification runs of a ledger. Nothing here imports torch.
+"""Finds the classification run that a detector's backbone starts from. Nothing here imports torch.
 
-The paper pre-trains each operator on ImageNet and starts its detectors there (4.2), so every cell starts from the run
-that has its own backbone, operator, options and seed.
+The paper pre-trains each operator on ImageNet and starts its detectors from these weights (4.2). So every detector
+starts from the run with the same backbone, operator, options and seed.
 """
 
 from __future__ import annotations
@@ -15,32 +15,39 @@ from typing import Any, NamedTuple
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import RunConfig, from_dict, resolve
+from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
+from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
 
 PROTOCOL = "imagenet_resnet50"
-"""The recipe that the paper pre-trains by."""
+"""The recipe of the paper's pre-training."""
 CHANNELS = 3
-"""Of the images that detectors take."""
+"""Channels of the images that detectors take."""
 
 
-class Run(NamedTuple):
-    """A finished classification run that a detector can start from."""
+class ClassificationRun(NamedTuple):
+    """A finished classification run that a detector can start from.
+
+    `identity` is what it must share with the detector.
+    """
 
     cell: str
     group: str
-    config: RunConfig
+    config: Resolved
     identity: Any
     folder: Path
 
 
-def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
-    """`config` with the weights that `--backbone-from` finds for it, else with the origin of those that it names.
+def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
+    """`config`, resolved, with the origin of its weights.
+
+    The weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config` names.
 
     Raises:
-        UserError: as `backbone_from`, and for a file that cannot be read.
+        UserError: as `resolve` and `backbone_from`, and for a file that cannot be read.
     """
+    config = resolve(config)
     if ledger is not None:
         return backbone_from(config, ledger)
     chosen = config.detector
@@ -53,22 +60,22 @@ def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
 def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[: record.ID_LENGTH]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
     except OSError as error:
         raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
 
 
-def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
-    """`config`, whose detector starts from the classification run in `ledger` that has its backbone, operator and seed.
+def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
+    """`config` with a detector that starts from the run in `ledger` with the same backbone, operator and seed.
 
-    `position_size` may differ: its tables are stretched as they are loaded. Of several runs it is the one with the same
-    `position_size`, and then the one by the paper's protocol.
+    `position_size` may differ, because loading stretches its tables. If several runs fit, the same `position_size`
+    decides, then the paper's protocol.
 
     Raises:
-        UserError: where there is no such run on images of 3 channels, or still more than one.
+        UserError: if no such run on images of 3 channels exists, or if several are left.
     """
     if registry.lookup("data", config.data.name).task != "detection":
-        raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is for no detection")
+        raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is not for detection")
     config = resolve(config)
     identity = _identity(config)
     found = [run for run in _runs(ledger) if run.identity == identity]
@@ -90,12 +97,18 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
     checkpoints = sorted((run.folder / "checkpoints").glob("step=*.ckpt"))
     if not checkpoints:
         raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it anew with --force")
-    detector = dataclasses.replace(config.detector, pretraining="own", weights=str(checkpoints[-1]), origin=run.group)
+    detector = dataclasses.replace(
+        config.detector,
+        pretraining="own",
+        weights=str(checkpoints[-1]),
+        origin=run.group,
+        origin_optimisation=run.config.optimisation_id,
+    )
     return dataclasses.replace(config, detector=detector)
 
 
 def _what(config: RunConfig) -> str:
-    """Operator and backbone, the latter with the options that are not its defaults."""
+    """Describe the operator and the backbone, with the options of the backbone that are not its defaults."""
     operator, backbone = config.operator, config.backbone
     defaults = registry.lookup("backbone", backbone.name).options
     changed = {name: value for name, value in backbone.options.items() if value != defaults.get(name)}
@@ -110,7 +123,7 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 
 def _command(config: RunConfig, ledger: Path) -> str:
-    """What trains the classifier that `config` lacks."""
+    """The command that trains the classifier that `config` needs."""
     papers, stages = resolve(get_recipe(PROTOCOL).config()).backbone, config.backbone.stages
     if dataclasses.replace(config.backbone, stages=papers.stages) == papers:
         placed = "" if stages == papers.stages else f" --set backbone.stages={','.join(map(str, stages))}"
@@ -122,9 +135,10 @@ def _command(config: RunConfig, ledger: Path) -> str:
 
 
 def check_weights(config: RunConfig) -> None:
-    """
+    """Check that a detector names a file with weights exactly if its backbone is pretrained.
+
     Raises:
-        UserError: where the backbone of a detector is to be pretrained and no file is named, or the reverse.
+        UserError: if it does not.
     """
     chosen = config.detector
     if chosen.pretraining == "random" and chosen.weights is not None:
@@ -139,10 +153,12 @@ def check_weights(config: RunConfig) -> None:
 
 
 def with_papers_origin(config: RunConfig) -> RunConfig:
-    """`config` as `backbone_from` makes it where the ledger holds the paper's own pre-training; without a file."""
+    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file."""
     if config.detector.pretraining != "own":
         return config
-    return dataclasses.replace(config, detector=dataclasses.replace(config.detector, origin=_protocol_group(config)))
+    origin = resolve(papers_pretraining(config))
+    detector = dataclasses.replace(config.detector, origin=origin.group_id, origin_optimisation=origin.optimisation_id)
+    return dataclasses.replace(config, detector=detector)
 
 
 def papers_pretraining(config: RunConfig) -> RunConfig:
@@ -155,14 +171,14 @@ def _protocol_group(config: RunConfig) -> str:
 
 
 def _identity(config: RunConfig) -> Any:
-    """What a classifier shares with its detector."""
-    values = record.canonical(config)
+    """Everything that a classifier must share with its detector."""
+    values = canonical(config)
     values["operator"]["options"].pop("position_size", None)
     return values["operator"], values["backbone"], values["seed"]
 
 
 @functools.cache  # a sweep asks for every cell
-def _runs(ledger: Path) -> tuple[Run, ...]:
+def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
     found = []
     for path in sorted(ledger.glob("cells/*/result.json")):
         result = record.read_result(path.parent)
@@ -172,7 +188,9 @@ def _runs(ledger: Path) -> tuple[Run, ...]:
             config = resolve(from_dict(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
-                found.append(Run(result["cell_id"], result["group_id"], config, _identity(config), path.parent))
+                found.append(
+                    ClassificationRun(result["cell_id"], result["group_id"], config, _identity(config), path.parent)
+                )
         except UserError:  # of another version
             continue
     return tuple(found)

@@ -1,34 +1,29 @@
-"""What a finished run leaves behind, and what identifies it. Nothing here imports torch.
+"""The record of a finished run. Nothing here imports torch.
 
-A cell's folder holds
+The folder of a cell holds:
 
-| file | what |
+| file | content |
 | --- | --- |
 | `config.yaml` | the resolved configuration |
-| `metrics.csv` | `step, epoch, name, value`: training loss and learning rate, and every evaluation |
-| `result.json` | the record below; it exists only when the run is finished |
-| `failure.json` | `error, step, attempt` of the last attempt, if that failed |
+| `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
+| `result.json` | the record; it exists only if the run is finished |
+| `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
-| `wandb/`, `log.txt` | the tracker's files and what the run printed |
+| `wandb/`, `log.txt` | the tracker's files, and the output of the run |
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from lightning_xvol.config import registry
-from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.ledger import files
 
-SCHEMA = 1
-ID_LENGTH = 12
-# Metrics pass through float32: 74.9 comes back as 74.9000015.
+# Metrics pass through float32, which turns 74.9 into 74.9000015.
 DECIMALS = 4
 
 RESULT_KEYS = (
@@ -37,58 +32,35 @@ RESULT_KEYS = (
 )  # fmt: skip
 
 
-def canonical(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration without what plays no part in identity.
-
-    Left out are volatile fields, and every field and option that stands at the neutral value it was declared with.
-    """
-    config = resolve(config)
-    values = to_dict(config)
-    for section_field in dataclasses.fields(RunConfig):
-        section = getattr(config, section_field.name)
-        if not dataclasses.is_dataclass(section):
-            continue
-        for item in dataclasses.fields(section):
-            neutral = item.metadata.get("legacy_value", dataclasses.MISSING)
-            if item.metadata.get("outside_identity") or getattr(section, item.name) == neutral:
-                del values[section_field.name][item.name]
-        if not values[section_field.name]:  # a section that runs of old did not have
-            del values[section_field.name]
-    for kind in registry.KINDS:
-        part = getattr(config, kind)
-        for option, neutral in registry.lookup(kind, part.name).legacy_values.items():
-            if part.options.get(option) == neutral:
-                del values[kind]["options"][option]
-    return values
-
-
-def as_text(values: Mapping[str, Any]) -> str:
-    """`values` and the schema as canonical JSON: sorted keys, no blanks, shortest floats."""
-    return json.dumps({"schema": SCHEMA, **values}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint(values: Mapping[str, Any]) -> str:
-    """SHA-256 of `as_text(values)`."""
-    return hashlib.sha256(as_text(values).encode()).hexdigest()
-
-
 def cell_id(config: RunConfig) -> str:
-    """Identifies one run: the beginning of the fingerprint of its configuration with the seed."""
-    return fingerprint(canonical(config))[:ID_LENGTH]
+    """Identifies one run: `Resolved.cell_id`."""
+    return resolve(config).cell_id
 
 
 def group_id(config: RunConfig) -> str:
-    """Identifies the runs that differ in their seed alone."""
-    values = canonical(config)
-    del values["seed"]
-    return fingerprint(values)[:ID_LENGTH]
+    """Identifies the runs that differ in their seed alone: `Resolved.group_id`."""
+    return resolve(config).group_id
+
+
+def optimisation_id(config: RunConfig) -> str:
+    """Identifies the groups that optimise the same, on any machine: `Resolved.optimisation_id`."""
+    return resolve(config).optimisation_id
+
+
+def optimisation_of(result: Mapping[str, Any]) -> str:
+    """The `optimisation_id` of a record. An older record lacks it, but its configuration gives it.
+
+    Raises:
+        UserError: for the configuration of another version.
+    """
+    return result.get("optimisation_id") or optimisation_id(from_dict(result["config"]))
 
 
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:
-    """`last`, `best` and `best_epoch` per metric from (name, epoch, value) in the order in which they were measured.
+    """`last`, `best` and `best_epoch` of each metric, from (name, epoch, value) in the order of measurement.
 
-    The best loss is the lowest, the best of anything else the highest; of equal ones the first. What is not finite,
-    as in a run that diverged, is left out.
+    The best loss is the lowest one, the best value of any other metric the highest one. Of equal values the first is
+    the best. Values that are not finite, as in a run that diverged, are left out.
     """
     summary: dict[str, dict[str, float | int]] = {}
     for name, epoch, value in rows:
@@ -107,27 +79,27 @@ def cell_folder(out: Path, cell: str) -> Path:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The finished record in `folder`, or None where there is none that is whole, its `metrics.csv` included."""
+    """The finished record in `folder`, or None if there is none or it or its `metrics.csv` is not whole."""
     result = files.read_json(folder / "result.json")
     if not is_whole(result):
         return None
-    size = result.get("metrics_bytes")  # records of old have none
+    size = result.get("metrics_bytes")  # older records have none
     return result if size is None or size == metrics_bytes(folder) else None
 
 
 def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether it has all that a record has."""
+    """Whether `result` has every key of a record."""
     return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
 
 
 def metrics_bytes(folder: Path) -> int:
-    """The size of `metrics.csv`, by which a record knows that it is whole; 0 without one."""
+    """The size of `metrics.csv`, or 0 if there is none. A record holds it to show that the file is whole."""
     path = folder / "metrics.csv"
     return path.stat().st_size if path.exists() else 0
 
 
 def write_failure(folder: Path, error: str, step: int) -> None:
-    """Record a failed attempt, counted on from the last one."""
+    """Record a failed attempt, with a number one above that of the last."""
     before = files.read_json(folder / "failure.json")
     attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
     files.write_json(folder / "failure.json", {"error": error, "step": step, "attempt": attempt})

@@ -12,7 +12,8 @@ from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe as command_describe
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.schema import DataConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import DataConfig, set_value
 from lightning_xvol.data import ImageData, TensorSplit, build_data, declared_shape
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import group_id
@@ -153,8 +154,8 @@ def test_an_operator_that_cannot_be_built_is_one_sentence(monkeypatch):
 
 def test_the_command_prints_either_format(capsys):
     parser = Parser()
-    command_describe.add_to(parser.add_subparsers(parser_class=Parser))
-    arguments = ["describe", "--operator", "xvolution", "--set", "operator.kernel_size=5"]
+    command_describe.add_arguments(parser)
+    arguments = ["--operator", "xvolution", "--set", "operator.kernel_size=5"]
     assert command_describe.run(parser.parse_args([*arguments, "--format", "json"])) == 0
     description = json.loads(capsys.readouterr().out)
     assert description["recipe"] == "match_small" and description["operator"]["options"]["kernel_size"] == 5
