@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it starts."""
+"""The cost of a sweep before it starts: from earlier runs, or from a trial."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def with_train(cell: Cell, **changes: Any) -> Cell:
     return Cell(cell.row, cell.axes, config)
 
 
-def test_the_most_alike_run_counts(tmp_path: Path) -> None:
+def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
     cells = cells_of()
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
@@ -111,7 +111,7 @@ def test_a_trial_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(trial([broken, sound], None, False)) == {sound.group}
 
 
-def test_a_run_that_tidies_up_meanwhile_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = cells_of()[0]
     finish(cell, tmp_path, 9.0, size=1000)
     gone = cell.folder(tmp_path) / "best.pt"
