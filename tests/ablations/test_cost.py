@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it starts."""
+"""The cost of a sweep before it starts: from earlier runs, or from a trial."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from ablations.engine import cost
 from ablations.engine.cell import Cost, trial
-from ablations.engine.sweep import Cell, Selection, make_cells
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import Cell
 from ablations.kernel_size import SWEEP
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
@@ -20,7 +21,7 @@ from lightning_xvol.ledger import record
 
 
 def cells_of(recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(1))
+    return make_cells(SWEEP, get_recipe(recipe), seeds=1)
 
 
 def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:
@@ -40,7 +41,7 @@ def with_train(cell: Cell, **changes: Any) -> Cell:
     return Cell(cell.row, cell.axes, config)
 
 
-def test_the_most_alike_run_counts(tmp_path: Path) -> None:
+def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
     cells = cells_of()
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
@@ -110,7 +111,7 @@ def test_a_trial_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(trial([broken, sound], None, False)) == {sound.group}
 
 
-def test_a_run_that_tidies_up_meanwhile_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = cells_of()[0]
     finish(cell, tmp_path, 9.0, size=1000)
     gone = cell.folder(tmp_path) / "best.pt"
