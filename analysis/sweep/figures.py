@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import figures
+from analysis.figures import Chart
 from analysis.figures.style import Size
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
@@ -46,7 +47,7 @@ def _own(
         raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
     points, x, label = sweep_table.points(sources, sweep, frame, summary)
     y_label = metric_by_epoch(sources, sweep, frame) if kind == "curves" else sweep.metric_label
-    return figures.KINDS[kind](points, x, label, y_label, smoke=sweep.smoke, size=size)
+    return figures.KINDS[kind](Chart(points, x, label, y_label, sweep.smoke, size))
 
 
 def metric_by_epoch(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame) -> str:
@@ -63,7 +64,7 @@ def _seeds(
     runs = _named(runs.assign(value=runs[select]), sweep, summary)
     axis = sweep.column_axis
     label = sweep.axis_label(axis) if axis else ""
-    return figures.seeds(runs, axis, label, sweep.metric_label, sweep.smoke, size)
+    return figures.seeds(Chart(runs, axis, label, sweep.metric_label, sweep.smoke, size))
 
 
 def _learning(
@@ -77,7 +78,7 @@ def _learning(
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return figures.learning(epochs, panel, label, metric_by_epoch(sources, sweep, frame), sweep.smoke, size)
+    return figures.learning(Chart(epochs, panel, label, metric_by_epoch(sources, sweep, frame), sweep.smoke, size))
 
 
 def _named(runs: pd.DataFrame, sweep: SweepLayout, summary: pd.DataFrame) -> pd.DataFrame:
