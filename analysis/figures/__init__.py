@@ -1,7 +1,7 @@
-"""Figures of a sweep. Functions take a frame and optional axes, return the axes, and fetch nothing.
+"""The figures of a sweep.
 
-Each takes a `Size` (`analysis.figures.style.SIZES`), or chooses between one column of a paper and both by what there is
-to show. Rows, and values along x, of which no run has finished are left out, unless none has.
+Each kind is a function of a `Chart` (numbers, labels and size) and optional axes, and returns the axes. It reads no
+files. Figures of means leave out rows and values of `x` without a finished run, unless no run at all has finished.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from analysis.figures.categories import bars, dots
+from analysis.figures.chart import Chart
 from analysis.figures.costs import scatter, with_costs
 from analysis.figures.facets import facets
 from analysis.figures.lines import curves, lines
 from analysis.figures.runs import learning, seeds
 from lightning_xvol.ledger import files
 
-__all__ = ["KINDS", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs", "write"]
+__all__ = [
+    "KINDS", "Chart", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs",
+    "write",
+]  # fmt: skip
 
 KINDS: dict[str, Callable[..., Axes]] = {
     "lines": lines,
@@ -31,19 +35,23 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "curves": curves,
     "with_costs": with_costs,
 }
-"""What a sweep may name as its figure: each takes a summary, the column along x, its label and that of the metric."""
+"""The kinds of figure that a sweep can ask for. Each shows means; `seeds` and `learning` show single runs."""
 
-# Without dates and versions, the same numbers give the same bytes.
+# Files hold neither dates nor versions: the same numbers give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
-_SAVING: Any = {"pdf.fonttype": 42, "svg.hashsalt": "lightning-xvol", "savefig.dpi": 300}  # TrueType is embedded
+_SAVING: Any = {
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "lightning-xvol",
+    "savefig.dpi": 300,
+}  # 42: fonts are embedded as TrueType
 
 
 def write(ax: Axes, path: Path) -> None:
-    """Save the figure of `ax` atomically, in the format of the suffix (pdf, png, svg)."""
+    """Save the figure of `ax` atomically. The suffix of `path` chooses the format: pdf, png or svg."""
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("these axes belong to no figure")

@@ -19,7 +19,7 @@ from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.report.drawing import Drawing, draw
-from analysis.report.runs import Runs
+from analysis.report.runs import ReportedRuns
 from analysis.sources.collection import Collection, Sources, collect
 from analysis.sweep import overview
 from analysis.sweep.overview import Overview
@@ -78,7 +78,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         UserError: where no sweep can be shown.
     """
     found, problems = overview.overviews(sources, select)
-    runs = Runs(sources, found)
+    runs = ReportedRuns(sources, found)
     claims, tables, others = _of_the_paper(sources, select)
     problems += others
     several = len({item.sweep.recipe for item in found}) > 1
@@ -133,7 +133,7 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
     return found, tables, problems
 
 
-def _section(number: int, item: Overview, runs: Runs, several: bool) -> Section:
+def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> Section:
     sweep = item.sweep
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()

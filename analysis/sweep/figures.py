@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import figures
+from analysis.figures import Chart
 from analysis.figures.style import Size
 from analysis.sweep.results import SweepResults
 from analysis.sweep.table import points
@@ -46,14 +45,13 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
         raise UserError(f"no kind of figure {kind!r}{nearest(kind, known)}; known kinds: {', '.join(known)}")
     if ax is not None and kind in _WITH_PANELS:
         raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
-    where: Any = {"smoke": sweep.smoke, "size": size} | ({} if ax is None else {"ax": ax})
     if kind == "seeds":
-        return _seeds(results, where)
+        return figures.seeds(_chart_of_runs(results, size), ax)
     if kind == "learning":
-        return _learning(results, where)
+        return figures.learning(_chart_of_epochs(results, size), ax)
     shown, x, label = points(results, kind)
     y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
-    return figures.KINDS[kind](shown, x, label, y_label, **where)
+    return figures.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
 
 
 def _asked_for(results: SweepResults) -> str:
@@ -73,17 +71,17 @@ def metric_by_epoch(results: SweepResults) -> str:
     return f"validation {sweep.metric_label}" if validated else sweep.metric_label
 
 
-def _seeds(results: SweepResults, where: Any) -> Axes:
+def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
     sweep, frame = results.layout, results.frame
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
         raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
     runs = _named(runs.assign(value=runs[results.select]), results)
     axis = sweep.column_axis
-    return figures.seeds(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, **where)
+    return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
 
 
-def _learning(results: SweepResults, where: Any) -> Axes:
+def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
     sweep = results.layout
     epochs = results.sources.epochs(sweep, results.frame)
     if not len(epochs):
@@ -93,7 +91,7 @@ def _learning(results: SweepResults, where: Any) -> Axes:
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return figures.learning(epochs, panel, label, metric_by_epoch(results), **where)
+    return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
 
 
 def _named(runs: pd.DataFrame, results: SweepResults) -> pd.DataFrame:

@@ -9,10 +9,12 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis import figures
+from analysis.figures import Chart
 from analysis.figures.style import PURPLE, SIZES, Style, style
 from analysis.render import load_sweep
 from lightning_xvol.config.registry import OPERATORS
 
+METRIC = "top-1 accuracy (%)"
 LABELS_OF_SWEEPS = ("pssa_1", "pssa_3", "pssa_5", "pssa_hadamard", "convolution_11x11", "xvolution_linear")
 
 
@@ -20,8 +22,8 @@ def summary_of(runs):
     return load_sweep(runs.out, "kernel_size").summary
 
 
-def draw(summary, **options):
-    return figures.lines(summary, "kernel_size", "kernel size K", "top-1 accuracy (%)", **options)
+def draw(summary, ax=None, **options):
+    return figures.lines(Chart(summary, "kernel_size", "kernel size K", METRIC, **options), ax)
 
 
 def bars(ax) -> list[ErrorbarContainer]:
@@ -39,7 +41,7 @@ def test_lines_ticks_and_bars(make_ledger) -> None:
     assert list(lines) == ["Convolution", "X-volution", "X-volution (static)"]
     assert ax.get_xticks().tolist() == [1, 3, 5, 7, 9]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3", "5", "7", "9"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("kernel size K", "top-1 accuracy (%)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("kernel size K", METRIC)
     means = summary[summary["operator"] == "xvolution"]["mean"]
     np.testing.assert_allclose(lines["X-volution"].get_ydata(), means)
     assert len(bars(ax)) == 3
@@ -135,7 +137,7 @@ def test_costs_beside_an_axis_with_a_row_of_panels_for_each_other_value(make_led
     summary = summary_of(make_ledger())
     both = pd.concat([summary.assign(row=summary["label"] + f", softmax = {value}") for value in ("yes", "no")])
     both = both.reset_index(drop=True)
-    first = figures.with_costs(both, "kernel_size", "kernel size K", "top-1 accuracy (%)", smoke=True)
+    first = figures.with_costs(Chart(both, "kernel_size", "kernel size K", METRIC, smoke=True))
     panels = first.get_figure().axes
     assert len(panels) == 6 and [ax.get_xlabel() for ax in panels[:3]] == [
         "kernel size K",
@@ -162,7 +164,7 @@ def costs(make_ledger, **scores):
 
 def test_a_scatter_has_a_point_per_row_at_its_cost(make_ledger) -> None:
     summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution_static={3: [95.0, 96.0]})
-    ax = figures.scatter(summary, "macs", "MACs per image", "top-1 accuracy (%)", smoke=True)
+    ax = figures.scatter(Chart(summary, "macs", "MACs per image", METRIC, smoke=True))
     points = curves(ax)
     assert {name: (*line.get_xdata(), *line.get_ydata()) for name, line in points.items()} == {
         "Convolution": (26_292_000, 91.0),
@@ -177,16 +179,16 @@ def test_a_scatter_has_a_point_per_row_at_its_cost(make_ledger) -> None:
 def test_a_scatter_is_logarithmic_over_a_wide_range_and_leaves_out_what_is_missing(make_ledger) -> None:
     summary = costs(make_ledger, convolution={1: [90.0]}, xvolution={1: [91.0]})
     summary.loc[1, "macs"] = 3_000_000_000
-    assert figures.scatter(summary, "macs", "MACs", "%").get_xscale() == "log"
+    assert figures.scatter(Chart(summary, "macs", "MACs", "%")).get_xscale() == "log"
     summary.loc[1, "n"] = 0
-    ax = figures.scatter(summary, "macs", "MACs", "%")
+    ax = figures.scatter(Chart(summary, "macs", "MACs", "%"))
     assert ax.get_xscale() == "linear" and list(curves(ax)) == ["Convolution"]
 
 
 def test_bars_stand_in_groups_and_controls_are_hollow(make_ledger) -> None:
     summary = summary_of(make_ledger())
     summary = summary.assign(kernel_size=[f"K{size}" for size in summary["kernel_size"]])
-    ax = figures.bars(summary, "kernel_size", "K", "top-1 accuracy (%)")
+    ax = figures.bars(Chart(summary, "kernel_size", "K", METRIC))
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["K1", "K3", "K5", "K7", "K9"]
     groups = [container for container in ax.containers if not isinstance(container, ErrorbarContainer)]
     heights = {group.get_label(): [bar.get_height() for bar in group] for group in groups}
@@ -201,20 +203,20 @@ def test_bars_stand_in_groups_and_controls_are_hollow(make_ledger) -> None:
 
 def test_dots_have_a_line_per_row(make_ledger) -> None:
     summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution={3: [95.0, 96.0]})
-    ax = figures.dots(summary, None, "", "top-1 accuracy (%)")
+    ax = figures.dots(Chart(summary, None, "", METRIC))
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Convolution", "X-volution"]
     points = [(*line.get_xdata(), *line.get_ydata()) for line in ax.get_lines() if line.get_marker() in "os"]
     assert points == [(91.0, 0.0), (95.5, 1.0)]
     assert ax.get_legend() is None and ax.get_ylim()[0] > ax.get_ylim()[1], "the first row on top"
     several = summary_of(make_ledger())
-    ax = figures.dots(several, "kernel_size", "K", "top-1 accuracy (%)")
+    ax = figures.dots(Chart(several, "kernel_size", "K", METRIC))
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"K: {size}" for size in (1, 3, 5, 7, 9)]
 
 
 def test_curves_have_a_band_where_there_are_seeds() -> None:
     values = {"operator": "pssa", "row": "PSSA", "epoch": [1, 2], "mean": [30.0, 50.0]}
     bounds = {"ci_low": [28.0, 45.0], "ci_high": [32.0, 55.0]}
-    ax = figures.curves(pd.DataFrame({**values, **bounds, "n": 3}), "epoch", "epoch", "top-1 accuracy (%)")
+    ax = figures.curves(Chart(pd.DataFrame({**values, **bounds, "n": 3}), "epoch", "epoch", METRIC))
     [line] = ax.get_lines()
     np.testing.assert_allclose(line.get_xydata(), [[1, 30], [2, 50]])
     [band] = ax.collections
@@ -222,7 +224,7 @@ def test_curves_have_a_band_where_there_are_seeds() -> None:
     assert corners[:, 1].min() == 28 and corners[:, 1].max() == 55
     assert ax.texts[0].get_text() == "Bands: 95 % interval (Student's t), n = 3 seeds"
     nothing = pd.DataFrame(columns=["operator", "row", "epoch", "n", "mean", "ci_low", "ci_high"])
-    assert figures.curves(nothing, "epoch", "epoch", "%").texts[0].get_text() == "no finished run"
+    assert figures.curves(Chart(nothing, "epoch", "epoch", "%")).texts[0].get_text() == "no finished run"
 
 
 def test_a_variant_has_the_colour_of_its_operator() -> None:
@@ -246,7 +248,7 @@ def many_rows() -> pd.DataFrame:
 
 
 def test_facets_have_a_panel_for_each_row_with_its_control_beside_the_baseline() -> None:
-    first = figures.facets(many_rows(), "distance", "distance (pixels)", "top-1 accuracy (%)")
+    first = figures.facets(Chart(many_rows(), "distance", "distance (pixels)", METRIC))
     figure = first.get_figure(root=True)
     panels = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title(loc="left") for ax in panels] == [f"row {family}" for family in FAMILIES]
@@ -267,6 +269,6 @@ def test_facets_have_a_panel_for_each_row_with_its_control_beside_the_baseline()
 def test_facets_of_few_rows(rows: int, size: str | None, tmp_path: Path) -> None:
     summary = many_rows()
     summary = summary[summary["operator"].isin(summary["operator"].unique()[:rows])]
-    ax = figures.facets(summary, "distance", "distance", "top-1 accuracy (%)", size=size and SIZES[size])
+    ax = figures.facets(Chart(summary, "distance", "distance", METRIC, size=size and SIZES[size]))
     figures.write(ax, tmp_path / "figure.png")
     assert len(curves(ax)) == rows

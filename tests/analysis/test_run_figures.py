@@ -12,6 +12,7 @@ from scipy import stats
 
 from analysis import figures
 from analysis.__main__ import main
+from analysis.figures import Chart
 from analysis.render import draw_figure, load_sweep
 from lightning_xvol.errors import UserError
 
@@ -49,7 +50,7 @@ def expected(values: list[float]) -> float:
 
 
 def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
-    ax = figures.seeds(runs(), "size", "size", METRIC)
+    ax = figures.seeds(Chart(runs(), "size", "size", METRIC))
     assert dots(ax, across=False) == list(VALUES.values())
     means = [line.get_ydata()[0] for line in ax.get_lines() if line.get_marker() not in (".", "None", None, "_")]
     assert means == pytest.approx([71.0, 81.5, 60.0])
@@ -63,17 +64,17 @@ def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
 
 def test_rows_without_an_axis_stand_below_one_another() -> None:
     one = runs()[lambda frame: frame["size"] == 1]
-    ax = figures.seeds(one, None, "", METRIC, smoke=True)
+    ax = figures.seeds(Chart(one, None, "", METRIC, smoke=True))
     assert dots(ax, across=True) == [VALUES["A", 1], VALUES["B", 1]]
     assert half_widths(ax, across=True) == pytest.approx([expected(VALUES["A", 1])])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A", "B"]
     assert "SMOKE" in [text.get_text() for text in ax.texts]
-    single = figures.seeds(one[one["row"] == "B"], None, "", METRIC)
+    single = figures.seeds(Chart(one[one["row"] == "B"], None, "", METRIC))
     assert "interval" not in single.texts[0].get_text()
 
 
 def test_strips_do_not_cover_one_another() -> None:
-    lines = figures.seeds(runs(), "size", "size", METRIC).get_lines()
+    lines = figures.seeds(Chart(runs(), "size", "size", METRIC)).get_lines()
     reach = {
         row: [x for line in lines if line.get_color() == color for x in line.get_xdata() if x < 0.5]
         for row, color in {"A": lines[0].get_color(), "B": lines[-1].get_color()}.items()
@@ -91,7 +92,7 @@ def learning() -> pd.DataFrame:
 
 
 def test_learning_curves_have_a_panel_per_value_and_a_line_per_run() -> None:
-    first = figures.learning(learning(), "size", "size", METRIC)
+    first = figures.learning(Chart(learning(), "size", "size", METRIC))
     panels = first.get_figure(root=True).axes
     assert [ax.get_title("left") for ax in panels] == ["size = 1", "3"]
     for ax, size in zip(panels, (1, 3), strict=True):
@@ -107,7 +108,7 @@ def test_learning_curves_have_a_panel_per_value_and_a_line_per_run() -> None:
 
 def test_a_single_epoch_is_seen() -> None:
     epochs = learning()[lambda frame: frame["epoch"] == 1]
-    ax = figures.learning(epochs, "size", "size", METRIC)
+    ax = figures.learning(Chart(epochs, "size", "size", METRIC))
     assert all(line.get_marker() == "." for line in ax.get_lines())
     assert [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]] == [1]
 
@@ -115,7 +116,7 @@ def test_a_single_epoch_is_seen() -> None:
 def test_learning_curves_by_row_have_titles_and_no_legend() -> None:
     many = pd.concat([learning().assign(row=f"row {number}", operator=f"o{number}") for number in range(5)])
     many = many[many["size"] == 1]
-    figure = figures.learning(many, "row", "", METRIC).get_figure(root=True)
+    figure = figures.learning(Chart(many, "row", "", METRIC)).get_figure(root=True)
     assert [ax.get_title("left") for ax in figure.axes] == [*(f"row {number}" for number in range(5)), ""]
     assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] and not figure.legends
 
