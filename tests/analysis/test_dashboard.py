@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import analysis
+import analysis.dashboard
 from ablations.engine.catalogue import plans
 from analysis.__main__ import main
 from analysis.render import render, render_paper
@@ -316,7 +316,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     for name in ("analysis.dashboard.panels", "analysis.dashboard.views"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.delattr(analysis, name.partition(".")[2], raising=False)
+        monkeypatch.delattr(analysis.dashboard, name.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(UserError, match=r"needs wandb_workspaces\S*, which is not installed; make env"):
         main(["dashboard", *PLACE, "--dry-run"])
