@@ -26,7 +26,7 @@ from analysis.paper.pools import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
 from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
-from analysis.sources.plans import Plan
+from analysis.sources.plans import SweepPlan
 from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
@@ -95,7 +95,7 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(Plan(content["sweep"], content, "python -m ablations"), lambda _: None)
+    sweep, _ = assemble(SweepPlan(content["sweep"], content, "python -m ablations"), lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:

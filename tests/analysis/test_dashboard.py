@@ -308,7 +308,7 @@ def test_a_server_that_is_not_there(
     monkeypatch.setattr(server, "PATIENCE", {**server.PATIENCE, "x_graphql_retry_max": 1})
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     line = fails(capsys, *PLACE, "--source", str(make_ledger(SCORES).out))
-    assert "no answer from it" in line and "WANDB_BASE_URL" in line
+    assert "no answer from the server" in line and "WANDB_BASE_URL" in line
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
