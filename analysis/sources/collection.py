@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import SweepPlan, merged
 from analysis.sources.server import ServerRuns, is_server
+from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger.record import optimisation_of
 
 WANTED = "the --out folder of a sweep, one of W&B runs, or wandb:ENTITY/PROJECT"
 """What a user may name as a source."""
@@ -158,15 +161,42 @@ class Collection:
         found = [outcome for source in self.sources if (outcome := source.outcome(cell_id)) is not None]
         return min(found, key=lambda outcome: (outcome.result is None, outcome.error is None), default=None)
 
-    def configs(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-        """The recorded configuration of each group of `frame` that has a finished run."""
+    def results(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """A record of each group of `frame` that has a finished run, with what its detector's origin optimised."""
         done = frame[frame["state"] == "finished"].drop_duplicates("group_id")
         found = {}
         for group, cell in zip(done["group_id"], done["cell_id"], strict=True):
-            outcome = self.outcome(cell)
-            if outcome is not None and outcome.result is not None and isinstance(outcome.result["config"], dict):
-                found[group] = outcome.result["config"]
+            result = self._result(cell)
+            if result is not None:
+                found[group] = {**result, "config": self._with_origin(result["config"])}
         return found
+
+    def configs(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """The configuration in each of `results`."""
+        return {group: result["config"] for group, result in self.results(frame).items()}
+
+    def _result(self, cell_id: str) -> dict[str, Any] | None:
+        outcome = self.outcome(cell_id)
+        if outcome is None or outcome.result is None or not isinstance(outcome.result["config"], dict):
+            return None
+        return dict(outcome.result)
+
+    def _with_origin(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Older records name only the group that a detector starts from; the sources may hold its runs."""
+        detector = config.get("detector")
+        if not isinstance(detector, dict) or detector.get("origin_optimisation") or not detector.get("origin"):
+            return config
+        return {**config, "detector": {**detector, "origin_optimisation": self._optimisation(detector["origin"])}}
+
+    def _optimisation(self, group: str) -> str | None:
+        """What the runs of `group` optimise, where a source holds one of them."""
+        for plan in self._plans:
+            for cell in plan.content.get("cells", ()) if isinstance(plan.content, dict) else ():
+                result = self._result(cell["cell_id"]) if cell.get("group_id") == group else None
+                if result is not None:
+                    with contextlib.suppress(UserError):
+                        return optimisation_of(result)
+        return None
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """The longest curve that a source has of the metric `name` of a cell."""
@@ -174,7 +204,7 @@ class Collection:
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
         """Whether `epochs` are those of the validation split: they are where the data have a test split too."""
-        name = f"val_{sweep.metric}"
+        name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 
     def epochs(self, sweep: SweepLayout, frame: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +212,7 @@ class Collection:
 
         All values are of one split. A run whose validation is lost has no curve: the test at the end is not part of it.
         """
-        name = f"val_{sweep.metric}" if self.is_validated(sweep, frame) else sweep.metric
+        name = validation_name(sweep.metric) if self.is_validated(sweep, frame) else sweep.metric
         rows = []
         for run in _finished(frame, sweep.metric).to_dict("records"):
             shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}

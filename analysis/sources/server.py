@@ -62,9 +62,7 @@ class ServerRuns(TrackedRuns):
         super().__init__(name)
         self.project = name.removeprefix(PREFIX)
         if not re.fullmatch(r"[^/]+(/[^/]+)?", self.project):
-            raise UserError(
-                f"{name!r} is not a W&B project; write {PREFIX}ENTITY/PROJECT, or {PREFIX}PROJECT"
-            )
+            raise UserError(f"{name!r} is not a W&B project; write {PREFIX}ENTITY/PROJECT, or {PREFIX}PROJECT")
         self._cache = Cache()
         self._incomplete: dict[str, Curves] = {}
         with self._asking():
