@@ -44,7 +44,7 @@ def test_rows_below_the_accuracies(runs):
         ["X-volution, mean coefficients", "26.0 ± 1.4", "80.5 ± 0.0"],
         ["X-volution, q of another image", "60.5 ± 0.7", "–"],
     ]
-    assert sum("only a trained control can show" in line for line in lines) == 1
+    assert sum("Only a trained control can show" in line for line in lines) == 1
 
 
 def test_columns_of_the_csv(runs):

@@ -31,7 +31,7 @@ These data cannot reproduce the paper.
 
 - Bold: highest mean of its column, whatever the intervals.
 - Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1). \
-CSV and figure hold its 95 % interval (Student's t), which takes errors as normal and so may pass 100 %.
+CSV and figure hold its 95 % interval (Student's t), which assumes normal errors and so may exceed 100 %.
 - n = 3 (seeds 0, 1, 2).
 - In brackets: difference of the means to Convolution at the same kernel size K; its 95 % interval (paired by seed) \
 is in the CSV.
@@ -167,7 +167,7 @@ def test_missing_and_diverged_entries(make_ledger) -> None:
     assert "| – (n = 0)" in markdown
     assert "– (n = 0; diverged 3 of 3)" in markdown
     notes = notes_of(runs)
-    assert "unless an entry states its own" in notes
+    assert "unless a table cell states its own" in notes
     assert "diverged runs are not averaged" in notes
     assert "by Welch where the seeds differ" in notes
     assert "(Welch)" in notes
