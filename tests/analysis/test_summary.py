@@ -71,8 +71,8 @@ def test_a_cell_of_two_sweeps_is_counted_once(make_ledger, capsys: pytest.Captur
     runs.sweep["sweep"] = "other"
     runs.write_sweep()
     main(["summary", "--source", str(runs.out)])
-    *_, total = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all, once")]
-    assert total.split() == ["all,", "once", "6/6", "0", "0", "0", "57", "s"]
+    *_, total = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all runs")]
+    assert total.split() == ["all", "runs", "6/6", "0", "0", "0", "57", "s"]
 
 
 def test_several_recipes_of_one_sweep_stand_side_by_side(make_ledger, tmp_path: Path) -> None:
