@@ -212,7 +212,7 @@ def _folder(out: Path, sweep: str) -> Path:
 
 def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
     """Write the figure `name` in every format; nothing where the sweep has no such figure."""
-    from analysis import figures
+    from analysis.figures import kinds
     from analysis.sweep.figures import NothingToDrawError
 
     try:
@@ -221,7 +221,7 @@ def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str |
         return {}
     paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
     for path in paths.values():
-        figures.write(ax, path)
+        kinds.write(ax, path)
     return paths
 
 

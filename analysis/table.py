@@ -1,7 +1,8 @@
-"""One table, rendered to Markdown, LaTeX, plain text and CSV with the same numbers."""
+"""A table, and how it is written as Markdown, LaTeX, plain text and CSV with the same numbers."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*`<[
 
 
 def escape_latex(text: str) -> str:
-    # A bracket or a star that begins a row would be read as an argument of the line break before it.
+    # LaTeX takes a bracket or a star at the start of a row as an argument of the line break before it.
     return text.translate(_LATEX)
 
 
@@ -32,15 +33,19 @@ def escape_markdown(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` for a label or the name of a file."""
+    """`text` in the letters of a label or a file name: `Table 2 (small)` becomes `table-2-small`."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope.
+    """One cell of a table (not a run: that is a cell of a sweep).
 
-    `group_id` is that of the runs whose value it is, empty where it is not from runs.
+    Attributes:
+        value: The text of the cell.
+        remarks: What follows the value in brackets.
+        bold: Whether the value is the best of its column.
+        group_id: The group of the runs behind the value; empty where the value is not from runs.
     """
 
     value: str
@@ -51,7 +56,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that belong together, each a label and an entry per column; a heading stands above them."""
+    """Rows that belong together: each is a label and its table cells. `heading` is the line above them."""
 
     rows: tuple[tuple[str, tuple[TableCell, ...]], ...]
     heading: str = ""
@@ -59,7 +64,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of `blocks` under `columns`, which `spanner` names; `bold` says what bold means; `tidy` is the CSV."""
+    """A table of blocks of rows.
+
+    Attributes:
+        name: The name in the label of the LaTeX table.
+        title, caption: The two parts of its caption.
+        stub: The heading of the column of row labels.
+        spanner: The heading above all other columns; empty for none.
+        columns: The headings of the other columns.
+        blocks: The rows.
+        bold: The meaning of bold table cells.
+        notes: The footnotes.
+        tidy: The numbers behind the table, which are its CSV.
+    """
 
     name: str
     title: str
@@ -73,11 +90,11 @@ class Table:
     tidy: pd.DataFrame
 
     @property
-    def entries(self) -> list[TableCell]:
-        return [entry for block in self.blocks for _, row in block.rows for entry in row]
+    def cells(self) -> list[TableCell]:
+        return [cell for block in self.blocks for _, row in block.rows for cell in row]
 
     def to_csv(self) -> str:
-        """Floats in full precision, integers as integers, empty where missing."""
+        """The CSV: floats in full precision, integers as integers, nothing where a value is missing."""
         return self.tidy.to_csv(index=False, lineterminator="\n")
 
     def to_markdown(self) -> str:
@@ -86,11 +103,11 @@ class Table:
         for block in self.blocks:
             if block.heading:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
-            lines += [[escape_markdown(label), *map(_markdown_entry, entries)] for label, entries in block.rows]
-        widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(header))]
+            lines += [[escape_markdown(label), *map(_markdown_cell, row)] for label, row in block.rows]
+        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
         rule = [f":{'-' * (widths[0] - 1)}", *(f":{'-' * (width - 2)}:" for width in widths[1:])]
         rows = [
-            [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            [text.ljust(width) for text, width in zip(line, widths, strict=True)]
             for line in (lines[0], rule, *lines[1:])
         ]
         grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -99,7 +116,7 @@ class Table:
         return f"{caption}\n\n{grid}\n\n{notes}\n"
 
     def to_latex(self) -> str:
-        """A whole `table` environment, no wider than its line and with its notes no taller than a page."""
+        """A whole `table` environment. It is at most as wide as its line and, with its notes, as high as a page."""
         width = len(self.columns)
         lines = []
         if self.spanner:
@@ -113,7 +130,7 @@ class Table:
                 lines.append(r"\midrule")
             if block.heading:
                 lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{escape_latex(block.heading)}}}}} \\")
-            lines += [_latex_row(label, *map(_latex_entry, entries)) for label, entries in block.rows]
+            lines += [_latex_row(label, *map(_latex_cell, row)) for label, row in block.rows]
         body = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
         notes = "\\par\n    ".join(escape_latex(note) for note in self.footnotes("Bold"))
         return "\n".join(
@@ -139,66 +156,65 @@ class Table:
         )
 
     def to_text(self, width: int = 100) -> str:
-        """For a terminal: remarks stand below their value, and columns that do not fit continue further down."""
+        """The table for a terminal: remarks are below their value, and columns that do not fit follow further down."""
         stub = max(
             len(text)
             for text in (self.stub, self.spanner, *(label for block in self.blocks for label, _ in block.rows))
         )
-        lengths = [max(map(len, self._column(place))) for place in range(len(self.columns))]
+        lengths = [max(map(len, self._column(index))) for index in range(len(self.columns))]
         parts: list[list[int]] = []
-        for place, length in enumerate(lengths):
+        for index, length in enumerate(lengths):
             used = stub + sum(lengths[other] + 2 for other in parts[-1]) if parts else width
             if used + length + 2 > width:
                 parts.append([])
-            parts[-1].append(place)
-        pieces = ["\n".join(self._text_part(places, stub, lengths)) for places in parts]
+            parts[-1].append(index)
+        pieces = ["\n".join(self._text_part(indices, stub, lengths)) for indices in parts]
         notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
         return "\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)])
 
     def footnotes(self, mark: str) -> list[str]:
-        """`notes`, before them what `mark` means where anything carries it."""
-        bold = any(entry.bold for entry in self.entries)
+        """`notes`, after a note on the meaning of `mark` where the table has bold cells."""
+        bold = any(cell.bold for cell in self.cells)
         return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
 
-    def _column(self, place: int) -> list[str]:
-        entries = [line for block in self.blocks for _, row in block.rows for line in _text_entry(row[place])]
-        return [self.columns[place], *entries]
+    def _column(self, index: int) -> list[str]:
+        lines = [line for block in self.blocks for _, row in block.rows for line in _text_cell(row[index])]
+        return [self.columns[index], *lines]
 
-    def _text_part(self, places: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
-        def line(label: str, cells: Sequence[str]) -> str:
-            padded = [cell.ljust(lengths[place]) for place, cell in zip(places, cells, strict=True)]
+    def _text_part(self, indices: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
+        """The columns `indices` as lines, beside a column of row labels that is `stub` characters wide."""
+
+        def line(label: str, texts: Sequence[str]) -> str:
+            padded = [text.ljust(lengths[index]) for index, text in zip(indices, texts, strict=True)]
             return "  ".join([label.ljust(stub), *padded]).rstrip()
 
-        header = line(self.spanner or self.stub, [self.columns[place] for place in places])
-        lines = [header, "-" * (stub + sum(lengths[place] + 2 for place in places))]
+        header = line(self.spanner or self.stub, [self.columns[index] for index in indices])
+        lines = [header, "-" * (stub + sum(lengths[index] + 2 for index in indices))]
         for block in self.blocks:
             if block.heading:
                 lines.append(block.heading)
-            for label, entries in block.rows:
-                cells = [_text_entry(entries[place]) for place in places]
-                for depth in range(max(map(len, cells))):
-                    lines.append(
-                        line("" if depth else label, [cell[depth] if depth < len(cell) else "" for cell in cells])
-                    )
+            for label, row in block.rows:
+                stacks = itertools.zip_longest(*(_text_cell(row[index]) for index in indices), fillvalue="")
+                lines += [line("" if depth else label, texts) for depth, texts in enumerate(stacks)]
         return lines
 
 
-def _markdown_entry(entry: TableCell) -> str:
-    value = escape_markdown(entry.value)
-    value = f"**{value}**" if entry.bold else value
-    return f"{value} ({escape_markdown('; '.join(entry.remarks))})" if entry.remarks else value
+def _markdown_cell(cell: TableCell) -> str:
+    value = escape_markdown(cell.value)
+    value = f"**{value}**" if cell.bold else value
+    return f"{value} ({escape_markdown('; '.join(cell.remarks))})" if cell.remarks else value
 
 
-def _latex_entry(entry: TableCell) -> str:
-    value = escape_latex(entry.value)
-    value = rf"\textbf{{{value}}}" if entry.bold else value
-    return f"{value} ({escape_latex('; '.join(entry.remarks))})" if entry.remarks else value
+def _latex_cell(cell: TableCell) -> str:
+    value = escape_latex(cell.value)
+    value = rf"\textbf{{{value}}}" if cell.bold else value
+    return f"{value} ({escape_latex('; '.join(cell.remarks))})" if cell.remarks else value
 
 
-def _latex_row(label: str, *cells: str) -> str:
-    return " & ".join([escape_latex(label), *cells]) + r" \\"
+def _latex_row(label: str, *texts: str) -> str:
+    return " & ".join([escape_latex(label), *texts]) + r" \\"
 
 
-def _text_entry(entry: TableCell) -> list[str]:
-    value = f"{entry.value}*" if entry.bold else entry.value
-    return [value, *(f"({remark})" for remark in entry.remarks)]
+def _text_cell(cell: TableCell) -> list[str]:
+    value = f"{cell.value}*" if cell.bold else cell.value
+    return [value, *(f"({remark})" for remark in cell.remarks)]

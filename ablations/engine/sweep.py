@@ -39,7 +39,7 @@ class Sweep:
     budget), for operators that the command line adds too. Entries of equal configurations share a cell.
 
     Differences are taken to the row `baseline` at the same axes. `controls` maps a row to those that a claim about it
-    has to beat. `figure` is a kind of `analysis.figures.KINDS` and `figure_x` what runs along it: an axis, or `params`,
+    has to beat. `figure` is one of `analysis.figures.kinds` and `figure_x` what runs along it: an axis, or `params`,
     `macs`, `wall_seconds`. Below the scores of a table with axes stand `cost_rows`. `paper` holds the values of axes
     that the paper chose, which tables and figures mark, and `note` is a footnote. `readings` are other ways to read the
     experiment, each a sweep, chosen by `--reading`. It runs on the recipes for `tasks`, or on `recipes` alone; the task

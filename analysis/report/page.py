@@ -183,9 +183,7 @@ def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
     smoke = [item.sweep.name for item in found if item.sweep.smoke]
     lines = []
     if others:
-        lines.append(
-            f"{', '.join(others)}: these data cannot reproduce the paper; no printed numbers are shown"
-        )
+        lines.append(f"{', '.join(others)}: these data cannot reproduce the paper; no printed numbers are shown")
     if smoke:
         lines.append(f"SMOKE: {', '.join(smoke)}: the budget is a few steps; the numbers mean nothing")
     return lines

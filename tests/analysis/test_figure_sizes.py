@@ -12,8 +12,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from analysis import figures
-from analysis.figures import Chart
+from analysis.figures import kinds as figures
+from analysis.figures.chart import Chart
 from analysis.figures.costs import CostLocator
 from analysis.figures.style import SIZES, Size
 from analysis.render import load_sweep

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from analysis import figures
-from analysis.figures import Chart
+from analysis.figures import kinds as figures
+from analysis.figures.chart import Chart
 from analysis.figures.style import PURPLE, SIZES, Style, style
 from analysis.render import load_sweep
 from lightning_xvol.config.registry import OPERATORS

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from scipy import stats
 
-from analysis import figures
 from analysis.__main__ import main
-from analysis.figures import Chart
+from analysis.figures import kinds as figures
+from analysis.figures.chart import Chart
 from analysis.render import draw_figure, load_sweep
 from lightning_xvol.errors import UserError
 
