@@ -16,7 +16,7 @@ from analysis.sweep import figures as sweep_figures
 from analysis.sweep.overview import Overview
 
 _PIXELS_PER_POINT = 1.5  # text of 8 points becomes 12 pixels
-_SMALLEST = 1.2  # text of 8 points shrinks to 9.6 pixels at most; then the figure scrolls
+_SMALLEST = 1.2  # text of 8 points keeps at least 9.6 pixels; on a narrower screen the figure scrolls
 _NAMES = re.compile(r'(\bid="|\bhref="#|url\(#)')
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis.__main__ import main
@@ -104,6 +105,13 @@ def test_learning_curves_have_a_panel_for_each_value_and_a_line_for_each_run() -
         assert mean.get_linewidth() > zero.get_linewidth()
     [legend] = first.get_figure(root=True).legends
     assert [text.get_text() for text in legend.get_texts()] == ["A"]
+
+
+def test_learning_curves_can_be_drawn_into_given_axes() -> None:
+    given = Figure().subplots(2, 2)
+    first = figures.learning(Chart(learning(), "size", "size", METRIC, smoke=True), given)
+    assert first is given[0, 0] and [ax.get_visible() for ax in given.flat] == [True, True, False, False]
+    assert "SMOKE" in [text.get_text() for text in first.get_figure(root=True).texts]
 
 
 def test_a_single_epoch_is_visible() -> None:
