@@ -6,7 +6,7 @@ import json
 
 from ablations.engine.catalogue import plans, sweeps
 from lightning_xvol.commandline import Parser
-from lightning_xvol.errors import run_command_line
+from lightning_xvol.errors import ExitCode, run_command_line
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
     )  # fmt: skip
     if parser.parse_args().format == "json":
         print(json.dumps(plans()))
-        return 0
+        return ExitCode.SUCCESS
     found = sweeps()
     width = max(len(name) for name in found)
     source = max(len(sweep.reproduces) for sweep in found.values())
@@ -30,7 +30,7 @@ def main() -> int:
         "\nEach takes --help, which names its rows, --dry-run and --recipe; docs and README say what the recipes are."
     )
     print("python -m ablations.all runs them one after the other on one recipe; what they share runs once.")
-    return 0
+    return ExitCode.SUCCESS
 
 
 main.__doc__ = "List the sweeps and what they reproduce."

@@ -18,10 +18,8 @@ from ablations.engine.cli import EPILOG, add_flags, cells_of, execute, out_of, s
 from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
-from lightning_xvol.errors import UserError, nearest, run_command_line
+from lightning_xvol.errors import ExitCode, UserError, nearest, run_command_line
 from lightning_xvol.ledger import record
-
-FAILED, MISTAKE, HELD, INTERRUPTED = 1, 2, 3, 130
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +41,12 @@ def command(arguments: Sequence[str] | None = None) -> int:
             codes[name] = execute(sweep, flags, {})
         except UserError as error:
             codes[name] = _refused(name, error)
-        if codes[name] == INTERRUPTED:
-            return INTERRUPTED
-    ran = {name: cells_of(sweep, flags) for name, sweep in chosen.items() if codes[name] != MISTAKE}
+        if codes[name] == ExitCode.INTERRUPTED:
+            return ExitCode.INTERRUPTED
+    ran = {name: cells_of(sweep, flags) for name, sweep in chosen.items() if codes[name] != ExitCode.BAD_INPUT}
     print("\n".join(["--- time of the runs, whenever they ran", *computing_times(ran, out_of(flags))]))
-    return next((code for code in (FAILED, MISTAKE, HELD) if code in codes.values()), 0)
+    worst = (ExitCode.FAILURE, ExitCode.BAD_INPUT, ExitCode.HELD)
+    return next((code for code in worst if code in codes.values()), ExitCode.SUCCESS)
 
 
 def choose(names: str | None, recipe: str) -> dict[str, Sweep]:
@@ -74,7 +73,7 @@ def choose(names: str | None, recipe: str) -> dict[str, Sweep]:
 
 def _refused(name: str, error: UserError) -> int:
     print(f"{name}: error: {error}", file=sys.stderr)
-    return MISTAKE
+    return ExitCode.BAD_INPUT
 
 
 def list_all(chosen: Mapping[str, Sweep], flags: argparse.Namespace) -> int:

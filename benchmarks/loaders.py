@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from benchmarks.measure import alternate, ratio, spread
 from benchmarks.operators import Effort, Row
 from benchmarks.pictures import make_pictures
-from lightning_xvol.config.schema import resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import set_value
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedBatch
 from lightning_xvol.data.module import ImageDataModule

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from benchmarks import report
 from benchmarks.measure import ratio, spread
 from benchmarks.operators import Row
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.modules.base import make_optimizer

@@ -23,11 +23,10 @@ from ablations.engine.progress import Progress
 from ablations.engine.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
 from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, selection, setting
 from lightning_xvol.config.recipes import Recipe, get_recipe
-from lightning_xvol.errors import UserError, run_command_line
+from lightning_xvol.errors import ExitCode, UserError, run_command_line
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.origins import with_origin
 
-FAILED, HELD = 1, 3
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
 MOST_SEEDS = 1000  # more would be a slip of the pen, and take minutes to list
@@ -177,7 +176,7 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     except KeyboardInterrupt:
         launcher.close()
         print(f"\ninterrupted; {launcher.on_interrupt}")
-        return 130
+        return ExitCode.INTERRUPTED
     finally:
         launcher.close()
 
@@ -189,7 +188,7 @@ def list_cells(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, j
         print(f"{cell.id}  {states[cell.id]:<11}  {cell.name}")
     entries = f" ({len(cells)} entries of the table)" if len(states) < len(cells) else ""
     print(f"{sweep.name}, recipe {recipe.name}, {summary_of(cells, states, out, jobs)}{entries}")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def summary_of(cells: Sequence[Cell], states: Mapping[str, str], out: Path, jobs: int) -> str:
@@ -209,7 +208,7 @@ def run_one(cell: Cell, flags: argparse.Namespace, settings: Settings, launcher:
     outcome, detail = run_cell(cell, settings, progress_bar=sys.stderr.isatty())
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
-    return {"failed": FAILED, "held": HELD}.get(outcome, 0)
+    return {"failed": ExitCode.FAILURE, "held": ExitCode.HELD}.get(outcome, ExitCode.SUCCESS)
 
 
 def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
@@ -346,5 +345,5 @@ def report(progress: Progress, out: Path) -> int:
         print(f"held: {cell.id} {cell.name}: another process works on it")
     if progress.failures:
         print(f"{len(progress.failures)} cells failed; the same command tries them again")
-        return FAILED
-    return HELD if progress.held else 0
+        return ExitCode.FAILURE
+    return ExitCode.HELD if progress.held else ExitCode.SUCCESS

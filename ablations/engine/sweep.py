@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, Recipe
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import Resolved, resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.errors import UserError, nearest
-from lightning_xvol.ledger.record import cell_folder, cell_id, group_id
+from lightning_xvol.ledger.record import cell_folder
 
 Configure = Callable[..., RunConfig]  # (recipe, row label, **axes) -> RunConfig
 Place = Callable[..., RunConfig]  # (recipe, config, **axes) -> RunConfig
@@ -78,15 +78,15 @@ class Cell:
 
     row: str
     axes: Mapping[str, Any]
-    config: RunConfig
+    config: Resolved
 
-    @cached_property
+    @property
     def id(self) -> str:
-        return cell_id(self.config)
+        return self.config.cell_id
 
-    @cached_property
+    @property
     def group(self) -> str:
-        return group_id(self.config)
+        return self.config.group_id
 
     @property
     def name(self) -> str:

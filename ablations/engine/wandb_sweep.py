@@ -15,6 +15,7 @@ from typing import Any
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.errors import ExitCode
 from lightning_xvol.ledger import files
 
 
@@ -59,4 +60,4 @@ def emit(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out: Pa
     files.write_text(path, yaml.safe_dump(describe(sweep, cells, flags, out), sort_keys=False, width=1000))
     print(f"{len({cell.id for cell in cells})} cells in {path}")
     print(f"wandb sweep {path}    # prints the id for: wandb agent ID, here or on as many machines as share {out}")
-    return 0
+    return ExitCode.SUCCESS

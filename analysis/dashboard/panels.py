@@ -28,7 +28,7 @@ from analysis.paper.pools import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
 from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
-from analysis.sources.plans import Plan
+from analysis.sources.plans import SweepPlan
 from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
@@ -84,7 +84,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
             row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
             for row, groups in results.summary.groupby("row", sort=False)
         }
-        validated = f"val_{sweep.metric}"
+        validated = registry.validation_name(sweep.metric)
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
         sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), render_table(results)))
     return sections
@@ -104,7 +104,7 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(Plan(content["sweep"], content, "python -m ablations"), lambda _: None)
+    sweep, _ = assemble(SweepPlan(content["sweep"], content, "python -m ablations"), lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:
@@ -115,7 +115,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
             _filter("config", "row", "=", cell["operator"]),
             *(_filter("config", _axis(axis), "=", value) for axis, value in axes.items()),
         ]
-    return Section(sweep, (f"val_{sweep.metric}", sweep.metric), rows, _labelled_column(sweep))
+    return Section(sweep, (registry.validation_name(sweep.metric), sweep.metric), rows, _labelled_column(sweep))
 
 
 def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
@@ -216,7 +216,7 @@ def report(
 
 def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
     sweep, metric, label = section.sweep, section.sweep.metric, section.sweep.metric_label
-    shown = f"validation {label}" if section.curves == (f"val_{metric}",) else label
+    shown = f"validation {label}" if section.curves == (registry.validation_name(metric),) else label
     cost = sweep.figure_x if sweep.figure_x in COSTS else "macs"
     groups: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
     groups |= {"max_runs_to_show": MOST}

@@ -18,10 +18,11 @@ from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import seed_values
+from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
+from lightning_xvol.config.resolved import canonical
 from lightning_xvol.config.schema import from_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
 
 SWEEPS = {
     "1": ("operator", "stage"), "2": ("operator",), "3": ("operator",), "4": ("position_encoding",),
@@ -160,7 +161,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
         found: list[str] = []
         with contextlib.suppress(UserError, KeyError):
             pair = (from_dict(configs[group]), from_dict(configs[other]))
-            found = list(protocol.differences(*pair, record.canonical).values())
+            found = list(protocol.differences(*pair, canonical).values())
         yield f"{group} with {', '.join(found)}" if found else group
 
 
@@ -168,7 +169,7 @@ def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: SweepLayout, 
     """Fig. 3 (b): the metric after each epoch, on the validation draw where the test draw is kept for the end."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
-        curve = sources.curve(cell, f"val_{sweep.metric}") or sources.curve(cell, sweep.metric)
+        curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             place = (*key[:2], f"epoch {epoch}")
             pool.groups.setdefault(place, str(rows["group_id"].iloc[0]))

@@ -73,7 +73,7 @@ def tidy(results: SweepResults) -> pd.DataFrame:
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
         "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.configs(results.frame))
+    optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.results(results.frame))
     keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
     values = [published.values().get(key) for key in keys]
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]

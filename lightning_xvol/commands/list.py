@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -24,4 +25,4 @@ def run(_parsed: argparse.Namespace) -> int:
     print("recipes")
     for name, recipe in RECIPES.items():
         print(f"  {name:<18} {recipe.summary}")
-    return 0
+    return ExitCode.SUCCESS

@@ -58,6 +58,12 @@ METRICS = {
 }
 """By task (`lightning_xvol.training.tasks`)."""
 
+
+def validation_name(metric: str) -> str:
+    """The name of `metric` on the validation split, in runs that keep a test split for the end."""
+    return f"val_{metric}"
+
+
 _PSSA = {
     "form": "dot",
     "shift_distances": (1, 3, 5),

@@ -10,7 +10,8 @@ from typing import Any
 
 from analysis.paper import published
 from lightning_xvol.config import recipes, registry
-from lightning_xvol.config.schema import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_papers_origin
 
@@ -54,7 +55,8 @@ def write_sweep(
             folder.mkdir(parents=True, exist_ok=True)
             result = {
                 **dict.fromkeys(record.RESULT_KEYS), **{key: cell[key] for key in ("cell_id", "group_id", "seed")},
-                "config": to_dict(run), "status": "finished", "schema": 1, "params": 1, "macs": 1, "wall_seconds": 1.0,
+                "optimisation_id": run.optimisation_id, "config": to_dict(run), "status": "finished", "schema": 1,
+                "params": 1, "macs": 1, "wall_seconds": 1.0,
                 "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
             }  # fmt: skip

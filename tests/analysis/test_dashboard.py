@@ -323,7 +323,7 @@ def test_an_unreachable_server_is_one_line(
     monkeypatch.setattr(server, "PATIENCE", {**server.PATIENCE, "x_graphql_retry_max": 1})
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     line = failure(capsys, *PLACE, "--source", str(make_ledger(SCORES).out))
-    assert "no answer from it" in line and "WANDB_BASE_URL" in line
+    assert "no answer from the server" in line and "WANDB_BASE_URL" in line
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_unknown_sweep_names_the_nearest(make_ledger) -> None:
         ('{"schema": 2}', "schema 2"),
         (
             '{"schema": 1, "cells": [{}], "axes": ["kernel_size"]}',
-            "lacks sweep, .*cells.operator.*cells.axes.kernel_size",
+            "missing or unfit values: sweep, .*cells.operator.*cells.axes.kernel_size",
         ),
     ],
 )
@@ -102,12 +102,12 @@ def test_a_sweep_file_that_holds_something_else(make_ledger, key: str, value: ob
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("config", [1], r"result\.json' lacks config, or holds something else"),
-        ("environment", "text", r"result\.json' lacks environment, or"),
-        ("params", "many", "whose params is no whole number"),
-        ("params", 1.5, "whose params is no whole number"),
-        ("macs", 10**30, "whose macs is no whole number"),
-        ("wall_seconds", "long", "whose wall_seconds is no number"),
+        ("config", [1], r"result\.json' has missing or unfit values: config;"),
+        ("environment", "text", r"result\.json' has missing or unfit values: environment;"),
+        ("params", "many", "whose params is not a whole number"),
+        ("params", 1.5, "whose params is not a whole number"),
+        ("macs", 10**30, "whose macs is not a whole number"),
+        ("wall_seconds", "long", "whose wall_seconds is not a number"),
     ],
 )
 def test_a_record_that_holds_something_else(make_ledger, key: str, value: object, message: str) -> None:

@@ -169,7 +169,7 @@ def test_what_holds_no_sweep_says_so(tmp_path: Path, wandb_file, start_run, make
     with pytest.raises(UserError, match=r"neither a ledger .* nor W&B offline runs"):
         Collection([tmp_path])
     wandb_file().run("one", {"cell_id": "one", "sweep": "fit"}).write(tmp_path / "single" / "run.wandb")
-    with pytest.raises(UserError, match="carry no plan"):
+    with pytest.raises(UserError, match="its runs belong to no sweep"):
         Collection([tmp_path / "single"]).sweeps()
     runs = make_ledger(SCORES)
     torn = start_run(runs.sweep | {"schema": 9}, runs.cells[0])

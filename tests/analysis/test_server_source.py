@@ -153,7 +153,7 @@ def test_a_history_that_does_not_come_whole_is_told_and_not_kept(published, capl
         found = Collection([NAME])
         assert found.curve(cell, "val_top1") == {10: (1, 50.0)} == found.curve(cell, "val_top1")
     assert [record.getMessage() for record in caplog.records if record.name == "analysis.sources.server"] == [
-        f"{wandb_server.address}/tester/demo/runs/{cell}: 1 of its 2 rows did not come"
+        f"{wandb_server.address}/tester/demo/runs/{cell}: the server did not return 1 of its 2 rows"
     ] * 2
 
 
@@ -215,11 +215,11 @@ def test_a_server_that_recovers(published, status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "operation", "words"),
     [
-        (401, "Viewer", "it does not accept the API key; set WANDB_API_KEY"),
-        (403, "Runs", "the API key gives no access to it"),
+        (401, "Viewer", "the server does not accept the API key; set WANDB_API_KEY"),
+        (403, "Runs", "the API key gives no access to the project"),
         (429, "Runs", r"too many requests \(HTTP 429\); try again in some minutes"),
-        (500, "Viewer", r"it failed \(HTTP 500\); try again later"),
-        (500, "HistoryPage", r"it failed \(HTTP 500\); try again later"),
+        (500, "Viewer", r"the server failed \(HTTP 500\); try again later"),
+        (500, "HistoryPage", r"the server failed \(HTTP 500\); try again later"),
     ],
 )
 def test_a_server_that_does_not_recover(published, status: int, operation: str, words: str) -> None:
@@ -238,7 +238,7 @@ def test_a_server_that_hangs(published, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(server.PATIENCE, "x_graphql_timeout_seconds", 1)
     wandb_server.faults = [Fault(200, times=100, operation="Runs", delay=5)]
     begun = time.monotonic()
-    with pytest.raises(UserError, match=r"no answer from it .*; check the network and WANDB_BASE_URL"):
+    with pytest.raises(UserError, match=r"no answer from the server .*; check the network and WANDB_BASE_URL"):
         ServerRuns(NAME)
     assert time.monotonic() - begun < 30
 
@@ -247,9 +247,9 @@ def test_a_dead_server(published) -> None:
     runs, wandb_server = published
     found = Collection([NAME])
     wandb_server.stop()
-    with pytest.raises(UserError, match=r"no answer from it \(connection refused\); check the network"):
+    with pytest.raises(UserError, match=r"no answer from the server \(connection refused\); check the network"):
         ServerRuns(NAME)
-    with pytest.raises(UserError, match="no answer from it"):
+    with pytest.raises(UserError, match="no answer from the server"):
         found.curve(runs.cells[0]["cell_id"], "val_top1")
 
 

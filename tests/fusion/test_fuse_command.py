@@ -14,7 +14,7 @@ from fusion_tools import error
 
 from lightning_xvol import __main__
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve
+from lightning_xvol.config.resolved import resolve
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.weights import load_fused, read_trained
 from lightning_xvol.training.tracking import Tracking

@@ -26,7 +26,7 @@ from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.launchers.gpus import Slots
 from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
-from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.processes import end_with_parent, join_run
 
 _NETWORKS = {
@@ -229,7 +229,7 @@ def _work(
             if connection is not None:
                 connection.send(message)
         except OSError:
-            os._exit(1)  # the launcher is gone, and this process with it
+            os._exit(ExitCode.FAILURE)  # the launcher is gone, and this process with it
 
     try:
         write_to_log(cell, settings)
@@ -238,7 +238,7 @@ def _work(
         outcome, detail = "failed", one_line(error)
     tell("outcome", outcome, detail)
     if connection is None and outcome == "failed":
-        sys.exit(1)
+        sys.exit(ExitCode.FAILURE)
 
 
 def _end_with_launcher() -> None:

@@ -25,7 +25,7 @@ from ablations.engine.cell import Cost, Outcome, Settings, record_death, run_cel
 from ablations.engine.launchers import Observer
 from ablations.engine.launchers.inline import InlineLauncher
 from ablations.engine.sweep import Cell
-from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.ledger import files, record
 from lightning_xvol.processes import join_run
 
@@ -97,7 +97,7 @@ class _Task:
             record_death(cell, settings, detail)  # nothing else tells the command why
         print(f"{outcome} ({detail})", flush=True)
         if outcome in ("failed", "held"):
-            sys.exit(1)  # so that the processes of one run end together
+            sys.exit(ExitCode.FAILURE)  # so that the processes of one run end together
 
     def checkpoint(self, cell: Cell, settings: Settings) -> Any:
         """Called near the time limit; what it returns takes this task's place in the queue.
