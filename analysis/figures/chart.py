@@ -16,8 +16,8 @@ class Chart:
     Attributes:
         data: A row per mean with `row`, `operator`, `n`, `mean`, `ci_low` and `ci_high`. `seeds` takes a row per run
             with `row`, `operator`, `seed` and `value` instead, and `learning` a row per run and `epoch`.
-        x: The column of `data` along the x axis; in `learning`, the column whose values have a panel each. `dots`,
-            `seeds` and `learning` can do without.
+        x: The column of `data` along the x axis. In `learning`, each value of this column has a panel. `dots`, `seeds`
+            and `learning` need no column.
         x_label: The name of `x`.
         y_label: The name of the metric with its unit.
         smoke: Whether the figure bears the mark SMOKE, because its runs had the smoke budget.

@@ -43,11 +43,8 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
-_SAVING: Any = {
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "lightning-xvol",
-    "savefig.dpi": 300,
-}  # 42: fonts are embedded as TrueType
+# The font type 42 embeds the fonts as TrueType.
+_SAVING: Any = {"pdf.fonttype": 42, "svg.hashsalt": "lightning-xvol", "savefig.dpi": 300}
 
 
 def write(ax: Axes, path: Path) -> None:

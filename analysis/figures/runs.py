@@ -92,8 +92,8 @@ def _strip(
 def learning(chart: Chart, axes: Any = None) -> Axes:
     """Draw learning curves: a thin line for each run, and a thick line for the mean of a row.
 
-    The mean covers the epochs that every run of the row has. There is a panel for each value of the column `x`. `axes`
-    is an array of at least as many axes as panels. Returns the first panel.
+    The mean covers the epochs that every run of the row has. There is a panel for each value of the column `x`, or one
+    panel without this column. `axes` is an array of at least as many axes as panels. Returns the first panel.
     """
     epochs, column = chart.data, chart.x
     values = [None] if column is None else common.values_along(epochs[column])

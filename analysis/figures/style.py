@@ -80,7 +80,7 @@ _SCALED = {
 
 @dataclass(frozen=True)
 class Style:
-    """The look of a row. A hollow one has white markers and bars."""
+    """The look of a row. A hollow row has white markers and bars."""
 
     color: str
     marker: str

@@ -1,4 +1,4 @@
-"""Puts the page together: what the template shows comes from the same tables and figures as everywhere else."""
+"""Puts the page together. Its tables and figures are those that the other commands write."""
 
 from __future__ import annotations
 
@@ -35,7 +35,18 @@ TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "
 
 @dataclass(frozen=True)
 class Section:
-    """A sweep of the page; `number` is what filters call it, `operators` the numbers of those it has."""
+    """A sweep of the page.
+
+    Attributes:
+        number: The number by which the filters know the sweep.
+        name: The name of the sweep in the contents.
+        anchor: The id of the section.
+        operators: The numbers of the operators in the sweep.
+        warnings: What is missing or wrong.
+        overview: The results of the sweep.
+        table: The table of the sweep.
+        drawings: The figures by their name.
+    """
 
     number: int
     name: str
@@ -53,14 +64,14 @@ def write_report(sources: Sources, path: str | Path, command: str = "", select: 
     Args:
         sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
         path: The file to write, for example `report.html`.
-        command: What the page says that it was made by (default: the call of this function).
+        command: The command that the page names in its footer (default: the call of this function).
         select: Which evaluation of a run counts: `last` or `best`.
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: where no sweep can be shown, `path` is a folder, or the file cannot be written.
+        UserError: if no sweep can be shown, `path` is a folder, or the file cannot be written.
     """
     path = Path(path)
     if path.is_dir():
@@ -72,10 +83,10 @@ def write_report(sources: Sources, path: str | Path, command: str = "", select: 
 
 
 def html(sources: Collection, command: str, select: str = "last") -> str:
-    """The page.
+    """The text of the page. Its footer names `command`.
 
     Raises:
-        UserError: where no sweep can be shown.
+        UserError: if no sweep can be shown.
     """
     found, problems = overview.overviews(sources, select)
     runs = ReportedRuns(sources, found)
@@ -110,14 +121,14 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
 
 
 def prose(text: str) -> Markup:
-    """What stands between backticks is code."""
+    """HTML for `text`, where text between backticks becomes code."""
     parts = text.split("`")
-    quoted = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    quoted = (Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(parts))
     return Markup("").join(quoted)
 
 
 def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
-    """Verdicts and tables, and a sentence for each that cannot be made: one torn sweep does not cost the page."""
+    """The verdicts, the paper's tables, and a sentence for each that a damaged sweep makes impossible."""
     problems: list[str] = []
     try:
         found = verdicts.verdicts(sources, select)
@@ -172,16 +183,14 @@ def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
     smoke = [item.sweep.name for item in found if item.sweep.smoke]
     lines = []
     if others:
-        lines.append(
-            f"{', '.join(others)}: these data cannot reproduce the paper; no printed number stands beside them"
-        )
+        lines.append(f"{', '.join(others)}: these data cannot reproduce the paper; no printed numbers are shown")
     if smoke:
-        lines.append(f"SMOKE: {', '.join(smoke)}: a budget of a few steps; the numbers mean nothing")
+        lines.append(f"SMOKE: {', '.join(smoke)}: the budget is a few steps; the numbers mean nothing")
     return lines
 
 
 def _by_claim(claims: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
-    """The claims that anything decides, each with its verdicts."""
+    """The claims that runs or printed numbers decide, each with its verdicts."""
     found: dict[int, tuple[Claim, list[Verdict]]] = {}
     for verdict in claims:
         if verdict.kind != "not run":

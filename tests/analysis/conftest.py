@@ -126,6 +126,13 @@ class Ledger:
     def lose(self, operator: str, size: int, seed: int) -> None:
         (self.folder(operator, size, seed) / "result.json").unlink()
 
+    def write_curves(self, name: str = "val_top1") -> None:
+        """Write a learning curve of two epochs for every cell."""
+        for cell in self.cells:
+            rows = [f"{epoch},{epoch},{name},{10 * epoch + cell['seed']}" for epoch in (1, 2)]
+            path = self.out / "cells" / cell["cell_id"] / "metrics.csv"
+            path.write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
+
     def diverge(self, operator: str, size: int, seed: int) -> None:
         metrics = {"top1": {"last": None, "best": 31.0, "best_epoch": 0}}
         self.write(self.cell(operator, size, seed), 0.0, status="diverged", metrics=metrics)

@@ -1,4 +1,4 @@
-"""What any figure must be: of a known size, with embedded fonts, readable ticks, and whatever names the rows have."""
+"""Every kind of figure has the size asked for, embedded fonts, readable ticks, and rows of any name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def summary(make_ledger) -> pd.DataFrame:
 
 
 def epochs(summary: pd.DataFrame) -> pd.DataFrame:
-    """Ten learning curves, three seeds each."""
+    """A learning curve of two epochs for each of three seeds of every configuration."""
     rows = []
     for group in summary.to_dict("records"):
         named = {key: group[key] for key in ("operator", "row", "kernel_size")}
@@ -40,7 +40,7 @@ def epochs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def every_kind(summary: pd.DataFrame, **options):
-    """The figures of a sweep over kernel sizes, by name."""
+    """Every kind of figure of a sweep over kernel sizes, by name."""
     one, runs = summary[summary["kernel_size"] == 3], epochs(summary)
     last, of_three = runs[runs["epoch"] == 2], runs[runs["kernel_size"] == 3]
     mean = runs[runs["seed"] == 1].rename(columns={"value": "mean"}).assign(n=3)
@@ -61,7 +61,7 @@ def every_kind(summary: pd.DataFrame, **options):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_every_figure_has_the_size_and_the_font_that_is_asked_for(summary: pd.DataFrame, name: str) -> None:
+def test_every_figure_has_the_size_and_the_font_asked_for(summary: pd.DataFrame, name: str) -> None:
     size = SIZES[name]
     for kind, ax in every_kind(summary, size=size).items():
         width, height = ax.get_figure(root=True).get_size_inches()
@@ -74,7 +74,7 @@ def test_every_figure_has_the_size_and_the_font_that_is_asked_for(summary: pd.Da
         assert font == {"column": 8.0, "page": 8.0, "slide": 10.0}[name]
 
 
-def test_what_lies_far_below_0_percent_does_not_flatten_the_rest(summary: pd.DataFrame) -> None:
+def test_means_far_below_0_percent_do_not_flatten_the_rest(summary: pd.DataFrame) -> None:
     far = summary.assign(row=summary["label"])
     far.loc[far.index[0], ["mean", "ci_low", "ci_high"]] = [-5e11, -9e11, -1e11]
     ax = figures.with_costs(Chart(far, "kernel_size", "kernel size K", METRIC))
@@ -83,7 +83,7 @@ def test_what_lies_far_below_0_percent_does_not_flatten_the_rest(summary: pd.Dat
 
 
 def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataFrame) -> None:
-    rows = summary.assign(row=["a form with heads of 8: " + row[:3] for row in summary["row"]])
+    rows = summary.assign(row=["a row with heads of 8: " + row[:3] for row in summary["row"]])
     for size in (None, SIZES["column"]):
         ax = figures.dots(Chart(rows, "kernel_size", "kernel size K", METRIC, size=size))
         figure = ax.get_figure(root=True)
@@ -127,14 +127,14 @@ def test_a_pdf_is_a_column_wide_and_embeds_its_fonts(summary: pd.DataFrame, tmp_
     assert Image.open(path.with_suffix(".png")).size == (1050, 870)
 
 
-def test_names_are_shown_as_they_are_in_every_kind(summary: pd.DataFrame, tmp_path: Path) -> None:
-    """A dollar is no mathematics, a backslash no command."""
+def test_every_kind_shows_names_literally(summary: pd.DataFrame, tmp_path: Path) -> None:
+    """A dollar does not begin mathematics, and a backslash does not begin a command."""
     names = {row: f"{NASTY} {row}" for row in summary["row"]}
     nasty = summary.assign(row=summary["row"].map(names), label=summary["label"].map(names))
     nasty["operator"] = [f"{NASTY}{operator}" for operator in nasty["operator"]]
     for kind, ax in every_kind(nasty).items():
         figure = ax.get_figure(root=True)
-        FigureCanvasAgg(figure).draw()  # mathematics that is none would raise here
+        FigureCanvasAgg(figure).draw()  # would raise if a name became mathematics
         legends = [*figure.legends, *(legend for other in figure.axes if (legend := other.get_legend()) is not None)]
         shown = [text.get_text() for legend in legends for text in legend.get_texts()]
         shown += [text.get_text() for text in ax.get_yticklabels()] + [other.get_title("left") for other in figure.axes]
@@ -154,7 +154,7 @@ def test_names_are_shown_as_they_are_in_every_kind(summary: pd.DataFrame, tmp_pa
         (9.6e8, 1.04e9),
     ],
 )  # fmt: skip
-def test_ticks_of_costs_never_cover_one_another(summary: pd.DataFrame, low: float, high: float) -> None:
+def test_ticks_of_costs_never_overlap(summary: pd.DataFrame, low: float, high: float) -> None:
     costs = np.geomspace(low, high, len(summary)).round().astype(int)
     ax = figures.with_costs(
         Chart(summary.assign(row=summary["label"], params=costs, macs=costs), "kernel_size", "K", METRIC)
@@ -173,15 +173,15 @@ def test_ticks_of_costs_never_cover_one_another(summary: pd.DataFrame, low: floa
         assert len({label.get_text() for label in inside}) == len(inside)
 
 
-def test_ticks_of_costs_by_hand() -> None:
+def test_ticks_of_costs_are_round_numbers() -> None:
     locator = CostLocator()
     assert locator.tick_values(2e4, 4e5) == [3e4, 1e5, 3e5]
     assert locator.tick_values(1e3, 1e9) == [1e3, 1e5, 1e7, 1e9]
     assert locator.tick_values(4.0e6, 4.2e6) == pytest.approx([4.0e6, 4.1e6, 4.2e6], abs=6e4)
 
 
-def test_what_was_left_out_by_only_takes_no_room(summary: pd.DataFrame) -> None:
-    """`--only` leaves cells without runs: neither a panel, a tick nor an entry of the legend is theirs."""
+def test_cells_without_runs_take_no_room(summary: pd.DataFrame) -> None:
+    """`--only` leaves cells without runs. They get no panel, no tick and no line in the legend."""
     both = pd.concat([summary.assign(row=summary["label"] + f", softmax = {value}") for value in ("yes", "no")])
     both = both.reset_index(drop=True)
     both.loc[both["row"].str.endswith("no"), "n"] = 0
@@ -194,5 +194,5 @@ def test_what_was_left_out_by_only_takes_no_room(summary: pd.DataFrame) -> None:
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Convolution", "X-volution (static)"]
     some["n"] = 0
     assert len(figures.lines(Chart(some, "kernel_size", "K", METRIC)).get_xticks()) == 5, (
-        "nothing has finished: the plan"
+        "without finished runs the figure shows what is planned"
     )
