@@ -24,7 +24,7 @@ def summarise(sources: Collection, select: str = "last") -> str:
     found, problems = overview.overviews(sources, select)
     lines = [*_counts(found), ""]
     for item in found:
-        lines += [f"{item.sweep.name}: {item.sweep.title} ({item.sweep.recipe}, {item.sweep.budget})"]
+        lines += [f"{item.layout.name}: {item.layout.title} ({item.layout.recipe}, {item.layout.budget})"]
         lines += _item("best", f"{item.best_text()}; {item.difference_text()}")
         for text in item.control_texts():
             lines += _item("control", text)
@@ -45,7 +45,7 @@ def _counts(found: Sequence[Overview]) -> list[str]:
     for item in found:
         counts = item.counts
         done, *others = (str(counts[state]) for state in STATES)
-        rows.append([item.sweep.name, f"{done}/{item.cells}", *others, duration(item.seconds)])
+        rows.append([item.layout.name, f"{done}/{item.cells}", *others, duration(item.seconds)])
     runs = overview.all_runs(found)
     states = runs["state"].value_counts()
     done, *others = (str(int(states.get(state, 0))) for state in STATES)

@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.sources.collection import Collection
-from analysis.sources.frame import SweepLayout
 from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from lightning_xvol.errors import UserError
@@ -20,10 +19,6 @@ FEW_SEEDS = 3
 
 class Overview(SweepResults):
     """The results of a sweep in short: its cells by state, its best row and what is missing."""
-
-    @property
-    def sweep(self) -> SweepLayout:
-        return self.layout
 
     @property
     def runs(self) -> pd.DataFrame:
