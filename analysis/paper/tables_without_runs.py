@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+import lightning_xvol
 from analysis import numbers
 from analysis.paper.published import printed
 from analysis.sources.cache import cache_folder
