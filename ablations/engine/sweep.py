@@ -41,7 +41,7 @@ class Sweep:
         place: `place(recipe, config, **axes)` changes what an axis varies outside the operator, such as the stages or
             the budget. Operators that `--set operator.name=` adds pass through it too.
         controls: For a row, the rows that a claim about it has to beat.
-        figure: A kind of figure, one of `analysis.figures.KINDS`.
+        figure: A kind of figure, one of `analysis.figures.kinds`.
         figure_x: What runs along the figure's x axis: an axis, or `params`, `macs`, `wall_seconds`.
         cost_rows: The costs below the scores of a table with axes.
         axis_labels: Labels of axes, where the name of the axis is not enough.
