@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lightning_xvol.commandline import columns, markdown_table
+
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -99,18 +101,12 @@ class Table:
 
     def to_markdown(self) -> str:
         header = [escape_markdown(text) for text in (self.spanner or self.stub, *self.columns)]
-        lines = [header]
+        lines = []
         for block in self.blocks:
             if block.heading:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
             lines += [[escape_markdown(label), *map(_markdown_cell, row)] for label, row in block.rows]
-        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-        rule = [f":{'-' * (widths[0] - 1)}", *(f":{'-' * (width - 2)}:" for width in widths[1:])]
-        rows = [
-            [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-            for line in (lines[0], rule, *lines[1:])
-        ]
-        grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        grid = markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
         notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
         caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
         return f"{caption}\n\n{grid}\n\n{notes}\n"
@@ -183,20 +179,13 @@ class Table:
 
     def _text_part(self, indices: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
         """The columns `indices` as lines, beside a column of row labels that is `stub` characters wide."""
-
-        def line(label: str, texts: Sequence[str]) -> str:
-            padded = [text.ljust(lengths[index]) for index, text in zip(indices, texts, strict=True)]
-            return "  ".join([label.ljust(stub), *padded]).rstrip()
-
-        header = line(self.spanner or self.stub, [self.columns[index] for index in indices])
-        lines = [header, "-" * (stub + sum(lengths[index] + 2 for index in indices))]
+        rows: list[Sequence[str]] = [[self.spanner or self.stub, *(self.columns[index] for index in indices)]]
         for block in self.blocks:
-            if block.heading:
-                lines.append(block.heading)
+            rows += [block.heading] * bool(block.heading)
             for label, row in block.rows:
-                stacks = itertools.zip_longest(*(_text_cell(row[index]) for index in indices), fillvalue="")
-                lines += [line("" if depth else label, texts) for depth, texts in enumerate(stacks)]
-        return lines
+                rows += itertools.zip_longest([label], *(_text_cell(row[index]) for index in indices), fillvalue="")
+        header, *body = columns(rows)
+        return [header, "-" * (stub + sum(lengths[index] + 2 for index in indices)), *body]
 
 
 def _markdown_cell(cell: TableCell) -> str:

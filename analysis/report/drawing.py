@@ -47,7 +47,7 @@ def draw(overview: Overview, anchor: str) -> dict[str, Drawing]:
     Raises:
         UserError: if the sweep asks for an unknown kind of figure.
     """
-    sweep, summary = overview.sweep, overview.summary
+    sweep, summary = overview.layout, overview.summary
     metric = _capital(sweep.metric_label)
     by_epoch = _capital(sweep_figures.metric_by_epoch(overview))
     x = sweep.figure_x

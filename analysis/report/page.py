@@ -92,7 +92,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
     runs = ReportedRuns(sources, found)
     claims, tables, others = _of_the_paper(sources, select)
     problems += others
-    several = len({item.sweep.recipe for item in found}) > 1
+    several = len({item.layout.recipe for item in found}) > 1
     sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
     script = (HERE / "filter.js").read_text()
     environment = jinja2.Environment(
@@ -145,7 +145,7 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
 
 
 def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> Section:
-    sweep = item.sweep
+    sweep = item.layout
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
     try:
@@ -168,7 +168,7 @@ def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> 
 def _facts(found: Sequence[Overview]) -> dict[str, str]:
     runs = overview.all_runs(found)
     done = runs[runs["state"].isin(["finished", "diverged"])]
-    data = dict.fromkeys(f"{item.sweep.data} (recipe {item.sweep.recipe})" for item in found)
+    data = dict.fromkeys(f"{item.layout.data} (recipe {item.layout.recipe})" for item in found)
     return {
         "Data": "; ".join(data),
         "Runs": f"{len(done)} of {len(runs)} done",
@@ -179,8 +179,8 @@ def _facts(found: Sequence[Overview]) -> dict[str, str]:
 
 
 def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
-    others = dict.fromkeys(item.sweep.data for item in found if item.sweep.reproduces is None)
-    smoke = [item.sweep.name for item in found if item.sweep.smoke]
+    others = dict.fromkeys(item.layout.data for item in found if item.layout.reproduces is None)
+    smoke = [item.layout.name for item in found if item.layout.smoke]
     lines = []
     if others:
         lines.append(f"{', '.join(others)}: these data cannot reproduce the paper; no printed numbers are shown")

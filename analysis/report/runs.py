@@ -138,7 +138,7 @@ class ReportedRuns:
 
 
 def _group(group_id: str, rows: pd.DataFrame, overview: Overview, sources: Collection) -> ReportedGroup:
-    metrics = tuple(dict.fromkeys([overview.sweep.metric, *rows["metric"]]))
+    metrics = tuple(dict.fromkeys([overview.layout.metric, *rows["metric"]]))
     cells = dict(iter(rows.sort_values("seed", kind="stable").groupby("cell_id", sort=False)))
     outcomes = {cell: sources.outcome(cell) for cell in cells}
     runs = tuple(_run(own, metrics, outcomes[cell], overview.select) for cell, own in cells.items())
@@ -176,7 +176,7 @@ def _config(outcomes: Mapping[str, Outcome | None]) -> str:
 
 
 def _use(number: int, row: Mapping[str, Any], overview: Overview) -> TableUse:
-    sweep, summary = overview.sweep, overview.summary
+    sweep, summary = overview.layout, overview.summary
     column = [f"{sweep.axis_label(axis)} = {row[axis]}" for axis in [sweep.column_axis] if axis]
     value = numbers.DASH
     if row["n"]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis.sources import wandb_file as wandb_log
+from analysis.sources import wandb_file
 from analysis.sources.cache import Cache, Curves
 from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_segment
 
@@ -47,7 +47,7 @@ def read_segment(path: Path) -> tuple[Segment, Curves]:
     `losses` of the segment says what is lost, or why the file is not a run of this project.
     """
     try:
-        log = wandb_log.read(path)
+        log = wandb_file.read(path)
     except OSError as error:
         return Segment(losses=[f"cannot be read: {error.strerror}"]), {}
     segment = make_segment(log.config, log.summary, log.start_time)

@@ -201,7 +201,7 @@ def test_failures_are_at_the_top(make_ledger) -> None:
         "1 of 45 cells diverged and not averaged",
         f"1 failed cell: {failed} (out of <memory>)",
         "mixed commits: 0123456789, ffffffffff",
-        "fewer than 3 finished seeds in 3 of 15 entries",
+        "3 of 15 table cells have fewer than 3 finished seeds",
         "match-to-sample: these data cannot reproduce the paper",
     ):
         assert text in warnings

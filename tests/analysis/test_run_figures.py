@@ -195,5 +195,5 @@ def test_a_sweep_is_never_drawn_outside_its_folder(make_ledger, tmp_path: Path) 
     from analysis.render import _folder
 
     for name in ("../up", "a/b", "..", ""):
-        with pytest.raises(UserError, match="plain name is needed"):
+        with pytest.raises(UserError, match="must be a plain name"):
             _folder(tmp_path, name)

@@ -86,4 +86,4 @@ def test_each_recipe_of_a_sweep_has_an_overview(make_ledger, tmp_path: Path) -> 
     for cell in runs.cells:
         runs.write(cell, 50.0)
     found, _ = overviews(Collection([first, tmp_path / "others"]))
-    assert [item.sweep.recipe for item in found] == ["match_small", "digits_small"]
+    assert [item.layout.recipe for item in found] == ["match_small", "digits_small"]
