@@ -38,9 +38,9 @@ def bars(chart: Chart, ax: Axes | None = None) -> Axes:
 
 
 def dots(chart: Chart, ax: Axes | None = None) -> Axes:
-    """Draw each row on a line of its own, where a row has a marker for each value of the axis `x`.
+    """Draw each row on a separate line of the figure, with a marker for each value of the axis `x`.
 
-    The metric runs across, so that many rows with long names have room.
+    The metric runs across, so that many rows with long names have room. Without an axis, a row has one marker.
     """
     summary = common.with_finished_runs(chart)
     rows = common.row_names(summary)

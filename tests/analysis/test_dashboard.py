@@ -63,7 +63,7 @@ def depth(value: Any) -> int:
 
 
 def golden_text(value: Any, indent: str = "") -> str:
-    """JSON with a line for each panel, filter and block: whatever is at most three brackets deep."""
+    """JSON with a line for each value that is at most three brackets deep, such as a panel or a block."""
     if depth(value) <= 3:
         return json.dumps(value)
     opened, closed = "{}" if isinstance(value, dict) else "[]"
