@@ -1,0 +1,202 @@
+"""Every code block of README, CONTRIBUTING and docs/ runs as it stands there, in a copy of the checkout.
+
+A block must name its language:
+
+- `python`: executed. If the first line is a comment with a file name, the block is saved there for later commands.
+- `bash`: executed command by command, in the order of the page, with the changes below.
+- `text`: a formula, a tree or an output. Nothing runs.
+
+A command is changed only where it would take minutes, reach the network or need files that a reader has:
+
+- A sweep, `fit` and `benchmarks` get `--dry-run`, unless they have `--smoke` or train for one epoch. W&B's dashboard too.
+- `make` gets `-n`.
+- Commands in `OUTSIDE` install or upload something. They do not run.
+- `--source` finds a copy of a small ledger, whatever folder or W&B project it names.
+- `--checkpoint` finds a checkpoint of that ledger, and `--image` a picture.
+- Commands in `LONG` run in the slow tests.
+
+Commands in the middle of a sentence must exist: they get `--dry-run` where they have it, and `--help` otherwise.
+docs/walkthrough.md is run from its beginning to its end by tests/analysis/test_walkthrough.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results.md"
+WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ")
+LONG = ("python -m analysis tables --paper 5",)  # builds ResNet-50 with every operator
+DRY = re.compile(r"python -m (ablations\.\w+|benchmarks|lightning_xvol fit|analysis dashboard)\b")
+WHOLE = re.compile(r"--smoke|train\.epochs=1\b|--dry-run|--help|--emit-wandb-sweep")
+DETECTOR = "--recipe shapes_faster_rcnn --set train.steps=2 --set data.limit=8 --set data.options.validation_size=4"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block, or code in the middle of a sentence (`kind` is `inline`)."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    for token in MarkdownIt("commonmark").enable("table").parse(document.read_text()):
+        line = (token.map or [0])[0] + 1
+        if token.type in ("fence", "code_block"):
+            yield Block(token.info or ("bash" if document == RESULTS else ""), token.content, line)
+        for child in token.children or []:
+            if child.type == "code_inline":
+                yield Block("inline", child.content, line)
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block of bash, or the one command in the middle of a sentence."""
+    lines = [line.strip() for line in block.text.replace("\\\n", " ").splitlines()]
+    found = [re.sub(r"\s+#.*|^#.*", "", line).removeprefix(".venv/bin/") for line in lines]
+    if block.kind == "inline":
+        found = [line for line in found if line.startswith(("python -m ", "make "))]
+    return [line for line in found if line]
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with a small ledger of both kinds of network in `runs-smoke`."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    quick = "--smoke --seeds 1 --wandb disabled"
+    run(f"python -m ablations.kernel_size {quick} --only kernel_size=1,3", folder)
+    run(f"python -m ablations.operator {quick} --only operator=convolution {DETECTOR}", folder)
+    return folder
+
+
+def run(command: str, folder: Path) -> str:
+    """The output of a command, which must succeed."""
+    words = shlex.split(command)
+    if words[0] == "python":
+        words[0] = sys.executable
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def prepared(command: str, folder: Path) -> str:
+    """`command` with the changes that the top of this file lists."""
+    if command.startswith("make "):
+        return command.replace("make", "make -n", 1)
+    words = command.replace("<name>", "kernel_size").split()
+    for index, word in enumerate(words[1:]):
+        if word == "--source":
+            name = words[index + 2] = words[index + 2].replace("wandb:", "server/")
+            shutil.copytree(folder / "runs-smoke", folder / name, dirs_exist_ok=True)
+        elif word == "--checkpoint":
+            words[index + 2] = checkpoint(folder, detector="predict" in words)
+        elif word == "--image":
+            draw_picture(folder / words[index + 2])
+    command = " ".join(words)
+    return f"{command} --dry-run" if DRY.match(command) and not WHOLE.search(command) else command
+
+
+def checkpoint(folder: Path, detector: bool) -> str:
+    for path in sorted((folder / "runs-smoke").glob("cells/*/checkpoints/*.ckpt")):
+        config = (path.parents[1] / "config.yaml").read_text()
+        if ("shapes_coco" in config) == detector and ("name: xvolution" in config) != detector:
+            return str(path.relative_to(folder))
+    raise AssertionError("the prepared ledger has no such checkpoint")
+
+
+def draw_picture(path: Path) -> None:
+    from PIL import Image
+
+    Image.linear_gradient("L").resize((64, 64)).save(path)
+
+
+def run_block(block: Block, folder: Path) -> None:
+    if block.kind == "python":
+        first = re.match(r"# ([\w/]+\.py)\n", block.text)
+        if first:
+            (folder / first[1]).write_text(block.text)
+        else:
+            run(shlex.join(["python", "-c", block.text]), folder)
+        return
+    for command in commands(block):
+        if block.kind == "inline":
+            has_dry_run = DRY.match(command) or command.startswith("make ")
+            run(prepared(command, folder) if has_dry_run else f"{command} --help", folder)
+        elif not command.startswith((*OUTSIDE, *LONG)):
+            run(prepared(command, folder), folder)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_code_block_runs(document: Path, checkout: Path) -> None:
+    for block in blocks(document):
+        place = f"{document.name}, line {block.line}"
+        if document == WALKTHROUGH:
+            assert block.kind, f"{place}: the block names no language"
+            continue
+        assert block.kind in ("python", "bash", "text", "inline"), f"{place}: nobody knows how to run {block.kind!r}"
+        if block.kind != "text":
+            try:
+                run_block(block, checkout)
+            except AssertionError as error:
+                raise AssertionError(f"{place}: {error}") from None
+
+
+@pytest.mark.slow
+def test_long_commands_of_the_documents(checkout: Path) -> None:
+    found = {command for document in DOCUMENTS for block in blocks(document) for command in commands(block)}
+    for command in sorted(command for command in found if command.startswith(LONG)):
+        run(command, checkout)
+
+
+def test_readme_has_at_most_120_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path != RESULTS], ids=lambda path: path.name)
+def test_lines_have_at_most_120_characters(document: Path) -> None:
+    """Tables are wider, and so is a line that is only a link."""
+    lines = document.read_text().splitlines()
+    long = [line for line in lines if len(line) > 120 and not line.startswith("|") and " " in line.strip("- ")]
+    assert not long
+
+
+def test_glossary_has_at_most_ten_words() -> None:
+    rows = re.findall(r"^\| (\w+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.M)
+    assert 0 < len(rows) - 1 <= 10  # the first is the heading
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        name, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        page = document.parent / name if name else document
+        assert page.exists(), f"{document.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", page.read_text(), re.M)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name}: {target}"
