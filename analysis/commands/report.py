@@ -22,5 +22,5 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.report.page import write_report
 
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
-    print(f"report: {write_report(sources, out_folder(parsed), command, parsed.select)}")
+    print(f"report: {write_report(sources, out_folder(parsed) / 'report.html', command, parsed.select)}")
     return 0

@@ -23,11 +23,11 @@ import wandb_workspaces.workspaces as ws
 from analysis.dashboard.views import REPORT, WORKSPACE, View
 from analysis.paper import tables as paper_tables
 from analysis.paper.pools import pools
-from analysis.render import PAPER_TABLES, WITHOUT_RUNS
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
 from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
 from analysis.sources.plans import Plan
-from analysis.sweep import table as sweep_table
+from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
@@ -70,15 +70,14 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
     sections = []
     for name in sources.sweeps():
         sweep, frame = sources.load(name)
-        summary = sweep_table.summary_of(sweep, frame, select)
+        results = SweepResults.of(sources, sweep, frame, select)
         rows = {
             row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
-            for row, groups in summary.groupby("row", sort=False)
+            for row, groups in results.summary.groupby("row", sort=False)
         }
         validated = f"val_{sweep.metric}"
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
-        table = sweep_table.sweep_table(sources, sweep, frame, summary, select)
-        sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), table.to_markdown()))
+        sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), render_table(results)))
     return sections
 
 

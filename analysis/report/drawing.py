@@ -12,7 +12,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.render import FIGURES
-from analysis.sources.collection import Collection
 from analysis.sweep import figures as sweep_figures
 from analysis.sweep.overview import Overview
 
@@ -32,7 +31,7 @@ class Drawing:
     rows: str
 
 
-def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Drawing]:
+def draw(overview: Overview, anchor: str) -> dict[str, Drawing]:
     """The figures of a sweep by their name in `FIGURES`, those that there are runs for.
 
     `anchor` makes their ids the page's own.
@@ -42,7 +41,7 @@ def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Draw
     """
     sweep, summary = overview.sweep, overview.summary
     metric = _capital(sweep.metric_label)
-    by_epoch = _capital(sweep_figures.metric_by_epoch(sources, sweep, overview.frame))
+    by_epoch = _capital(sweep_figures.metric_by_epoch(overview))
     x = sweep.figure_x
     against = f" against {sweep.axis_label(x)}" if x else ""
     captions = {
@@ -53,14 +52,13 @@ def draw(sources: Collection, overview: Overview, anchor: str) -> dict[str, Draw
     rows = "; ".join(summary["row"].drop_duplicates())
     drawings = {}
     for name in FIGURES:
-        ax = sweep_figures.figure(name, sources, sweep, overview.frame, summary, overview.select)
-        if ax is not None:
-            figure: Any = ax.get_figure(root=True)
-            width = 72 * figure.get_figwidth()
-            svg = Markup(inline_svg(figure, f"{anchor}-{name}"))  # matplotlib escapes labels
-            drawings[name] = Drawing(
-                svg, round(_PIXELS_PER_POINT * width), round(_SMALLEST * width), captions[name], rows
-            )
+        try:
+            figure: Any = sweep_figures.figure(overview, name).get_figure(root=True)
+        except sweep_figures.NothingToDrawError:
+            continue
+        width = 72 * figure.get_figwidth()
+        svg = Markup(inline_svg(figure, f"{anchor}-{name}"))  # matplotlib escapes labels
+        drawings[name] = Drawing(svg, round(_PIXELS_PER_POINT * width), round(_SMALLEST * width), captions[name], rows)
     return drawings
 
 

@@ -20,7 +20,7 @@ from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.report.drawing import Drawing, draw
 from analysis.report.runs import Runs
-from analysis.sources.collection import Collection
+from analysis.sources.collection import Collection, Sources, collect
 from analysis.sweep import overview
 from analysis.sweep.overview import Overview
 from analysis.sweep.table import sweep_table
@@ -47,14 +47,26 @@ class Section:
     drawings: dict[str, Drawing]
 
 
-def write_report(sources: Collection, out: Path, command: str, select: str = "last") -> Path:
-    """Write `out/report.html`, whole or not at all; `command` is what it says it was made by.
+def write_report(sources: Sources, path: str | Path, command: str = "", select: str = "last") -> Path:
+    """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
+
+    Args:
+        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        path: The file to write, for example `report.html`.
+        command: What the page says that it was made by (default: the call of this function).
+        select: Which evaluation of a run counts: `last` or `best`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        UserError: where no sweep can be shown, or the folder cannot be written to.
+        UserError: where no sweep can be shown, `path` is a folder, or the file cannot be written.
     """
-    page = html(sources, command, select)
-    path = files.make_folder(out) / "report.html"
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
+    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select)
+    files.make_folder(path.parent)
     files.write_text(path, page)
     return path
 
@@ -70,7 +82,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
     claims, tables, others = _of_the_paper(sources, select)
     problems += others
     several = len({item.sweep.recipe for item in found}) > 1
-    sections = [_section(sources, number, item, runs, several) for number, item in enumerate(found)]
+    sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
     script = (HERE / "filter.js").read_text()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -121,12 +133,12 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
     return found, tables, problems
 
 
-def _section(sources: Collection, number: int, item: Overview, runs: Runs, several: bool) -> Section:
+def _section(number: int, item: Overview, runs: Runs, several: bool) -> Section:
     sweep = item.sweep
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
     try:
-        drawings = draw(sources, item, anchor)
+        drawings = draw(item, anchor)
     except UserError as error:
         drawings = {}
         warnings.append(str(error))
@@ -137,7 +149,7 @@ def _section(sources: Collection, number: int, item: Overview, runs: Runs, sever
         operators=sorted(runs.operators[label] for label in sweep.labels.values()),
         warnings=warnings,
         overview=item,
-        table=sweep_table(sources, sweep, item.frame, item.summary, item.select),
+        table=sweep_table(item),
         drawings=drawings,
     )
 

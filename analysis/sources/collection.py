@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import Plan, merged
 from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.errors import UserError, nearest
+
+WANTED = "the --out folder of a sweep, one of W&B runs, or wandb:ENTITY/PROJECT"
+"""What a user may name as a source."""
 
 
 class Source(Protocol):
@@ -42,10 +46,7 @@ def open_source(name: str | Path) -> Source:
         return ServerRuns(str(name))
     folder = Path(name)
     if not folder.is_dir():
-        raise UserError(
-            f"no runs at {str(name)!r}: no such folder; give the --out folder of a sweep, one of W&B runs, or "
-            "wandb:ENTITY/PROJECT"
-        )
+        raise UserError(f"no runs at {str(name)!r}: no such folder; give {WANTED}")
     if is_ledger(folder):
         return Ledger(folder)
     if is_offline(folder):
@@ -54,6 +55,49 @@ def open_source(name: str | Path) -> Source:
         f"no runs at {str(name)!r}: it holds neither a ledger (*/cells.json) nor W&B offline runs (*.wandb); "
         "give the --out folder of a sweep or one of W&B runs"
     )
+
+
+def collect(sources: Sources) -> Collection:
+    """The collection of `sources`; a collection stays as it is. Warn of each file that cannot be read whole.
+
+    Raises:
+        UserError: where none is named, or one holds no runs.
+    """
+    if isinstance(sources, Collection):
+        return sources
+    names = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if not names:
+        raise UserError(f"no source is named; give {WANTED}")
+    found = Collection(names)
+    for loss in found.losses:
+        warnings.warn(loss, stacklevel=3)
+    return found
+
+
+def load_runs(*sources: str | Path) -> pd.DataFrame:
+    """Every run of every sweep in `sources`: a row per sweep, run and metric; `analysis` documents the columns.
+
+    Args:
+        sources: The `--out` folder of a sweep, a folder of W&B offline runs, or `wandb:ENTITY/PROJECT`. Runs that
+            several sources hold are merged by their id.
+
+    Raises:
+        UserError: where a source holds no runs, or the runs belong to no sweep.
+    """
+    collection = collect(sources)
+    frames: list[pd.DataFrame] = []
+    axes: dict[str, None] = {}
+    for sweep, frame in collection.variants(collection.sweeps()):
+        axes |= dict.fromkeys(sweep.axes)
+        # Another sweep may lack this axis, and int64 has no missing value.
+        whole = {axis: "Int64" for axis in sweep.axes if frame[axis].dtype == "int64"}
+        named = frame.astype(whole)
+        named.insert(0, "sweep", sweep.name)
+        named.insert(1, "recipe", sweep.recipe)
+        frames.append(named)
+    runs = pd.concat(frames, ignore_index=True)
+    first = ["sweep", "recipe", "operator", "label", *axes]
+    return runs[[*first, *(column for column in runs.columns if column not in first)]]
 
 
 class Collection:
@@ -144,3 +188,7 @@ class Collection:
 
 def _finished(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame[(frame["metric"] == metric) & (frame["state"] == "finished")]
+
+
+Sources = Collection | str | Path | Iterable[str | Path]
+"""What functions take as runs: one source, several, or a collection that is open already."""

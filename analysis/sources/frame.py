@@ -41,7 +41,7 @@ _NO_RESULT: dict[str, Any] = {
 COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
 """What a run costs: these columns of a frame, and how tables and figures call them."""
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
-_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
+_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "sweep", "recipe", "state"} - {"axes"}
 
 
 @dataclass(frozen=True)

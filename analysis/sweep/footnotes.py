@@ -11,6 +11,7 @@ from analysis import numbers
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import Difference, compare
 from analysis.sweep import product_use
+from analysis.sweep.results import SweepResults
 
 
 def title(sweep: SweepLayout) -> str:
@@ -29,7 +30,8 @@ def common_n(summary: pd.DataFrame) -> int:
     return int(counts.mode().max()) if len(counts) else 0
 
 
-def notes(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> list[str]:
+def notes(results: SweepResults) -> list[str]:
+    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]

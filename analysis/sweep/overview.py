@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from analysis import numbers
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.sweep import footnotes
-from analysis.sweep.table import summary_of
+from analysis.sweep.results import SweepResults
 from lightning_xvol.errors import UserError
 
 STATES = ("finished", "missing", "failed", "diverged")
@@ -19,14 +18,12 @@ FEW_SEEDS = 3
 """Of fewer the interval is none, or 12.7 standard errors wide on either side (Student's t, one degree of freedom)."""
 
 
-@dataclass(frozen=True)
-class Overview:
-    """A sweep with its frame and summary."""
+class Overview(SweepResults):
+    """The results of a sweep in short: its cells by state, its best row and what is missing."""
 
-    sweep: SweepLayout
-    frame: pd.DataFrame
-    summary: pd.DataFrame
-    select: str
+    @property
+    def sweep(self) -> SweepLayout:
+        return self.layout
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -114,7 +111,7 @@ def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview]
     for name in sources.sweeps():
         try:
             for sweep, frame in sources.variants([name]):
-                found.append(Overview(sweep, frame, summary_of(sweep, frame, select), select))
+                found.append(Overview.of(sources, sweep, frame, select))
         except UserError as error:
             left_out.append(error)
     if not found:

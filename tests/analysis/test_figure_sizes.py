@@ -15,8 +15,7 @@ from PIL import Image
 from analysis import figures
 from analysis.figures.costs import CostLocator
 from analysis.figures.style import SIZES, Size
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
 from lightning_xvol.config.registry import METRICS, Metric
 
 NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"
@@ -25,8 +24,7 @@ METRIC = "top-1 accuracy (%)"
 
 @pytest.fixture
 def summary(make_ledger) -> pd.DataFrame:
-    sweep, frame = Collection([make_ledger().out]).load("kernel_size")
-    return sweep_table.summary_of(sweep, frame, "last")
+    return load_sweep(make_ledger().out, "kernel_size").summary
 
 
 def epochs(summary: pd.DataFrame) -> pd.DataFrame:

@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.figures.style import PURPLE, SIZES, Style, style
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
 from lightning_xvol.config.registry import OPERATORS
 
 LABELS_OF_SWEEPS = ("pssa_1", "pssa_3", "pssa_5", "pssa_hadamard", "convolution_11x11", "xvolution_linear")
 
 
 def summary_of(runs):
-    sweep, frame = Collection([runs.out]).load("kernel_size")
-    return sweep_table.summary_of(sweep, frame, "last")
+    return load_sweep(runs.out, "kernel_size").summary
 
 
 def draw(summary, **options):
@@ -157,9 +155,9 @@ def test_costs_beside_an_axis_with_a_row_of_panels_for_each_other_value(make_led
 def costs(make_ledger, **scores):
     """Rows without axes; the kernel size picks their costs in the ledger's own numbers."""
     runs = make_ledger(scores, axes=[], figure={"kind": "scatter", "x": "macs"})
-    sweep, frame = Collection([runs.out]).load("kernel_size")
-    assert (sweep.figure_x, sweep.column_axis) == ("macs", None)
-    return sweep_table.summary_of(sweep, frame, "last")
+    sweep = load_sweep(runs.out, "kernel_size")
+    assert (sweep.layout.figure_x, sweep.layout.column_axis) == ("macs", None)
+    return sweep.summary
 
 
 def test_a_scatter_has_a_point_per_row_at_its_cost(make_ledger) -> None:

@@ -7,8 +7,8 @@ import io
 import pandas as pd
 import pytest
 
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
+from analysis.sweep.table import sweep_table
 
 SCORES = {
     "convolution": {1: [24.0, 26.0], 3: [70.0, 72.0]},
@@ -33,9 +33,7 @@ def runs(make_ledger):
 
 
 def table_of(runs):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    return sweep_table(load_sweep(runs.out, "kernel_size"))
 
 
 def test_rows_below_the_accuracies(runs):

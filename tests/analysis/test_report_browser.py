@@ -36,7 +36,7 @@ def test_the_page_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> Non
     xvolution = [cell for cell in runs.cells if cell["operator"].startswith("xvolution")]
     runs.sweep |= {"sweep": "other", "title": "Another", "baseline": None, "cells": xvolution}
     runs.write_sweep()
-    path = write_report(Collection([runs.out]), tmp_path / "report", "python -m analysis report")
+    path = write_report(Collection([runs.out]), tmp_path / "report" / "report.html", "python -m analysis report")
     requests: list[str] = []
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")

@@ -12,9 +12,7 @@ from scipy import stats
 
 from analysis import figures
 from analysis.__main__ import main
-from analysis.sources.collection import Collection
-from analysis.sweep import figures as sweep_figures
-from analysis.sweep import table as sweep_table
+from analysis.render import draw_figure, load_sweep
 from lightning_xvol.errors import UserError
 
 METRIC = "top-1 accuracy (%)"
@@ -153,9 +151,7 @@ CURVES = {"kind": "curves", "x": "kernel_size"}
 
 def drawn(runs, name: str):
     """The figure `name` of a ledger."""
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_figures.figure(name, sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    return draw_figure(load_sweep(runs.out, "kernel_size"), name)
 
 
 def y_label(ax) -> str:

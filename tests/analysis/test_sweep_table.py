@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis import numbers
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
+from analysis.sweep.table import points, sweep_table
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -78,9 +78,7 @@ HEADER = (
 
 
 def table_of(runs, select: str = "last"):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
+    return sweep_table(load_sweep(runs.out, "kernel_size", select))
 
 
 def notes_of(runs, select: str = "last") -> str:
@@ -111,16 +109,14 @@ def test_csv_golden(make_ledger) -> None:
 
 
 def test_bootstrap_and_holm_on_request(make_ledger) -> None:
-    sources = Collection([make_ledger(SMALL).out])
-    sweep, frame = sources.load("kernel_size")
-    plain = sweep_table.summary_of(sweep, frame, "last")
-    asked = sweep_table.summary_of(sweep, frame, "last", "bootstrap", adjust=True)
+    runs = make_ledger(SMALL).out
+    sweep = load_sweep(runs, "kernel_size", interval="bootstrap", adjust=True)
+    plain, asked = load_sweep(runs, "kernel_size").summary, sweep.summary
     known = plain["delta_p"].notna()
     assert (asked["delta_p"][known] > plain["delta_p"][known]).any() and asked["delta"].equals(plain["delta"])
     widths = [(found["delta_high"] - found["delta_low"])[known] for found in (asked, plain)]
     assert (widths[0] <= widths[1]).all() and (widths[0] < widths[1]).any()
-    table = sweep_table.sweep_table(sources, sweep, frame, asked, "last")
-    [note] = [note for note in table.notes if note.startswith("In brackets")]
+    [note] = [note for note in sweep_table(sweep).notes if note.startswith("In brackets")]
     assert "(bootstrap, paired by seed)" in note and "p adjusted for 4 comparisons by Holm's method" in note
 
 
@@ -222,9 +218,7 @@ def test_costs_below_and_the_papers_value(make_ledger) -> None:
 
 
 def epochs_of(runs):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.points(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"))
+    return points(load_sweep(runs.out, "kernel_size"), "curves")
 
 
 def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger) -> None:
@@ -312,10 +306,7 @@ def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_led
     runs.lose("convolution", 3, 0)
     runs.lose("convolution", 3, 1)
     runs.lose("convolution", 3, 2)
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    table = sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
-    scores, validation, parameters = table.blocks
+    scores, validation, parameters = table_of(runs).blocks
     assert (validation.heading, parameters.heading) == ("Validation accuracy (%)", "Parameters")
     assert [label for label, _ in validation.rows] == [label for label, _ in scores.rows]
     values = {label: [entry.value for entry in entries] for label, entries in validation.rows}
