@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ablations.engine.catalogue import plans, sweeps
-from lightning_xvol.commandline import Parser
+from lightning_xvol.commandline import Parser, columns
 from lightning_xvol.errors import run_command_line
 
 
@@ -18,14 +18,13 @@ def main() -> int:
     if parser.parse_args().format == "json":
         print(json.dumps(plans()))
         return 0
-    found = sweeps()
-    width = max(len(name) for name in found)
-    source = max(len(sweep.reproduces) for sweep in found.values())
-    for name, sweep in found.items():
+    rows = []
+    for name, sweep in sweeps().items():
         readings = f" (also --reading {', '.join(sweep.readings)})" if sweep.readings else ""
         size = " x ".join(map(str, (len(sweep.rows), *map(len, sweep.axes.values()))))
         what = f"{sweep.title}: {size} entries{readings}"
-        print(f"python -m ablations.{name:<{width}}  {sweep.reproduces:<{source}}  {what}")
+        rows.append((f"python -m ablations.{name}", sweep.reproduces, what))
+    print("\n".join(columns(rows)))
     print(
         "\nEach takes --help, which names its rows, --dry-run and --recipe; docs and README say what the recipes are."
     )

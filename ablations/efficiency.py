@@ -2,7 +2,7 @@
 
 The paper has no such table; it claims that PSSA's cost is linear in the pixels (3.2) and compares accuracies only.
 It has every registered operator and shares the cells of `operator`. Times on one's own machine:
-`python -m lightning_xvol benchmark`.
+`python -m benchmarks operators`.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+
+from lightning_xvol.commandline import columns, markdown_table
 
 _LATEX = str.maketrans(
     {
@@ -82,18 +85,12 @@ class Table:
 
     def to_markdown(self) -> str:
         header = [escape_markdown(text) for text in (self.spanner or self.stub, *self.columns)]
-        lines = [header]
+        lines = []
         for block in self.blocks:
             if block.heading:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
             lines += [[escape_markdown(label), *map(_markdown_entry, entries)] for label, entries in block.rows]
-        widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(header))]
-        rule = [f":{'-' * (widths[0] - 1)}", *(f":{'-' * (width - 2)}:" for width in widths[1:])]
-        rows = [
-            [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            for line in (lines[0], rule, *lines[1:])
-        ]
-        grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        grid = markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
         notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
         caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
         return f"{caption}\n\n{grid}\n\n{notes}\n"
@@ -165,22 +162,14 @@ class Table:
         return [self.columns[place], *entries]
 
     def _text_part(self, places: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
-        def line(label: str, cells: Sequence[str]) -> str:
-            padded = [cell.ljust(lengths[place]) for place, cell in zip(places, cells, strict=True)]
-            return "  ".join([label.ljust(stub), *padded]).rstrip()
-
-        header = line(self.spanner or self.stub, [self.columns[place] for place in places])
-        lines = [header, "-" * (stub + sum(lengths[place] + 2 for place in places))]
+        rows: list[Sequence[str]] = [[self.spanner or self.stub, *(self.columns[place] for place in places)]]
         for block in self.blocks:
-            if block.heading:
-                lines.append(block.heading)
+            rows += [block.heading] * bool(block.heading)
             for label, entries in block.rows:
-                cells = [_text_entry(entries[place]) for place in places]
-                for depth in range(max(map(len, cells))):
-                    lines.append(
-                        line("" if depth else label, [cell[depth] if depth < len(cell) else "" for cell in cells])
-                    )
-        return lines
+                cells = (_text_entry(entries[place]) for place in places)
+                rows += itertools.zip_longest([label], *cells, fillvalue="")
+        header, *body = columns(rows)
+        return [header, "-" * (stub + sum(lengths[place] + 2 for place in places)), *body]
 
 
 def _markdown_entry(entry: TableCell) -> str:

@@ -1,5 +1,6 @@
-"""What operators and loaders cost on this machine, as ratios of what was measured side by side in one run.
+"""What operators, networks and loaders cost on this machine. `python -m benchmarks MODE` measures.
 
-Whatever is compared alternates in random but seeded order within each round; tables give medians and quartiles of the
-rounds, and medians of the ratios that each round gave. Importing this package loads nothing heavy.
+All numbers of a table come from one run. In each round everything is measured once, in a random but seeded order.
+Tables give the median and the quartiles over the rounds. A ratio is taken within each round, and tables give the median
+of these ratios. This package runs from the checkout, and importing it loads nothing heavy.
 """

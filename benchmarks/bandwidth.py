@@ -1,37 +1,55 @@
-"""PSSA's Triton kernels against the bandwidth of a copy, and against the eager kernels and the literal reference."""
+"""Mode `bandwidth`: PSSA's Triton kernels against a copy's bandwidth, the eager kernels and the literal reference."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from lightning_xvol import kernels
-from benchmarks.measure import Call, alternate, ratio, spread
-from benchmarks.operators import Effort, Row
+from benchmarks import report
+from benchmarks.measure import Call, Effort, Row, alternate, milliseconds, ratio, spread
+from benchmarks.session import Session
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at
+from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators.checks import head_count
 from lightning_xvol.seeding import derive_seed
 
-# Maps that must be read and written, whatever the kernel: q, k, v, y; and q, k, v with their gradients and that of y.
+# The maps that every kernel must read or write. Forward: q, k, v, y. Backward: q, k, v, their gradients and that of y.
 MAPS = {"forward": 4, "backward": 7}
 PATHS: tuple[kernels.Path, ...] = ("triton", "shifts", "reference")
 
 COLUMNS = ("form", "pass", "shape", "batch", "channels", "height", "width", "heads", "ms", "q1_ms", "q3_ms",
            "gb_per_second", "copy_gb_per_second", "over_copy", "eager_speedup", "reference_speedup")  # fmt: skip
 
+NOTES = (
+    "The core of PSSA by its Triton kernels, from q, k and v to the attended map, without bias, normalisation, "
+    "projections or batch norm: median [quartiles] of the rounds. GB/s counts 4 maps forward (q, k, v, y) and 7 "
+    "backward (q, k, v, their gradients and that of y). A copy reads a map and writes one. `to eager` and `to literal` "
+    "say how many times as long the eager kernels and the literal reference take; a dash means that they do not fit in "
+    "memory. Maps should be several times larger than the GPU's cache.",
+)
+
 Key = tuple[str, str, str]  # form, pass, path
 
 
-def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
-    """A row per form and pass: the core alone, q, k and v in, the attended map out, without bias or normalisation.
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure the kernels at the shapes of `parsed`."""
+    rows = [row for shape in parsed.shapes for row in measure(shape, session.machine, session.effort)]
+    text = table(rows)
+    print(text)
+    print(session.write("bandwidth", "Bandwidth of PSSA's kernels", NOTES, text, COLUMNS, rows))
 
-    `gb_per_second` counts each map that a pass cannot do without once (`MAPS`), that of a copy its source and its
-    target; `over_copy` is the ratio. Eager and reference are left out where their maps do not fit in memory.
+
+def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
+    """A row per form and pass of the core alone: from q, k and v to the attended map, without bias or normalisation.
+
+    `gb_per_second` counts each of the maps of `MAPS` once. For a copy it counts its source and its target. `over_copy`
+    is the ratio of the two. Eager kernels and the reference are left out if their maps do not fit in memory.
     """
     copied = machine.input(shape, effort.seed)
     target = torch.empty_like(copied)
@@ -41,14 +59,13 @@ def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
             with failing_at(shape, f"{form} by {path}"):
                 calls |= _calls(form, path, shape, machine, effort.seed)
     with failing_at(shape, "a measurement"):
-        seed = derive_seed(effort.seed, "order", shape.name)
-        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed)
+        samples = alternate(calls, machine.device, effort, shape.name)
     size = copied.numel() * copied.element_size()
     return [_row(form, part, shape, samples, size) for form in triton.FORMS for part in MAPS]
 
 
 def _calls(form: str, path: kernels.Path, shape: Shape, machine: Machine, seed: int) -> dict[Key, Call]:
-    """Both passes, or none where eager or reference does not fit in memory."""
+    """Both passes by `path`; none if the eager kernels or the reference do not fit in memory."""
     spec = Spec(form, num_heads=head_count(None, shape.channels))
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights", form))
     weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
@@ -80,17 +97,14 @@ def _calls(form: str, path: kernels.Path, shape: Shape, machine: Machine, seed: 
 
 def _row(form: str, part: str, shape: Shape, samples: Mapping[Key, Sequence[float]], size: int) -> Row:
     seconds, copy = samples[form, part, "triton"], samples["", "copy", ""]
-    found = spread(seconds)
     row: Row = {
         "form": form,
         "pass": part,
         "shape": shape.name,
-        **{key: getattr(shape, key) for key in ("batch", "channels", "height", "width")},
+        **shape.columns,
         "heads": head_count(None, shape.channels) if form == "dot" else None,
-        "ms": 1000 * found.median,
-        "q1_ms": 1000 * found.low,
-        "q3_ms": 1000 * found.high,
-        "gb_per_second": MAPS[part] * size / found.median / 1e9,
+        **milliseconds(seconds),
+        "gb_per_second": MAPS[part] * size / spread(seconds).median / 1e9,
         "copy_gb_per_second": 2 * size / spread(copy).median / 1e9,
         "over_copy": MAPS[part] / 2 * ratio(copy, seconds),
     }
@@ -98,3 +112,14 @@ def _row(form: str, part: str, shape: Shape, samples: Mapping[Key, Sequence[floa
         if (form, part, path) in samples:
             row[f"{name}_speedup"] = ratio(samples[form, part, path], seconds)
     return row
+
+
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown, a line per form, pass and shape."""
+    header = ["form", "pass", "shape", "ms", "GB/s", "of a copy", "to eager", "to literal"]
+    lines = []
+    for row in rows:
+        line = [row["form"], row["pass"], report.size_text(row), report.milliseconds(row)]
+        line += [report.digits(row["gb_per_second"]), f"{100 * row['over_copy']:.0f} %"]
+        lines.append([*line, *(report.times(row.get(f"{path}_speedup")) for path in ("eager", "reference"))])
+    return report.markdown(header, lines)

@@ -1,40 +1,57 @@
-"""PSSA's arithmetic alone: query, key and value go in normalised, the attention result comes out. No projection."""
+"""Mode `core`: PSSA's arithmetic alone. Normalised query, key and value go in, the attention result comes out."""
 
 from __future__ import annotations
+
+import argparse
 
 import torch
 from torch import Tensor
 
-from lightning_xvol import kernels
-from lightning_xvol.config import registry
-from benchmarks.measure import Call, kept_bytes
-from benchmarks.operators import BASELINE, Effort, Row, compare
-from benchmarks.scaling import ATTENTION
+from benchmarks import operators
+from benchmarks.measure import Call, Effort, Row, kept_bytes
+from benchmarks.session import Session
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, Subject, failing_at, literally, make_subject
+from lightning_xvol import kernels
+from lightning_xvol.config import registry
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.seeding import derive_seed
 
+ATTENTION = "self_attention"
 HEADS = 4  # of dot; hadamard has none
 FORMS = {"hadamard": "hadamard", "dot": f"dot, {HEADS} heads"}
-OPERATORS = ("pssa", "xvolution")
-SCALED = (*FORMS, ATTENTION)
+WHOLE = ("pssa", "xvolution")
+
+NOTES = (
+    "`core` is PSSA's arithmetic alone: normalised query, key and value go in, the attention result comes out. The "
+    "whole operators also have projections, normalisation and batch norms.",
+    *operators.NOTES,
+)
+
+
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure the arithmetic at the shapes of `parsed`."""
+
+    def at(shape: Shape) -> list[Row]:
+        return measure(shape, session.machine, session.effort)
+
+    operators.run_shapes("core", "PSSA's arithmetic", NOTES, at, parsed.shapes, session)
 
 
 def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
-    """Each form's arithmetic alone and in whole operators, side by side, each against its literal reference."""
-    subjects = [make_subject(BASELINE, shape, machine, effort.seed)]
+    """Rows of the arithmetic alone and of whole operators, in each form, each against its literal reference."""
+    subjects = [make_subject(operators.BASELINE, shape, machine, effort.seed)]
     subjects += [make_core(form, shape, machine, effort.seed) for form in FORMS]
-    for name in OPERATORS:
+    for name in WHOLE:
         for form, label in FORMS.items():
             options = {"form": form, "num_heads": HEADS} if form == "dot" else {"form": form}
             whole = f"{registry.label('operator', name)}, {label}"
             subjects.append(make_subject(name, shape, machine, effort.seed, options=options, label=whole))
-    return compare(subjects, shape, machine, effort)
+    return operators.compare(subjects, shape, machine, effort)
 
 
 def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: bool = True) -> Subject:
-    """The arithmetic of a form of PSSA, or of global attention with one head, at `shape`."""
+    """The arithmetic of `name`, which is a form of PSSA or global attention with one head, at `shape`."""
     if name == ATTENTION:
         return _attention(shape, machine, seed)
     spec = Spec(name, num_heads=HEADS if name == "dot" else 1)
@@ -73,7 +90,7 @@ def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: boo
 
 
 def _attention(shape: Shape, machine: Machine, seed: int) -> Subject:
-    """`[B, 1, N, C]` in the layout that the library likes best."""
+    """Global attention over `[B, 1, N, C]`, the layout in which the library is fastest."""
     maps = [x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for x in _maps(shape, machine, seed)]
 
     def forward() -> Tensor:

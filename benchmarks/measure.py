@@ -8,13 +8,31 @@ import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from lightning_xvol.seeding import derive_seed
+
 Call = Callable[[], object]
 Key = TypeVar("Key", bound=Hashable)
+Row = dict[str, Any]  # of a table: column to value
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a measurement takes.
+
+    Attributes:
+        rounds: samples of each call.
+        seconds: the least length of a sample. A short call is repeated until its sample is this long.
+        seed: of the order, the weights and the inputs.
+    """
+
+    rounds: int = 7
+    seconds: float = 0.02
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,26 +45,34 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
+    """Median and quartiles of `values`; all three are the value if there is only one."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high)
 
 
+def milliseconds(seconds: Sequence[float], prefix: str = "") -> dict[str, float]:
+    """The columns `ms`, `q1_ms` and `q3_ms` of a row, each behind `prefix`: median and quartiles of `seconds`."""
+    found = spread(seconds)
+    values = {"ms": found.median, "q1_ms": found.low, "q3_ms": found.high}
+    return {f"{prefix}{name}": 1000 * value for name, value in values.items()}
+
+
 def ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """The median over rounds of one time over another of the same round: what slowed a whole round cancels."""
+    """The median of the rounds' ratios. A slow round slows both of its times, which cancels."""
     return statistics.median(first / second for first, second in zip(over, under, strict=True))
 
 
 def cpu_clock() -> float:
-    """Seconds: of one thread the CPU time, which others on the machine disturb less, of more the wall time."""
+    """Seconds: CPU time if torch uses one thread, because other processes disturb it less, else wall-clock time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def seconds_per_call(
     call: Call, number: int, device: torch.device, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Time by `clock` of one of `number` calls in a row; on CUDA between two events, with nothing left in a queue."""
+    """The mean time of `number` calls in a row: by `clock`, on CUDA between two events with an empty queue."""
     if device.type != "cuda":
         start = clock()
         for _ in range(number):
@@ -65,31 +91,32 @@ def seconds_per_call(
 def alternate(
     calls: Mapping[Key, Call],
     device: torch.device,
-    rounds: int,
-    seconds: float,
-    seed: int,
+    effort: Effort,
+    name: str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Key, list[float]]:
-    """Seconds per call of each of `calls`, one value a round, in an order drawn anew for every round.
+    """Seconds per call of each of `calls`, one value per round. Every round has a new random order.
 
-    Before the first round each is called twice: the first call pays for choosing algorithms, the second tells how many
-    make a sample of at least `seconds`.
+    The order depends on the seed of `effort` and on `name`, the name of the measurement.
+
+    Before the first round each is called twice. The first call pays for the choice of algorithms, and the second tells
+    how many calls fill a sample.
     """
     numbers = {}
     for key, call in calls.items():
         seconds_per_call(call, 1, device, clock)
-        numbers[key] = max(1, math.ceil(seconds / seconds_per_call(call, 1, device, clock)))
+        numbers[key] = max(1, math.ceil(effort.seconds / seconds_per_call(call, 1, device, clock)))
     samples: dict[Key, list[float]] = {key: [] for key in calls}
-    order, shuffled = list(calls), random.Random(seed)
-    for _ in range(rounds):
-        shuffled.shuffle(order)
-        for key in order:
+    keys, shuffled = list(calls), random.Random(derive_seed(effort.seed, "order", name))
+    for _ in range(effort.rounds):
+        shuffled.shuffle(keys)
+        for key in keys:
             samples[key].append(seconds_per_call(calls[key], numbers[key], device, clock))
     return samples
 
 
 def saved_bytes(module: nn.Module, x: Tensor) -> int:
-    """Bytes that a forward pass keeps for backward beside the input, the parameters and the buffers.
+    """Bytes that a forward pass keeps for backward, without the input, the parameters and the buffers.
 
     It works on the meta device too.
     """
@@ -97,17 +124,17 @@ def saved_bytes(module: nn.Module, x: Tensor) -> int:
 
 
 def kept_bytes(call: Callable[[], Tensor], inputs: Iterable[Tensor]) -> int:
-    """Bytes that `call` keeps for backward beside `inputs`, each storage once and whole, however many views of it."""
+    """Bytes that `call` keeps for backward, without `inputs`. Views of one storage count once, as the whole storage."""
     kept: dict[int, torch.UntypedStorage] = {}
     own = {_identity(tensor) for tensor in inputs}
 
     def pack(tensor: Tensor) -> Tensor:
         if _identity(tensor) not in own:
             kept[_identity(tensor)] = tensor.untyped_storage()
-        return tensor.detach()  # an output kept as it is would keep itself alive
+        return tensor.detach()  # a kept output would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = call()  # alive until the sum is made, so that no storage's place is taken by another
+        output = call()  # alive until the sum is made, so that its storages are not reused
     total = sum(storage.nbytes() for storage in kept.values())
     del output
     return total
@@ -118,7 +145,7 @@ def _identity(tensor: Tensor) -> int:
 
 
 def peak_bytes(call: Call, device: torch.device) -> int:
-    """The most that the CUDA allocator held during `call`, above what it held before."""
+    """The most bytes that the CUDA allocator held during `call`, above what it held before."""
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)

@@ -1,20 +1,22 @@
-"""ResNet-50 with X-volution in conv5_x against the plain one: a training step and inference, end to end."""
+"""Mode `network`: ResNet-50 with X-volution in conv5_x against the plain one, a training step and inference."""
 
 from __future__ import annotations
 
+import argparse
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
-from benchmarks.measure import Call, alternate, cpu_clock, ratio, spread
-from benchmarks.operators import Effort, Row
+from benchmarks import report
+from benchmarks.measure import Call, Effort, Row, alternate, cpu_clock, milliseconds, ratio
+from benchmarks.session import Session
 from benchmarks.shapes import Shape
-from benchmarks.subjects import Machine, failing_at
+from benchmarks.subjects import Machine, failing_at, inference
+from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.fusion import fuse
 from lightning_xvol.seeding import derive_seed, seed_generators
@@ -34,23 +36,39 @@ COLUMNS = ("backbone", "network", "batch", "height", "width", "params", "macs", 
            *(f"{timing}_{part}" for timing in TIMINGS for part in ("ms", "q1_ms", "q3_ms", "over_plain")),
            "fused_over_unfused")  # fmt: skip
 
+NOTES = (
+    "All rows are the same network, with another operator in conv5_x and with the stride in the first 1x1 of every "
+    "bottleneck. Times of one batch: median [quartiles]. Ratios are medians of the rounds' own ratios. A training step "
+    "is forward, cross-entropy, backward and SGD with momentum. `fused` to plain compares with the plain network's "
+    "inference.",
+    report.CPU_TIME_NOTE,
+)
+
+
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure every network."""
+    backbone, images = (SMOKE_BACKBONE, SMOKE_IMAGES) if parsed.smoke else (BACKBONE, IMAGES)
+    rows = measure(backbone, images, session.machine, session.effort)
+    text = table(rows)
+    print(text)
+    print(session.write("network", backbone, NOTES, text, COLUMNS, rows))
+
 
 def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> list[Row]:
     """A row per network. A training step is forward, cross-entropy, backward and SGD with momentum.
 
-    `fused_over_plain` compares with the plain network's inference, which has nothing to fuse.
+    `fused_over_plain` compares with the plain network's inference, because the plain network has nothing to fuse.
     """
     networks = {name: _build(backbone, operator, machine, effort.seed) for name, operator in NETWORKS.items()}
     x = machine.input(images, effort.seed)
     calls: dict[tuple[str, str], Call] = {}
     for name, network in networks.items():
         calls[name, "training"] = _training(copy.deepcopy(network), x)
-        calls[name, "inference"] = _inference(network, x)
+        calls[name, "inference"] = inference(network, x)
         if name != PLAIN:
-            calls[name, "fused"] = _inference(fuse(copy.deepcopy(network).eval()), x)
+            calls[name, "fused"] = inference(fuse(copy.deepcopy(network).eval()), x)
     with failing_at(images, backbone):
-        seed = derive_seed(effort.seed, "order", "network")
-        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed, cpu_clock)
+        samples = alternate(calls, machine.device, effort, "network", cpu_clock)
     image = (images.channels, images.height, images.width)
     macs = {name: count_macs(network, image) for name, network in networks.items()}
     rows = []
@@ -66,9 +84,8 @@ def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> l
         for timing in TIMINGS:
             if (name, timing) not in samples:
                 continue
-            found, plain = spread(samples[name, timing]), "training" if timing == "training" else "inference"
-            values = {"ms": found.median, "q1_ms": found.low, "q3_ms": found.high}
-            row |= {f"{timing}_{part}": 1000 * value for part, value in values.items()}
+            plain = "training" if timing == "training" else "inference"
+            row |= milliseconds(samples[name, timing], f"{timing}_")
             row[f"{timing}_over_plain"] = ratio(samples[name, timing], samples[PLAIN, plain])
         if (name, "fused") in samples:
             row["fused_over_unfused"] = ratio(samples[name, "fused"], samples[name, "inference"])
@@ -95,12 +112,19 @@ def _training(network: nn.Module, x: Tensor) -> Call:
     return step
 
 
-def _inference(network: nn.Module, x: Tensor) -> Call:
-    network = copy.deepcopy(network).eval()
-
-    def call() -> Tensor:
-        with torch.inference_mode():
-            logits: Tensor = network(x)
-            return logits
-
-    return call
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    lines = []
+    for row in rows:
+        line = [
+            row["network"],
+            report.magnitude(row["params"]),
+            report.magnitude(row["macs"]),
+            report.times(row["macs_over_plain"]),
+        ]
+        for timing in ("training", "inference", "fused"):
+            line += [report.milliseconds(row, f"{timing}_"), report.times(row.get(f"{timing}_over_plain"))]
+        lines.append([*line, report.times(row.get("fused_over_unfused"))])
+    header = ["conv5_x", "params", "MACs", "to plain", "training step, ms", "to plain", "inference, ms", "to plain",
+              "fused, ms", "to plain", "to unfused"]  # fmt: skip
+    return report.markdown(header, lines)

@@ -1,43 +1,66 @@
-"""Every operator at every shape: time, memory and multiply-adds against a 3x3 convolution and the literal reference."""
+"""Mode `operators`: time, memory and multiply-adds against a 3x3 convolution and the literal reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.measure import alternate, cpu_clock, ratio, spread
+from benchmarks import report
+from benchmarks.measure import Effort, Row, alternate, cpu_clock, milliseconds, ratio
+from benchmarks.session import Session
 from benchmarks.shapes import Shape
-from benchmarks.subjects import (
-    Machine,
-    Subject,
-    Timing,
-    failing_at,
-    make_subject,
-    training_peak,
-)
-from lightning_xvol.seeding import derive_seed
+from benchmarks.subjects import Machine, Subject, Timing, failing_at, make_subject, training_peak
 
 BASELINE = "convolution"
 
-Row = dict[str, Any]
+NOTES = (
+    "Times of one batch: median [quartiles] over the rounds. `to conv` is the ratio to the 3x3 convolution. `literal` "
+    "says how many times as long the literal reference takes. `fused` is the ratio of the fused operator to the "
+    "unfused one. Each ratio is the median of the rounds' own ratios.",
+    "MACs of one image. `saved` is what forward keeps for backward, without input and parameters, in multiples of the "
+    "input's bytes.",
+    report.CPU_TIME_NOTE,
+)
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long is measured: `rounds` samples of each, of at least `seconds`. `seed` draws order, weights and inputs."""
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure the operators of `parsed` at its shapes."""
 
-    rounds: int = 7
-    seconds: float = 0.02
-    seed: int = 0
+    def at(shape: Shape) -> list[Row]:
+        return measure(parsed.operators, shape, session.machine, session.effort)
+
+    run_shapes("operators", "Operators", NOTES, at, parsed.shapes, session)
+
+
+def run_shapes(
+    name: str,
+    title: str,
+    notes: Sequence[str],
+    measure_at: Callable[[Shape], list[Row]],
+    shapes: Iterable[Shape],
+    session: Session,
+) -> None:
+    """Measure shape by shape. After each shape, print its table and write the files with all shapes so far."""
+    rows: list[Row] = []
+    for shape in shapes:
+        print(f"\n{shape.name} ...", flush=True)
+        found = measure_at(shape)
+        rows += found
+        print(tables(found).partition("\n\n")[2], flush=True)
+        text = tables(rows) + fused_summary(rows)
+        written = session.write(name, title, notes, text, columns(session.machine.device.type == "cuda"), rows)
+    print(f"{fused_summary(rows)}\n{written}")
 
 
 def columns(cuda: bool) -> list[str]:
-    """The columns of the table, in order. Times are of a batch, in milliseconds; `_q1` and `_q3` are quartiles.
+    """The columns of the CSV file, in order.
 
-    `macs` are of one image. `X_over_convolution` is the ratio to the 3x3 convolution, `X_speedup` how many times as
-    long the literal reference takes, `fused_over_unfused` the ratio of inference times. `saved_bytes` is what forward
-    keeps for backward beside input and parameters, `saved_inputs` the same in multiples of the input's size.
+    Times are milliseconds per batch; `_q1` and `_q3` are quartiles. `macs` are of one image. `X_over_convolution` is
+    the ratio to the 3x3 convolution. `X_speedup` says how many times as long the literal reference takes.
+    `fused_over_unfused` is the ratio of inference times. `saved_bytes` is what forward keeps for backward, without
+    input and parameters. `saved_inputs` is the same in multiples of the input's size.
     """
     timed = ["forward", "training", "reference_forward", "reference_training", "fused_forward"]
     ratios = [
@@ -55,10 +78,10 @@ def columns(cuda: bool) -> list[str]:
 
 
 def measure(names: Sequence[str], shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
-    """A row per operator of `names` at `shape`; the baseline comes first whether it is among them or not.
+    """A row per operator of `names` at `shape`. The baseline comes first, even if `names` leaves it out.
 
     Raises:
-        UserError: where an operator cannot be built or does not run.
+        UserError: if an operator cannot be built or does not run.
     """
     subjects = [make_subject(name, shape, machine, effort.seed) for name in dict.fromkeys((BASELINE, *names))]
     return compare(subjects, shape, machine, effort)
@@ -67,9 +90,8 @@ def measure(names: Sequence[str], shape: Shape, machine: Machine, effort: Effort
 def compare(subjects: Sequence[Subject], shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
     """A row per subject; the first is the baseline."""
     calls = {(subject.name, timing): call for subject in subjects for timing, call in subject.calls.items()}
-    seed = derive_seed(effort.seed, "order", shape.name)
     with failing_at(shape):
-        samples = alternate(calls, machine.device, effort.rounds, effort.seconds, seed, cpu_clock)
+        samples = alternate(calls, machine.device, effort, shape.name, cpu_clock)
         peaks = {subject.name: training_peak(subject, machine.device) for subject in subjects}
     return [_row(subject, subjects[0], shape, machine, samples, peaks) for subject in subjects]
 
@@ -85,7 +107,7 @@ def _row(
     times = {timing: samples[subject.name, timing] for timing in subject.calls}
     row: Row = {
         "shape": shape.name,
-        **{key: getattr(shape, key) for key in ("batch", "channels", "height", "width")},
+        **shape.columns,
         "operator": subject.name,
         "label": subject.label,
         "params": subject.params,
@@ -97,9 +119,7 @@ def _row(
         "note": subject.note,
     }
     for timing, seconds in times.items():
-        found = spread(seconds)
-        values = {"ms": found.median, "q1_ms": found.low, "q3_ms": found.high}
-        row |= {f"{timing}_{part}": 1000 * value for part, value in values.items()}
+        row |= milliseconds(seconds, f"{timing}_")
     row["forward_over_convolution"] = ratio(times["forward"], samples[baseline.name, "forward"])
     row["training_over_convolution"] = ratio(times["training"], samples[baseline.name, "training"])
     if "reference_forward" in times:
@@ -111,3 +131,51 @@ def _row(
     if peak is not None and least:
         row |= {"peak_bytes": peak, "peak_over_convolution": peak / least}
     return row
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table per shape."""
+    found = []
+    for shape in dict.fromkeys(row["shape"] for row in rows):
+        here = [row for row in rows if row["shape"] == shape]
+        found.append(f"## {shape}: [{report.size_text(here[0])}]\n\n{_table(here)}\n")
+        found += [f"- {row['label']}: {row['note']}.\n" for row in here if row["note"]]
+    return "\n".join(found)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    peak = any("peak_bytes" in row for row in rows)
+    header = ["operator", "params", "MACs", "to conv", "forward, ms", "to conv", "literal", "fused",
+              "forward + backward, ms", "to conv", "literal", "saved, inputs"]  # fmt: skip
+    header += ["peak, MB", "to conv"] * peak
+    lines = []
+    for row in rows:
+        line = [
+            row["label"],
+            report.magnitude(row["params"]),
+            report.magnitude(row["macs"]),
+            report.times(row["macs_over_convolution"]),
+        ]
+        for timing in ("forward", "training"):
+            line += [report.milliseconds(row, f"{timing}_"), report.times(row.get(f"{timing}_over_convolution"))]
+            line.append(report.times(row.get(f"{timing}_speedup")))
+            line += [report.times(row.get("fused_over_unfused"))] * (timing == "forward")
+        line.append(report.digits(row["saved_inputs"]))
+        if peak:
+            line += [report.digits(row["peak_bytes"] / 1e6), report.times(row.get("peak_over_convolution"))]
+        lines.append(line)
+    return report.markdown(header, lines)
+
+
+def fused_summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the ratio of fused to unfused inference time: its mean and its largest value over the shapes."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if "fused_over_unfused" in row:
+            found.setdefault(row["label"], []).append(row["fused_over_unfused"])
+    lines = [
+        [label, report.times(statistics.geometric_mean(ratios)), report.times(max(ratios)), str(len(ratios))]
+        for label, ratios in found.items()
+    ]
+    header = ["fused over unfused", "geometric mean", "largest", "shapes"]
+    return f"\n{report.markdown(header, lines)}\n" if lines else ""

@@ -1,7 +1,11 @@
-"""What the suite's training step costs over a bare PyTorch loop with the same network, data, optimizer and order."""
+"""Mode `overhead`: the suite's training step against a bare PyTorch loop.
+
+Both loops have the same network, the same optimizer, and the same batches in the same order.
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,49 +17,41 @@ from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from benchmarks import report
-from benchmarks.measure import ratio, spread
-from benchmarks.operators import Row
+from benchmarks.measure import Row, ratio, spread
+from benchmarks.session import Session
+from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.config.schema import RunConfig, resolve, set_value
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.config.recipes import DEFAULT, get_recipe
 from lightning_xvol.modules.base import make_optimizer
-from lightning_xvol.training.tracking import Tracking
 from lightning_xvol.training.run import MEMORY_FORMATS, RunContext, build_network, train
+from lightning_xvol.training.tracking import Tracking
 
 COLUMNS = ("loop", "operator", "recipe", "batch", "steps", "milliseconds", "q1", "q3", "over_bare")
 SUITE, BARE = "lightning_xvol", "bare PyTorch"
-# The first steps of a process pay for choosing algorithms and for memory.
+# The first steps of a process choose algorithms and allocate memory.
 WARM_UP = 10
-
-NOTES = (
-    "Milliseconds per training step, of CPU time on a CPU: median [quartiles] of the rounds, which take turns. Both "
-    "loops train the same network from the same weights on the same batches in the same order with the same "
-    "optimizer; the suite's step includes its seeding, its watch over the loss and its log, and neither includes "
-    "checkpoints and epochs' ends.",
-)
-OPERATORS = ("convolution", "xvolution")
 STEPS, SMOKE_STEPS = 40, 5
 
-
-def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
-    header = ["operator", "loop", "batch", "ms per step", "to bare"]
-    lines = [
-        [
-            row["operator"],
-            row["loop"],
-            str(row["batch"]),
-            f"{row['milliseconds']:.2f} [{row['q1']:.2f}, {row['q3']:.2f}]",
-            f"{row['over_bare']:.3f}{report.TIMES}",
-        ]
-        for row in rows
-    ]
-    return report.markdown(header, lines)
+NOTES = (
+    "Milliseconds per training step, of CPU time on a CPU: median [quartiles] of the rounds, in which the loops take "
+    "turns. Both loops train the same network from the same weights on the same batches in the same order with the "
+    "same optimizer. The suite's step includes its seeding, its check of the loss and its log. Neither includes checkpoints "
+    "and the ends of epochs.",
+)
 
 
-def measure(operator: str, steps: int, rounds: int, device: torch.device) -> list[Row]:
-    """Both loops over `steps` steps a round of the default recipe in float32."""
-    config = _config(operator, steps + WARM_UP)
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure both loops with each operator of `parsed`."""
+    steps, device = SMOKE_STEPS if parsed.smoke else STEPS, session.machine.device
+    rows = [row for name in parsed.operators for row in measure(name, steps, parsed.rounds, parsed.threads, device)]
+    text = table(rows)
+    print(text)
+    print(session.write("overhead", "Overhead", NOTES, text, COLUMNS, rows))
+
+
+def measure(operator: str, steps: int, rounds: int, threads: int, device: torch.device) -> list[Row]:
+    """A row per loop. Each round takes `steps` steps of the default recipe in float32."""
+    config = _config(operator, steps + WARM_UP, threads)
     samples: dict[str, list[float]] = {SUITE: [], BARE: []}
     for number in range(rounds):
         loops = [(SUITE, _suite), (BARE, _bare)]
@@ -80,13 +76,14 @@ def measure(operator: str, steps: int, rounds: int, device: torch.device) -> lis
     return rows
 
 
-def _config(operator: str, steps: int) -> RunConfig:
-    """One epoch of `steps` steps, with a checkpoint at its end alone."""
+def _config(operator: str, steps: int, threads: int) -> RunConfig:
+    """One epoch of `steps` steps, with a checkpoint only at its end."""
     config = get_recipe(DEFAULT).config(operator)
     for path, value in {
         "train.steps": steps,
         "train.checkpoint_every": steps,
         "train.precision": "32-true",
+        "train.threads": threads,
         "data.train_size": steps * config.data.batch_size,
         "data.validation_size": config.data.batch_size,
         "data.test_size": config.data.batch_size,
@@ -96,12 +93,12 @@ def _config(operator: str, steps: int) -> RunConfig:
 
 
 def _now(device: torch.device) -> float:
-    """CPU seconds of this process, which other processes of the machine do not disturb; on a GPU wall-clock seconds."""
+    """Seconds: CPU time of this process, which other processes do not disturb; wall-clock time on a GPU."""
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 class _Clock(Callback):
-    """Notes when each step begins."""
+    """Records when each step begins."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, list[float]()
@@ -111,7 +108,7 @@ class _Clock(Callback):
 
 
 def _per_step(times: list[float]) -> float:
-    """Between the beginnings of the first step after the warm-up and of the last one."""
+    """The mean time of the steps from the first one after the warm-up to the last but one."""
     return (times[-1] - times[WARM_UP]) / (len(times) - 1 - WARM_UP)
 
 
@@ -143,3 +140,18 @@ def _batches(data: ImageDataModule, device: torch.device) -> Iterator[tuple[torc
     for batch in data.loader_of_epoch(0):
         images, labels, _ = data.normalise(batch)
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    lines = [
+        [
+            row["operator"],
+            row["loop"],
+            str(row["batch"]),
+            f"{row['milliseconds']:.2f} [{row['q1']:.2f}, {row['q3']:.2f}]",
+            f"{row['over_bare']:.3f}{report.TIMES}",
+        ]
+        for row in rows
+    ]
+    return report.markdown(["operator", "loop", "batch", "ms per step", "to bare"], lines)

@@ -1,4 +1,4 @@
-"""A folder of generated JPEGs in ImageNet's layout, about as large as ImageNet's, for want of the real ones."""
+"""Generated JPEGs in ImageNet's folders, which stand in for the real pictures and are about as large."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ SIZES = ((500, 375), (500, 333), (375, 500), (480, 360))
 
 
 def make_pictures(root: Path, count: int, seed: int) -> float:
-    """Write `count` training pictures in `CLASSES` folders, and one of each for validation; return their mean bytes.
+    """Write `count` training pictures in `CLASSES` folders, and a validation picture per class.
 
-    Clouds of several scales and some noise: about 110 kB each at ImageNet's usual size, as its own.
+    Each picture has clouds of several scales and some noise: about 110 kB at ImageNet's usual size, like ImageNet's own.
+
+    Returns:
+        The mean size of a training picture in bytes.
     """
     generator = numpy.random.default_rng(seed)
     total = 0

@@ -1,4 +1,4 @@
-"""Time against pixels as a figure. matplotlib is imported when it is drawn; the package does not require it."""
+"""Time against pixels as a figure. matplotlib is imported only to draw, because the package does not require it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_xvol.ledger import files
+from lightning_xvol.visualize import figure, style
 
-FORMATS = ("png", "pdf", "svg")
-LEGEND_LETTERS = 25  # of a label, for two columns of them to fit
+LEGEND_LETTERS = 25  # the longest label of a legend in two columns
 MISSING = "no figure: matplotlib is not installed (pip install matplotlib); the tables are written"
 
-# Okabe and Ito's colours, the same as in the figures of sweeps.
-_STYLES = {"pssa": ("#009E73", "D"), "xvolution": ("#D55E00", "s"), "self_attention": ("#E69F00", "^")}
-_OTHERS = (("#0072B2", "o"), ("#CC79A7", "P"), ("#56B4E9", "h"), ("#000000", "X"))
+# The colours of the figures of sweeps.
+_STYLES = {"pssa": (style.GREEN, "D"), "xvolution": (style.VERMILLION, "s"), "self_attention": (style.ORANGE, "^")}
+_OTHERS = ((style.BLUE, "o"), ("#CC79A7", "P"), ("#56B4E9", "h"), (style.BLACK, "X"))
 _RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -36,25 +35,24 @@ def available() -> bool:
 
 
 def write_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool, stem: Path) -> list[Path]:
-    """Draw `scaling.measure`'s rows and save them at `stem` with each suffix of `FORMATS`."""
+    """Draw `scaling.measure`'s rows and save them at `stem` with each suffix of `figure.FORMATS`."""
     import matplotlib
 
     with matplotlib.rc_context(_RC):
-        figure = draw_scaling(rows, note, smoke)
-        paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS]
-        for path, suffix in zip(paths, FORMATS, strict=True):
-            with files.replacing(path) as file:
-                figure.savefig(file, format=suffix, dpi=300)
+        drawn = draw_scaling(rows, note, smoke)
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in figure.FORMATS]
+    for path in paths:
+        figure.write(drawn, path)
     return paths
 
 
 def draw_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool) -> Any:
-    """Both axes logarithmic, a line per operator with its quartiles as bars and its exponent in the legend."""
+    """A line per operator on two logarithmic axes, with quartiles as bars and the exponent in the legend."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-    figure = Figure(figsize=(3.5, 2.9), layout="constrained")
-    ax = figure.subplots()
+    drawn = Figure(figsize=(3.5, 2.9), layout="constrained")
+    ax = drawn.subplots()
     others = iter(_OTHERS * len(rows))
     for name in dict.fromkeys(row["operator"] for row in rows):
         points = [row for row in rows if row["operator"] == name]
@@ -80,10 +78,10 @@ def draw_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool) -> A
     ax.set_axisbelow(True)
     longest = max(len(text) for text in ax.get_legend_handles_labels()[1])
     columns = 2 if longest <= LEGEND_LETTERS else 1
-    figure.legend(
+    drawn.legend(
         loc="outside upper left", ncols=columns, frameon=False, fontsize=7.5, handlelength=1.6, columnspacing=1.2
     )
-    figure.supxlabel(f"time = a pixels$^p$, bars: quartiles\n{note}", fontsize=6, color="0.35")
+    drawn.supxlabel(f"time = a pixels$^p$, bars: quartiles\n{note}", fontsize=6, color="0.35")
     if smoke:
         ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontweight="bold")
-    return figure
+    return drawn

@@ -1,4 +1,4 @@
-"""The shapes at which operators are measured: where the 3x3 of a ResNet-50 stands. Nothing here imports torch."""
+"""The shapes at which operators are measured: those of the 3x3 convolutions of a ResNet-50. No torch here."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ class Shape:
     def pixels(self) -> int:
         return self.height * self.width
 
+    @property
+    def columns(self) -> dict[str, int]:
+        """The columns of a row that say at which shape it was measured."""
+        return {"batch": self.batch, "channels": self.channels, "height": self.height, "width": self.width}
+
     def __str__(self) -> str:
         return f"{self.batch}x{self.channels}x{self.height}x{self.width}"
 
 
 def _at_stage(image: str, batch: int, height: int, width: int, stage: int) -> Shape:
-    """Stage 2 to 5 has 64 to 512 channels at a stride of 4 to 32."""
+    """Stages 2 to 5 have 64 to 512 channels and strides of 4 to 32."""
     scale = 2**stage
     return Shape(f"{image}-stage{stage}", batch, 16 * scale, -(-height // scale), -(-width // scale))
 
@@ -43,10 +48,10 @@ SMOKE = ("2x16x7x7",)
 
 
 def parse(texts: Iterable[str]) -> list[Shape]:
-    """Shapes by name, by group (224, 800, all) or as BxCxHxW, each once.
+    """The shapes that `texts` name, each once: by name, by group (224, 800, all) or as BxCxHxW.
 
     Raises:
-        UserError: for a text that is none of these.
+        UserError: for any other text.
     """
     shapes: dict[Shape, None] = {}
     for text in texts:
@@ -63,5 +68,6 @@ def _parse(text: str) -> tuple[Shape, ...]:
         return (Shape(text, *map(int, text.split("x"))),)
     known = [*GROUPS, *SHAPES]
     raise UserError(
-        f"--shapes {text!r} is no shape{nearest(text, known)}; known: {', '.join(known)}, or BxCxHxW such as 8x64x56x56"
+        f"--shapes {text!r} is not a shape{nearest(text, known)}; "
+        f"known: {', '.join(known)}, or BxCxHxW such as 8x64x56x56"
     )

@@ -1,4 +1,4 @@
-"""One operator at one shape, as calls that can be timed: forward, forward + backward, literal, fused."""
+"""One operator at one shape as calls that can be timed: forward, forward + backward, literal, fused."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_xvol import kernels
-from lightning_xvol.config import registry
-from lightning_xvol.backbones import count_macs, count_parameters
 from benchmarks.measure import Call, peak_bytes, saved_bytes
 from benchmarks.shapes import Shape
-from lightning_xvol.errors import UserError
+from lightning_xvol import kernels
+from lightning_xvol.backbones import count_macs, count_parameters
+from lightning_xvol.config import registry
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.fusion import fuse
 from lightning_xvol.operators import build_operator
 from lightning_xvol.seeding import derive_seed, seed_generators
 
 Timing = Literal["forward", "training", "reference_forward", "reference_training", "fused_forward"]
 
-# The literal form of global attention has a matrix of all pairs: 18 GB a head at 200 x 334.
+# Literal global attention keeps a matrix of all pairs of positions: 18 GB per head at 200 x 334.
 REFERENCE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
 class Machine:
-    """On what, and in which numbers, operators are measured."""
+    """The device on which everything is measured, and the dtype and memory format of its tensors."""
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
 
     def input(self, shape: Shape, seed: int) -> Tensor:
-        """A standard normal input; every operator gets the same."""
+        """A standard normal input. Every operator gets the same one."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "input", shape.name))
         x = torch.randn(shape.batch, shape.channels, shape.height, shape.width, generator=generator)
         return x.to(self.device, self.dtype, memory_format=self.memory_format)
@@ -49,7 +49,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Subject:
-    """An operator of as many channels in as out, and stride 1, at one shape."""
+    """An operator at one shape, with stride 1 and as many output as input channels.
+
+    Attributes:
+        name: the key of its samples, unique among the subjects that are compared.
+        label: its name in tables.
+        params: its parameters.
+        macs: multiply-adds of one image.
+        saved_bytes: what a forward pass keeps for backward, without input and parameters.
+        reference_saved_bytes: the same for the literal reference; None if that does not run.
+        calls: what is timed.
+        note: a sentence for the reader of the table.
+    """
 
     name: str
     label: str
@@ -63,14 +74,13 @@ class Subject:
 
 @contextlib.contextmanager
 def failing_at(shape: Shape, what: str = "an operator") -> Iterator[None]:
-    """What goes wrong in this block, from a foreign operator's mistake to too little memory, is one sentence."""
+    """Turn any error in this block, from a mistake in a foreign operator to too little memory, into one sentence."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{what} fails at {shape}: {type(error).__name__}: {first_line}") from error
+        raise UserError(f"{what} fails at {shape}: {one_line(error)}") from error
 
 
 def make_subject(
@@ -82,10 +92,12 @@ def make_subject(
     options: Mapping[str, Any] | None = None,
     label: str | None = None,
 ) -> Subject:
-    """Build `name` with its defaults, or `options`, for `shape`. `literal=False` leaves the literal reference out.
+    """Build the operator `name` for `shape`, with its default options or `options`.
+
+    `literal=False` leaves out the literal reference.
 
     Raises:
-        UserError: where it cannot be built, or does not run at this shape.
+        UserError: if it cannot be built, or does not run at this shape.
     """
     seed_generators(derive_seed(seed, "weights", name))
     x = machine.input(shape, seed)
@@ -94,18 +106,15 @@ def make_subject(
         operator = operator.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
         fast_bytes = saved_bytes(operator.train(), x)
     training = _training(operator, x)
-    calls: dict[Timing, Call] = {"forward": _forward(operator, x), "training": training}
+    calls: dict[Timing, Call] = {"forward": inference(operator, x), "training": training}
     note, reference = "", _reference_bytes(operator, x) if literal else None
     if reference is not None and reference > REFERENCE_BYTES:
         note, reference = f"literal reference not run: it would keep {reference / 1e9:.1f} GB", None
     elif reference is not None:
-        calls |= {
-            "reference_forward": literally(calls["forward"]),
-            "reference_training": literally(training),
-        }
+        calls |= {"reference_forward": literally(calls["forward"]), "reference_training": literally(training)}
     fused = _fused(operator)
     if fused is not None:
-        calls["fused_forward"] = _forward(fused, x)
+        calls["fused_forward"] = inference(fused, x)
     image = (shape.channels, shape.height, shape.width)
     return Subject(
         name=name if label is None else label,
@@ -119,9 +128,9 @@ def make_subject(
     )
 
 
-def _forward(operator: nn.Module, x: Tensor) -> Call:
-    """Inference."""
-    evaluated = copy.deepcopy(operator).eval()
+def inference(module: nn.Module, x: Tensor) -> Call:
+    """A forward pass of a copy of `module` in evaluation mode."""
+    evaluated = copy.deepcopy(module).eval()
 
     def call() -> Tensor:
         with torch.inference_mode():
@@ -132,7 +141,7 @@ def _forward(operator: nn.Module, x: Tensor) -> Call:
 
 
 def _training(operator: nn.Module, x: Tensor) -> Call:
-    """Forward and backward with a gradient for the input, as in the middle of a network."""
+    """Forward and backward, with a gradient for the input, as in the middle of a network."""
     trained = copy.deepcopy(operator).train()
     x = x.clone().requires_grad_()
     wanted = [x, *(parameter for parameter in trained.parameters() if parameter.requires_grad)]
@@ -145,7 +154,7 @@ def _training(operator: nn.Module, x: Tensor) -> Call:
 
 
 def literally(call: Call) -> Call:
-    """`call` on the literal references."""
+    """`call` with the literal reference of each kernel."""
 
     def literal() -> object:
         with kernels.force("reference"):
@@ -155,14 +164,14 @@ def literally(call: Call) -> Call:
 
 
 def _fused(operator: nn.Module) -> nn.Module | None:
-    """None where there is nothing in `operator` to fuse, or its structure is not known."""
+    """The fused operator; None if `operator` has nothing to fuse or is not known."""
     with contextlib.suppress(UserError):
         return fuse(copy.deepcopy(operator).eval())
     return None
 
 
 class _Operations(TorchDispatchMode):
-    """Lists what is computed in its block."""
+    """Lists the names of the operations in its block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,9 +183,9 @@ class _Operations(TorchDispatchMode):
 
 
 def _reference_bytes(operator: nn.Module, x: Tensor) -> int | None:
-    """What the literal reference keeps for backward, found on the meta device; None for an operator that has none.
+    """The bytes that the literal reference keeps for backward, found on the meta device.
 
-    An operator has one if forcing it makes a difference to what is computed.
+    None if there is no literal reference: forcing it does not change which operations run.
     """
     operator, x = copy.deepcopy(operator).to("meta"), x.to("meta")
     try:
@@ -188,10 +197,10 @@ def _reference_bytes(operator: nn.Module, x: Tensor) -> int | None:
             return None
         with kernels.force("reference"):
             return saved_bytes(operator, x)
-    except (RuntimeError, NotImplementedError):  # it does not run there, so it is none of ours
+    except (RuntimeError, NotImplementedError):  # a foreign operator that does not run there
         return None
 
 
 def training_peak(subject: Subject, device: torch.device) -> int | None:
-    """Peak memory of forward + backward, where the allocator counts it."""
+    """Peak bytes of forward + backward on CUDA; None on a CPU."""
     return peak_bytes(subject.calls["training"], device) if device.type == "cuda" else None

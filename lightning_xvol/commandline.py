@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,6 +48,36 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def columns(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Each of `rows` as a line for a terminal, two spaces between its aligned cells.
+
+    Args:
+        rows: lists of as many cells each. A row that is a string becomes a line as it is: a heading.
+        right: the columns, counted from 0, whose cells are flush right.
+    """
+    rows = list(rows)
+    cells = iter(padded([row for row in rows if not isinstance(row, str)], right))
+    return [row if isinstance(row, str) else "  ".join(next(cells)).rstrip() for row in rows]
+
+
+def padded(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[list[str]]:
+    """`rows` with every cell as wide as the widest of its column. Cells of the columns in `right` are flush right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        [cell.rjust(width) if place in right else cell.ljust(width) for place, (cell, width) in enumerate(pairs)]
+        for pairs in (zip(row, widths, strict=True) for row in rows)
+    ]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], marks: Sequence[str]) -> str:
+    """A Markdown table with aligned source. `marks` aligns each column: `:--` left, `:-:` centre, `--:` right."""
+    right = [place for place, mark in enumerate(marks) if mark == "--:"]
+    lines = padded([header, marks, *rows], right)
+    lines[1] = [mark.replace("-", "-" * (len(cell) - 2), 1) for mark, cell in zip(marks, lines[1], strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def is_helper_process() -> bool:

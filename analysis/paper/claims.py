@@ -215,11 +215,11 @@ CLAIMS: Sequence[Claim] = (
            _epoch("xvolution", "pssa", 3), _epoch("pssa", "convolution", 8, -1)), "sweep `schedule`, by epoch"),
     Claim(22, "Stacked PSSA approximates global self-attention", "3.3", "M", (),
           "sweep `approximation`: the share explained beyond the best static 1x1 convolution"),
-    Claim(23, "PSSA takes O(n) time", "3.3", "S", (), "`python -m lightning_xvol benchmark`: time against pixels"),
+    Claim(23, "PSSA takes O(n) time", "3.3", "S", (), "`python -m benchmarks scaling`: time against pixels"),
     Claim(24, "X-volution is \"converted into a single standard convolution\" of equal output", "abstract, 3.4.3", "X",
           (), "`python -m lightning_xvol fuse`: equal outputs, but a dynamic convolution (Eq. 9), not a standard one"),
     Claim(25, "The merged operator is \"more efficient and has lower memory overhead\"", "3.4.3", "D", (),
-          "`python -m lightning_xvol benchmark`: fused against unfused"),
+          "`python -m benchmarks operators`: fused against unfused"),
     Claim(26, "The gains come from attention", "4.2.1, 4.3.1", "D",
           (*(_difference("D", "top1", Row("1", "xvolution", f"stage{stage}", backbone),
                          Row("1", "xvolution_static", f"stage{stage}", backbone), 1)

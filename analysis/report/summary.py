@@ -9,7 +9,7 @@ from analysis.paper import verdicts
 from analysis.sources.collection import Collection
 from analysis.sweep import overview
 from analysis.sweep.overview import STATES, Overview
-from lightning_xvol.commandline import duration
+from lightning_xvol.commandline import columns, duration
 from lightning_xvol.errors import UserError
 
 WIDTH = 100
@@ -50,15 +50,9 @@ def _counts(found: Sequence[Overview]) -> list[str]:
     states = runs["state"].value_counts()
     done, *others = (str(int(states.get(state, 0))) for state in STATES)
     rows.append(["all, once", f"{done}/{len(runs)}", *others, duration(overview.run_seconds(found))])
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    header, *body, total = (_aligned(row, widths) for row in rows)
+    header, *body, total = columns(rows, right=range(1, len(rows[0])))
     rule = "-" * len(header)
     return [header, rule, *body, rule, total]
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(row, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)])
 
 
 def _claims(sources: Collection, select: str) -> list[str]:

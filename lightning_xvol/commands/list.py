@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
 
@@ -18,10 +19,11 @@ def run(_parsed: argparse.Namespace) -> int:
     """Print every operator, backbone, data set and recipe with its options."""
     for kind, entries in registry.KINDS.items():
         print(f"{kind}s" if kind != "data" else "data sets")
-        for name, entry in entries.items():
-            options = ", ".join(f"{option}={value}" for option, value in entry.options.items())
-            print(f"  {name:<18} {entry.label:<18} {options}")
+        rows = [
+            (f"  {name}", entry.label, ", ".join(f"{option}={value}" for option, value in entry.options.items()))
+            for name, entry in entries.items()
+        ]
+        print("\n".join(columns(rows)))
     print("recipes")
-    for name, recipe in RECIPES.items():
-        print(f"  {name:<18} {recipe.summary}")
+    print("\n".join(columns((f"  {name}", recipe.summary) for name, recipe in RECIPES.items())))
     return 0

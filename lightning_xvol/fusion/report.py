@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.commandline import columns
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.walk import fuse, fusible
 
@@ -41,11 +42,10 @@ class FusionReport:
     macs: tuple[int, int]
 
     def __str__(self) -> str:
-        rows = {path or "(the operator)": difference for path, difference in self.layers.items()}
-        rows["overall"] = self.overall
-        width = max(map(len, rows))
-        lines = [f"{'largest difference':<{width}}  {'absolute':>9}  {'relative':>9}"]
-        lines += [f"{name:<{width}}  {row.absolute:>9.2e}  {row.relative:>9.2e}" for name, row in rows.items()]
+        differences = {path or "(the operator)": difference for path, difference in self.layers.items()}
+        differences["overall"] = self.overall
+        rows = [(name, f"{found.absolute:.2e}", f"{found.relative:.2e}") for name, found in differences.items()]
+        lines = columns([("largest difference", "absolute", "relative"), *rows], right=(1, 2))
         for name, (before, after) in {"parameters": self.parameters, "multiply-adds": self.macs}.items():
             lines.append(f"{name}: {before:,} before, {after:,} after")
         return "\n".join(lines)

@@ -17,6 +17,7 @@ from torch import nn
 from lightning_xvol.backbones import count_parameters, trace
 from lightning_xvol.backbones.cost import Run
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
+from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig, resolve, to_dict
 from lightning_xvol.data import declared_shape
@@ -237,14 +238,6 @@ def to_text(description: Mapping[str, Any]) -> str:
         costs = f"{stage['params']:,}", f"{stage['macs']:,}"
         lines.append((stage["name"], size, blocks, stage["summary"], *costs))
     lines.append(("all", "", "", "", f"{description['params']:,}", f"{description['macs']:,}"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join(
-            text.rjust(width) if place > 3 else text.ljust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
     told = {name: value for name, value in operator["options"].items() if value is not None and value is not False}
     options = ", ".join(f"{name}={value}" for name, value in told.items())
     where = f"stage{'s' if len(backbone['stages']) > 1 else ''} {stages} of {backbone['label']}"
@@ -253,7 +246,7 @@ def to_text(description: Mapping[str, Any]) -> str:
             f"{operator['label']} in {where}; {data['label']}, {shape}, {data['num_classes']} {outputs}",
             f"{operator['name']}({options}); stride in the first 1x1: {'yes' if backbone['stride_in_1x1'] else 'no'}",
             "",
-            *rows,
+            *columns(lines, right=(4, 5)),
             "",
             "Parameters with those of batch norms and shortcuts; MACs of one image, one multiply-add each.",
         ]

@@ -12,8 +12,8 @@ import torch
 from attention_cases import CASES, CL, GRID, NCHW, TOLERANCE, Case, attention, errors, literal, results
 from torch import Tensor
 
-from benchmarks import bandwidth, report
-from benchmarks.operators import Effort
+from benchmarks import bandwidth
+from benchmarks.measure import Effort
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine
 from lightning_xvol import kernels
@@ -194,7 +194,7 @@ def test_bandwidth_is_measured(monkeypatch):
         maps = {"forward": 4, "backward": 7}[row["pass"]]
         assert row["gb_per_second"] == pytest.approx(maps * 2 * 2 * 3 * 4 * 4 / row["ms"] / 1e6)
         assert row["over_copy"] > 0 and row["eager_speedup"] > 0 and row["reference_speedup"] > 0
-    assert report.bandwidth_table(rows).count("2×2×3×4") == 2
+    assert bandwidth.table(rows).count("2×2×3×4") == 2
 
 
 def outcome(function, operator, x: Tensor) -> list[Tensor]:

@@ -1,9 +1,11 @@
-"""Our ImageNet loader against torchvision's reference pipeline, on the same pictures with as many workers."""
+"""Mode `data`: our ImageNet loader against torchvision's reference pipeline, on the same pictures and workers."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,45 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import alternate, ratio, spread
-from benchmarks.operators import Effort, Row
+from benchmarks import report
+from benchmarks.measure import Effort, Row, alternate, ratio, spread
 from benchmarks.pictures import make_pictures
+from benchmarks.session import Session
+from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import resolve, set_value
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedBatch
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.seeding import derive_seed
 
 RECIPE = "imagenet_resnet50"
 OURS, REFERENCE = "lightning_xvol", "torchvision"
 
 COLUMNS = ("pipeline", "workers", "batch", "images", "image_kb", "images_per_second", "q1", "q3", "over_torchvision")
 
+NOTES = (
+    "Training pictures, cropped, flipped and normalised, as float32 on the device: median [quartiles] of the rounds, "
+    "one epoch per round. The pictures are generated JPEGs in ImageNet's folders. torchvision is its reference "
+    "pipeline (ImageFolder, RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize).",
+)
+
+
+def run(parsed: argparse.Namespace, session: Session) -> None:
+    """Measure both loaders."""
+    images = parsed.images or (16 if parsed.smoke else 512)
+    batch = parsed.batch_size or (8 if parsed.smoke else 32)
+    rows = measure(images, parsed.workers, batch, session.machine.device, session.effort)
+    text = table(rows)
+    print(text)
+    print(session.write("loaders", "Loaders", NOTES, text, COLUMNS, rows))
+
 
 def measure(images: int, workers: int, batch: int, device: torch.device, effort: Effort) -> list[Row]:
-    """Normalised float32 images on `device` per second: epochs over `images` generated pictures take turns.
+    """Normalised float32 images on `device` per second, a row per loader.
+
+    Epochs of both loaders over the same `images` generated pictures take turns.
 
     Raises:
-        UserError: where not even one batch fills.
+        UserError: if the images do not fill one batch.
     """
     with tempfile.TemporaryDirectory(prefix="lightning-xvol-pictures-") as folder:
         size = make_pictures(Path(folder), images, effort.seed)
@@ -40,9 +60,8 @@ def measure(images: int, workers: int, batch: int, device: torch.device, effort:
             REFERENCE: _reference(Path(folder), workers, batch, device),
         }
         whole = images // batch * batch
-        seed = derive_seed(effort.seed, "order", "loaders")
-        samples = alternate(epochs, device, effort.rounds, seconds=0, seed=seed)
-        del epochs  # ends the workers before their files go
+        samples = alternate(epochs, device, dataclasses.replace(effort, seconds=0), "loaders")
+        del epochs  # ends the workers before their files are removed
     rows = []
     for name, seconds in samples.items():
         found = spread([whole / value for value in seconds])
@@ -80,7 +99,7 @@ def _to(batch: KeyedBatch, device: torch.device) -> KeyedBatch:
 
 
 def _reference(folder: Path, workers: int, batch: int, device: torch.device) -> Callable[[], None]:
-    """The training pipeline of torchvision's reference scripts (and of every tutorial)."""
+    """The training pipeline of torchvision's reference scripts."""
     from torchvision import datasets, transforms
 
     steps = [
@@ -112,3 +131,17 @@ def _consume(batches: Iterable[Tensor], device: torch.device) -> None:
         pass
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    lines = [
+        [
+            row["pipeline"],
+            str(row["workers"]),
+            report.interval(row["images_per_second"], row["q1"], row["q3"]),
+            report.times(row["over_torchvision"]),
+        ]
+        for row in rows
+    ]
+    return report.markdown(["pipeline", "workers", "images/s", "to torchvision"], lines)

@@ -1,4 +1,4 @@
-"""Shapes, rounds, ratios and memory, each against what can be worked out by hand."""
+"""Shapes, rounds, ratios and memory, each against a value worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from benchmarks import measure, shapes
+from benchmarks.measure import Effort
 from benchmarks.scaling import exponent
 from lightning_xvol.errors import UserError
 
 CPU = torch.device("cpu")
 
 
-def test_shapes_are_those_of_resnet50():
+def test_the_named_shapes_are_those_of_resnet50():
     sizes = {shape.name: str(shape) for shape in shapes.parse(["all"])}
     assert sizes == {
         "224-stage2": "8x64x56x56",
@@ -36,16 +37,16 @@ def test_shapes_are_those_of_resnet50():
 
 
 @pytest.mark.parametrize("text", ["224-stage6", "2x3x5", "0x3x5x7", "axbxcxd", ""])
-def test_a_shape_that_is_none(text):
-    with pytest.raises(UserError, match=f"--shapes '{text}' is no shape.*known: 224, 800, all.*BxCxHxW"):
+def test_a_wrong_shape_is_refused(text):
+    with pytest.raises(UserError, match=f"--shapes '{text}' is not a shape.*known: 224, 800, all.*BxCxHxW"):
         shapes.parse([text])
 
 
-def test_everything_is_called_in_every_round_in_an_order_drawn_by_the_seed():
+def test_every_round_calls_everything_in_an_order_that_the_seed_decides():
     def order(seed):
         log = []
         calls = {name: lambda name=name: log.append(name) for name in "abcde"}
-        samples = measure.alternate(calls, CPU, rounds=4, seconds=0, seed=seed)
+        samples = measure.alternate(calls, CPU, Effort(4, 0, seed), "test")
         assert {name: len(values) for name, values in samples.items()} == dict.fromkeys("abcde", 4)
         assert all(value > 0 for values in samples.values() for value in values)
         assert log[:10] == list("aabbccddee")  # the warm-up
@@ -62,12 +63,12 @@ def test_short_calls_are_repeated_until_a_sample_is_long_enough():
     def call():
         clock[0] += 0.25
 
-    samples = measure.alternate({"a": call}, CPU, rounds=2, seconds=1.1, seed=0, clock=lambda: clock[0])
+    samples = measure.alternate({"a": call}, CPU, Effort(2, 1.1, 0), "test", clock=lambda: clock[0])
     assert samples == {"a": [0.25, 0.25]}
     assert clock[0] == 0.25 * (2 + 2 * 5)
 
 
-def test_one_thread_is_measured_by_its_own_time():
+def test_one_thread_is_measured_by_cpu_time():
     threads = torch.get_num_threads()
     try:
         for number, clock in [(1, time.process_time), (2, time.perf_counter)]:
@@ -78,7 +79,7 @@ def test_one_thread_is_measured_by_its_own_time():
         torch.set_num_threads(threads)
 
 
-def test_ratios_are_taken_within_rounds_and_quartiles_over_them():
+def test_ratios_are_taken_within_rounds_and_quartiles_over_rounds():
     slow_second_round = [1.0, 10.0, 1.0]
     assert measure.ratio([2.0, 20.0, 2.0], slow_second_round) == 2
     assert measure.spread([4.0, 1.0, 3.0, 2.0, 5.0]) == measure.Spread(3, 2, 4)
@@ -86,12 +87,12 @@ def test_ratios_are_taken_within_rounds_and_quartiles_over_them():
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_saved_bytes_count_each_storage_once_and_not_what_is_there_anyway(device):
+def test_saved_bytes_count_each_storage_once_without_inputs_and_parameters(device):
     x = torch.zeros(2, 3, 5, 7, device=device)
     with torch.device(device):
         conv, chain = nn.Conv2d(3, 3, 1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
     assert measure.saved_bytes(conv, x) == 0  # its input and its weight
-    assert measure.saved_bytes(chain, x) == 2 * 4 * 35 * 4  # the output of ReLU, which the second convolution keeps too
+    assert measure.saved_bytes(chain, x) == 2 * 4 * 35 * 4  # the output of ReLU, which the second convolution shares
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])

@@ -1,4 +1,4 @@
-"""`benchmark --overhead`: both loops train the same network alike, and the file says what a step of each costs."""
+"""Mode `overhead`: both loops train the same network, and the files say what a step of each costs."""
 
 from __future__ import annotations
 
@@ -6,26 +6,14 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
 
-from benchmarks import __main__ as benchmark
 from benchmarks import overhead
-from lightning_xvol.commandline import Parser
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """A run sets the number of threads of its process, which here is everyone's."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+from benchmarks.__main__ import main
 
 
 def test_both_loops_are_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = Parser()
-    benchmark.add_to(parser.add_subparsers(parser_class=Parser))
-    flags = ["--overhead", "--smoke", "--rounds", "1", "--device", "cpu", "--operator", "convolution"]
-    assert benchmark.run(parser.parse_args(["benchmark", *flags, "--out", str(tmp_path)])) == 0
+    flags = ["--smoke", "--rounds", "1", "--operator", "convolution", "--out", str(tmp_path)]
+    assert main(["overhead", *flags]) == 0
     [path] = tmp_path.glob("overhead-*.csv")
     with path.open() as file:
         rows = {row["loop"]: row for row in csv.DictReader(file)}

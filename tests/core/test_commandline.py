@@ -1,0 +1,29 @@
+"""Tables of text, which every command prints by the same functions."""
+
+from __future__ import annotations
+
+from lightning_xvol.commandline import columns, markdown_table
+
+ROWS = [("name", "note", "count"), ("pssa", "", "7"), ("xvolution", "two branches", "12")]
+
+
+def test_columns_are_as_wide_as_their_widest_cell_and_headings_are_left_alone():
+    first, second, third = ROWS
+    assert columns([first, "a heading longer than any of the cells in this table", second, third], right=[2]) == [
+        "name       note          count",
+        "a heading longer than any of the cells in this table",
+        "pssa                         7",
+        "xvolution  two branches     12",
+    ]
+    assert columns([("a", "bc"), ("def", "g")]) == ["a    bc", "def  g"]  # no space at the end of a line
+    assert columns([]) == []
+
+
+def test_a_markdown_table_aligns_by_its_marks():
+    assert markdown_table(ROWS[0], ROWS[1:], (":--", ":-:", "--:")).splitlines() == [
+        "| name      | note         | count |",
+        "| :-------- | :----------: | ----: |",
+        "| pssa      |              |     7 |",
+        "| xvolution | two branches |    12 |",
+    ]
+    assert markdown_table(["a"], [["b"]], ["--:"]).splitlines() == ["|   a |", "| --: |", "|   b |"]
