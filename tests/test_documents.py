@@ -11,7 +11,7 @@ A command is changed only where it would take minutes, reach the network or need
 - A sweep, `fit` and `benchmarks` get `--dry-run`, unless they have `--smoke` or train for one epoch. W&B's dashboard too.
 - `make` gets `-n`.
 - Commands in `OUTSIDE` install or upload something. They do not run.
-- `--source` finds a copy of a small ledger, whatever folder or W&B project it names.
+- `--source` finds a copy of the ledger that docs/tour.ipynb makes, for any folder or W&B project that it names.
 - `--checkpoint` finds a checkpoint of that ledger, and `--image` a picture.
 - Commands in `LONG` get `--help`. A slow test runs them as they are.
 
@@ -21,6 +21,7 @@ docs/walkthrough.md is run from its beginning to its end by tests/analysis/test_
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -37,6 +38,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.md"
 WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
+TOUR = ROOT / "docs" / "tour.ipynb"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ")
 LONG = (  # more than 5 seconds; tests of their packages run them too
@@ -46,7 +48,10 @@ LONG = (  # more than 5 seconds; tests of their packages run them too
 )
 DRY = re.compile(r"python -m (ablations\.\w+|benchmarks|lightning_xvol fit|analysis dashboard)\b")
 WHOLE = re.compile(r"--smoke|train\.epochs=1\b|--dry-run|--help|--emit-wandb-sweep")
-DETECTOR = "--recipe shapes_faster_rcnn --set train.steps=2 --set data.limit=8 --set data.options.validation_size=4"
+DETECTOR = (
+    "--recipe shapes_faster_rcnn --smoke --seeds 1 --wandb disabled --set train.steps=2 --set data.limit=8 "
+    "--set data.options.train_size=8 --set data.options.validation_size=4"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def commands(block: Block) -> list[str]:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with a small ledger of both kinds of network in `runs-smoke`."""
+    """A copy of the repository. In `runs-smoke` it has the runs of the tour and one run of a detector."""
     folder = tmp_path_factory.mktemp("checkout")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -89,10 +94,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    quick = "--smoke --seeds 1 --wandb disabled"
-    run(f"python -m ablations.kernel_size {quick} --only kernel_size=1,3", folder)
-    run(f"python -m ablations.operator {quick} --only operator=convolution {DETECTOR}", folder)
+    run(shlex.join(["python", "-c", "\n".join(tour_cells())]), folder / "docs")
+    run(f"python -m ablations.operator --only operator=convolution {DETECTOR}", folder)
     return folder
+
+
+def tour_cells() -> list[str]:
+    """The code cells of the notebook."""
+    cells = json.loads(TOUR.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def run(command: str, folder: Path) -> str:
@@ -175,6 +185,19 @@ def test_long_commands_of_the_documents(checkout: Path) -> None:
     found = {command for document in DOCUMENTS for block in blocks(document) for command in commands(block)}
     for command in sorted(command for command in found if command.startswith(LONG)):
         run(prepared(command, checkout), checkout)
+
+
+def test_tour_goes_from_a_sweep_to_a_table_and_a_figure(checkout: Path) -> None:
+    """The fixture ran its cells, in the folder where Jupyter runs them."""
+    assert (checkout / "runs-smoke" / "tour.pdf").read_bytes().startswith(b"%PDF")
+    assert "X-volution" in (checkout / "runs-smoke" / "kernel_size" / "table.md").read_text()
+
+
+def test_tour_is_stored_with_its_outputs() -> None:
+    outputs = [output for cell in json.loads(TOUR.read_text())["cells"] for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= kinds
+    assert not [output for output in outputs if output["output_type"] == "error"]
 
 
 def test_readme_has_at_most_120_lines() -> None:
