@@ -6,33 +6,32 @@ import json
 
 from ablations.engine.catalogue import plans, sweeps
 from lightning_xvol.commandline import Parser, columns
-from lightning_xvol.errors import run_command_line
+from lightning_xvol.errors import ExitCode, run_command_line
 
 
 def main() -> int:
+    """List the sweeps and what they reproduce."""
     parser = Parser(prog="python -m ablations", description=main.__doc__, allow_abbrev=False)
     parser.add_argument(
         "--format", choices=("text", "json"), default="text",
-        help="json: the plan of each on its default recipe with one seed, as its cells.json holds it",
+        help="json: the plan of each sweep on its default recipe with one seed, as its cells.json holds it",
     )  # fmt: skip
     if parser.parse_args().format == "json":
         print(json.dumps(plans()))
-        return 0
+        return ExitCode.SUCCESS
     rows = []
     for name, sweep in sweeps().items():
         readings = f" (also --reading {', '.join(sweep.readings)})" if sweep.readings else ""
         size = " x ".join(map(str, (len(sweep.rows), *map(len, sweep.axes.values()))))
-        what = f"{sweep.title}: {size} entries{readings}"
-        rows.append((f"python -m ablations.{name}", sweep.reproduces, what))
+        rows.append((f"python -m ablations.{name}", sweep.reproduces, f"{sweep.title}: {size} table cells{readings}"))
     print("\n".join(columns(rows)))
     print(
-        "\nEach takes --help, which names its rows, --dry-run and --recipe; docs and README say what the recipes are."
+        "\nEach command takes --help, which names its rows, --dry-run and --recipe. docs/recipes.md describes the "
+        "recipes."
     )
-    print("python -m ablations.all runs them one after the other on one recipe; what they share runs once.")
-    return 0
+    print("python -m ablations.all runs them one after the other on one recipe. Cells that two sweeps share run once.")
+    return ExitCode.SUCCESS
 
-
-main.__doc__ = "List the sweeps and what they reproduce."
 
 if __name__ == "__main__":
     run_command_line(main)

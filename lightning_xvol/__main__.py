@@ -1,13 +1,15 @@
-"""`python -m lightning_xvol`: what can be done with one run, one operator or one network, a subcommand each."""
+"""`python -m lightning_xvol`: one subcommand for each thing to do with a run, an operator or a network."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe, diagram, export, fit, fuse, predict, visualize
 from lightning_xvol.commands import list as names
-from lightning_xvol.errors import run_command_line
+from lightning_xvol.errors import UserError, run_command_line
 
 COMMANDS = {
     "fit": fit,
@@ -19,6 +21,8 @@ COMMANDS = {
     "describe": describe,
     "list": names,
 }
+BENCHMARK_MODES = ("core", "network", "data", "overhead", "bandwidth")
+"""The flags that chose what the former subcommand `benchmark` measured; now subcommands of `python -m benchmarks`."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -30,8 +34,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    parsed = make_parser().parse_args()
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["benchmark"]:
+        raise UserError(_benchmark_has_moved(arguments))
+    parsed = make_parser().parse_args(arguments)
     return COMMANDS[parsed.command].run(parsed)
+
+
+def _benchmark_has_moved(arguments: Sequence[str]) -> str:
+    mode = next((mode for mode in BENCHMARK_MODES if f"--{mode}" in arguments), "operators")
+    return f"'benchmark' is a command of its own now: python -m benchmarks {mode} (its flags: --help)"
 
 
 if __name__ == "__main__":

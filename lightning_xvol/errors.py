@@ -1,17 +1,33 @@
-"""The one exception that stands for a user's mistake, and what messages share."""
+"""A user's mistake as an exception, the exit codes of every command, and helpers for messages."""
 
 from __future__ import annotations
 
 import difflib
+import enum
 import os
 import sys
 from collections.abc import Callable, Iterable
 
 
+class ExitCode(enum.IntEnum):
+    """What a command tells the shell. Codes above 128 are 128 plus the number of a signal."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    """A cell failed, or a result is outside its tolerance."""
+    BAD_INPUT = 2
+    """A user's mistake, or something that the system refused."""
+    HELD = 3
+    """Nothing failed, but other processes still work on cells (`--no-wait`)."""
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
 class UserError(ValueError):
     """Bad input: one sentence that names the value, what was expected and the way out.
 
-    Command lines print it without a traceback and exit with code 2.
+    Command lines print it without a traceback and exit with `ExitCode.BAD_INPUT`.
     """
 
 
@@ -32,18 +48,18 @@ def one_line(error: Exception) -> str:
 
 
 def run_command_line(main: Callable[[], int]) -> None:
-    """Run `main`, turn a `UserError` and what the system refuses into one line on stderr, and exit the process."""
+    """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process."""
     try:
-        code = main()
+        code: int = main()
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 2
+        code = ExitCode.BAD_INPUT
     except KeyboardInterrupt:
-        code = 130
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         _discard_output()  # the reader (head, less) has seen enough
-        code = 141
+        code = ExitCode.BROKEN_PIPE
     except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
         place = error.filename2 or error.filename
         print(f"error: {error.strerror or error}{f': {str(place)!r}' if place else ''}", file=sys.stderr)
@@ -51,7 +67,7 @@ def run_command_line(main: Callable[[], int]) -> None:
             sys.stdout.flush()
         except OSError:
             _discard_output()
-        code = 2
+        code = ExitCode.BAD_INPUT
     sys.exit(code)
 
 

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import threading
 
+from lightning_xvol.errors import ExitCode
+
 
 def rank() -> int:
     """Which of the processes of one run this is; 0 is the first, which holds the folder and writes."""
@@ -30,6 +32,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os._exit(1)
+        os._exit(ExitCode.FAILURE)
 
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

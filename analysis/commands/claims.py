@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import add_source, open_sources
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -23,4 +24,4 @@ def run(parsed: argparse.Namespace) -> int:
         print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
     else:
         print(verdicts.to_markdown(found), end="")
-    return 0
+    return ExitCode.SUCCESS

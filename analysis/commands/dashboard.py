@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.commands.arguments import add_source, open_sources
 from lightning_xvol.config.schema import DEFAULT_PROJECT
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 
 def add_to(commands: Any) -> None:
@@ -38,9 +38,9 @@ def run(parsed: argparse.Namespace) -> int:
         print(json.dumps({view.kind: view.content(*place) for view in views}, indent=2, ensure_ascii=False))
         for view in views:
             print(f"{view.kind} not saved ({view.shows})", file=sys.stderr)
-        return 0
+        return ExitCode.SUCCESS
     project = wandb_views.Project(*place)
     for view in dashboard.views(sources, parsed.select, *place, project.id):
         address, new = project.save(view)
         print(f"{view.kind} {'created' if new else 'updated'} ({view.shows}): {address}")
-    return 0
+    return ExitCode.SUCCESS

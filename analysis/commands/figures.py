@@ -8,6 +8,7 @@ from typing import Any
 from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
 from analysis.figures.style import SIZES
 from analysis.render import FIGURES, render_figures
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -34,4 +35,4 @@ def run(parsed: argparse.Namespace) -> int:
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
         rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select)
         print(rendering.where() or f"{name}: no runs for {' or '.join(wanted)}")
-    return 0
+    return ExitCode.SUCCESS

@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -23,4 +24,4 @@ def run(parsed: argparse.Namespace) -> int:
 
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
     print(f"report: {write_report(sources, out_folder(parsed) / 'report.html', command, parsed.select)}")
-    return 0
+    return ExitCode.SUCCESS

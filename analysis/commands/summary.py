@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import add_source, open_sources
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -18,4 +19,4 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.report.summary import summarise
 
     print(summarise(sources, parsed.select))
-    return 0
+    return ExitCode.SUCCESS

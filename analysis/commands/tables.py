@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
 from analysis.render import INTERVALS, PAPER_TABLES, WITHOUT_RUNS, render, render_paper
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -37,7 +38,7 @@ def run(parsed: argparse.Namespace) -> int:
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
         rendering = render(sources, name, out, parsed.select, parsed.interval, parsed.holm)
         print(f"{rendering.text}\n\n{rendering.where()}\n")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _run_paper(parsed: argparse.Namespace) -> int:
@@ -45,4 +46,4 @@ def _run_paper(parsed: argparse.Namespace) -> int:
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
     for rendering in render_paper(sources, numbers, out_folder(parsed), parsed.select):
         print(f"{rendering.text}\n\n{rendering.where()}\n")
-    return 0
+    return ExitCode.SUCCESS

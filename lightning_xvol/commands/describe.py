@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, make_config
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -34,4 +35,4 @@ def run(parsed: argparse.Namespace) -> int:
 
     description = {"recipe": parsed.recipe, **describe(config, parsed.data_dir)}
     print(json.dumps(description, indent=1) if parsed.format == "json" else to_text(description))
-    return 0
+    return ExitCode.SUCCESS

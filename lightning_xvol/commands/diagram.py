@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, make_config
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 FIGURES = (1, 2, 4)
 FORMATS = ("png", "pdf", "svg")
@@ -60,4 +60,4 @@ def run(parsed: argparse.Namespace) -> int:
             write(figure, folder / f"figure_{number}.{kind}")
         print(f"Fig. {number}: {shown.caption}")
         print(f"wrote {folder / f'figure_{number}.{FORMATS[0]}'} (.{', .'.join(FORMATS[1:])})")
-    return 0
+    return ExitCode.SUCCESS

@@ -7,7 +7,7 @@ import importlib.util
 from typing import Any
 
 from lightning_xvol.commands.arguments import add_checkpoint, check_paths, tolerance
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
 TOLERANCE = 1e-4
@@ -82,13 +82,13 @@ def run(parsed: argparse.Namespace) -> int:
     print(f"largest difference {found.absolute:.2e}, {found.relative:.2e} of the largest output")
     if not found.relative <= parsed.tolerance:  # NaN too
         print(f"that is above the tolerance {parsed.tolerance:g}; wrote nothing")
-        return 1
+        return ExitCode.FAILURE
     try:
         write_bytes(parsed.output, content)
     except OSError as error:
         raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
     print(f"within the tolerance {parsed.tolerance:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _check_packages(kind: str) -> None:

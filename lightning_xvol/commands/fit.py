@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
 from lightning_xvol.config.schema import to_dict
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_origin
 
@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
 
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         print(f"# cell {record.cell_id(config)}, group {record.group_id(config)}, folder {folder}")
-        return 0
+        return ExitCode.SUCCESS
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
@@ -58,8 +58,8 @@ def run(parsed: argparse.Namespace) -> int:
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
     if is_helper_process():
-        return 0
+        return ExitCode.SUCCESS
     for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")
-    return 0
+    return ExitCode.SUCCESS

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lightning_xvol.commands.arguments import add_checkpoint, check_paths, tolerance
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 IMAGES = 4
@@ -50,10 +50,10 @@ def run(parsed: argparse.Namespace) -> int:
     limit = TOLERANCES[dtype] if parsed.tolerance is None else parsed.tolerance
     if not report.overall.relative <= limit:  # NaN too
         print(f"{report.overall.relative:.2e} overall is above the tolerance {limit:g}; wrote nothing")
-        return 1
+        return ExitCode.FAILURE
     try:
         save_fused(parsed.output, fuse(trained.network, block_norms=parsed.block_norms), trained, parsed.block_norms)
     except OSError as error:
         raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
     print(f"within the tolerance {limit:g}; wrote {parsed.output}")
-    return 0
+    return ExitCode.SUCCESS

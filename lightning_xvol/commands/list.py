@@ -8,6 +8,7 @@ from typing import Any
 from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
@@ -26,4 +27,4 @@ def run(_parsed: argparse.Namespace) -> int:
         print("\n".join(columns(rows)))
     print("recipes")
     print("\n".join(columns((f"  {name}", recipe.summary) for name, recipe in RECIPES.items())))
-    return 0
+    return ExitCode.SUCCESS

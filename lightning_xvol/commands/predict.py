@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commands.arguments import check_paths
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger.files import write_by
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -74,4 +74,4 @@ def run(parsed: argparse.Namespace) -> int:
         box = ", ".join(f"{side:.1f}" for side in detection["box"])
         print(f"{trained.classes[detection['label'] - 1]:<16} {detection['score']:.3f}  {box}")
     print(f"{len(found)} objects with a score of at least {parsed.score:g}; wrote {out}")
-    return 0
+    return ExitCode.SUCCESS

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_xvol.commandline import at_least
 from lightning_xvol.commands.arguments import add_checkpoint, check_paths
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 FORMATS = ("png", "pdf", "svg")
 IMAGES = 64
@@ -88,7 +88,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
     print(textwrap.fill(caption(content), 100))
     print(f"wrote {parsed.output}")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _images(parsed: argparse.Namespace, trained: Any) -> tuple[Any, Any]:

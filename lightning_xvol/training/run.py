@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.config.schema import RunConfig, resolve, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
@@ -133,7 +132,7 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
                 _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
                 # Lightning's exception would end the process with code 0, as if the run were finished.
-                raise SystemExit(128 + signal.SIGTERM) from error
+                raise SystemExit(ExitCode.TERMINATED) from error
             raise
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ablations import approximation, approximation_distance, distance
-from ablations.engine.sweep import Selection, Sweep, make_cells
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import Sweep
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.errors import UserError
 
@@ -19,7 +20,7 @@ QUICK = (
 
 
 def cells(sweep: Sweep, recipe: str | None = None, seeds: int = 1) -> list[Any]:
-    return make_cells(sweep, get_recipe(recipe or sweep.recipe), Selection(seeds))
+    return make_cells(sweep, get_recipe(recipe or sweep.recipe), seeds=seeds)
 
 
 @pytest.mark.parametrize("recipe", ["attention_maps", "attention_photographs"])

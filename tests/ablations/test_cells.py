@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import ablations.__main__
-from ablations.engine.sweep import Cell, Selection, make_cells, recipes_for, select, text
+from ablations.engine.cells import make_cells
+from ablations.engine.selection import select
+from ablations.engine.sweep import Cell, recipes_for, text
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import setting
 from lightning_xvol.config.recipes import RECIPES, get_recipe
@@ -20,7 +22,7 @@ SWEEPS = ablations.__main__.sweeps()
 
 
 def cells_of(*settings: str, seeds: int = 2, smoke: bool = False, recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(seeds, [setting(text) for text in settings], smoke))
+    return make_cells(SWEEP, get_recipe(recipe), seeds, [setting(text) for text in settings], smoke)
 
 
 def names(cells: Sequence[Cell]) -> list[str]:
@@ -210,7 +212,7 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     assert {line.split(maxsplit=2)[1] for line in lines} == {"missing"}
     count = len({line.split()[0] for line in lines})
     assert recipe in last and f"{count} cells" in last and f"{count} missing" in last
-    assert (f"{len(expected)} entries" in last) == (count < len(expected))
+    assert (f"{len(expected)} positions" in last) == (count < len(expected))
     assert not bench.out.exists()
 
 
@@ -219,7 +221,7 @@ def test_every_cell_of_every_sweep_can_be_built() -> None:
     from ablations.engine.cell import preflight
 
     for sweep in SWEEPS.values():
-        cells = make_cells(sweep, get_recipe(sweep.recipe), Selection(1))
+        cells = make_cells(sweep, get_recipe(sweep.recipe), seeds=1)
         preflight([cell.config for cell in cells], None, False)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ablations import controls, kernel_size
-from ablations.engine.sweep import Selection, make_cells, recipes_for
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import recipes_for
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.backbones.cost import count_parameters
 from lightning_xvol.config.recipes import get_recipe
@@ -14,8 +15,8 @@ from lightning_xvol.config.recipes import get_recipe
 
 @pytest.mark.parametrize("recipe", recipes_for(controls.SWEEP))
 def test_it_shares_the_cells_of_the_kernel_size_sweep(recipe: str) -> None:
-    cells = make_cells(controls.SWEEP, get_recipe(recipe), Selection(2))
-    others = make_cells(kernel_size.SWEEP, get_recipe(recipe), Selection(2))
+    cells = make_cells(controls.SWEEP, get_recipe(recipe), seeds=2)
+    others = make_cells(kernel_size.SWEEP, get_recipe(recipe), seeds=2)
     shared = {cell.id for cell in cells} & {cell.id for cell in others}
     assert {cell.row for cell in cells if cell.id in shared} == {"convolution", "xvolution", "xvolution_static"}
     assert len(shared) == 6 and len({cell.id for cell in cells}) == len(cells) == 22
@@ -23,7 +24,7 @@ def test_it_shares_the_cells_of_the_kernel_size_sweep(recipe: str) -> None:
 
 def test_parameters_in_the_embedded_network() -> None:
     params = {}
-    for cell in make_cells(controls.SWEEP, get_recipe("match_small"), Selection(1)):
+    for cell in make_cells(controls.SWEEP, get_recipe("match_small"), seeds=1):
         with torch.device("meta"):
             network = build_backbone(cell.config.backbone, cell.config.operator, num_classes=4, in_channels=1)
         params[cell.row] = count_parameters(network)

@@ -11,7 +11,8 @@ import pytest
 
 from ablations.engine import cost
 from ablations.engine.cell import Cost, trial
-from ablations.engine.sweep import Cell, Selection, make_cells
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import Cell
 from ablations.kernel_size import SWEEP
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import resolve, set_value, to_dict
@@ -19,7 +20,7 @@ from lightning_xvol.ledger import record
 
 
 def cells_of(recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(1))
+    return make_cells(SWEEP, get_recipe(recipe), seeds=1)
 
 
 def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:

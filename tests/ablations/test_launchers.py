@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ablations.engine.launchers import local
-from ablations.engine.launchers.choice import minutes
 from ablations.engine.launchers.gpus import Slots, list_gpus
 from ablations.engine.launchers.slurm import Resources, _Watch
+from ablations.engine.options import minutes
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
 
@@ -177,22 +177,22 @@ class TestWatch:
 
     @pytest.fixture(autouse=True)
     def _watch(self, tmp_path: Path) -> None:
-        from ablations.engine.cell import Settings
-        from ablations.engine.sweep import Selection, make_cells
+        from ablations.engine.cell import SweepContext
+        from ablations.engine.cells import make_cells
         from ablations.kernel_size import SWEEP
         from lightning_xvol.config.recipes import get_recipe
 
-        self.cell = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[0]
-        self.settings = Settings(tmp_path, "kernel_size", None, False, "disabled", "project")
+        self.cell = make_cells(SWEEP, get_recipe("match_small"), seeds=1)[0]
+        self.context = SweepContext(tmp_path, "kernel_size", None, False, "disabled", "project")
         self.folder = files.make_folder(self.cell.folder(tmp_path))
         self.heard = Heard()
-        self.watch = _Watch(self.cell, self.settings, "5_1", self.heard)
+        self.watch = _Watch(self.cell, self.context, "5_1", self.heard)
 
     def test_pending_then_running_then_gone_without_a_trace(self) -> None:
         assert not self.watch.look({"5_1": "PENDING"})
         assert self.heard == []
         files.write_json(
-            files.make_folder(self.settings.out / "slurm") / f"{self.cell.id}.progress.json", {"step": 3, "total": 9}
+            files.make_folder(self.context.out / "slurm") / f"{self.cell.id}.progress.json", {"step": 3, "total": 9}
         )
         assert not self.watch.look({"5_1": "RUNNING"})
         assert self.heard == [("started",), ("progressed", 3, 9)]
@@ -211,7 +211,7 @@ class TestWatch:
 
     def test_a_failure_of_this_attempt_is_told_and_an_older_one_is_not(self) -> None:
         record.write_failure(self.folder, "OldError: before", 1)
-        watch = _Watch(self.cell, self.settings, "5_1", self.heard)
+        watch = _Watch(self.cell, self.context, "5_1", self.heard)
         watch.look({})
         record.write_failure(self.folder, "NewError: now", 2)
         assert watch.look({})

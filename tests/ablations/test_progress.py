@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from ablations.engine.cells import make_cells
 from ablations.engine.progress import Progress
-from ablations.engine.sweep import Selection, make_cells
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import duration
 from lightning_xvol.config.recipes import get_recipe
@@ -38,7 +38,7 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_lines_count_up(capsys: Any, monkeypatch: Any) -> None:
-    cells = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[:4]
+    cells = make_cells(SWEEP, get_recipe("match_small"), seeds=1)[:4]
     clock = [0.0]
     monkeypatch.setattr("ablations.engine.progress.time.monotonic", lambda: clock[0])
     with Progress(cells, total=6) as progress:  # two were done before

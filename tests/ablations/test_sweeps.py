@@ -9,8 +9,10 @@ import pytest
 
 from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
 from ablations.engine.catalogue import sweeps
+from ablations.engine.cells import make_cells
 from ablations.engine.plan import describe_cells
-from ablations.engine.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
+from ablations.engine.selection import select
+from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import set_value
 from lightning_xvol.modules.base import learning_rate_factor
@@ -19,7 +21,7 @@ PRODUCT_OPTIONS = ("form", "normalize", "position_encoding", "frozen_query_key")
 
 
 def cells_of(sweep: Sweep, recipe: str = "match_small", *settings: tuple[str, str]) -> list[Cell]:
-    return make_cells(sweep, get_recipe(recipe), Selection(1, settings))
+    return make_cells(sweep, get_recipe(recipe), 1, settings)
 
 
 def by_place(sweep: Sweep, recipe: str = "match_small") -> dict[tuple[str, Any], Cell]:

@@ -69,7 +69,10 @@ def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
-    from ablations.engine.cli import cells_of, find_cell, make_parser
+    from ablations.engine.cli import make_parser
+    from ablations.engine.options import read_options
+    from ablations.engine.runner import reading_of
+    from ablations.engine.selection import cells_of, choose
     from ablations.kernel_size import SWEEP
 
     content = emit(bench, *flags)
@@ -78,10 +81,10 @@ def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
     for parameters in expand(content):
         words = command(content, parameters)
         assert words[:2] == ["-m", "ablations.kernel_size"]
-        parsed = make_parser(SWEEP).parse_args(words[2:])
-        sweep = SWEEP if parsed.reading is None else SWEEP.readings[parsed.reading]
-        found.append(find_cell(cells_of(sweep, parsed), parsed.cell, parsed.seed).id)
-        assert parsed.wandb == "online" and parsed.out == bench.out
+        options = read_options(vars(make_parser(SWEEP).parse_args(words[2:])))
+        [cell] = choose(cells_of(reading_of(SWEEP, options.reading), options), options)
+        found.append(cell.id)
+        assert options.wandb == "online" and options.out == bench.out
     assert sorted(found) == listed
 
 

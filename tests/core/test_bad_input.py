@@ -43,16 +43,11 @@ FIT = ("fit", "--wandb", "disabled")
         (["describe", "--set", "operator.kernel_size=4"], ["kernel_size", "4", "odd"]),
         (["describe", "--format", "yaml"], ["yaml", "json", "--help"]),
         (["describe", "--set", "data.name=core_plugins:NoData"], ["NoData"]),
-        (["benchmark", "--operator", "xvolutoin"], ["xvolutoin", "did you mean 'xvolution'"]),
-        (["benchmark", "--operator", "core_plugins:NoSuchClass"], ["core_plugins:NoSuchClass", "Python path"]),
-        (["benchmark", "--shapes", "224-stag5"], ["224-stag5", "did you mean '224-stage5'", "BxCxHxW"]),
-        (["benchmark", "--rounds", "0"], ["--rounds", "0"]),
-        (["benchmark", "--device", "cuda", "--smoke"], ["--device cuda", "no CUDA device"]),
-        (["benchmark", "--device", "tpu"], ["tpu", "--help"]),
-        (["benchmark", "--out", "/proc/nowhere", "--smoke"], ["/proc/nowhere", "--out"]),
-        (["benchmark", "--data", "--batch-size", "9", "--images", "8", "--out", "/proc/nowhere"], ["/proc/nowhere"]),
+        (["benchmark"], ["python -m benchmarks operators"]),
+        (["benchmark", "--core", "--smoke"], ["python -m benchmarks core"]),
+        (["benchmark", "--batch-size", "9", "--data"], ["python -m benchmarks data"]),
     ],
-    ids=lambda value: " ".join(value)[-60:] if value and value[0] in ("fit", "train", "describe", "benchmark") else "",
+    ids=lambda value: " ".join(value)[-60:] if value and value[0] in ("fit", "describe", "benchmark") else "",
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(arguments, parts, command, tmp_path):
     done = command(*arguments)

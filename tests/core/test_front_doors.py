@@ -28,11 +28,8 @@ def run(*arguments: str, code: str = TELL, cwd=None) -> tuple[subprocess.Complet
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ["fit", "describe", "benchmark", "list"]),
+        (["--help"], ["fit", "describe", "export", "list"]),
         (["describe", "--help"], ["--recipe", "--operator", "--set", "--format"]),
-        (["benchmark", "--help"], ["--operator", "--shapes", "--data", "--smoke", "800-stage2"]),
-        (["benchmark", "--dry-run", "--shapes", "800-stage5", "2x8x7x9"], ["1x512x25x42", "2x8x7x9", "xvolution_inv"]),
-        (["benchmark", "--dry-run", "--operator", "package.module:Class"], ["operators: package.module:Class"]),
         (["diagram", "--help"], ["--operator", "--set", "--figure", "--out"]),
         (["list"], ["xvolution", "small_resnet", "match", "imagenet_resnet50"]),
         (["fit", "--help"], ["--recipe", "--set", "--dry-run", "--wandb", "match_small"]),
@@ -73,7 +70,7 @@ def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
         ["fit", "--set", "optim.lrr=1"],
         ["fit", "--seed", "-1"],
         ["describe", "--recipe", "x"],
-        ["benchmark", "--shapes", "224-stage9"],
+        ["benchmark", "--core"],
     ):
         done, loaded = run("lightning_xvol", *arguments, cwd=tmp_path)
         assert done.returncode == 2 and not loaded & HEAVY
