@@ -17,7 +17,6 @@ from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators.checks import head_count
-from lightning_xvol.seeding import derive_seed
 
 # The maps that every kernel must read or write. Forward: q, k, v, y. Backward: q, k, v, their gradients and that of y.
 MAPS = {"forward": 4, "backward": 7}
@@ -67,10 +66,8 @@ def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
 def _calls(form: str, path: kernels.Path, shape: Shape, machine: Machine, seed: int) -> dict[Key, Call]:
     """Both passes by `path`; none if the eager kernels or the reference do not fit in memory."""
     spec = Spec(form, num_heads=head_count(None, shape.channels))
-    generator = torch.Generator().manual_seed(derive_seed(seed, "weights", form))
-    weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
     query, key, value = (machine.input(shape, seed + place).requires_grad_() for place in range(3))
-    weight = weight.to(machine.device, machine.dtype).requires_grad_()
+    weight = machine.tap_weight(spec, shape.channels, seed).requires_grad_()
     gradient = machine.input(shape, seed + 3)
 
     def attend() -> Tensor:

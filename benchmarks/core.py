@@ -55,9 +55,7 @@ def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: boo
     if name == ATTENTION:
         return _attention(shape, machine, seed)
     spec = Spec(name, num_heads=HEADS if name == "dot" else 1)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "weights", name))
-    weight = torch.randn(spec.weight_shape(shape.channels), generator=generator) / len(spec.offsets) ** 0.5
-    tensors = [*_maps(shape, machine, seed), weight.to(machine.device, machine.dtype)]
+    tensors = [*_maps(shape, machine, seed), machine.tap_weight(spec, shape.channels, seed)]
 
     def attend(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
         return kernels.pssa(spec, query, key, value, weight, None)
@@ -81,7 +79,7 @@ def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: boo
     return Subject(
         name=name,
         label=f"core, {FORMS[name]}",
-        params=weight.numel(),
+        params=tensors[-1].numel(),
         macs=shape.pixels * spec.macs_per_query(shape.channels),
         saved_bytes=kept_bytes(lambda: attend(*leaves), leaves),
         reference_saved_bytes=reference,

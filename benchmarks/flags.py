@@ -29,28 +29,20 @@ def make_parser() -> argparse.ArgumentParser:
     mode = add("operators", "time, memory and multiply-adds of operators at the shapes of a ResNet-50")
     _add_operator_flag(mode, [ALL])
     _add_shapes_flag(mode, shapes.DEFAULT)
-    _add_device_flags(mode)
-    _add_tensor_flags(mode)
-    _add_common_flags(mode)
+    _add_machine_flags(mode)
 
     mode = add("core", "PSSA's arithmetic alone in two forms, and whole operators that contain it")
     _add_shapes_flag(mode, shapes.DEFAULT)
-    _add_device_flags(mode)
-    _add_tensor_flags(mode)
-    _add_common_flags(mode)
+    _add_machine_flags(mode)
 
     mode = add("network", "ResNet-50 with X-volution in conv5_x against the plain one")
-    _add_device_flags(mode)
-    _add_tensor_flags(mode)
-    _add_common_flags(mode, rounds=9)
+    _add_machine_flags(mode, rounds=9)
 
     mode = add("scaling", "the time of operators against the number of pixels, with a figure")
     subject = mode.add_mutually_exclusive_group()
     _add_operator_flag(subject, ["pssa", "xvolution", "self_attention"])
     subject.add_argument("--core", action="store_true", help="PSSA's arithmetic alone and global attention instead")
-    _add_device_flags(mode)
-    _add_tensor_flags(mode)
-    _add_common_flags(mode)
+    _add_machine_flags(mode)
 
     mode = add("data", "the ImageNet loader against torchvision's reference pipeline, on generated pictures")
     _add_number_flag(mode, "--workers", 0, 2, "processes of each loader (default: 2)")
@@ -140,6 +132,13 @@ def _add_shapes_flag(parser: argparse.ArgumentParser, default: Sequence[str]) ->
     parser.set_defaults(default_shapes=default)
 
 
+def _add_machine_flags(parser: argparse.ArgumentParser, rounds: int = 7) -> None:
+    """The flags for the device, the tensors, the rounds and the files."""
+    _add_device_flags(parser)
+    _add_tensor_flags(parser)
+    _add_common_flags(parser, rounds)
+
+
 def _add_device_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one, else cpu")
     _add_threads_flag(parser)
@@ -151,7 +150,7 @@ def _add_threads_flag(parser: argparse.ArgumentParser) -> None:
 
 def _add_tensor_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and inputs (default: float32)")
-    parser.add_argument("--channels-last", action="store_true", help="use this memory format")
+    parser.add_argument("--channels-last", action="store_true", help="use this memory format of tensors")
     _add_number_flag(parser, "--seed", 0, 0, "of the order, weights and inputs (default: 0)")
 
 

@@ -95,8 +95,7 @@ def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> l
 
 def _build(backbone: str, operator: OperatorConfig, machine: Machine, seed: int) -> nn.Module:
     seed_generators(derive_seed(seed, "weights", operator.name))
-    network = build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES)
-    return network.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
+    return machine.move(build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES))
 
 
 def _training(network: nn.Module, x: Tensor) -> Call:
@@ -116,12 +115,7 @@ def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     lines = []
     for row in rows:
-        line = [
-            row["network"],
-            report.magnitude(row["params"]),
-            report.magnitude(row["macs"]),
-            report.times(row["macs_over_plain"]),
-        ]
+        line = [row["network"], *report.costs(row, "macs_over_plain")]
         for timing in ("training", "inference", "fused"):
             line += [report.milliseconds(row, f"{timing}_"), report.times(row.get(f"{timing}_over_plain"))]
         lines.append([*line, report.times(row.get("fused_over_unfused"))])

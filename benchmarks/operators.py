@@ -150,12 +150,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     header += ["peak, MB", "to conv"] * peak
     lines = []
     for row in rows:
-        line = [
-            row["label"],
-            report.magnitude(row["params"]),
-            report.magnitude(row["macs"]),
-            report.times(row["macs_over_convolution"]),
-        ]
+        line = [row["label"], *report.costs(row, "macs_over_convolution")]
         for timing in ("forward", "training"):
             line += [report.milliseconds(row, f"{timing}_"), report.times(row.get(f"{timing}_over_convolution"))]
             line.append(report.times(row.get(f"{timing}_speedup")))

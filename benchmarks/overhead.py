@@ -35,8 +35,8 @@ STEPS, SMOKE_STEPS = 40, 5
 NOTES = (
     "Milliseconds per training step, of CPU time on a CPU: median [quartiles] of the rounds, in which the loops take "
     "turns. Both loops train the same network from the same weights on the same batches in the same order with the "
-    "same optimizer. The suite's step includes its seeding, its check of the loss and its log. Neither includes checkpoints "
-    "and the ends of epochs.",
+    "same optimizer. The suite's step includes its seeding, its check of the loss and its log. Neither includes "
+    "checkpoints and the ends of epochs.",
 )
 
 
@@ -108,7 +108,7 @@ class _Clock(Callback):
 
 
 def _per_step(times: list[float]) -> float:
-    """The mean time of the steps from the first one after the warm-up to the last but one."""
+    """The mean time of a step after the warm-up, from the times at which steps begin."""
     return (times[-1] - times[WARM_UP]) / (len(times) - 1 - WARM_UP)
 
 

@@ -14,7 +14,8 @@ SIZES = ((500, 375), (500, 333), (375, 500), (480, 360))
 def make_pictures(root: Path, count: int, seed: int) -> float:
     """Write `count` training pictures in `CLASSES` folders, and a validation picture per class.
 
-    Each picture has clouds of several scales and some noise: about 110 kB at ImageNet's usual size, like ImageNet's own.
+    Each picture has clouds of several scales and some noise: about 110 kB at ImageNet's usual
+    size, like ImageNet's own.
 
     Returns:
         The mean size of a training picture in bytes.

@@ -102,6 +102,11 @@ def interval(median: float, low: float, high: float) -> str:
     return f"{digits(median)} [{digits(low)}, {digits(high)}]"
 
 
+def costs(row: Mapping[str, Any], ratio: str) -> list[str]:
+    """Parameters, multiply-adds, and the ratio in the column `ratio`."""
+    return [magnitude(row["params"]), magnitude(row["macs"]), times(row[ratio])]
+
+
 def size_text(row: Mapping[str, Any]) -> str:
     """`8×64×56×56`: the input's batch, channels, height and width."""
     return TIMES.join(str(row[key]) for key in ("batch", "channels", "height", "width"))

@@ -19,6 +19,7 @@ from lightning_xvol.backbones import count_macs, count_parameters
 from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.fusion import fuse
+from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators import build_operator
 from lightning_xvol.seeding import derive_seed, seed_generators
 
@@ -41,6 +42,16 @@ class Machine:
         generator = torch.Generator().manual_seed(derive_seed(seed, "input", shape.name))
         x = torch.randn(shape.batch, shape.channels, shape.height, shape.width, generator=generator)
         return x.to(self.device, self.dtype, memory_format=self.memory_format)
+
+    def tap_weight(self, spec: Spec, channels: int, seed: int) -> Tensor:
+        """Random tap weights for PSSA's arithmetic alone."""
+        generator = torch.Generator().manual_seed(derive_seed(seed, "weights", spec.form))
+        weight = torch.randn(spec.weight_shape(channels), generator=generator) / len(spec.offsets) ** 0.5
+        return weight.to(self.device, self.dtype)
+
+    def move(self, module: nn.Module) -> nn.Module:
+        """`module` on the device, in the dtype and the memory format."""
+        return module.to(self.device, self.dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -102,8 +113,7 @@ def make_subject(
     seed_generators(derive_seed(seed, "weights", name))
     x = machine.input(shape, seed)
     with failing_at(shape, f"operator {name!r}"):
-        operator = build_operator(name, shape.channels, shape.channels, **(options or {}))
-        operator = operator.to(machine.device, machine.dtype, memory_format=machine.memory_format)  # type: ignore[call-overload]
+        operator = machine.move(build_operator(name, shape.channels, shape.channels, **(options or {})))
         fast_bytes = saved_bytes(operator.train(), x)
     training = _training(operator, x)
     calls: dict[Timing, Call] = {"forward": inference(operator, x), "training": training}

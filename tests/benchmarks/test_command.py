@@ -110,7 +110,7 @@ def test_the_core_is_measured_with_the_whole_operators(tmp_path, capsys):
     assert "| fused over unfused " in printed and "geometric mean" in printed
 
 
-def test_the_core_against_pixels(tmp_path):
+def test_scaling_measures_the_core_against_global_attention(tmp_path):
     run(tmp_path, "scaling", "--core", "--rounds", "1")
     scaled = read(tmp_path, "scaling-core")
     assert list(dict.fromkeys(row["operator"] for row in scaled)) == ["hadamard", "dot", "self_attention"]
@@ -159,7 +159,7 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("users_module", None)
 
 
-def test_a_users_module_operator_stands_beside_the_convolution(tmp_path, mine, capsys):
+def test_an_operator_of_the_user_is_compared_with_the_convolution(tmp_path, mine, capsys):
     run(tmp_path / "out", "operators", "--operator", f"{mine}:Depthwise", "--shapes", "1x4x5x3", "--rounds", "1")
     rows = read(tmp_path / "out", "operators")
     assert [row["operator"] for row in rows] == ["convolution", f"{mine}:Depthwise"]
@@ -238,7 +238,7 @@ def test_loaders_are_compared_and_leave_no_pictures(tmp_path, monkeypatch, capsy
     assert "images/s" in capsys.readouterr().out
 
 
-def test_peak_memory_has_columns_on_cuda_alone():
+def test_peak_memory_has_columns_only_on_cuda():
     peaks = {"peak_bytes", "peak_over_convolution"}
     assert peaks <= set(operators.columns(cuda=True)) and not peaks & set(operators.columns(cuda=False))
     row = {"shape": "s", "batch": 1, "channels": 2, "height": 3, "width": 4, "label": "Own", "params": 5, "macs": 6,
