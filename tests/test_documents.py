@@ -41,7 +41,7 @@ TOUR = ROOT / "docs" / "tour.ipynb"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [path for path in DOCUMENTS if path != WALKTHROUGH]
 OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ")
-LONG = re.compile(r"tables --paper|lightning_xvol (diagram|export|predict|visualize)|--smoke|train\.epochs=1\b")
+LONG = re.compile(r"--paper\b|lightning_xvol (diagram|export|predict|visualize)|--smoke|train\.epochs=1\b")
 DRY = re.compile(r"python -m (ablations\.\w+|benchmarks|lightning_xvol fit|analysis dashboard)\b")
 FILE = re.compile(r"# ([\w/]+\.py)\n")
 DETECTOR = (
