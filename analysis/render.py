@@ -49,7 +49,7 @@ def load_sweep(
         row per row of the table).
 
     Raises:
-        UserError: for an unknown sweep, results that do not belong together, or another value of an argument.
+        UserError: for an unknown sweep, results that do not belong together, or an unknown value of an argument.
     """
     _check("select", select, SELECT)
     _check("interval", interval, INTERVALS)
@@ -64,11 +64,11 @@ def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
     """The table of a sweep, with caption and footnotes, as text.
 
     Args:
-        sweep: What `load_sweep` gives; a table of the paper may stand here too.
+        sweep: The result of `load_sweep`, or a table of the paper.
         format: `markdown`, `latex`, `csv` (the numbers in full precision), or `text` for a terminal.
 
     Raises:
-        UserError: for another format.
+        UserError: for an unknown format.
     """
     _check("format", format, TABLE_FORMATS)
     from analysis.sweep.table import sweep_table
@@ -87,12 +87,12 @@ def draw_figure(
     """Draw a figure of a sweep.
 
     Args:
-        sweep: What `load_sweep` gives.
+        sweep: The result of `load_sweep`.
         kind: The kind of figure, without which it is the one that the sweep asks for: `lines`, `facets`, `scatter`,
             `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means) or `learning` (learning
             curves).
         ax: Axes to draw into. Without them, the figure has its own.
-        size: Width and height in inches, or one of `column`, `page` and `slide`, which are as high as they need.
+        size: Width and height in inches, or one of `column`, `page` and `slide`, whose height fits the content.
             Without it, the figure has the width that suits it.
 
     Returns:
@@ -204,15 +204,15 @@ def render_figures(
 
 
 def _folder(out: Path, sweep: str) -> Path:
-    """`out/<sweep>`. The name may come from a file that someone else wrote: it must not lead elsewhere."""
+    """`out/<sweep>`. The name may come from a file of someone else, so that it must not lead to another folder."""
     if Path(sweep).name != sweep or sweep in ("", ".."):
-        raise UserError(f"the sweep {sweep!r} cannot have a folder of its name: a plain name is needed, without '/'")
+        raise UserError(f"the name of the sweep {sweep!r} cannot name a folder; it must be a plain name, without '/'")
     return files.make_folder(out / sweep)
 
 
 def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
     """Write the figure `name` in every format; nothing where the sweep has no such figure."""
-    from analysis import figures
+    from analysis.figures import kinds
     from analysis.sweep.figures import NothingToDrawError
 
     try:
@@ -221,34 +221,35 @@ def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str |
         return {}
     paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
     for path in paths.values():
-        figures.write(ax, path)
+        kinds.write(ax, path)
     return paths
 
 
 def render_paper(
     sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last"
 ) -> list[Rendering]:
-    """Render tables of the paper into `out/paper/`, one for each data that there are runs of; 5 and 7 need none.
+    """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
-    Without `numbers` those that there are runs for.
+    Without `numbers`, it writes the tables that there are runs for.
 
     Raises:
-        UserError: where there are no runs for one of `numbers`, or for any, or two configurations claim one row.
+        UserError: where there are no runs for one of `numbers`, or for any table, or where two configurations are the
+            same row.
     """
     from analysis.paper import tables as paper_tables
-    from analysis.paper import tables_without_runs as recipe_tables
+    from analysis.paper import tables_without_runs
     from analysis.paper.pools import SWEEPS, pools
 
     tables = []
     for number in numbers or [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]:
         if number in WITHOUT_RUNS:
-            tables.append(recipe_tables.table_5() if number == 5 else recipe_tables.table_7())
+            tables.append(tables_without_runs.table_5() if number == 5 else tables_without_runs.table_7())
             continue
         found = pools(sources, str(number), select) if sources is not None else []
         made = paper_tables.paper_tables(number, found, select)
         if numbers and not made:
-            places = "; ".join(pool.data for pool in found) or "the sources"
-            raise UserError(f"Table {number}: {places}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
+            where = "; ".join(pool.data for pool in found) or "the sources"
+            raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
         raise UserError("the sources hold no finished run of a table of the paper; `tables` without --paper shows them")

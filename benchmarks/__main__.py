@@ -6,19 +6,19 @@ import importlib
 from collections.abc import Sequence
 
 from benchmarks.flags import parse, plan
-from lightning_xvol.errors import run_command_line
+from lightning_xvol.errors import ExitCode, run_command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse(arguments)
     if parsed.dry_run:
         print(plan(parsed))
-        return 0
+        return ExitCode.SUCCESS
     from benchmarks.session import open_session
 
     session = open_session(parsed)
     importlib.import_module(f"benchmarks.{parsed.mode}").run(parsed, session)
-    return 0
+    return ExitCode.SUCCESS
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from benchmarks.session import Session
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at
 from lightning_xvol import kernels
+from lightning_xvol.config.pssa_options import PSSAOptions
 from lightning_xvol.kernels import triton
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators.checks import head_count
@@ -65,7 +66,7 @@ def measure(shape: Shape, machine: Machine, effort: Effort) -> list[Row]:
 
 def _calls(form: str, path: kernels.Path, shape: Shape, machine: Machine, seed: int) -> dict[Key, Call]:
     """Both passes by `path`; none if the eager kernels or the reference do not fit in memory."""
-    spec = Spec(form, num_heads=head_count(None, shape.channels))
+    spec = Spec(form, PSSAOptions.shift_distances, num_heads=head_count(None, shape.channels))
     query, key, value = (machine.input(shape, seed + place).requires_grad_() for place in range(3))
     weight = machine.tap_weight(spec, shape.channels, seed).requires_grad_()
     gradient = machine.input(shape, seed + 3)

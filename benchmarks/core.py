@@ -14,6 +14,7 @@ from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, Subject, failing_at, literally, make_subject
 from lightning_xvol import kernels
 from lightning_xvol.config import registry
+from lightning_xvol.config.pssa_options import PSSAOptions
 from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.seeding import derive_seed
 
@@ -54,7 +55,7 @@ def make_core(name: str, shape: Shape, machine: Machine, seed: int, literal: boo
     """The arithmetic of `name`, which is a form of PSSA or global attention with one head, at `shape`."""
     if name == ATTENTION:
         return _attention(shape, machine, seed)
-    spec = Spec(name, num_heads=HEADS if name == "dot" else 1)
+    spec = Spec(name, PSSAOptions.shift_distances, num_heads=HEADS if name == "dot" else 1)
     tensors = [*_maps(shape, machine, seed), machine.tap_weight(spec, shape.channels, seed)]
 
     def attend(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from benchmarks.measure import Effort, Row, alternate, ratio, spread
 from benchmarks.pictures import make_pictures
 from benchmarks.session import Session
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import set_value
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedBatch
 from lightning_xvol.data.module import ImageDataModule

@@ -20,7 +20,8 @@ from benchmarks import report
 from benchmarks.measure import Row, ratio, spread
 from benchmarks.session import Session
 from lightning_xvol.config.recipes import DEFAULT, get_recipe
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.modules.base import make_optimizer
 from lightning_xvol.training.run import MEMORY_FORMATS, RunContext, build_network, train

@@ -52,7 +52,8 @@ class Environment:
     @property
     def order(self) -> str:
         """How many rounds there are, and in which order each of them measures."""
-        return f"{self.rounds} rounds in {'turns' if self.seed is None else f'random order, seed {self.seed}'}"
+        rounds = f"{self.rounds} round{'s' if self.rounds > 1 else ''}"
+        return f"{rounds} in {'turns' if self.seed is None else f'random order, seed {self.seed}'}"
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -1,6 +1,27 @@
-"""X-volution in PyTorch Lightning: operators, backbones and tracked ablations.
+"""X-volution in PyTorch Lightning: operators, networks that hold them, and runs that train those networks.
 
-The names below load on first use, so that importing the package, as every command line does, does not load torch.
+Import what you need from the package itself:
+
+| name | what it is |
+| --- | --- |
+| `build_operator` | makes an operator by its name: `build_operator("xvolution", 64, 64)` |
+| `OPERATORS` | the registered operators by name, with their options and defaults |
+| `replace_operators` | puts an operator into a network in the place of its 3x3 convolutions |
+| `fuse` | a copy of a trained network whose operators are folded, for inference |
+| `fusion_report` | how far the folded network differs from the trained one, and what it saves |
+| `AtomicXVolution` | what `fuse` makes of an operator: one dynamic convolution |
+| `RunConfig` | the configuration of a run: operator, backbone, data, optimizer, budget, seed |
+| `train` | trains a `RunConfig` in a folder and returns its record |
+
+Example:
+    >>> import torch
+    >>> from lightning_xvol import build_operator, fuse
+    >>> operator = build_operator("xvolution", 16, 32, stride=2)
+    >>> operator(torch.randn(1, 16, 9, 7)).shape
+    torch.Size([1, 32, 5, 4])
+    >>> fused = fuse(operator.eval())
+
+The names load on first use, so that `import lightning_xvol` does not load torch.
 """
 
 from __future__ import annotations
@@ -10,18 +31,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_xvol.backbones import replace_operators
+    from lightning_xvol.config.registry import OPERATORS
+    from lightning_xvol.config.schema import RunConfig
     from lightning_xvol.fusion import AtomicXVolution, fuse, fusion_report
-    from lightning_xvol.operators import OPERATORS, build_operator
+    from lightning_xvol.operators import build_operator
+    from lightning_xvol.training.run import train
 
-__all__ = ["OPERATORS", "AtomicXVolution", "build_operator", "fuse", "fusion_report", "replace_operators"]
+__all__ = [
+    "OPERATORS",
+    "AtomicXVolution",
+    "RunConfig",
+    "build_operator",
+    "fuse",
+    "fusion_report",
+    "replace_operators",
+    "train",
+]
 
 _HOME = {
     "OPERATORS": "lightning_xvol.config.registry",
     "AtomicXVolution": "lightning_xvol.fusion",
+    "RunConfig": "lightning_xvol.config.schema",
     "build_operator": "lightning_xvol.operators",
     "fuse": "lightning_xvol.fusion",
     "fusion_report": "lightning_xvol.fusion",
     "replace_operators": "lightning_xvol.backbones",
+    "train": "lightning_xvol.training.run",
 }
 
 

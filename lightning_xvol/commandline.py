@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
-from lightning_xvol.config.schema import DEFAULT_PROJECT, RunConfig, from_dict, resolve, set_value
+from lightning_xvol.config.resolved import Resolved, resolve
+from lightning_xvol.config.schema import DEFAULT_PROJECT, from_dict, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.processes import rank
 
@@ -124,7 +125,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_config(parsed: argparse.Namespace) -> RunConfig:
+def make_config(parsed: argparse.Namespace) -> Resolved:
     """The recipe with the operator put in, then the file, then the flags, resolved.
 
     Raises:

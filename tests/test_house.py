@@ -110,4 +110,4 @@ def test_no_line_of_python_or_markdown_is_too_long() -> None:
                 line = "" if line.startswith("|") else re.sub(r"\]\([^)]*\)|https?://\S+", "", line)
             if len(line) > LINE and not name.startswith("docs/results"):
                 long.append(f"{name}:{number}")
-    assert not long
+    assert not long, "\n".join(long)

@@ -10,8 +10,8 @@ from ablations.engine.options import Options
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.resolved import SCHEMA
 from lightning_xvol.ledger import files
-from lightning_xvol.ledger.record import SCHEMA
 
 
 def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Options) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning_xvol.config.recipes import RECIPES, Recipe
+from lightning_xvol.config.resolved import Resolved
 from lightning_xvol.config.schema import RunConfig
-from lightning_xvol.ledger.record import cell_folder, cell_id, group_id
+from lightning_xvol.ledger.record import cell_folder
 
 Configure = Callable[..., RunConfig]  # (recipe, row, **axes) -> RunConfig
 Place = Callable[..., RunConfig]  # (recipe, config, **axes) -> RunConfig
@@ -90,16 +90,16 @@ class Cell:
 
     row: str
     axes: Mapping[str, Any]
-    config: RunConfig
+    config: Resolved
 
-    @cached_property
+    @property
     def id(self) -> str:
-        return cell_id(self.config)
+        return self.config.cell_id
 
-    @cached_property
+    @property
     def group(self) -> str:
         """The id that the cell shares with the same configuration at other seeds."""
-        return group_id(self.config)
+        return self.config.group_id
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""`python -m analysis report`: all there is to show, as one page."""
+"""`python -m analysis report`: verdicts, tables, figures and runs as one page."""
 
 from __future__ import annotations
 

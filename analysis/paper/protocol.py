@@ -1,65 +1,57 @@
-"""What a run optimises, whatever it is computed on: by this, not by fingerprints, runs stand on the paper's protocol.
+"""Whether a run stands on the paper's protocol: it does where it optimises the same (`record.optimisation_id`).
 
-Two runs of one optimisation have the same operator, network, detector, data, batch size, optimizer, budget and
-precision. How many processes, accumulated steps and threads share a batch, how tensors lie in memory and whether the
-network is compiled (`COMPUTE`) make other fingerprints and other weights, but no other protocol. Batch norms that are
-not frozen see the images of one process and step; the paper does not say how many that were.
+What it was computed on plays no part. Batch norms that are not frozen see the images of one process and step; the paper
+does not say how many images that were.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any
 
-from lightning_xvol.config.schema import MemoryFormat, RunConfig, flat, from_dict, resolve, to_dict
+from lightning_xvol.config.resolved import optimisation, resolve
+from lightning_xvol.config.schema import RunConfig, flat, from_dict, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
-from lightning_xvol.ledger.origins import papers_pretraining
+from lightning_xvol.ledger.origins import with_papers_origin
 
-COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
-"""The fields of `train` that say how the same optimisation is computed."""
-LAYOUTS = get_args(MemoryFormat)
-THREADS = 64
-"""The most of a process with which the paper's pre-training is known by its group id."""
 PAPERS = "the paper's"
 _ABSENT = object()
 
 
-def optimisation(config: RunConfig) -> dict[str, Any]:
-    """The canonical configuration of a group without `COMPUTE`; equal for two runs of one optimisation.
-
-    A detector's origin that is the paper's pre-training of the same operator and backbone is `PAPERS`, whatever that
-    was computed on.
-    """
-    values = record.canonical(config)
-    del values["seed"]
-    values["train"] = {name: value for name, value in values["train"].items() if name not in COMPUTE}
-    detector = values.get("detector", {})
-    if "origin" in detector and _is_papers(detector["origin"], config):
-        detector["origin"] = PAPERS
-    return values
-
-
 def identity(config: RunConfig) -> str:
-    """A fingerprint of `optimisation`."""
-    return record.fingerprint(optimisation(config))
+    """The `optimisation_id` of `config`, also of a detector whose record is older than `origin_optimisation`."""
+    return record.optimisation_id(_with_known_origin(config))
 
 
-def identities(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The identity of each of `configs`, as records hold them; those that another version made have none here."""
+def _with_known_origin(config: RunConfig) -> RunConfig:
+    """`config` with what its origin optimised, where that is the paper's pre-training as our recipe computes it."""
+    papers = with_papers_origin(config)
+    return papers if config.detector.origin == papers.detector.origin else config
+
+
+def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The identity of each of the records `results`; a record of another version may have none."""
     found = {}
-    for key, values in configs.items():
+    for key, result in results.items():
         with contextlib.suppress(UserError):
-            found[key] = identity(from_dict(values))
+            found[key] = result.get("optimisation_id") or identity(from_dict(result["config"]))
     return found
 
 
+def protocol(config: RunConfig) -> dict[str, Any]:
+    """What `config` optimises, where the origin of a detector is `PAPERS` if its own classifier is the paper's."""
+    config = _with_known_origin(config)
+    values = optimisation(config)
+    papers = with_papers_origin(config).detector.origin_optimisation
+    if config.detector.pretraining == "own" and config.detector.origin_optimisation == papers:
+        values["detector"]["origin"] = PAPERS
+    return values
+
+
 def differences(
-    config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = optimisation
+    config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = protocol
 ) -> dict[str, str]:
     """Where `view` tells `config` from `other`, in the values of `config`: `optim.lr` -> `optim.lr=0.2`."""
     own, others = (flat(view(each), ".") for each in (config, other))
@@ -73,42 +65,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _is_papers(origin: str, config: RunConfig) -> bool:
-    pretraining = papers_pretraining(config)
-    if origin == record.group_id(pretraining):
-        return True
-    values = record.canonical(pretraining)
-    del values["seed"]
-    return origin in _groups(json.dumps(values))
-
-
-@functools.cache
-def _groups(configuration: str) -> frozenset[str]:
-    """The group ids of a canonical configuration over all of `COMPUTE`: any split of its batch, 1 to 64 threads.
-
-    An id is a hash and cannot be read, so all are made, some 11,000: the configuration is written once, with a mark for
-    each field, and the values are put in the text.
-    """
-    values = json.loads(configuration)
-    values["train"] |= {name: f"<{name}>" for name in COMPUTE}
-    marked = record.as_text(values)
-    batch = values["data"]["batch_size"]
-    splits = [
-        {"devices": devices, "accumulate": parts // devices}
-        for parts in range(1, batch + 1) if batch % parts == 0
-        for devices in range(1, parts + 1) if parts % devices == 0
-    ]  # fmt: skip
-    how = [{"memory_format": layout, "compile": compiled} for layout in LAYOUTS for compiled in (False, True)]
-    threads = [{"threads": number} for number in range(1, THREADS + 1)]
-    texts = [marked]
-    for choices in (splits, how, threads):
-        texts = [_with(text, choice) for text in texts for choice in choices]
-    return frozenset(hashlib.sha256(text.encode()).hexdigest()[: record.ID_LENGTH] for text in texts)
-
-
-def _with(text: str, choice: Mapping[str, Any]) -> str:
-    for name, value in choice.items():
-        text = text.replace(f'"<{name}>"', json.dumps(value))
-    return text

@@ -1,7 +1,8 @@
-"""Any mix of sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the id of the cell."""
+"""Several sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the ids of their cells."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,35 +13,42 @@ import pandas as pd
 from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
-from analysis.sources.plans import Plan, merged
+from analysis.sources.plans import SweepPlan, merged
 from analysis.sources.server import ServerRuns, is_server
+from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger.record import optimisation_of
 
 WANTED = "the --out folder of a sweep, one of W&B runs, or wandb:ENTITY/PROJECT"
 """What a user may name as a source."""
 
 
 class Source(Protocol):
-    """Where runs are read from; `losses` says what in it cannot be read."""
+    """A place that holds runs.
+
+    Attributes:
+        where: The name by which messages call it.
+        losses: A sentence for each file or run that cannot be read whole.
+    """
 
     where: str
     losses: list[str]
 
-    def plans(self) -> list[Plan]:
+    def plans(self) -> list[SweepPlan]:
         """The plans of its sweeps."""
 
     def outcome(self, cell_id: str) -> Outcome | None:
-        """What is known of a cell; None where it was never begun."""
+        """The outcome of a cell; None where the source does not know the cell."""
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        """The epoch and the value of the metric `name` by the number of steps done."""
+        """The number of steps done to the epoch and the value of the metric `name`."""
 
 
 def open_source(name: str | Path) -> Source:
-    """The source that `--source` names.
+    """Open the source that `--source` names.
 
     Raises:
-        UserError: where there are no runs.
+        UserError: where it holds no runs.
     """
     if is_server(str(name)):
         return ServerRuns(str(name))
@@ -58,10 +66,10 @@ def open_source(name: str | Path) -> Source:
 
 
 def collect(sources: Sources) -> Collection:
-    """The collection of `sources`; a collection stays as it is. Warn of each file that cannot be read whole.
+    """Open `sources` and warn of each file that cannot be read whole; a collection is open already.
 
     Raises:
-        UserError: where none is named, or one holds no runs.
+        UserError: where no source is named, or one holds no runs.
     """
     if isinstance(sources, Collection):
         return sources
@@ -101,7 +109,7 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
 
 
 class Collection:
-    """What several sources hold together."""
+    """The runs and the plans of several sources together."""
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
@@ -112,28 +120,26 @@ class Collection:
         return [loss for source in self.sources for loss in source.losses]
 
     def sweeps(self) -> list[str]:
-        """Their names.
+        """The names of the sweeps.
 
         Raises:
-            UserError: where the runs belong to none.
+            UserError: where no run belongs to a sweep.
         """
         if not self._plans:
-            places = ", ".join(repr(source.where) for source in self.sources)
-            raise UserError(f"no sweep at {places}: its runs carry no plan of one; single runs make no table")
+            raise UserError(f"no sweep at {self._where()}: its runs belong to no sweep, and single runs make no table")
         return sorted({plan.name for plan in self._plans})
 
     def load(self, name: str) -> tuple[SweepLayout, pd.DataFrame]:
         """The sweep `name` and its frame.
 
         Raises:
-            UserError: for an unknown sweep, several of one name that are not one, a plan that is none, or results
-                that do not belong together.
+            UserError: for an unknown sweep, different sweeps of the same name, a damaged plan, or results that do not
+                belong together.
         """
         known = self.sweeps()
         found = [plan for plan in self._plans if plan.name == name]
         if not found:
-            places = ", ".join(repr(source.where) for source in self.sources)
-            raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)}; it has: {', '.join(known)}")
+            raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
             first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
             different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
@@ -144,39 +150,69 @@ class Collection:
         return assemble(found[0], self.outcome)
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
-        """Every sweep of one of these names with its frame, of whatever recipe."""
+        """Every sweep of one of these names with its frame: one per recipe and budget."""
         return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
 
+    def _where(self) -> str:
+        return ", ".join(repr(source.where) for source in self.sources)
+
     def outcome(self, cell_id: str) -> Outcome | None:
-        """A record if any source has one, else an error, else what there is; of equals the first source's."""
+        """The outcome with a record, else the one with an error, else any; of equal ones, that of the first source."""
         found = [outcome for source in self.sources if (outcome := source.outcome(cell_id)) is not None]
         return min(found, key=lambda outcome: (outcome.result is None, outcome.error is None), default=None)
 
-    def configs(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-        """The recorded configuration of each group of `frame` that has a finished run."""
+    def results(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """A record of each group of `frame` that has a finished run, with what its detector's origin optimised."""
         done = frame[frame["state"] == "finished"].drop_duplicates("group_id")
         found = {}
         for group, cell in zip(done["group_id"], done["cell_id"], strict=True):
-            outcome = self.outcome(cell)
-            if outcome is not None and outcome.result is not None and isinstance(outcome.result["config"], dict):
-                found[group] = outcome.result["config"]
+            result = self._result(cell)
+            if result is not None:
+                found[group] = {**result, "config": self._with_origin(result["config"])}
         return found
 
+    def configs(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """The configuration in each of `results`."""
+        return {group: result["config"] for group, result in self.results(frame).items()}
+
+    def _result(self, cell_id: str) -> dict[str, Any] | None:
+        outcome = self.outcome(cell_id)
+        if outcome is None or outcome.result is None or not isinstance(outcome.result["config"], dict):
+            return None
+        return dict(outcome.result)
+
+    def _with_origin(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Older records name only the group that a detector starts from; the sources may hold its runs."""
+        detector = config.get("detector")
+        if not isinstance(detector, dict) or detector.get("origin_optimisation") or not detector.get("origin"):
+            return config
+        return {**config, "detector": {**detector, "origin_optimisation": self._optimisation(detector["origin"])}}
+
+    def _optimisation(self, group: str) -> str | None:
+        """What the runs of `group` optimise, where a source holds one of them."""
+        for plan in self._plans:
+            for cell in plan.content.get("cells", ()) if isinstance(plan.content, dict) else ():
+                result = self._result(cell["cell_id"]) if cell.get("group_id") == group else None
+                if result is not None:
+                    with contextlib.suppress(UserError):
+                        return optimisation_of(result)
+        return None
+
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        """From the source that knows most of the metric `name` of a cell."""
+        """The longest curve that a source has of the metric `name` of a cell."""
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
-        """Whether `epochs` are measured on the validation draw, as they are where a test draw is kept for the end."""
-        name = f"val_{sweep.metric}"
+        """Whether `epochs` are those of the validation split: they are where the data have a test split too."""
+        name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 
     def epochs(self, sweep: SweepLayout, frame: pd.DataFrame) -> pd.DataFrame:
         """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
 
-        All of one draw: a run whose validation is lost has none, as its test at the end is no part of such a curve.
+        All values are of one split. A run whose validation is lost has no curve: the test at the end is not part of it.
         """
-        name = f"val_{sweep.metric}" if self.is_validated(sweep, frame) else sweep.metric
+        name = validation_name(sweep.metric) if self.is_validated(sweep, frame) else sweep.metric
         rows = []
         for run in _finished(frame, sweep.metric).to_dict("records"):
             shared = {key: run[key] for key in ("operator", *sweep.axes, "seed")}
@@ -191,4 +227,4 @@ def _finished(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 Sources = Collection | str | Path | Iterable[str | Path]
-"""What functions take as runs: one source, several, or a collection that is open already."""
+"""What functions accept as runs: one source, several sources, or an open collection."""

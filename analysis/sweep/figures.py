@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures
+from analysis.figures import kinds
+from analysis.figures.chart import Chart
 from analysis.figures.style import Size
 from analysis.sweep.results import SweepResults
 from analysis.sweep.table import points
 from lightning_xvol.errors import UserError, nearest
 
 OWN = "figure"
-"""The kind of figure that the sweep asks for."""
+"""The name of the figure that the sweep asks for."""
 _OF_RUNS = ("seeds", "learning")
 _WITH_PANELS = ("facets", "with_costs", "learning")
 _MANY_ROWS = 6
@@ -29,10 +28,10 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
 
     Args:
         results: The sweep.
-        kind: `figure`, which is the kind that the sweep asks for; one of `analysis.figures.KINDS`; `seeds`: every run
+        kind: One of `analysis.figures.kinds.KINDS`; `figure`: the kind that the sweep asks for; `seeds`: every run
             beside the means; or `learning`: learning curves.
-        size: How large it is. Without a size, the figure has the width that suits it.
-        ax: Where to draw. Without axes, the figure has its own. A figure of several panels takes none.
+        size: The size of the figure; without it, the figure has the width that suits it.
+        ax: The axes to draw into; without them, the figure has its own. A figure of several panels takes none.
 
     Raises:
         NothingToDrawError: where there is no such figure of this sweep.
@@ -41,19 +40,18 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
     sweep = results.layout
     if kind == OWN:
         kind = _asked_for(results)
-    elif kind not in (*figures.KINDS, *_OF_RUNS):
-        known = (OWN, *_OF_RUNS, *figures.KINDS)
+    elif kind not in (*kinds.KINDS, *_OF_RUNS):
+        known = (OWN, *_OF_RUNS, *kinds.KINDS)
         raise UserError(f"no kind of figure {kind!r}{nearest(kind, known)}; known kinds: {', '.join(known)}")
     if ax is not None and kind in _WITH_PANELS:
         raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
-    where: Any = {"smoke": sweep.smoke, "size": size} | ({} if ax is None else {"ax": ax})
     if kind == "seeds":
-        return _seeds(results, where)
+        return kinds.seeds(_chart_of_runs(results, size), ax)
     if kind == "learning":
-        return _learning(results, where)
+        return kinds.learning(_chart_of_epochs(results, size), ax)
     shown, x, label = points(results, kind)
     y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
-    return figures.KINDS[kind](shown, x, label, y_label, **where)
+    return kinds.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
 
 
 def _asked_for(results: SweepResults) -> str:
@@ -61,8 +59,8 @@ def _asked_for(results: SweepResults) -> str:
     kind = sweep.figure.get("kind")
     if kind is None:
         raise NothingToDrawError(f"the sweep {sweep.name!r} asks for no figure; choose a kind, for example seeds")
-    if kind not in figures.KINDS:
-        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
+    if kind not in kinds.KINDS:
+        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(kinds.KINDS)}")
     return str(kind)
 
 
@@ -73,17 +71,17 @@ def metric_by_epoch(results: SweepResults) -> str:
     return f"validation {sweep.metric_label}" if validated else sweep.metric_label
 
 
-def _seeds(results: SweepResults, where: Any) -> Axes:
+def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
     sweep, frame = results.layout, results.frame
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
         raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
     runs = _named(runs.assign(value=runs[results.select]), results)
     axis = sweep.column_axis
-    return figures.seeds(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, **where)
+    return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
 
 
-def _learning(results: SweepResults, where: Any) -> Axes:
+def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
     sweep = results.layout
     epochs = results.sources.epochs(sweep, results.frame)
     if not len(epochs):
@@ -93,7 +91,7 @@ def _learning(results: SweepResults, where: Any) -> Axes:
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return figures.learning(epochs, panel, label, metric_by_epoch(results), **where)
+    return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
 
 
 def _named(runs: pd.DataFrame, results: SweepResults) -> pd.DataFrame:

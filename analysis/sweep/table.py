@@ -1,6 +1,6 @@
-"""The table of a sweep: a row per operator, a column per value of the axis that runs across, parameters below.
+"""The table of a sweep: a row per operator, a column per value of one axis, and the costs below.
 
-A sweep without axes has one column for its metric and beside it what its runs cost.
+A sweep without axes has one column for its metric and, beside it, columns for the costs of a run.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def tidy(results: SweepResults) -> pd.DataFrame:
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
         "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.configs(results.frame))
+    optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.results(results.frame))
     keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
     values = [published.values().get(key) for key in keys]
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
@@ -93,14 +93,14 @@ def sweep_table(results: SweepResults) -> Table:
     )
     blocks: tuple[Block, ...]
     others = [
-        _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+        _secondary(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
         for metric, label in sweep.secondary_metrics.items()
         if (frame["metric"] == metric).any()
     ]
     if axis is None:
         rows = [
-            (label, (*entries, *(other.rows[place][1][0] for other in others), *_costs(groups[label][None])))
-            for place, (label, entries) in enumerate(scores)
+            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None])))
+            for index, (label, cells) in enumerate(scores)
         ]
         blocks = (Block(tuple(rows)),)
         columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
@@ -122,24 +122,24 @@ def sweep_table(results: SweepResults) -> Table:
     )
 
 
-def _beside(
+def _secondary(
     label: str, other: pd.DataFrame, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]
 ) -> Block:
-    """A further metric of the same runs, without differences; `other` is its summary."""
+    """The block of a secondary metric, without differences; `other` is its summary."""
     texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
     rows = tuple(
-        (row, tuple(_entry(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
+        (row, tuple(_cell(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
         for row, group in groups.items()
     )
     return Block(rows, heading=_capital(label))
 
 
 def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]) -> Block:
-    """One of the costs that stand below the accuracies."""
+    """The block of one of the costs."""
     added = cost == "added_params"
     write = numbers.added_count if added else numbers.count
     rows = tuple(
-        (label, tuple(_entry(row.get(value), lambda own: write(own[cost])) for value in values))
+        (label, tuple(_cell(row.get(value), lambda own: write(own[cost])) for value in values))
         for label, row in groups.items()
     )
     return Block(rows, heading=_capital("added parameters" if added else COSTS[cost]))
@@ -150,12 +150,12 @@ def _capital(heading: str) -> str:
 
 
 def _costs(group: Mapping[str, Any]) -> tuple[TableCell, ...]:
-    """An entry for each of `COSTS`."""
+    """A table cell for each of `COSTS`."""
     texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
     return tuple(TableCell(text, group_id=group["group_id"]) for text in texts)
 
 
-def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
+def _cell(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
     return TableCell(numbers.DASH) if group is None else TableCell(write(group), group_id=group["group_id"])
 
 
@@ -173,7 +173,7 @@ def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:
-    """`98.5 ± 0.6 (+28.0)`, with the number of seeds where it is not the common one, and what became of the others."""
+    """`98.5 ± 0.6 (+28.0)`, with the number of seeds if it is not the common one, and the number of diverged runs."""
     if group is None:
         return TableCell(numbers.DASH)
     remarks = []

@@ -36,12 +36,12 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
     config = with_origin(config, parsed.backbone_from)
-    folder = record.cell_folder(parsed.out, record.cell_id(config))
+    folder = record.cell_folder(parsed.out, config.cell_id)
     if parsed.dry_run:
         import yaml
 
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
-        print(f"# cell {record.cell_id(config)}, group {record.group_id(config)}, folder {folder}")
+        print(f"# cell {config.cell_id}, group {config.group_id}, folder {folder}")
         return ExitCode.SUCCESS
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train

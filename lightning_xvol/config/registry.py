@@ -1,4 +1,4 @@
-"""What can be chosen by name: operators, backbones and data sets. Nothing here imports torch.
+"""Operators, backbones and data sets by name. Nothing here imports torch.
 
 One line registers an operator. A name that holds a colon is an import path, `package.module:Class`, and works
 wherever a registered name does.
@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_xvol.config.pssa_options import PSSAOptions, check_names
 from lightning_xvol.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One choice: where its class lies, its label in tables, its options with their defaults.
+class Registered:
+    """An operator, a backbone or a data set that can be chosen by name.
 
-    `legacy_values` holds, for an option added after runs were made, the value under which they were made: the option is
-    left out of the fingerprint at that value, so that old results stay valid. `task` says of a data set what is
-    learned from it (`lightning_xvol.training.tasks`, `task` below); one named by an import path is for classification.
-    `channels` are those of its images, where they are known without importing it.
+    Attributes:
+        path: its class or function, as `package.module:Class`.
+        label: its name in tables and figures.
+        options: its options with their defaults.
+        legacy_values: for each option that was added after runs were made, the value that those runs had. At this value
+            the option is left out of the fingerprint, so old results stay valid.
+        task: for a data set, what is learned from it (`lightning_xvol.training.tasks`, `task` below). A data set named
+            by an import path is for classification.
+        channels: for a data set, the channels of its images, where they are known without importing it.
     """
 
     path: str
@@ -34,7 +40,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metric:
-    """The metric that tables report for a task, in percent. `secondary_metrics` maps further ones to their labels."""
+    """The metric that tables report for a task, in percent.
+
+    Attributes:
+        name: its name in records.
+        label: its name in tables and figures.
+        secondary_metrics: further metrics, by name with their labels.
+    """
 
     name: str
     label: str
@@ -56,20 +68,16 @@ METRICS = {
     "detection": Metric("box_ap", "box AP", _precision("box")),
     "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
 }
-"""By task (`lightning_xvol.training.tasks`)."""
+"""The metric of each task (`lightning_xvol.training.tasks`)."""
 
-_PSSA = {
-    "form": "dot",
-    "shift_distances": (1, 3, 5),
-    "num_heads": None,
-    "head_channels": None,
-    "normalize": None,
-    "position_encoding": False,
-    "centre": False,
-    "propagate": False,
-    "frozen_query_key": False,
-}
-_PSSA_NEUTRAL = {"head_channels": None, "frozen_query_key": False}
+
+def validation_name(metric: str) -> str:
+    """The name of `metric` on the validation split, in runs that keep a test split for the end."""
+    return f"val_{metric}"
+
+
+_PSSA = asdict(PSSAOptions())
+_PSSA_LEGACY = {"head_channels": None, "frozen_query_key": False}
 _BRANCHES = {"kernel_size": 3, "dilated_kernel_size": 5}
 _POSITIONS = {"position_encoding": False, "position_size": None}
 _SELF_ATTENTION = {
@@ -89,53 +97,55 @@ _AA_CONVOLUTION = {
 }
 _INVOLUTION = {"group_channels": None, "reduction": 4}
 
-OPERATORS: dict[str, Entry] = {
-    "convolution": Entry("lightning_xvol.operators.convolution:Convolution", "Convolution", {"kernel_size": 3}),
-    "multi_convolution": Entry(
+OPERATORS: dict[str, Registered] = {
+    "convolution": Registered("lightning_xvol.operators.convolution:Convolution", "Convolution", {"kernel_size": 3}),
+    "multi_convolution": Registered(
         "lightning_xvol.operators.multi_convolution:MultiConvolution", "Multi-Convolution", _BRANCHES
     ),
-    "aa_convolution": Entry("lightning_xvol.operators.aa_convolution:AAConvolution", "AA-Convolution", _AA_CONVOLUTION),
-    "involution": Entry(
+    "aa_convolution": Registered(
+        "lightning_xvol.operators.aa_convolution:AAConvolution", "AA-Convolution", _AA_CONVOLUTION
+    ),
+    "involution": Registered(
         "lightning_xvol.operators.involution:Involution", "Involution", {"kernel_size": 7, **_INVOLUTION}
     ),
-    "self_attention": Entry(
+    "self_attention": Registered(
         "lightning_xvol.operators.self_attention:SelfAttention",
         "Self-Attention",
         _SELF_ATTENTION,
         legacy_values={"key_channels": None, **_POSITIONS, "softmax": True},
     ),
-    "pssa": Entry("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, legacy_values=_PSSA_NEUTRAL),
-    "xvolution": Entry(
+    "pssa": Registered("lightning_xvol.operators.pssa:PSSA", "PSSA", _PSSA, legacy_values=_PSSA_LEGACY),
+    "xvolution": Registered(
         "lightning_xvol.operators.xvolution:XVolution",
         "X-volution",
         {**_BRANCHES, **_PSSA},
-        legacy_values=_PSSA_NEUTRAL,
+        legacy_values=_PSSA_LEGACY,
     ),
-    "xvolution_sa": Entry(
+    "xvolution_sa": Registered(
         "lightning_xvol.operators.xvolution_sa:XVolutionSA",
         "X-volution(SA)",
         {**_BRANCHES, **_SELF_ATTENTION},
         legacy_values={"softmax": True},
     ),
-    "xvolution_inv": Entry(
+    "xvolution_inv": Registered(
         "lightning_xvol.operators.xvolution_inv:XVolutionInv",
         "X-volution(Inv)",
         {**_BRANCHES, "involution_kernel_size": 7, **_INVOLUTION},
     ),
-    "wide_convolution": Entry(
+    "wide_convolution": Registered(
         "lightning_xvol.operators.wide_convolution:WideConvolution",
         "Wide convolution",
         {**_BRANCHES, "num_heads": None},
     ),
-    "paired_convolution": Entry(
+    "paired_convolution": Registered(
         "lightning_xvol.operators.paired_convolution:PairedConvolution",
         "Paired convolution",
         {**_BRANCHES, "second_kernel_size": 1},
     ),
-    "se_convolution": Entry(
+    "se_convolution": Registered(
         "lightning_xvol.operators.se_convolution:SEConvolution", "SE-Convolution", {"kernel_size": 3, "reduction": 16}
     ),
-    "xvolution_pointwise": Entry(
+    "xvolution_pointwise": Registered(
         "lightning_xvol.operators.xvolution_pointwise:XVolutionPointwise",
         "Static + 1x1",
         {**_BRANCHES, "num_heads": None},
@@ -157,31 +167,31 @@ _SMALL = "lightning_xvol.backbones.small_resnet:SmallResNet"
 _VGG = "lightning_xvol.backbones.vgg:VGG13"
 
 
-def _small(label: str, block: str, *blocks: int) -> Entry:
-    """The plan of a ResNet at the widths and strides of the small one."""
+def _small(label: str, block: str, *blocks: int) -> Registered:
+    """The block counts of a ResNet, at the widths and strides of the small one."""
     options = {**_SMALL_RESNET, "block": block, "blocks": blocks}
-    return Entry(_SMALL, label, options, legacy_values={"stem_pool": False})
+    return Registered(_SMALL, label, options, legacy_values={"stem_pool": False})
 
 
-BACKBONES: dict[str, Entry] = {
-    "small_resnet": Entry(
+BACKBONES: dict[str, Registered] = {
+    "small_resnet": Registered(
         _SMALL, "small ResNet", _SMALL_RESNET, legacy_values={"block": "bottleneck", "stem_pool": False}
     ),
     "small_resnet18": _small("small ResNet-18", "basic", 2, 2, 2, 2),
     "small_resnet34": _small("small ResNet-34", "basic", 3, 4, 6, 3),
     "small_resnet50": _small("small ResNet-50", "bottleneck", 3, 4, 6, 3),
     "small_resnet101": _small("small ResNet-101", "bottleneck", 3, 4, 23, 3),
-    "small_vgg13": Entry(_VGG, "small VGG-13", {"widths": (16, 16, 16, 32, 32)}),
-    "resnet18": Entry(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
-    "resnet34": Entry(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
-    "resnet50": Entry(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
-    "resnet101": Entry(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
-    "vgg13": Entry(_VGG, "VGG-13", {"widths": (64, 128, 256, 512, 512)}),
-    "stack": Entry("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
+    "small_vgg13": Registered(_VGG, "small VGG-13", {"widths": (16, 16, 16, 32, 32)}),
+    "resnet18": Registered(f"{_RESNET}:resnet18", "ResNet-18", {"stem": "imagenet"}),
+    "resnet34": Registered(f"{_RESNET}:resnet34", "ResNet-34", {"stem": "imagenet"}),
+    "resnet50": Registered(f"{_RESNET}:resnet50", "ResNet-50", {"stem": "imagenet"}),
+    "resnet101": Registered(f"{_RESNET}:resnet101", "ResNet-101", {"stem": "imagenet"}),
+    "vgg13": Registered(_VGG, "VGG-13", {"widths": (64, 128, 256, 512, 512)}),
+    "stack": Registered("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
 }
 
-DATASETS: dict[str, Entry] = {
-    "match": Entry(
+DATASETS: dict[str, Registered] = {
+    "match": Registered(
         "lightning_xvol.data.match:Match",
         "match-to-sample",
         {
@@ -196,14 +206,14 @@ DATASETS: dict[str, Entry] = {
         legacy_values={"canvas": 32},
         channels=1,
     ),
-    "digits": Entry("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
-    "cifar10": Entry("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
-    "cifar100": Entry("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
-    "fashion_mnist": Entry(
+    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
+    "cifar10": Registered("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
+    "cifar100": Registered("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
+    "fashion_mnist": Registered(
         "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1
     ),
-    "imagenet": Entry("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
-    "attention_maps": Entry(
+    "imagenet": Registered("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
+    "attention_maps": Registered(
         "lightning_xvol.data.attention_maps:AttentionMaps",
         "global attention on feature maps",
         {
@@ -217,7 +227,7 @@ DATASETS: dict[str, Entry] = {
         },
         task="regression",
     ),
-    "coco": Entry(
+    "coco": Registered(
         "lightning_xvol.data.coco:Coco",
         "COCO 2017",
         {
@@ -230,7 +240,7 @@ DATASETS: dict[str, Entry] = {
         task="detection",
         channels=3,
     ),
-    "shapes_coco": Entry(
+    "shapes_coco": Registered(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
         "shapes in COCO's format",
         {
@@ -250,11 +260,11 @@ DATASETS: dict[str, Entry] = {
     ),
 }
 
-KINDS: dict[str, dict[str, Entry]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
+KINDS: dict[str, dict[str, Registered]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
 
 
-def lookup(kind: str, name: str) -> Entry:
-    """The entry of `name`, which is registered or an import path `package.module:Class`.
+def lookup(kind: str, name: str) -> Registered:
+    """What is registered as `name`, or what the import path `package.module:Class` stands for.
 
     Raises:
         UserError: for an unknown name, with the known ones and the nearest match.
@@ -263,7 +273,7 @@ def lookup(kind: str, name: str) -> Entry:
     if name in known:
         return known[name]
     if ":" in name:
-        return Entry(name, name.rsplit(":", 1)[1])
+        return Registered(name, name.rsplit(":", 1)[1])
     raise UserError(
         f"unknown {kind} {name!r}{nearest(name, known)}; "
         f"known: {', '.join(known)}, or an import path package.module:Class"
@@ -271,40 +281,35 @@ def lookup(kind: str, name: str) -> Entry:
 
 
 def task(name: str, options: Mapping[str, Any]) -> str:
-    """What is learned from the data set `name`: a key of `METRICS`. Detection with masks is segmentation."""
-    entry = lookup("data", name)
-    masks = {**entry.options, **options}.get("masks", False)
-    return "segmentation" if entry.task == "detection" and masks else entry.task
+    """The task of the data set `name`, a key of `METRICS`. Detection with masks is segmentation."""
+    registered = lookup("data", name)
+    masks = {**registered.options, **options}.get("masks", False)
+    return "segmentation" if registered.task == "detection" and masks else registered.task
 
 
 def label(kind: str, name: str) -> str:
-    """How tables and figures call `name`."""
+    """The name of `name` in tables and figures."""
     return lookup(kind, name).label
 
 
 def resolve_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` over the defaults of `name`.
+    """The defaults of `name`, replaced by `options` where these are given.
 
-    Options of an import path pass through as they are: its own constructor checks them, and this module imports
+    Options of an import path pass through as they are. Its own constructor checks them, since this module imports
     nothing.
 
     Raises:
         UserError: for an option that `name` does not have.
     """
-    entry = lookup(kind, name)
+    registered = lookup(kind, name)
     if name not in KINDS[kind]:
         return dict(options)
-    for option in options:
-        if option not in entry.options:
-            known = ", ".join(entry.options) or "none"
-            raise UserError(
-                f"{kind} {name!r} has no option {option!r}{nearest(option, entry.options)}; it has: {known}"
-            )
-    return {**entry.options, **options}
+    check_names(f"{kind} {name!r}", options, list(registered.options))
+    return {**registered.options, **options}
 
 
 def load(kind: str, name: str) -> Any:
-    """Import what `name` stands for.
+    """Import the class or function that `name` stands for.
 
     Raises:
         UserError: where an import path leads nowhere.

@@ -11,12 +11,11 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
 from lightning_xvol.config.values import convert, literal, storable
 from lightning_xvol.errors import UserError, nearest
 
@@ -59,13 +58,14 @@ class DetectorConfig:
     `settings` is a name of `lightning_xvol.config.detectors`. `pretraining` says whose weights the backbone starts
     from, which decides what is frozen: nobody's, torchvision's, or those of a classification run of ours with the same
     operator. `weights` is the file, and `origin` tells the weights apart, whatever the file is called: the group of
-    that run, or the beginning of the file's SHA-256.
+    that run, or the beginning of the file's SHA-256. `origin_optimisation` is the `optimisation_id` of that run.
     """
 
     settings: str = field(default="detectron2", metadata={"legacy_value": "detectron2"})
     pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"legacy_value": "random"})
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
+    origin_optimisation: str | None = field(default=None, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, whole."""
+    """One run, whole. Two configurations are equal where all their values are, whether they are resolved or not."""
 
     operator: OperatorConfig = field(default_factory=OperatorConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -137,77 +137,10 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
 
-
-def resolve(config: RunConfig) -> RunConfig:
-    """`config` with every option of operator, backbone and data spelled out, and checked.
-
-    Raises:
-        UserError: for a name or an option that does not exist, or a value out of range.
-    """
-    parts: dict[str, Any] = {}
-    for kind in ("operator", "backbone", "data"):
-        part = getattr(config, kind)
-        parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
-    config = dataclasses.replace(config, **parts)
-    # A config made in Python has every value as its file and its flags would give it: 1 and 1.0 are one learning rate.
-    for path, value in _leaves(to_dict(config)):
-        if not (isinstance(value, str) and ".options." in path):
-            config = set_value(config, path, value)
-    _check(config)
-    return config
-
-
-def _check(config: RunConfig) -> None:
-    at_least_one: dict[str, int | None] = {
-        "data.batch_size": config.data.batch_size,
-        "data.limit": config.data.limit,
-        "train.epochs": config.train.epochs,
-        "train.steps": config.train.steps,
-        "train.devices": config.train.devices,
-        "train.accumulate": config.train.accumulate,
-        "train.threads": config.train.threads,
-        "train.checkpoint_every": config.train.checkpoint_every,
-    }
-    for path, count in at_least_one.items():
-        if count is not None and count < 1:
-            raise UserError(f"{path}={count} must be at least 1")
-    not_negative: dict[str, float] = {
-        "data.workers": config.data.workers,
-        "seed": config.seed,
-        "optim.lr": config.optim.lr,
-        "optim.momentum": config.optim.momentum,
-        "optim.weight_decay": config.optim.weight_decay,
-        "optim.gamma": config.optim.gamma,
-    }
-    for path, value in not_negative.items():
-        if value < 0:
-            raise UserError(f"{path}={value} must not be negative")
-    if config.optim.clip is not None and config.optim.clip <= 0:
-        raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
-    get_settings(config.detector.settings)
-    task = registry.lookup("data", config.data.name).task
-    if task != "detection" and config.detector != DetectorConfig():
-        raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
-    if task == "detection" and config.train.precision in ("bf16-true", "64-true"):
-        raise UserError(
-            f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
-            "round them by several pixels); they take bf16-mixed or 32-true"
-        )
-    fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
-    for path, values in fractions.items():
-        if any(not 0 <= value < 1 for value in values):
-            raise UserError(f"{path}={values} must be fractions of the budget, from 0 to below 1")
-    if not config.backbone.stages or not set(config.backbone.stages) <= {2, 3, 4, 5}:
-        raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
-    if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
-        raise UserError(
-            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
-        )
-    parts = config.train.devices * config.train.accumulate
-    if config.data.batch_size % parts:
-        raise UserError(
-            f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
-        )
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunConfig):
+            return NotImplemented
+        return all(getattr(self, item.name) == getattr(other, item.name) for item in dataclasses.fields(RunConfig))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -239,21 +172,33 @@ def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
     """`base` (or the defaults) with the nested `values` put in, each checked as `set_value` does."""
     config = base if base is not None else RunConfig()
-    for path, value in _leaves(values):
+    for path, value in leaves(values):
         config = set_value(config, path, value)
     return config
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves = []
-    # A name comes before its options, which are checked against it, and an origin after the weights that it is of. An
-    # option that is itself a mapping is one value.
-    for key, value in sorted(values.items(), key=lambda item: {"name": 0, "origin": 2}.get(item[0], 1)):
+_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted path of `values` with its value, in an order in which `set_value` can set them.
+
+    A name comes before its options, which are checked against it, and what is known of weights after the weights.
+    An option that is itself a mapping is one value.
+    """
+    for key, value in sorted(values.items(), key=lambda item: _ORDER.get(item[0], 1)):
         if isinstance(value, Mapping) and not prefix.endswith(".options."):
-            leaves.extend(_leaves(value, f"{prefix}{key}."))
+            yield from leaves(value, f"{prefix}{key}.")
         else:
-            leaves.append((f"{prefix}{key}", value))
-    return leaves
+            yield f"{prefix}{key}", value
+
+
+# Other weights have another origin, which is not known yet.
+_FORGETS = {
+    "weights": ("origin", "origin_optimisation"),
+    "pretraining": ("origin", "origin_optimisation"),
+    "origin": ("origin_optimisation",),
+}
 
 
 @functools.cache  # a sweep sets thousands of fields
@@ -265,20 +210,21 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
 
     A string is read as a Python literal where it is one (`--set optim.lr=1e-2`).
-    `operator.num_heads` is short for `operator.options.num_heads`.
+    `operator.num_heads` is short for `operator.options.num_heads`. Values are checked together only when the result is
+    resolved, so that fields that depend on each other can be set one after the other.
 
     Raises:
         UserError: for a path that does not exist (with the nearest one) or a value of the wrong type.
     """
     root, _, rest = path.partition(".")
-    known = {item.name for item in dataclasses.fields(RunConfig)}
-    if root not in known:
-        raise UserError(f"no field {path!r}{nearest(root, known)}; fields: {', '.join(sorted(known))}")
+    sections = {item.name: getattr(config, item.name) for item in dataclasses.fields(RunConfig)}
+    if root not in sections:
+        raise UserError(f"no field {path!r}{nearest(root, sections)}; fields: {', '.join(sorted(sections))}")
     if root == "seed":
         if rest:
             raise UserError(f"no field {path!r}: {root!r} has no parts")
-        return dataclasses.replace(config, seed=convert(int, value, path))
-    section: Any = getattr(config, root)
+        return RunConfig(**sections | {"seed": convert(int, value, path)})
+    section: Any = sections[root]
     hints = _hints(section.__class__)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
@@ -286,15 +232,15 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             # Options belong to the name they were given for: those that the new one does not know would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
-        if path in ("detector.weights", "detector.pretraining") and changes[rest] != getattr(section, rest):
-            changes["origin"] = None  # it told the old weights apart
-        return dataclasses.replace(config, **{root: dataclasses.replace(section, **changes)})
+        if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):
+            changes |= dict.fromkeys(_FORGETS[rest])
+        return RunConfig(**sections | {root: dataclasses.replace(section, **changes)})
     option = rest.removeprefix("options.")
     fields = [name for name in hints if name != "options"]
     if "options" not in hints or not option or "." in option:
         raise UserError(f"no field {path!r}{nearest(rest, fields)}; {root} has: {', '.join(fields)}")
     options = {**section.options, option: _option_value(root, section.name, fields, option, value, path)}
-    return dataclasses.replace(config, **{root: dataclasses.replace(section, options=options)})
+    return RunConfig(**sections | {root: dataclasses.replace(section, options=options)})
 
 
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:

@@ -13,7 +13,8 @@ import torch
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_settings
-from lightning_xvol.config.schema import from_dict, resolve
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import from_dict
 from lightning_xvol.data import coco_masks
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.detections import to_image

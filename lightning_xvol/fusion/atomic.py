@@ -1,9 +1,9 @@
 """The atomic X-volution: one dynamic convolution.
 
-Paper: X-volution (arXiv 2106.02253), 3.3, Eq. 8-9 and the abstract, which calls the result "a single standard
-convolution". It is none: w^A depends on the input, so the operator is not even additive. What is exact is Eq. 9 with
-w^A taken at every position, and `AtomicXVolution.kernel` gives these weights. They are never laid out for a whole map,
-which would take `C_out C_in T` values a pixel; `forward` computes the sum in the fast form of the operator.
+Paper: X-volution (arXiv 2106.02253), 3.3, Eq. 8-9. The abstract calls the result "a single standard convolution". It is
+not one: w^A depends on the input, so the operator is not even additive. Eq. 9 is exact with w^A taken at every
+position, and `AtomicXVolution.kernel` gives these weights. The weights of a whole map are never stored, since they
+would take `C_out C_in T` values per pixel. `forward` computes the sum in the fast form of the operator.
 
 Legend: B batch, C channels, H W input, T taps.
 """
@@ -24,13 +24,16 @@ from lightning_xvol.operators.base import FUSED, Operator, autocast_dtype
 
 
 class AtomicXVolution(Operator):
-    """`y_0 = sum_i (w^A_i(x_0, x_i) + w^c_i) x_i + b`, made by `fuse`; no batch norm, no branches, no children.
+    """`y_0 = sum_i (w^A_i(x_0, x_i) + w^c_i) x_i + b`, made by `fuse`. It has no batch norm, branches or children.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. w^c is the parameter `static_D` for each
-    dilation D that has a kernel; the tensors of w^A have the names that they have in the operator, the projections of
-    one grid stacked as `projection`; b is `bias`. A static operator has no w^A, self-attention no w^c.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. Its parameters:
 
-    Its state dict does not load into the operator it was made from, nor the other way round: either raises.
+    * `static_D` is w^c, one kernel for each dilation D that occurs. Self-attention has none.
+    * The tensors of w^A have the same names as in the operator; the projections on one grid are stacked as
+      `projection`. A static operator has none.
+    * `bias` is b.
+
+    Its state dict does not load into the operator it was made from, nor the other way round. Both raise.
     """
 
     fused: Tensor
@@ -48,12 +51,12 @@ class AtomicXVolution(Operator):
             self.register_parameter(name, _parameter(tensor))
         self.bias = None if parts.bias is None else _parameter(parts.bias)
         self.fusion = 2 if block_norm else 1
-        # A whole number, as a batch norm's counter: it survives every way of storing and averaging weights.
+        # A whole number, like a batch norm's counter, survives every way of storing and averaging weights.
         self.register_buffer(FUSED, torch.tensor(self.fusion))
 
     @property
     def block_norm(self) -> bool:
-        """Whether the batch norm that followed the operator in its block is in here too."""
+        """Whether the batch norm that followed the operator in its block is folded in too."""
         return self.fusion == 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ class AtomicXVolution(Operator):
         bias = self.bias
         for static in self.statics():
             maps.append(F.conv2d(x, static.weight, bias, self.stride, static.steps[-1], static.dilation))
-            bias = None  # once
+            bias = None  # it is added once
         y = maps[0]
         for term in maps[1:]:
             y = y + term
@@ -76,7 +79,7 @@ class AtomicXVolution(Operator):
         return {name: getattr(self, name) for name in self.term_names}
 
     def parts(self) -> Parts:
-        """What this module was made of, in float64."""
+        """The parts that this module was made of, in float64."""
         tensors = {} if self.term is None else self.term.unstack(self._stacked())
         return Parts(
             statics=tuple(Static(exact(static.weight), static.dilation) for static in self.statics()),
@@ -86,9 +89,9 @@ class AtomicXVolution(Operator):
         )
 
     def offsets(self, x: Tensor | None = None, position: Position | None = None) -> tuple[Offset, ...]:
-        """The taps: rows down and columns right of x_0, each once, row-major.
+        """The taps as (rows down, columns right) of x_0, each once, row-major.
 
-        Those of self-attention are the whole map, seen from a position: it needs the arguments of `kernel`.
+        The taps of self-attention are the whole map, seen from a position. So it needs the arguments of `kernel`.
         """
         taps = {offset for static in self.statics() for offset in static.offsets}
         if self.term is not None:
@@ -97,13 +100,14 @@ class AtomicXVolution(Operator):
         return tuple(sorted(taps))
 
     def kernel(self, x: Tensor, position: Position) -> tuple[Tensor, Tensor]:
-        """`w^A + w^c` `[C_out, C_in, T]` and b `[C_out]` at the output `position` (row, column) for one image x.
+        """The weight `w^A + w^c`, `[C_out, C_in, T]`, and b, `[C_out]`, at one output position of one image.
 
         `y[:, row, column] = sum_t weight[:, :, t] x[:, stride row + down_t, stride column + right_t] + b` over
-        `offsets`, x being zero outside. Gradients flow to x and the parameters.
+        `offsets`, where x is zero outside the map. Gradients flow to x and the parameters.
 
         Args:
             x: `[C_in, H, W]` or `[1, C_in, H, W]`, in the dtype of the parameters.
+            position: row and column of the output.
 
         Raises:
             UserError: for more than one image, or a position outside the output.
@@ -115,12 +119,12 @@ class AtomicXVolution(Operator):
         if not (0 <= position[0] < rows and 0 <= position[1] < columns):
             raise UserError(f"position={tuple(position)} is outside the output of {rows} x {columns}")
         offsets = self.offsets(image, position)
-        place = {offset: index for index, offset in enumerate(offsets)}
+        tap = {offset: index for index, offset in enumerate(offsets)}
         weight = image.new_zeros(self.out_channels, self.in_channels, len(offsets))
         for static in self.statics():
-            weight[:, :, [place[offset] for offset in static.offsets]] += static.weight.flatten(2)
+            weight[:, :, [tap[offset] for offset in static.offsets]] += static.weight.flatten(2)
         if self.term is not None:
-            at = [place[offset] for offset in self.term.offsets((image.shape[1], image.shape[2]), position)]
+            at = [tap[offset] for offset in self.term.offsets((image.shape[1], image.shape[2]), position)]
             weight[:, :, at] += self.term.kernel(image, position, self.term.unstack(self._stacked()))
         return weight, image.new_zeros(self.out_channels) if self.bias is None else self.bias
 
@@ -132,7 +136,7 @@ class AtomicXVolution(Operator):
     def train(self, mode: bool = True) -> AtomicXVolution:
         if mode:
             warnings.warn(
-                "a fused operator has no batch norm left and trains badly: train what it was made of, then fuse that",
+                "a fused operator has no batch norm left and trains badly: train the model before fuse, then fuse that",
                 stacklevel=2,
             )
         super().train(mode)

@@ -1,7 +1,8 @@
-"""Global self-attention as a term of Eq. 9: its taps are the whole map, and every weight depends on all of it.
+"""Global self-attention as a term of Eq. 9. Its taps are the whole map, and every weight depends on the whole map.
 
-At an output position `w^A_i = diag(a_i) W^v` with the softmax weight a_i of position i, one for the channels of a head,
-or `W^o diag(a_i) W^v`. Relative logits stay as they are. Without softmax a_i is a product over N, and of any sign.
+At an output position `w^A_i = diag(a_i) W^v`, or `W^o diag(a_i) W^v` with an output projection. a_i is the softmax
+weight of position i, one number for all channels of a head. Relative logits stay as they are. Without softmax a_i is a
+product divided by N and may have either sign.
 
 Legend: C_k, C_v channels of the keys and the values, h heads, d = C_k / h, M queries, N positions, I input channels.
 """
@@ -25,7 +26,7 @@ from lightning_xvol.operators.base import same_memory_format
 
 @dataclass(frozen=True)
 class AttentionTerm(Term):
-    """Tensors: `query`, `key`, `value`, `output`, the relative `rows` and `columns`, those of them that there are."""
+    """Its tensors: `query`, `key`, `value`, and where they exist `output` and the relative `rows` and `columns`."""
 
     projections: Projections
     num_heads: int
@@ -71,13 +72,13 @@ class AttentionTerm(Term):
         return self.projections.macs(height, width) + attention + positions + output
 
     def scaled(self, tensors: Tensors, scale: Tensor) -> dict[str, Tensor]:
-        """Into the rows of W^o, or of W^v where there is none: softmax mixes positions, never channels."""
-        place = "output" if "output" in tensors else "value"
-        return {**tensors, place: rows(tensors[place], scale)}
+        """The scale goes into the rows of W^o, or of W^v without W^o. Softmax mixes positions, not channels."""
+        name = "output" if "output" in tensors else "value"
+        return {**tensors, name: rows(tensors[name], scale)}
 
     def offsets(self, size: tuple[int, int] | None = None, position: Position | None = None) -> tuple[Offset, ...]:
         if size is None or position is None:
-            raise UserError("self-attention reaches over the whole map: offsets needs x and position, as kernel does")
+            raise UserError("self-attention reaches over the whole map: call offsets(x, position), as you call kernel")
         row, column = (self.stride * index for index in position)
         return tuple((i - row, j - column) for i in range(size[0]) for j in range(size[1]))
 
@@ -102,9 +103,9 @@ class AttentionTerm(Term):
 
 @dataclass(frozen=True)
 class AugmentedTerm(AttentionTerm):
-    """AA-convolution: its first channels are those of a convolution, whose kernel is the tensor `convolution`.
+    """AA-convolution. Its first channels come from a convolution, whose kernel is the tensor `convolution`.
 
-    It is none of the kernels w^c of the module, which give all channels.
+    This kernel is not one of the module's kernels w^c, since these give all channels.
     """
 
     def __call__(self, x: Tensor, stacked: Tensors) -> Tensor:
@@ -122,7 +123,7 @@ class AugmentedTerm(AttentionTerm):
         return {**super().scaled(tensors, below), "convolution": rows(convolution, above)}
 
     def kernel(self, image: Tensor, position: Position, tensors: Tensors) -> Tensor:
-        """Taps of the convolution outside the map, where x is zero, are none of the attention's and left out."""
+        """Taps of the convolution outside the map are left out: x is zero there, and the attention has no such taps."""
         static = Static(tensors["convolution"])
         offsets = self.offsets((image.shape[1], image.shape[2]), position)
         above = image.new_zeros(*static.weight.shape[:2], len(offsets))

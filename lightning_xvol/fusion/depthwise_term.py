@@ -1,6 +1,7 @@
-"""A depthwise kernel on a 1x1 projection as a term of Eq. 9: static, but a dense kernel of its size would be slower.
+"""A depthwise kernel on a 1x1 projection as a term of Eq. 9.
 
-At every output position `w_j = diag(d_j) W` with the depthwise weights d_j `[C]` of tap j.
+It is static, but as a dense kernel of its size it would be slower. At every output position `w_j = diag(d_j) W` with
+the depthwise weights d_j `[C]` of tap j.
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ from lightning_xvol.kernels.spec import Window
 
 @dataclass(frozen=True)
 class DepthwiseTerm(Term):
-    """Tensors: `pointwise` (W, `[C, I, 1, 1]`), `depthwise` (d, `[C, 1, S, S]`)."""
+    """Its tensors: `pointwise` (W, `[C, I, 1, 1]`), `depthwise` (d, `[C, 1, S, S]`)."""
 
     window: Window
-
-    def stack(self, tensors: Tensors) -> dict[str, Tensor]:
-        return dict(tensors)
-
-    def unstack(self, stacked: Tensors) -> dict[str, Tensor]:
-        return dict(stacked)
 
     def __call__(self, x: Tensor, stacked: Tensors) -> Tensor:
         depthwise, window = stacked["depthwise"], self.window

@@ -1,8 +1,8 @@
-"""A network as one graph for any batch, height and width, in ONNX or as a saved `torch.export` program.
+"""Export a network as one graph for any batch, height and width: in ONNX, or as a saved `torch.export` program.
 
-Both begin with the same traced program, in which the kernels take a path of their own that looks at no size
-(`kernels/gathered.py`). What is checked is what is written: the bytes are loaded again and run at several sizes beside
-the network that was trained.
+Both formats start from the same traced program. In it the kernels take a path that does not depend on the size
+(`kernels/gathered.py`). The check runs what is written: it loads the bytes again and compares them with the trained
+network at several sizes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ INPUT, OUTPUT = "image", "logits"
 DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 METADATA = "run.json"  # in the archive of torch.export.save
 
-Run = Callable[[Tensor], Tensor]
+ExportedModel = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int, int]
 
 
 def fused(network: nn.Module) -> tuple[nn.Module, str]:
-    """`fuse(network)`, with the batch norms of the blocks where these are known, and what was done in words.
+    """`fuse(network)` and a sentence that says what was done. Batch norms of known blocks are folded too.
 
     Raises:
-        UserError: where it holds no operator that can be fused.
+        UserError: for a network without an operator that can be fused.
     """
     try:
         result, norms = fuse(network, block_norms=True), " and the batch norms behind them"
@@ -52,7 +52,7 @@ def fused(network: nn.Module) -> tuple[nn.Module, str]:
 
 
 def check_sizes(image_shape: Sequence[int]) -> list[Shape]:
-    """Where an export is compared: as trained, and two larger images of odd sides; batches of 2, 1 and 3."""
+    """The shapes at which an export is compared: the trained size and two larger, odd sizes."""
     channels, height, width = image_shape
     return [
         (2, channels, height, width),
@@ -65,10 +65,10 @@ def trace(network: nn.Module, image_shape: Sequence[int]) -> ExportedProgram:
     """The float32 `network` in eval mode as a graph for images of any size.
 
     Raises:
-        UserError: for a network that cannot be traced, or only at a fixed size.
+        UserError: for a network that cannot be traced, or that can be traced only at a fixed size.
     """
     channels, height, width = image_shape
-    # Larger than trained, and not square: a map of one pixel, or sides that are always equal, would be taken for fixed.
+    # Larger than trained and not square: the trace would fix a side of one pixel, and sides that are always equal.
     example = torch.zeros(2, channels, height + 32, width + 40)
     try:
         with _quiet():
@@ -77,14 +77,17 @@ def trace(network: nn.Module, image_shape: Sequence[int]) -> ExportedProgram:
         raise UserError(f"torch.export cannot trace the network: {first_line(error)}") from error
     [name] = program.graph_signature.user_inputs
     shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == name)
-    fixed = [label for axis, label in DYNAMIC.items() if str(shape[axis]).isdigit()]  # else it is called s40, or such
+    # A free size is a symbol such as s40, a fixed one a number.
+    fixed = [label for axis, label in DYNAMIC.items() if str(shape[axis]).isdigit()]
     if fixed:
         raise UserError(f"the network works for one {' and '.join(fixed)} only: an operator in it looks at its size")
     return program
 
 
 def to_onnx(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
-    """`program` as a file of ONNX with axes `batch`, `height`, `width` and `metadata`, of which all but text is JSON.
+    """`program` as an ONNX file with free axes `batch`, `height` and `width`.
+
+    Values of `metadata` that are not text are stored as JSON.
 
     Raises:
         UserError: for an operation that ONNX cannot express.
@@ -105,20 +108,20 @@ def to_onnx(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
 
 
 def to_archive(program: ExportedProgram, metadata: Mapping[str, Any]) -> bytes:
-    """`program` as `torch.export.load` reads it, with `metadata` in the extra file `METADATA`."""
+    """`program` in the format of `torch.export.load`, with `metadata` in the extra file `METADATA`."""
     buffer = io.BytesIO()
     with _quiet():
         torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata)})
     return buffer.getvalue()
 
 
-def load_onnx(content: bytes) -> Run:
-    """The model in onnxruntime, on the CPU and one thread."""
+def load_onnx(content: bytes) -> ExportedModel:
+    """The model as a function that runs onnxruntime on one CPU thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors: the optimiser comments on its own work
+    options.log_severity_level = 3  # only errors, since the optimiser comments on its own work
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run(image: Tensor) -> Tensor:
@@ -128,8 +131,8 @@ def load_onnx(content: bytes) -> Run:
     return run
 
 
-def load_archive(content: bytes) -> Run:
-    """The saved program. It refuses images so small that a map in the network has a single row or column."""
+def load_archive(content: bytes) -> ExportedModel:
+    """The saved program as a function. It refuses images so small that some map has a single row or column."""
     program = torch.export.load(io.BytesIO(content)).module()
 
     def run(image: Tensor) -> Tensor:
@@ -138,13 +141,15 @@ def load_archive(content: bytes) -> Run:
                 logits: Tensor = program(image)
         except AssertionError as error:
             size = "x".join(map(str, image.shape))
-            raise UserError(f"the program does not take images of {size} ({first_line(error)}); onnx does") from error
+            raise UserError(
+                f"the program does not take images of {size} ({first_line(error)}); the ONNX format does"
+            ) from error
         return logits
 
     return run
 
 
-def compare(run: Run, network: nn.Module, shapes: Sequence[Shape]) -> Difference:
+def compare(run: ExportedModel, network: nn.Module, shapes: Sequence[Shape]) -> Difference:
     """The largest difference of the exported model from `network` over random images of these shapes."""
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(shape, generator=generator) for shape in shapes]
@@ -154,7 +159,7 @@ def compare(run: Run, network: nn.Module, shapes: Sequence[Shape]) -> Difference
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say about their own insides."""
+    """Silence the warnings and logs of the exporters, which are about their own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,8 +1,10 @@
-"""What each operator becomes: one small function per operator, and the table `FOLDS` that knows them.
+"""How each operator folds: one small function per operator, and the table `FOLDS` of these functions.
 
-A fold reads an operator in eval mode and returns its `Parts` in float64. `Parts.normed` folds a batch norm and `+` adds
-a branch, so a fold is the operator's formula once more. For an operator of your own: `FOLDS[YourClass] = Fold(function,
-children)`. Without an entry `fuse` refuses one that holds a batch norm.
+A fold reads an operator in eval mode and returns its `Parts` in float64. `Parts.normed` folds a batch norm and `+`
+adds a branch, so a fold repeats the operator's formula.
+
+For your own operator set `FOLDS[YourClass] = Fold(function, children)`. Without it `fuse` refuses an operator that
+holds a batch norm.
 """
 
 from __future__ import annotations
@@ -41,10 +43,13 @@ from lightning_xvol.operators.xvolution_sa import XVolutionSA
 
 @dataclass(frozen=True)
 class Fold:
-    """How an operator folds, and the children that the fold accounts for: another one is not folded silently.
+    """How an operator folds.
 
-    `alone`: whether it has something to fold without the batch norm of its block. `biases` names the children that
-    have a bias.
+    Attributes:
+        parts: the function that folds it.
+        children: the names of the children that this function accounts for. `fuse` refuses an operator with others.
+        alone: whether there is something to fold without the batch norm of its block.
+        biases: the names of the children that have a bias.
     """
 
     parts: Callable[[Any], Parts]
@@ -54,7 +59,7 @@ class Fold:
 
 
 def convolution(operator: Convolution) -> Parts:
-    """`W x`: the batch norm of its block is all that there is to fold."""
+    """`W x`. Only the batch norm of its block can fold."""
     return Parts(statics=(_static(operator.conv, operator.stride),))
 
 
@@ -65,7 +70,7 @@ def multi_convolution(operator: MultiConvolution) -> Parts:
 
 
 def pssa(operator: PSSA) -> Parts:
-    """`BN(taps of q, k, v)`; `PSSATerm.scaled` says where the scale goes."""
+    """`BN(taps of q, k, v)`. `PSSATerm.scaled` says which tensor takes the scale."""
     tensors = {"tap_weight": operator.tap_weight, "tap_bias": operator.tap_bias, "propagation": operator.propagation}
     projections = {"query": operator.query, "key": operator.key, "value": operator.value}
     present = {name: _weight(conv) for name, conv in projections.items() if conv is not None}
@@ -77,7 +82,7 @@ def pssa(operator: PSSA) -> Parts:
 
 
 def self_attention(operator: SelfAttention) -> Parts:
-    """Without a batch norm of its own; its projections are stacked."""
+    """It has no batch norm. Its projections get stacked."""
     convs = {"query": operator.query, "key": operator.key, "value": operator.value, "output": operator.output}
     tensors = {name: _weight(conv) for name, conv in convs.items() if conv is not None}
     if operator.positions is not None:
@@ -91,7 +96,7 @@ def self_attention(operator: SelfAttention) -> Parts:
 
 
 def aa_convolution(operator: AAConvolution) -> Parts:
-    """Channels of a convolution above those of the attention: neither has a norm, and no sum is taken."""
+    """The channels of a convolution, then those of the attention. Neither has a batch norm."""
     parts = self_attention(operator.attention)
     if operator.conv is None or not isinstance(parts.term, AttentionTerm):
         return parts
@@ -114,7 +119,7 @@ def involution(operator: Involution) -> Parts:
 
 
 def xvolution(operator: XVolution) -> Parts:
-    """The sum of its branches; the attention branch ends in the batch norm of `pssa`."""
+    """The sum of its branches. The attention branch ends in the batch norm of `pssa`."""
     return multi_convolution(operator.convolution) + pssa(operator.attention)
 
 
@@ -129,7 +134,7 @@ def xvolution_inv(operator: XVolutionInv) -> Parts:
 
 
 def paired_convolution(operator: PairedConvolution) -> Parts:
-    """The sum of its branches; a depthwise kernel keeps its 1x1, as one kernel they would be slower."""
+    """The sum of its branches. A depthwise kernel and its 1x1 stay two steps, since one kernel would be slower."""
     if operator.depthwise is None:
         second = Parts(statics=(_static(operator.pointwise, operator.stride),))
     else:
@@ -154,21 +159,21 @@ FOLDS: dict[type[nn.Module], Fold] = {
 }
 
 KEPT: tuple[type[nn.Module], ...] = (SEConvolution, WideConvolution, XVolutionPointwise)
-"""Controls with a nonlinearity between their convolutions: they have no atomic form of Eq. 9 and stay as they are."""
+"""Controls with a nonlinearity between their convolutions. They have no atomic form of Eq. 9, so `fuse` leaves them."""
 
 
 def check_structure(operator: nn.Module, path: str) -> None:
-    """Refuse an operator that holds anything that its fold does not expect: the result would be something else.
+    """Refuse an operator that holds something its fold does not expect. Fusing it would change its output.
 
     Raises:
-        UserError: naming what was found.
+        UserError: with the name of the unexpected module, hook or setting.
     """
     where = path or type(operator).__name__
     _check_untouched(operator, where)
     unknown = [name for name, _ in operator.named_children() if name not in FOLDS[type(operator)].children]
     if unknown:
         raise UserError(
-            f"cannot fuse {where}: a {type(operator).__name__} has no {', '.join(unknown)} of its own; "
+            f"cannot fuse {where}: it holds {', '.join(unknown)}, which a {type(operator).__name__} does not have; "
             "remove what was added"
         )
     for name, child in operator.named_children():
@@ -180,18 +185,21 @@ def check_structure(operator: nn.Module, path: str) -> None:
                 raise UserError(f"cannot fuse {where}: its {name} has a bias, which the operator does not have")
         elif type_name(child) in NORMS or type(child) is RelativePositions:
             _check_untouched(child, f"{where}.{name}")
-        elif not isinstance(child, nn.modules.batchnorm._BatchNorm):  # `affine` has the better words for these
-            raise UserError(f"cannot fuse {where}: do not know what {name}, a {type_name(child)}, does in it")
+        elif not isinstance(child, nn.modules.batchnorm._BatchNorm):  # `affine` has the better message for these
+            raise UserError(
+                f"cannot fuse {where}: its {name} is a {type_name(child)}, which the operator does not have; "
+                "put the original back"
+            )
 
 
 def _check_untouched(module: nn.Module, where: str) -> None:
-    """Hooks (weight norm, pruning) and a replaced forward change what a module does, and would be lost."""
+    """Refuse hooks (weight norm, pruning) and a replaced `forward`. They change the output and would be lost."""
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-        raise UserError(f"cannot fuse {where}: it has forward hooks or a forward of its own; remove them first")
+        raise UserError(f"cannot fuse {where}: it has forward hooks or a replaced forward; remove them first")
 
 
 def _static(conv: nn.Conv2d, stride: int) -> Static:
-    """What a padded convolution is, if nobody has changed its settings since."""
+    """The kernel of a padded convolution, if its settings are still those that the operator gave it."""
     static = Static(_weight(conv), conv.dilation[0])
     size, reach = len(static.steps), static.steps[-1]
     expected = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, reach, conv.dilation[0], device="meta")

@@ -1,8 +1,8 @@
-"""Involution as a term of Eq. 9: its weights depend on x_0 alone, at stride 2 on the block of x_0.
+"""Involution as a term of Eq. 9. Its weights depend only on x_0, at stride 2 on the block of x_0.
 
-At an output position `w^A_j = diag(s a_j) W`, a_j generated from x_0 and shared by the channels of a group, W the 1x1
-convolution of the values, or the identity. The inner batch norm folds into the generator. The scale s of an outer one
-folds into W; without W it stays a vector: a generated weight serves a whole group.
+At an output position `w^A_j = diag(s a_j) W`. a_j is generated from x_0 and shared by the channels of a group. W is the
+1x1 convolution of the values, or the identity. The inner batch norm folds into the generator. The scale s of an outer
+batch norm folds into W. Without W it stays a vector, since a generated weight serves a whole group.
 """
 
 from __future__ import annotations
@@ -24,16 +24,10 @@ from lightning_xvol.operators.involution import average_blocks
 
 @dataclass(frozen=True)
 class InvolutionTerm(Term):
-    """Tensors: `initial` (W) or `scale` (s), if any; `reduce`, `reduce_bias`, `span`, `span_bias` of the generator."""
+    """Its tensors: `reduce`, `reduce_bias`, `span`, `span_bias` of the generator, and `initial` (W) or `scale` (s)."""
 
     window: Window
     groups: int
-
-    def stack(self, tensors: Tensors) -> dict[str, Tensor]:
-        return dict(tensors)
-
-    def unstack(self, stacked: Tensors) -> dict[str, Tensor]:
-        return dict(stacked)
 
     def __call__(self, x: Tensor, stacked: Tensors) -> Tensor:
         value = F.conv2d(x, stacked["initial"]) if "initial" in stacked else x  # [B, C, H, W]

@@ -1,7 +1,7 @@
-"""An operator in pieces, in float64: static kernels, an attention term, a bias. Folding is arithmetic on these.
+"""An operator in pieces, in float64: static kernels, an attention term and a bias. Folding is arithmetic on these.
 
-Folds run with gradients enabled, so that autograd keeps the account of what was trainable: a folded tensor requires a
-gradient exactly where something it is made of does.
+Folds run with gradients enabled. So autograd knows what was trainable: a folded tensor requires a gradient exactly
+where something it is made of does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.static import Static, merged
 from lightning_xvol.fusion.term import Term
 
-# By name, so that torchvision is not loaded for the last. A subclass may do something else, so it is not in here.
+# Names instead of classes, so that torchvision need not load. A subclass may do something else and is not accepted.
 NORMS = (
     "torch.nn.modules.batchnorm.BatchNorm2d",
     "torch.nn.modules.batchnorm.SyncBatchNorm",
@@ -30,12 +30,12 @@ def type_name(module: nn.Module) -> str:
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """`tensor` in float64, on its own device where that has float64."""
+    """`tensor` in float64. It stays on its device where that device has float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """A batch norm in eval mode is `x -> scale x + shift`: both `[C]`, in float64.
+    """Scale and shift of a batch norm, which in eval mode is `x -> scale x + shift`: both `[C]`, in float64.
 
     Raises:
         UserError: for anything but a batch norm with running statistics.
@@ -59,7 +59,14 @@ def affine(norm: Any) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Parts:
-    """`sum of statics + term + bias`; `tensors` are those of the term, each projection by itself."""
+    """`sum of statics + term + bias`.
+
+    Attributes:
+        statics: the kernels w^c.
+        term: the dynamic half of Eq. 9; None for an operator that is static.
+        tensors: the tensors of the term, each projection by itself.
+        bias: b, `[C_out]`; None where it is zero.
+    """
 
     statics: tuple[Static, ...] = ()
     term: Term | None = None
@@ -67,7 +74,7 @@ class Parts:
     bias: Tensor | None = None
 
     def normed(self, norm: nn.Module) -> Parts:
-        """The batch norm of these parts: its scale goes into the weights, its shift into the bias."""
+        """These parts followed by a batch norm. Its scale goes into the weights, its shift into the bias."""
         scale, shift = affine(norm)
         return Parts(
             statics=tuple(static.scaled(scale) for static in self.statics),
@@ -77,7 +84,7 @@ class Parts:
         )
 
     def __add__(self, other: Parts) -> Parts:
-        """Two branches in parallel, of which one at most has a term."""
+        """Two branches in parallel. At most one of them has a term."""
         attention = self if other.term is None else other
         biases = [bias for bias in (self.bias, other.bias) if bias is not None]
         return Parts(
@@ -88,7 +95,7 @@ class Parts:
         )
 
     def simplified(self) -> Parts:
-        """The same with what is static in the term moved into the kernels, where that adds no work."""
+        """The same sum. Whatever is static in the term moves into the kernels, where that adds no work."""
         statics, term, tensors = merged(self.statics), self.term, self.tensors
         if term is None:
             return Parts(statics, bias=self.bias)

@@ -1,7 +1,7 @@
 """PSSA as a term of Eq. 9, in all forms.
 
 At an output position `w^A_j = diag(a_j) W` with coefficients a_j `[C]` for tap j and W = W^v, or `W_j diag(a_j) W` for
-the dense forms. A form without a value is linear in its keys, but for their norms: there W = W^k.
+the dense forms. A form without a value is linear in its keys, apart from their norms, so there W = W^k.
 
 Legend: C channels, T taps, I input channels, h heads, d = C / h.
 """
@@ -25,9 +25,9 @@ from lightning_xvol.operators.base import same_memory_format
 
 @dataclass(frozen=True)
 class PSSATerm(Term):
-    """Tensors: `query`, `key`, `value`, `tap_weight`, `tap_bias`, `propagation`, those of them that there are.
+    """Its tensors: `tap_weight`, and where they exist `query`, `key`, `value`, `tap_bias`, `propagation`.
 
-    `stride` is that of the operator; with `propagate` the taps have none and the outer sum takes it.
+    `stride` is the stride of the operator. With `propagate` the outer sum takes the stride, and the taps have stride 1.
     """
 
     spec: Spec
@@ -61,21 +61,22 @@ class PSSATerm(Term):
         return self.projections.macs(height, width) + queries * self.spec.macs_per_query(channels) + outer_sum
 
     def scaled(self, tensors: Tensors, scale: Tensor) -> dict[str, Tensor]:
-        """Into the rows of the tap weights; those per head take no scale per channel, so there into the rows of W^v.
+        """The scale goes into the rows of the tap weights, or into the rows of W^v where these weights are per head.
 
-        The outer sum works on every channel alone and passes the scale through.
+        The outer sum works on each channel alone and does not change the scale.
         """
-        place = "value" if self.form.weight == "head" else "tap_weight"
-        return {**tensors, place: rows(tensors[place], scale)}
+        name = "value" if self.form.weight == "head" else "tap_weight"
+        return {**tensors, name: rows(tensors[name], scale)}
 
     def without_static(
         self, tensors: Tensors, statics: Sequence[Static]
     ) -> tuple[list[Static], Term | None, dict[str, Tensor]]:
-        """A static form is a kernel, `w_j W^v` at tap j, and so is a position bias: `w_j b_j W^v`.
+        """The kernels of a static form, `w_j W^v` at tap j, or of a position bias, `w_j b_j W^v`.
 
-        The dense one is 3x3 kernels before and after, and is taken out whole unless its projection to fewer channels
-        saves more than it costs. Of the others go the distances whose taps a kernel has anyway; a position bias is
-        worth removing only as a whole.
+        * `static_dense` consists of 3x3 kernels before and after. It leaves the term as a whole, unless its projection
+          to fewer channels saves more than it costs.
+        * Of the other static forms those distances leave whose taps some kernel has anyway.
+        * A position bias leaves only as a whole: a part of it would save nothing.
         """
         found = {} if self.propagate else self._static_kernels(tensors)
         if self.spec.form == "static_dense":
@@ -97,7 +98,7 @@ class PSSATerm(Term):
         return list(taken.values()), replace(self, spec=self._with_taps(left)), {**tensors, "tap_weight": weight}
 
     def _static_kernels(self, tensors: Tensors) -> dict[tuple[int, ...], Static]:
-        """What does not depend on the input, as a kernel for each distance and one for the centre, by their taps."""
+        """The part that does not depend on the input: by taps, a kernel for each distance and one for the centre."""
         weight, bias = tensors["tap_weight"], tensors.get("tap_bias")
         if self.form.product and bias is None:
             return {}
@@ -117,7 +118,7 @@ class PSSATerm(Term):
         return kernels_by_taps
 
     def _with_taps(self, taps: Sequence[int]) -> Spec:
-        """The spec of whole distances; the centre is in every kernel, so it has gone with the first of them."""
+        """The spec with these taps, which are whole distances. Every kernel has the centre, so it is gone too."""
         chosen = tuple(d for index, d in enumerate(self.spec.shift_distances) if 8 * index in taps)
         return replace(self.spec, shift_distances=chosen, centre=False)
 
@@ -155,7 +156,7 @@ class PSSATerm(Term):
         return coefficient[:, None] * projection[:, :, None]
 
     def _coefficient(self, image: Tensor, centre: Position, tensors: Tensors) -> Tensor:
-        """a_j before its tap weight, which softmax has inside: `[C, T]`."""
+        """a_j without its tap weight; under softmax the tap weight is included: `[C, T]`."""
         around = patches(image, centre, self.spec.offsets)  # [I, T]
         if not self.form.product:
             return around.new_ones(self.channels, around.shape[1])
@@ -181,5 +182,5 @@ class PSSATerm(Term):
 
 
 def per_channel(table: Tensor, channels: int) -> Tensor:
-    """A table `[G, T]` of G groups of channels as `[C, T]`."""
+    """A table `[G, T]`, a row per group of channels, as `[C, T]`."""
     return table.repeat_interleave(channels // len(table), 0)

@@ -1,4 +1,4 @@
-"""`fusion_report`: how far a fused model is from the one it was made of, and what both cost."""
+"""`fusion_report`: how much the outputs of a fused model differ from the original, and what both cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from lightning_xvol.fusion.walk import fuse, fusible
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest absolute difference of two outputs, and that over the largest absolute value of the unfused one."""
+    """How far two outputs are apart.
+
+    Attributes:
+        absolute: the largest absolute difference.
+        relative: this difference divided by the largest absolute value of the unfused output.
+    """
 
     absolute: float
     relative: float
@@ -30,9 +35,9 @@ class FusionReport:
     """What fusion changed. `str()` of it is a table.
 
     Attributes:
-        layers: by path, the difference of each fused operator from the unfused one on the same input: what reaches
-            it in the unfused model. The path of a root operator is empty.
-        overall: the difference of the models' outputs, in which those of the layers add up.
+        layers: the difference of each fused operator from the unfused one, by path. Both get the input that reaches the
+            operator in the unfused model. The path of a root operator is empty.
+        overall: the difference of the models' outputs, in which the differences of the layers accumulate.
         parameters, macs: before and after.
     """
 
@@ -52,9 +57,9 @@ class FusionReport:
 
 
 def fusion_report(model: nn.Module, x: Tensor, *, block_norms: bool = False) -> FusionReport:
-    """Fuse `model` and compare on the images `x` `[B, C, H, W]`, in their device and dtype.
+    """Fuse `model` and compare both on the images `x`, `[B, C, H, W]`, on their device and in their dtype.
 
-    The model is left as it is. Multiply-adds are per image at the size of `x`.
+    The model does not change. Multiply-adds are per image at the size of `x`.
 
     Raises:
         UserError: where `fuse` raises, or for an `x` that is no batch of images.
@@ -64,11 +69,11 @@ def fusion_report(model: nn.Module, x: Tensor, *, block_norms: bool = False) -> 
     fused = fuse(model, block_norms=block_norms)
     layers: dict[str, Difference] = {}
     handles = []
-    for place in fusible(model, block_norms):
-        atomic: Any = fused.get_submodule(place.path)
-        compare = _Comparison(place.path, atomic, layers)
-        last = place.parent.get_submodule("bn2") if atomic.block_norm and place.parent else place.operator
-        handles += [place.operator.register_forward_pre_hook(compare.enter), last.register_forward_hook(compare.leave)]
+    for found in fusible(model, block_norms):
+        atomic: Any = fused.get_submodule(found.path)
+        compare = _Comparison(found.path, atomic, layers)
+        last = found.parent.get_submodule("bn2") if atomic.block_norm and found.parent else found.operator
+        handles += [found.operator.register_forward_pre_hook(compare.enter), last.register_forward_hook(compare.leave)]
     try:
         with torch.no_grad():
             overall = difference(fused(x), model(x))
@@ -95,15 +100,15 @@ class _Comparison:
 
     def leave(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         now, before = difference(self.output, output), self.found.get(self.path, Difference(0.0, 0.0))
-        # An operator that runs twice, in a pyramid of images for example, is as far off as its worse run.
+        # An operator that runs twice, for example on a pyramid of images, gets the difference of its worse run.
         self.found[self.path] = Difference(max(now.absolute, before.absolute), max(now.relative, before.relative))
 
 
 def difference(found: Any, expected: Any) -> Difference:
-    """Over all tensors of two outputs (a tensor, or any nesting of them). NaN where not all values are finite."""
+    """The difference of two outputs, each a tensor or any nesting of tensors. NaN where a value is not finite."""
     pairs = list(zip(_tensors(found), _tensors(expected), strict=True))
     if any(a.shape != b.shape for a, b in pairs):
-        return Difference(math.inf, math.inf)  # a detector that finds another number of objects
+        return Difference(math.inf, math.inf)  # for example a detector that finds another number of objects
     absolute = _largest([a.double() - b.double() for a, b in pairs])
     scale = _largest([b for _, b in pairs])
     return Difference(absolute, absolute / scale if scale else math.inf if absolute else absolute)

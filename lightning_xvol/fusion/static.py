@@ -1,4 +1,4 @@
-"""The static half of Eq. 9: kernels w^c, their taps, and which of them may become one."""
+"""The static half of Eq. 9: the kernels w^c, their taps, and which kernels may be merged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Static:
         return set(other.steps) <= set(self.steps)
 
     def plus(self, other: Static) -> Static:
-        """The sum of both, where this kernel holds the other's taps."""
+        """The sum of both kernels. This one has to hold the taps of `other`."""
         at = torch.tensor([self.steps.index(step) for step in other.steps], device=self.weight.device)
         weight = self.weight.clone()
         weight[:, :, at[:, None], at] += other.weight
@@ -46,10 +46,10 @@ class Static:
 
 
 def merged(statics: Iterable[Static]) -> tuple[Static, ...]:
-    """Fewer kernels with the same sum: one goes into another that has all its taps, so that none is added.
+    """Fewer kernels with the same sum. A kernel goes into another that has all its taps, so no tap is added.
 
-    A 3x3 beside a 5x5 of dilation 2 stays apart: a dense 9x9 has 81 taps for their 34, and X-volution with it took 1.3
-    to 4.4 times as long (one CPU thread, float32, [8, 128, 28, 28] to [8, 512, 7, 7]).
+    A 3x3 and a 5x5 of dilation 2 stay separate: a dense 9x9 would have 81 taps instead of 34. With it X-volution took
+    1.3 to 4.4 times as long (one CPU thread, float32, [8, 128, 28, 28] to [8, 512, 7, 7]).
     """
     result: list[Static] = []
     for static in sorted(statics, key=lambda static: len(static.steps), reverse=True):
@@ -62,5 +62,5 @@ def merged(statics: Iterable[Static]) -> tuple[Static, ...]:
 
 
 def rows(weight: Tensor, scale: Tensor) -> Tensor:
-    """`weight` with every row, along the first dimension, times its entry of `scale`."""
+    """`weight` with each row (first dimension) multiplied by its value in `scale`."""
     return weight * scale.reshape(-1, *[1] * (weight.dim() - 1))

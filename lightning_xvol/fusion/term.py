@@ -1,4 +1,4 @@
-"""The dynamic half of Eq. 9, `sum_i w^A_i(x_0, x_i) x_i`: what every attention term answers, and its projections."""
+"""The dynamic half of Eq. 9, `sum_i w^A_i(x_0, x_i) x_i`: the base class of its terms, and their projections."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from torch import Tensor
 
 from lightning_xvol.fusion.static import Offset, Static
 
-# Up to so many entries of x its projections are one convolution; above, one each from the stacked weights. One gives
-# pieces that are not contiguous, and oneDNN does not like all its sizes. One CPU thread, float32, ms of one, and with
-# contiguous pieces, against three: [64, 16, 8, 8] 0.17, 0.20 for 0.27; [64, 64, 4, 4] 0.33, 0.37 for 0.44; [8, 512, 7,
-# 7] 8.6, 9.2 for 8.8; [8, 64, 56, 56] 7.8, 9.5 for 8.7; [1, 512, 25, 42] 21, 20 for 18; [8, 512, 25, 42] 199, 206 for
-# 165. Elsewhere one is one launch (not measured).
+# Up to this many entries of x one convolution computes all projections. Above, each projection is one convolution: the
+# pieces of a single one are not contiguous, and oneDNN is slow at some of its sizes. One CPU thread, float32, ms for
+# one convolution, for one with contiguous pieces / for three:
+#   [64, 16, 8, 8]     0.17, 0.20 / 0.27
+#   [64, 64, 4, 4]     0.33, 0.37 / 0.44
+#   [8, 512, 7, 7]     8.6, 9.2 / 8.8
+#   [8, 64, 56, 56]    7.8, 9.5 / 8.7
+#   [1, 512, 25, 42]   21, 20 / 18
+#   [8, 512, 25, 42]   199, 206 / 165
+# On other devices one convolution is one launch (not measured).
 STACKED_ENTRIES = {"cpu": 2**17}
 
 Tensors = Mapping[str, Tensor]
@@ -24,10 +29,10 @@ Position = tuple[int, int]  # row and column of the output
 
 
 class Term(ABC):
-    """A term is a frozen dataclass of plain values. Its tensors are given to it: the module that holds them is one.
+    """A term is a frozen dataclass of plain values. It gets its tensors as an argument, since the module holds them.
 
-    They come in two arrangements. Folding and `kernel` see them apart, each projection by itself; `stacked` ones, of
-    which some projections are one tensor, are what the module keeps and `__call__` computes with.
+    The tensors come in two arrangements. Folding and `kernel` use them apart, each projection by itself. The module
+    keeps them stacked, with some projections in one tensor, and `__call__` computes with those.
     """
 
     @abstractmethod
@@ -40,11 +45,11 @@ class Term(ABC):
 
     @abstractmethod
     def scaled(self, tensors: Tensors, scale: Tensor) -> dict[str, Tensor]:
-        """The tensors of this term times `scale`, `[C_out]`."""
+        """The tensors of this term after its output is multiplied by `scale`, `[C_out]`."""
 
     @abstractmethod
     def offsets(self, size: tuple[int, int] | None = None, position: Position | None = None) -> tuple[Offset, ...]:
-        """The taps. A term that reaches over the whole map needs its size and the output position."""
+        """The taps. A term that reaches over the whole map needs the size of the map and the output position."""
 
     @abstractmethod
     def kernel(self, image: Tensor, position: Position, tensors: Tensors) -> Tensor:
@@ -53,32 +58,42 @@ class Term(ABC):
     def without_static(
         self, tensors: Tensors, statics: Sequence[Static]
     ) -> tuple[list[Static], Term | None, dict[str, Tensor]]:
-        """Kernels for what does not depend on the input, where they are no more work, and the term that is left."""
+        """Split off the part that does not depend on the input, where this adds no work.
+
+        Returns:
+            The kernels of this part, the remaining term (None where nothing remains) and the tensors of that term.
+        """
         return [], self, dict(tensors)
 
-    @abstractmethod
     def stack(self, tensors: Tensors) -> dict[str, Tensor]:
-        """From apart to stacked."""
+        """From apart to stacked. A term without projections on one grid has nothing to stack."""
+        return dict(tensors)
 
-    @abstractmethod
     def unstack(self, stacked: Tensors) -> dict[str, Tensor]:
         """From stacked to apart."""
+        return dict(stacked)
 
 
 @dataclass(frozen=True)
 class Projections:
-    """The 1x1 convolutions of x, name to number of rows; those on one grid are one, called `projection`.
+    """The 1x1 convolutions of x that make query, key and value. Those on one grid are stacked as `projection`.
 
-    A strided query reads fewer positions than key and value: stacked with them it would cost `stride ** 2` times.
+    A strided query reads fewer positions than key and value. Stacked with them it would cost `stride ** 2` times as
+    much, so it stays apart.
+
+    Attributes:
+        in_channels: the channels of x.
+        rows: name and number of rows of each.
+        query_stride: the stride of the query.
     """
 
     in_channels: int
-    rows: tuple[tuple[str, int], ...]  # (name, rows): a dataclass that is hashed holds no dict
+    rows: tuple[tuple[str, int], ...]  # pairs, since a dataclass with a dict has no hash
     query_stride: int
 
     @classmethod
     def of(cls, tensors: Tensors, query_stride: int) -> Projections:
-        """Those among `tensors`, `[rows, C_in, 1, 1]`."""
+        """The projections among `tensors`, each `[rows, C_in, 1, 1]`."""
         rows = tuple((name, len(tensors[name])) for name in ("query", "key", "value") if name in tensors)
         return cls(tensors[rows[0][0]].shape[1], rows, query_stride)
 
@@ -92,7 +107,7 @@ class Projections:
 
     @property
     def sizes(self) -> list[int]:
-        """The rows of each in `projection`."""
+        """The number of rows of each projection in `projection`."""
         return [rows for name, rows in self.rows if name in self.together]
 
     def stack(self, tensors: Tensors) -> dict[str, Tensor]:
@@ -104,7 +119,7 @@ class Projections:
         return pieces | {name: tensor for name, tensor in stacked.items() if name != "projection"}
 
     def __call__(self, x: Tensor, stacked: Tensors) -> dict[str, Tensor | None]:
-        """Query, key and value `[B, C, H, W]`, the query on the strided grid, None for one that is not there."""
+        """Query, key and value, `[B, C, H, W]`, with the query on the strided grid. A missing one is None."""
         maps: dict[str, Tensor | None] = dict.fromkeys(("query", "key", "value"))
         maps |= zip(self.together, self._projected(x, stacked["projection"]), strict=True)
         return maps | {name: F.conv2d(x, stacked[name], stride=self.query_stride) for name in self.apart}
@@ -122,7 +137,7 @@ class Projections:
 
 
 def patches(image: Tensor, centre: Position, offsets: Sequence[Offset]) -> Tensor:
-    """What lies at `offsets` around `centre`, zero outside: `[C, H, W]` to `[C, T]`."""
+    """The pixels at `offsets` around `centre`, zero outside: `[C, H, W]` to `[C, T]`."""
     height, width = image.shape[1:]
     row = torch.tensor([centre[0] + down for down, _ in offsets], device=image.device)
     column = torch.tensor([centre[1] + right for _, right in offsets], device=image.device)

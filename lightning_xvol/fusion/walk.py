@@ -1,4 +1,4 @@
-"""`fuse`: find every operator of a model and put its atomic form in its place."""
+"""`fuse`: find every operator of a model and replace it by its atomic form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_xvol.fusion.folds import FOLDS, KEPT, check_structure
 from lightning_xvol.fusion.parts import NORMS, type_name
 from lightning_xvol.operators.base import Operator
 
-# Blocks in whose forward `bn2` stands directly behind `conv2`. Others may have the same names in another order.
+# Blocks whose `forward` calls `bn2` directly after `conv2`. Other blocks may use these names in another order.
 BLOCKS = (
     "lightning_xvol.backbones.small_resnet.Bottleneck",
     "torchvision.models.resnet.BasicBlock",
@@ -28,8 +28,14 @@ BLOCKS = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """An operator in a model. The root has no parent."""
+class FoundOperator:
+    """An operator that a model holds.
+
+    Attributes:
+        path: where it is, as in `named_modules`.
+        operator: the operator itself.
+        parent: the module that holds it, or None where the model is the operator.
+    """
 
     path: str
     operator: nn.Module
@@ -37,72 +43,72 @@ class Place:
 
     @property
     def name(self) -> str:
+        """Its attribute in the parent."""
         return self.path.rpartition(".")[2]
 
 
 def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
-    """An eval-mode copy of `model` with an `AtomicXVolution` in the place of every operator that can be one.
+    """A copy of `model` in eval mode in which every operator that can be fused is an `AtomicXVolution`.
 
-    Batch norms are folded, in float64, parallel kernels are merged where that adds no taps, projections of one grid are
-    stacked. The model itself, and everything in the copy that is no operator, stays as it is; a folded parameter
-    requires a gradient where something that went into it does. Fusing what is fused already changes nothing.
+    Batch norms are folded in float64, parallel kernels are merged where that adds no taps, and projections on one grid
+    are stacked. The model itself does not change, and neither does anything in the copy that is not an operator. A
+    folded parameter requires a gradient where something that went into it does. Fusing a fused model changes nothing.
 
     Args:
-        model: in eval mode: a network, a detector, or an operator.
-        block_norms: fold also the batch norm that follows the operator in its residual block (`bn2`), and leave
-            `nn.Identity` there.
+        model: a network, a detector or an operator, in eval mode.
+        block_norms: whether to fold also the batch norm that follows the operator in its residual block (`bn2`).
+            `nn.Identity` takes its found.
 
     Raises:
-        UserError: for a model in training mode, without an operator to fuse, or with one whose structure is not known.
+        UserError: for a model in training mode, a model without an operator to fuse, or an operator whose structure is
+            not known.
 
     Example:
         >>> fused = fuse(replaced.eval())  # equal outputs, up to rounding: fusion_report(replaced, images)
     """
     _check_eval(model)
     fused = copy.deepcopy(model)
-    places = fusible(fused, block_norms)
+    operators = fusible(fused, block_norms)
     if block_norms:
-        _check_shared(places)
+        _check_shared(operators)
     with torch.inference_mode(False), torch.enable_grad():
-        # Everything is folded before anything is replaced: an operator in two places stays one.
-        made = {id(place.operator): _fold(place, block_norms) for place in places}
-    for place in places:
-        atomic = made[id(place.operator)]
-        if place.parent is None:
+        # Everything is folded before anything is replaced, so that an operator used twice stays one operator.
+        made = {id(found.operator): _fold(found, block_norms) for found in operators}
+    for found in operators:
+        atomic = made[id(found.operator)]
+        if found.parent is None:
             return atomic
-        setattr(place.parent, place.name, atomic)
+        setattr(found.parent, found.name, atomic)
         if atomic.block_norm:
-            place.parent.bn2 = nn.Identity()
+            found.parent.bn2 = nn.Identity()
     return fused.eval()
 
 
-def fusible(model: nn.Module, block_norms: bool) -> list[Place]:
-    """The operators that `fuse` replaces, in the order of the model; empty where all are fused already.
+def fusible(model: nn.Module, block_norms: bool) -> list[FoundOperator]:
+    """The operators that `fuse` replaces, in the order of the model. Empty where all of them are fused already.
 
     Raises:
-        UserError: where there is none at all, or one that it cannot fold.
+        UserError: where the model holds no operator, or one that cannot be folded.
     """
     known = list(_operators(model))
     if not known:
         names = ", ".join(kind.__name__ for kind in FOLDS if kind is not AtomicXVolution)
         raise UserError(f"{type(model).__name__} holds no operator to fuse; known are {names}")
-    places = []
-    for place in known:
-        if _has_work(place, block_norms):
-            check_structure(place.operator, place.path)
-            places.append(place)
-    if not places and not any(isinstance(place.operator, AtomicXVolution) for place in known):
+    operators = [found for found in known if _has_work(found, block_norms)]
+    for found in operators:
+        check_structure(found.operator, found.path)
+    if not operators and not any(isinstance(found.operator, AtomicXVolution) for found in known):
         raise UserError(
             f"nothing to fuse in {type(model).__name__}: a {type(known[0].operator).__name__} is one kernel already"
             + ("" if block_norms else "; block_norms=True folds the batch norm that follows it in its block")
         )
-    return places
+    return operators
 
 
-def _operators(model: nn.Module, path: str = "", parent: nn.Module | None = None) -> Iterator[Place]:
-    """Every operator at or below `model` that may fold. `KEPT` stay, as do foreign ones that have no batch norm."""
+def _operators(model: nn.Module, path: str = "", parent: nn.Module | None = None) -> Iterator[FoundOperator]:
+    """Every operator in `model` that may fold. Those in `KEPT` stay, and so do unknown ones without a batch norm."""
     if type(model) in FOLDS:
-        yield Place(path, model, parent)
+        yield FoundOperator(path, model, parent)
         return
     if type(model) in KEPT:
         return
@@ -112,38 +118,38 @@ def _operators(model: nn.Module, path: str = "", parent: nn.Module | None = None
         what = "an operator with a batch norm inside" if known is None else f"a subclass of {known.__name__}"
         raise UserError(
             f"cannot fuse {path or 'the model'}: {type_name(model)} is {what}, and how it folds is not known; "
-            "lightning_xvol.fusion.folds.FOLDS takes a fold for it"
+            "add a fold for it to lightning_xvol.fusion.folds.FOLDS"
         )
     for name, child in model._modules.items():
         if child is not None:
             yield from _operators(child, f"{path}.{name}" if path else name, model)
 
 
-def _has_work(place: Place, block_norms: bool) -> bool:
-    return FOLDS[type(place.operator)].alone or (block_norms and _block_norm(place) is not None)
+def _has_work(found: FoundOperator, block_norms: bool) -> bool:
+    return FOLDS[type(found.operator)].alone or (block_norms and _block_norm(found) is not None)
 
 
-def _block_norm(place: Place) -> nn.Module | None:
-    """The batch norm that follows an operator in its residual block; None where there is no block or it is gone."""
-    if place.parent is None:
+def _block_norm(found: FoundOperator) -> nn.Module | None:
+    """The batch norm that follows an operator in its residual block. None without a block or a batch norm."""
+    if found.parent is None:
         return None
-    if type_name(place.parent) not in BLOCKS or place.name != "conv2":
+    if type_name(found.parent) not in BLOCKS or found.name != "conv2":
         raise UserError(
-            f"block_norms=True: cannot tell which batch norm follows {place.path} in a {type_name(place.parent)}; "
+            f"block_norms=True: cannot tell which batch norm follows {found.path} in a {type_name(found.parent)}; "
             f"known are conv2 and bn2 of {', '.join(BLOCKS)}"
         )
-    norm = place.parent.get_submodule("bn2")
+    norm = found.parent.get_submodule("bn2")
     return None if isinstance(norm, nn.Identity) else norm
 
 
-def _fold(place: Place, block_norms: bool) -> AtomicXVolution:
-    operator: Any = place.operator
-    norm = _block_norm(place) if block_norms else None
+def _fold(found: FoundOperator, block_norms: bool) -> AtomicXVolution:
+    operator: Any = found.operator
+    norm = _block_norm(found) if block_norms else None
     try:
         parts = FOLDS[type(operator)].parts(operator)
         parts = parts if norm is None else parts.normed(norm)
     except UserError as error:
-        raise UserError(f"{place.path or type(operator).__name__}: {error}") from error
+        raise UserError(f"{found.path or type(operator).__name__}: {error}") from error
     atomic = AtomicXVolution(
         operator.in_channels,
         operator.out_channels,
@@ -168,10 +174,10 @@ def _check_eval(model: nn.Module) -> None:
         )
 
 
-def _check_shared(places: list[Place]) -> None:
-    """Two blocks that share an operator have a batch norm each, which cannot both go into it."""
+def _check_shared(operators: list[FoundOperator]) -> None:
+    """Refuse two blocks that share an operator: each has its own batch norm, and only one could be folded."""
     paths: dict[int, str] = {}
-    for place in places:
-        first = paths.setdefault(id(place.operator), place.path)
-        if first != place.path:
-            raise UserError(f"block_norms=True: {first} and {place.path} are one operator before two batch norms")
+    for found in operators:
+        first = paths.setdefault(id(found.operator), found.path)
+        if first != found.path:
+            raise UserError(f"block_norms=True: {first} and {found.path} are one operator before two batch norms")

@@ -1,4 +1,7 @@
-"""Trained weights in, fused weights out: a cell's checkpoint, and safetensors that say what network they belong to."""
+"""Read trained weights from the checkpoint of a cell; write and read fused weights as safetensors.
+
+A file of fused weights holds the configuration of its network.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,15 @@ _PREFIX = "network."  # of SupervisedModule
 
 @dataclass(frozen=True)
 class Trained:
-    """The network of a cell with its trained weights, in eval mode, and what it was trained as."""
+    """The network of a cell with its trained weights, and how it was trained.
+
+    Attributes:
+        network: the network in eval mode.
+        config: the configuration of the cell.
+        num_classes: the number of classes.
+        image_shape: channels, height and width of the images it was trained on.
+        run: what the checkpoint says about the run.
+    """
 
     network: nn.Module
     config: RunConfig
@@ -39,7 +50,7 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
     """The network in the checkpoint of a cell.
 
     Raises:
-        UserError: for a file that is no such checkpoint, or weights that do not fit their configuration.
+        UserError: for a file that is not the checkpoint of a cell, or weights that do not fit their configuration.
     """
     content = read_checkpoint(checkpoint)
     run = content.get("run") if isinstance(content, dict) else None
@@ -52,8 +63,8 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
         raise UserError(
-            f"{str(checkpoint)!r} holds a detector, and this takes networks that map one tensor to another; "
-            "`python -m lightning_xvol predict` draws what a detector finds"
+            f"{str(checkpoint)!r} holds a detector, and this command takes networks that map one tensor to another; "
+            "use `python -m lightning_xvol predict`, which draws the objects that a detector finds"
         )
     num_classes, image_shape = _sizes(run, config, data_dir)
     weights = {
@@ -65,7 +76,7 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
 
 
 def _sizes(run: Mapping[str, Any], config: RunConfig, data_dir: Path | None) -> tuple[int, tuple[int, int, int]]:
-    """Number of classes and image shape: of the checkpoint, or of the data where it is older than that."""
+    """Number of classes and image shape. They come from the data where the checkpoint is too old to hold them."""
     if "image_shape" in run:
         channels, height, width = run["image_shape"]
         return run["num_classes"], (channels, height, width)
@@ -94,7 +105,7 @@ def _load(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None
 
 
 def random_images(trained: Trained, count: int) -> Tensor:
-    """Normal noise, the same every time, as the network takes it."""
+    """Normal noise, the same every time, in the dtype and memory format of the network."""
     parameter = next(trained.network.parameters())
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, *trained.image_shape, generator=generator).to(parameter.dtype)
@@ -103,7 +114,7 @@ def random_images(trained: Trained, count: int) -> Tensor:
 
 
 def save_fused(path: Path, network: nn.Module, trained: Trained, block_norms: bool) -> None:
-    """Write the state dict of the fused `network`, whole or not at all, with all that `load_fused` needs."""
+    """Write the state dict of the fused `network` and all that `load_fused` needs. The write is whole or not at all."""
     header = {
         "config": to_dict(trained.config),
         "num_classes": trained.num_classes,
@@ -121,7 +132,7 @@ def load_fused(path: Path) -> nn.Module:
     """The fused network that `python -m lightning_xvol fuse` wrote, in eval mode on the CPU.
 
     Raises:
-        UserError: for a file that is none of those.
+        UserError: for any other file.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,10 +1,15 @@
-"""PSSA and involution over all taps at once, at any size: what exported graphs are made of.
+"""PSSA and involution over all taps at once, at any size. Exported graphs use this path.
 
-One gather lays the taps of a map side by side, so a graph has a few nodes in place of some per tap, and no bound of a
-slice that an export with dynamic sizes could not prove. In onnxruntime, one CPU thread, against the graph of `shifts`:
-PSSA `dot` [2, 64, 28, 29] 3.8 / 4.4 ms, [2, 256, 14, 15] 5.3 / 4.5, [2, 512, 7, 8] 2.9 / 8.1, at stride 2 0.7 to 1.1 /
-7.9 to 12.6, exported in 2 / 6 to 24 s. The price is memory, T maps, which training would have to keep. Only `dot`,
-`dense`, `softmax` and `involution` are here: the other forms are convolutions already (`shifts.shift_sum`).
+One gather lays the taps of a map side by side. So a graph has a few nodes in all instead of a few per tap. It also has
+no slice whose bounds an export with dynamic sizes could not prove. In onnxruntime, one CPU thread, PSSA `dot`, ms of
+this graph / of the graph of `shifts`:
+
+* [2, 64, 28, 29] 3.8 / 4.4, [2, 256, 14, 15] 5.3 / 4.5, [2, 512, 7, 8] 2.9 / 8.1
+* at stride 2 0.7 to 1.1 / 7.9 to 12.6
+* the export itself takes 2 s / 6 to 24 s
+
+The price is memory: T maps, which training would have to keep. Only `dot`, `dense`, `softmax` and `involution` are
+here. The other forms are convolutions already (`shifts.shift_sum`).
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
 def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
 
-    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value.
+    The result, `[B, h, T, H', W']`, is the kernel of an involution of the value.
     """
     heads = weight.shape[0]
     q = query.flatten(2).transpose(1, 2).unflatten(2, (heads, -1)).unsqueeze(1)  # [B, 1, M, h, d]
@@ -65,9 +70,9 @@ def _gather(x: Tensor, taps: Taps, query: Tensor) -> Tensor:
     offsets = torch.tensor(taps.offsets, device=x.device)  # [T, 2]
     row = reach + offsets[:, 0, None] + taps.stride * torch.arange(rows, device=x.device)  # [T, H']
     column = reach + offsets[:, 1, None] + taps.stride * torch.arange(columns, device=x.device)  # [T, W']
-    place = row[:, :, None] * (x.shape[-1] + 2 * reach) + column[:, None, :]  # [T, H', W']
+    pixel = row[:, :, None] * (x.shape[-1] + 2 * reach) + column[:, None, :]  # [T, H', W']
     pixels = F.pad(x, (reach, reach, reach, reach)).flatten(2).transpose(1, 2)  # [B, padded N, C]
-    return pixels.index_select(1, place.flatten()).unflatten(1, (len(taps.offsets), -1))
+    return pixels.index_select(1, pixel.flatten()).unflatten(1, (len(taps.offsets), -1))
 
 
 def _as_map(y: Tensor, query: Tensor) -> Tensor:

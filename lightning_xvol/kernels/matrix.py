@@ -1,8 +1,9 @@
-"""PSSA and involution on small maps: all positions against all, masked by the taps. Quadratic in the pixels.
+"""PSSA and involution on small maps, as products of all positions with all, masked by the taps.
 
-A table `[G, T]` of tap entries (G heads or channels) becomes a matrix `[G, N, M]` over key and query positions that
-holds the entry of the tap that leads from one to the other, and 0 where none does. Then `sum_j w_j S_j x` is the
-product `x W`, and `dot` is `v ((k^T q) * W + U)`, exactly. An involution is `x W` with entries per position.
+The cost is quadratic in the pixels. A table `[G, T]` of tap weights (G heads or channels) becomes a matrix `[G, N, M]`
+over key and query positions. It holds the weight of the tap that leads from one position to the other, and 0 where no
+tap does. Then `sum_j w_j S_j x` is the product `x W`, and `dot` is exactly `v ((k^T q) * W + U)`. An involution is
+`x W` with weights per position.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from torch import Tensor
 from lightning_xvol.kernels.spec import Spec, Taps
 
 # How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
-# float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit: [64, 16, 8, 8] 5.0 / 3.5 / 3.3 / 3.5 / 4.0; [64, 32,
-# 8, 8] 6.1 / 3.7 / 3.7 / 3.6 / 4.7; [64, 16, 16, 16] 47 / 45 / 46 / 40 / 196. Other devices want few launches: there
-# the limit only bounds memory (not measured).
+# float32, 4 heads, ms for 2^15 / 2^17 / 2^18 / 2^19 / no limit:
+#   [64, 16, 8, 8]     5.0 / 3.5 / 3.3 / 3.5 / 4.0
+#   [64, 32, 8, 8]     6.1 / 3.7 / 3.7 / 3.6 / 4.7
+#   [64, 16, 16, 16]   47 / 45 / 46 / 40 / 196
+# On other devices few launches are better, and the limit only bounds memory (not measured).
 CHUNK_ENTRIES = {"cpu": 2**18}
 CHUNK_ENTRIES_ELSEWHERE = 2**26
 
@@ -39,7 +42,7 @@ def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
 def hadamard(
     query: Tensor, key: Tensor, value: Tensor | None, weight: Tensor, static: Tensor | None, spec: Spec
 ) -> Tensor:
-    """`sum_j (w_j * q * S_j k + u_j) * S_j v`, without a value `sum_j w_j * q * S_j k`: as `shifts.hadamard`."""
+    """`sum_j (w_j * q * S_j k + u_j) * S_j v`, or without a value `sum_j w_j * q * S_j k`, like `shifts.hadamard`."""
     y = query * shift_sum(key if value is None else key * value, weight, spec)
     return y if value is None or static is None else y + shift_sum(value, static, spec)
 
@@ -54,7 +57,7 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     w = tap_matrix(weight, spec, height, width)  # [h, N, M]
     u = None if static is None else tap_matrix(static, spec, height, width)
     q, k, v = (x.flatten(2).unflatten(1, (heads, -1)).flatten(0, 1) for x in (query, key, value))  # [B h, d, M or N]
-    # A compiler fuses the plain form itself, and would have to see through the chunks.
+    # A compiler fuses the plain form by itself. The chunks would only hide it.
     y: Tensor = _masked_dot(q, k, v, w, u) if torch.compiler.is_compiling() else MaskedDot.apply(q, k, v, w, u)
     return y.reshape(query.shape)
 
@@ -62,8 +65,8 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
 def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
 
-    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value. All positions are multiplied
-    with all, and the products that lie on a tap are taken.
+    The result, `[B, h, T, H', W']`, is the kernel of an involution of the value. All positions are multiplied with all,
+    and the products that lie on a tap are taken.
     """
     heads, taps = weight.shape
     q, k = (x.flatten(2).unflatten(1, (heads, -1)).flatten(0, 1) for x in (query, key))  # [B h, d, M or N]
@@ -90,7 +93,7 @@ def tap_matrix(table: Tensor, spec: Spec, height: int, width: int) -> Tensor:
 
 
 def _scattered(entries: Tensor, taps: Taps, height: int, width: int) -> Tensor:
-    """`[G, T, M]` as `[G, N, M]`. Every entry has a slot of its own: forward and backward only copy, in fixed order."""
+    """`[G, T, M]` as `[G, N, M]`. No two entries share a slot, so forward and backward only copy, in fixed order."""
     groups, _, positions = entries.shape
     slots = _slots(taps, height, width, entries)  # [T M]
     flat = entries.new_zeros(groups, height * width * positions + slots.numel())
@@ -99,7 +102,7 @@ def _scattered(entries: Tensor, taps: Taps, height: int, width: int) -> Tensor:
 
 
 def _slots(taps: Taps, height: int, width: int, entries: Tensor) -> Tensor:
-    """Where `_scattered` writes `entries`."""
+    """The slots into which `_scattered` writes `entries`."""
     if torch.compiler.is_compiling() or type(entries) not in (Tensor, torch.nn.Parameter):
         return _build_slots(taps, height, width, entries.device)  # a traced or fake tensor must not enter the cache
     return _cached_slots(taps, height, width, entries.device)
@@ -107,14 +110,13 @@ def _slots(taps: Taps, height: int, width: int, entries: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _cached_slots(taps: Taps, height: int, width: int, device: torch.device) -> Tensor:
-    # Autograd refuses a tensor from inference mode, which is where a first call may come from: a sanity check's
-    # validation.
+    # The first call may come from inference mode, in the validation of a sanity check. Autograd refuses such a tensor.
     with torch.inference_mode(False):
         return _build_slots(taps, height, width, device)
 
 
 def _build_slots(taps: Taps, height: int, width: int, device: torch.device) -> Tensor:
-    """Flat index in `[N, M]` for every tap and query position, `[T M]`, past the end where a tap leads outside."""
+    """Flat index in `[N, M]` for each tap and query position, `[T M]`. It is past the end where a tap leads outside."""
     rows, columns = taps.output_size(height, width)
     positions = rows * columns
     offsets = torch.tensor(taps.offsets, device=device)  # [T, 2]
@@ -136,7 +138,8 @@ def _masked_dot(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) ->
 class MaskedDot(torch.autograd.Function):
     """`_masked_dot` in chunks of the batch that stay in cache.
 
-    It saves its arguments only and recomputes the coefficients. The chunks share buffers: fresh ones cost page faults.
+    It saves only its arguments and computes the coefficients again. The chunks share buffers, because fresh ones cost
+    page faults.
     """
 
     @staticmethod
@@ -177,7 +180,7 @@ class MaskedDot(torch.autograd.Function):
 
 
 def _coefficient(product: Tensor, result: Tensor, q: Tensor, k: Tensor, w: Tensor, u: Tensor | None) -> Tensor:
-    """`k^T q` into `product` and `(k^T q) * w + u` into `result`, which may be the same: `[b h, N, M]`."""
+    """Write `k^T q` to `product` and `(k^T q) * w + u` to `result`, `[b h, N, M]`. Both may be the same tensor."""
     product, result = product[: q.shape[0]], result[: q.shape[0]]
     torch.bmm(k.transpose(1, 2), q, out=product)
     by_image = result.view(-1, *w.shape)  # [b, h, N, M]
@@ -194,12 +197,12 @@ def _over_images(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _buffers(count: int, q: Tensor, w: Tensor) -> list[Tensor]:
-    """Room for the coefficients of the first chunk, which is the largest: `[b h, N, M]`."""
+    """Buffers for the coefficients of the first chunk, which is the largest: `[b h, N, M]`."""
     return [q.new_empty(q[_chunks(q, w)[0]].shape[0], *w.shape[1:]) for _ in range(count)]
 
 
 def _chunks(q: Tensor, w: Tensor) -> list[slice]:
-    """Slices of the first dimension of q, whole images each."""
+    """Slices of the first dimension of q. Each holds whole images."""
     entries = CHUNK_ENTRIES.get(q.device.type, CHUNK_ENTRIES_ELSEWHERE)
     step = max(1, entries // w.numel()) * w.shape[0]
     return [slice(start, start + step) for start in range(0, max(1, q.shape[0]), step)]

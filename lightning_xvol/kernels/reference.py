@@ -1,7 +1,7 @@
-"""The literal references: the formulas as they stand, one shifted map per tap. Plain, slow, the oracle of every test.
+"""The literal references: the plain formulas, with one shifted map per tap. Slow, and the oracle of every test.
 
-Nothing here is to be optimised. Multiplications are written as such and scaling by norms as divisions, so that
-counting the multiplications that this file executes checks every operator's `macs`.
+Do not optimise anything here. Multiplications are written as multiplications, and scaling by norms as divisions. So a
+count of the multiplications that this file executes checks the `macs` of every operator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lightning_xvol.kernels.spec import EPS, Spec, Taps, given
 
 
 def shift(x: Tensor, offset: tuple[int, int], stride: int = 1) -> Tensor:
-    """`S_j x`: position p holds what stood at p + offset, or zero from outside; only every `stride`-th p."""
+    """`S_j x` at every `stride`-th position p: the value of x at p + offset, or zero outside the map."""
     row, column = offset
     height, width = x.shape[-2:]
     reach = max(abs(row), abs(column))
@@ -26,7 +26,7 @@ def shift(x: Tensor, offset: tuple[int, int], stride: int = 1) -> Tensor:
 
 
 def normalized(x: Tensor, num_heads: int) -> Tensor:
-    """`sqrt(d) x / max(|x|, eps)`, the norm over the channels of each head."""
+    """`sqrt(d) x / max(|x|, eps)` with the norm over the channels of each head."""
     heads = x.unflatten(1, (num_heads, -1))  # [B, h, d, H, W]
     norm = torch.linalg.vector_norm(heads, dim=2, keepdim=True)
     return (heads / (norm.clamp_min(EPS) / math.sqrt(heads.shape[2]))).flatten(1, 2)
@@ -38,8 +38,10 @@ def pssa(
     """Every form of PSSA, before propagation and batch norm: `[B, C, H', W']`.
 
     Args:
-        query: `[B, C, H', W']`; key and value: `[B, C, H, W]`. A form without one of them gets None.
-        weight: see `Spec.weight_shape`. bias: `[h, T]` (dot), `[C, T]` (hadamard) or None.
+        query: `[B, C, H', W']`. None for a form without a query.
+        key, value: `[B, C, H, W]`. None for a form without them.
+        weight: see `Spec.weight_shape`.
+        bias: `[h, T]` (dot), `[C, T]` (hadamard), or None.
     """
     if spec.normalize:
         query, key = normalized(given(query), spec.num_heads), normalized(given(key), spec.num_heads)
@@ -57,7 +59,7 @@ def pssa(
 def _term(
     spec: Spec, query: Tensor | None, key: Tensor | None, value: Tensor | None, w: Tensor, b: Tensor | None
 ) -> Tensor:
-    """One tap, `[B, C, H', W']`: key and value are shifted, w and b are `[h]`, `[C]` or `[C, C]`."""
+    """The term of one tap, `[B, C, H', W']`. Key and value are shifted; w and b are `[h]`, `[C]` or `[C, C]`."""
     match spec.form:
         case "dot":
             q, k, v = (given(x).unflatten(1, (spec.num_heads, -1)) for x in (query, key, value))  # [B, h, d, H', W']
@@ -87,7 +89,7 @@ def _term(
 
 
 def softmax(spec: Spec, query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
-    """`sum_j softmax_j(<q, S_j k>_head / sqrt(d) + w_j) S_j v`; a tap outside has the logit w_j and the value 0."""
+    """`sum_j softmax_j(<q, S_j k>_head / sqrt(d) + w_j) S_j v`. A tap outside has the logit w_j and the value 0."""
     q = query.unflatten(1, (spec.num_heads, -1))  # [B, h, d, H', W']
     keys, values = (
         [shift(x, offset, spec.stride).unflatten(1, (spec.num_heads, -1)) for offset in spec.offsets]
@@ -101,7 +103,7 @@ def softmax(spec: Spec, query: Tensor, key: Tensor, value: Tensor, weight: Tenso
 
 
 def propagate(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """`x_0 + sum_k beta_k x_k` over the 3x3 neighbours: weight `[C, 8]`, the centre fixed at 1."""
+    """`x_0 + sum_k beta_k x_k` over the 3x3 neighbours, with weight `[C, 8]` and the centre fixed at 1."""
     spec = Spec("static_channel", shift_distances=(1,), stride=stride)
     return shift(x, (0, 0), stride) + pssa(spec, None, None, x, weight, None)
 
@@ -125,7 +127,7 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`q^ (sum_i k^_i v_i^T) / (sqrt(d) N)`, `x^ = sqrt(d) x / max(|x|, eps)`: the arguments of `self_attention`."""
+    """`q^ (sum_i k^_i v_i^T) / (sqrt(d) N)`, `x^ = sqrt(d) x / max(|x|, eps)`. Arguments as `self_attention`."""
     d = query.shape[-1]
     query, key = (
         x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(EPS) / math.sqrt(d)) for x in (query, key)
@@ -145,7 +147,7 @@ def relative_logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[in
 
 
 def resized(table: Tensor, length: int) -> Tensor:
-    """The `2 length - 1` offsets of an axis from a table `[2 P - 1, d]`: its middle, or all of it stretched."""
+    """The `2 length - 1` offsets of an axis from a table `[2 P - 1, d]`: its middle, or the whole table stretched."""
     reach = (table.shape[0] + 1) // 2
     if length <= reach:
         return table[reach - length : reach + length - 1]

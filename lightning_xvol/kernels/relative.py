@@ -1,7 +1,7 @@
-"""2D relative logits as batched matrix products, for every size without a look at it, so that this path exports.
+"""2D relative logits as batched matrix products. The code does not branch on the size, so this path exports.
 
-The tables of an axis are brought to its `2 length - 1` offsets by one formula, `o -> o min(1, (P - 1) / (length - 1))`:
-within reach it takes entries as they stand, beyond it is the linear resize with aligned ends.
+One formula, `o -> o min(1, (P - 1) / (length - 1))`, maps the `2 length - 1` offsets of an axis to its table. On a side
+within reach it takes the vectors unchanged. On a longer side it is the linear resize with aligned ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def logits(query: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int], 
 
 
 def _pairs(table: Tensor, length: int, queries: int, stride: int) -> Tensor:
-    """`r_(j - i)` for query positions i, every `stride`-th one, and all key positions j of an axis: `[L', L, d]`."""
+    """`r_(j - i)` for every `stride`-th position i (queries) and all positions j (keys) of an axis: `[L', L, d]`."""
     position = torch.arange(length, device=table.device)
     offset = position - stride * torch.arange(queries, device=table.device).unsqueeze(1)  # [L', L]
     return _resized(table, length)[offset + length - 1]
@@ -34,8 +34,8 @@ def _resized(table: Tensor, length: int) -> Tensor:
     reach = table.shape[0] // 2  # P - 1
     dtype = torch.promote_types(table.dtype, torch.float32)
     offset = torch.arange(1 - length, length, device=table.device, dtype=dtype)
-    place = reach + offset * (reach / offset[-1].clamp_min(max(1, reach)))
-    low = place.floor().clamp(0, 2 * reach).long()
+    position = reach + offset * (reach / offset[-1].clamp_min(max(1, reach)))
+    low = position.floor().clamp(0, 2 * reach).long()
     high = (low + 1).clamp_max(2 * reach)
-    # Indexing, whose gradient is summed in a fixed order on a GPU too; that of index_select is not.
-    return torch.lerp(table[low], table[high], (place - low).to(table.dtype).unsqueeze(1))
+    # The gradient of indexing is summed in a fixed order on a GPU too. That of index_select is not.
+    return torch.lerp(table[low], table[high], (position - low).to(table.dtype).unsqueeze(1))

@@ -1,7 +1,9 @@
-"""What PSSA and involution compute, apart from their tensors: forms, taps, and what all paths share.
+"""The forms and taps of PSSA and involution, and functions that all paths share.
 
-Legend for this package: B batch, C channels, h heads, d = C / h channels of a head, G groups, T taps, H W the grid of
-key and value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H' W'.
+Legend for this package:
+
+* B batch, C channels, h heads, d = C / h channels of a head, G groups, T taps,
+* H W the grid of key and value, H' W' the grid of the query (`ceil(H / stride)`), N = H W, M = H' W'.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-EPS = 1e-3  # floor of the norms: padding regions of detection batches are near zero
+EPS = 1e-3  # floor of the norms, since padding regions of detection batches are near zero
 
 # Row-major, so that the eight directions around a zero or a centre tap are a 3x3 kernel.
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -22,16 +24,23 @@ DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 
 
 @dataclass(frozen=True)
 class Form:
-    """One reading of PSSA: has it the product of query and key, has it a value, and what does one tap's weight span?"""
+    """One form of PSSA.
+
+    Attributes:
+        product: whether it has the product of query and key.
+        value: whether it has a value.
+        weight: whether a tap has one weight per head, per channel, or (dense) per pair of channels.
+        softmax: whether the tap weight is added to the product, under a softmax over the taps.
+    """
 
     product: bool
     value: bool
     weight: Literal["head", "channel", "dense"]
-    softmax: bool = False  # the tap weight is added to the product, under a softmax over the taps
+    softmax: bool = False
 
     @property
     def takes_bias(self) -> bool:
-        """Whether a position bias on the products does something of its own."""
+        """Whether a position bias on the products has an effect that nothing else has."""
         return self.product and self.value and not self.softmax
 
 
@@ -49,10 +58,10 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Spec:
-    """One PSSA: its form and the settings that its kernels need."""
+    """One PSSA: its form and the options that its kernels need."""
 
     form: str
-    shift_distances: tuple[int, ...] = (1, 3, 5)
+    shift_distances: tuple[int, ...]
     centre: bool = False
     stride: int = 1
     num_heads: int = 1
@@ -60,13 +69,13 @@ class Spec:
 
     @property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """Row and column offset of every tap: eight directions at each distance, then the centre if there is one."""
+        """Row and column offset of each tap: eight directions at each distance, then the centre if it is a tap."""
         taps = tuple((length * row, length * column) for length in self.shift_distances for row, column in DIRECTIONS)
         return (*taps, (0, 0)) if self.centre else taps
 
     @property
     def reach(self) -> int:
-        """How far the outermost tap lies."""
+        """The distance of the outermost tap."""
         return max(self.shift_distances)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -80,9 +89,9 @@ class Spec:
         return {"head": (self.num_heads, taps), "channel": (channels, taps), "dense": (channels, taps, channels)}[span]
 
     def macs_per_query(self, channels: int) -> int:
-        """Multiplications of all taps at one position: by the query, by the tap weight, by the value."""
+        """Multiplications of all taps at one position: with the query, with the tap weight, with the value."""
         form = FORMS[self.form]
-        per_head = self.num_heads if form.product else channels  # an inner product is one number, a value is d
+        per_head = self.num_heads if form.product else channels  # an inner product is one number, a value has d
         weight = {"head": per_head, "channel": channels, "dense": channels**2}[form.weight] * (not form.softmax)
         value = channels if form.product and form.value else 0
         return len(self.offsets) * (channels * form.product + weight + value)
@@ -90,7 +99,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Window:
-    """The K x K taps of an involution, row-major as `nn.Unfold` has them."""
+    """The K x K taps of an involution, row-major as in `nn.Unfold`."""
 
     kernel_size: int
     stride: int = 1
@@ -103,7 +112,7 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """How far the outermost tap lies."""
+        """The distance of the outermost tap."""
         return self.kernel_size // 2
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -115,18 +124,18 @@ Taps = Spec | Window
 
 
 def given(x: Tensor | None) -> Tensor:
-    """`x`, which the form has.
+    """`x`, which must not be None.
 
     Raises:
-        ValueError: where it is missing.
+        ValueError: where it is None.
     """
     if x is None:
-        raise ValueError("a query, key or value that the form has was not given")
+        raise ValueError("the form needs a query, key or value that is None")
     return x
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Autocast would take the float32 sums of float16 products back to float16."""
+    """Switch autocast off: it would turn the float32 sums of float16 products back into float16."""
     device = x.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
@@ -134,9 +143,9 @@ def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
 
 
 def unit(x: Tensor, num_heads: int, scaled: bool = True) -> Tensor:
-    """`x / max(|x|, eps)` with the norm over the channels of each head, times sqrt(d) where `scaled`: `[B, C, H, W]`.
+    """`x / max(|x|, eps)`, `[B, C, H, W]`, with the norm over the channels of each head; times sqrt(d) if `scaled`.
 
-    Summed squares, because `vector_norm` over an inner dimension is slow on CPU: 1.6 ms against 0.03 at [64, 16, 8, 8].
+    It sums squares, because `vector_norm` over an inner dimension is slow on CPU: 1.6 ms, not 0.03, at [64, 16, 8, 8].
     """
     heads = x.unflatten(1, (num_heads, -1))  # [B, h, d, H, W]
     scale = torch.rsqrt((heads * heads).sum(2, keepdim=True).clamp_min(EPS**2))

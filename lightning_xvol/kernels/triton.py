@@ -1,7 +1,8 @@
-"""PSSA's `dot` and `hadamard` in one pass over memory each way, on a GPU: 4 maps forward, 7 backward, none kept.
+"""PSSA's `dot` and `hadamard` on a GPU, each in one pass over memory forward and one backward.
 
-The two are one operation, whose table of weights has a row per head or per channel (`triton_programs`). It is an
-operation of its own to PyTorch, so `torch.compile` takes it as it stands. Double backward is not defined.
+The forward pass moves 4 maps and the backward pass 7; no map is kept in between. Both forms are one operation, whose
+table of weights has a row per head or per channel (`triton_programs`). It is a custom operation for PyTorch, so
+`torch.compile` takes it unchanged. Double backward is not defined.
 """
 
 from __future__ import annotations
@@ -23,44 +24,44 @@ from lightning_xvol.kernels.spec import Spec
 FORMS = ("dot", "hadamard")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-# Triton interprets its programs, on any device, where this is set before its import.
+# With this variable, set before its import, Triton interprets its programs on any device.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 INSTALLED = importlib.util.find_spec("triton") is not None
 
-# How maps are cut, to be measured on a GPU: so far the constants keep a thread's values in its registers and, where
-# channels lie side by side, its loads at 16 bytes. Nothing is tuned at run time, which would break exact resume.
+# How maps are cut into tiles. Not yet measured on a GPU: so far the constants keep a thread's values in its registers
+# and, in channels_last, its loads at 16 bytes. Nothing is tuned at run time, since that would break exact resume.
 WARP = 32
 WARPS = 4
 WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
 THREAD_BYTES = 16  # of one map in channels_last
-THREAD_ENTRIES = 4  # of one map in NCHW, which has an address each
-CHANNELS = 32  # of a tile in channels_last, where no head says how many
-# Into so many partial sums at most go the weights' gradients: enough programs for a GPU, and little memory.
+THREAD_ENTRIES = 4  # of one map in NCHW, where each entry has its own address
+CHANNELS = 32  # of a tile in channels_last for `hadamard`, where no head gives a number
+# The gradients of the weights go into at most this many partial sums: enough programs for a GPU, and little memory.
 RUNS = 512
 
 
 def serves(x: Tensor) -> bool:
-    """Whether maps like x take this path unasked."""
-    # Inductor compiles with Triton itself, and nothing can be launched while it traces.
+    """Whether maps like x take this path by default."""
+    # While Inductor traces nothing can be launched. It compiles with Triton itself, so the answer is known.
     return x.is_cuda and x.dtype in DTYPES and INSTALLED and (torch.compiler.is_compiling() or _launches())
 
 
 def require(cuda: bool) -> None:
-    """Ask for what this path needs.
+    """Refuse this path where it cannot run.
 
     Raises:
-        UserError: where Triton is missing, or there is neither CUDA nor the interpreter.
+        UserError: where Triton is missing, or where there is neither CUDA nor the interpreter.
     """
     if not INSTALLED or not (cuda or INTERPRETED):
         raise UserError(
             "path 'triton' needs the package triton and a CUDA device, or TRITON_INTERPRET=1 set before the start; "
-            "leave the choice of the path to the package"
+            "without these do not force a path"
         )
 
 
 @functools.cache
 def _launches() -> bool:
-    """Whether Triton can start a program here: it wants a C compiler and Python's headers, which small images lack."""
+    """Whether Triton can start a program here. It needs a C compiler and Python's headers, which small images lack."""
     try:
         q = torch.ones(1, 1, 1, 1, device="cuda")
         attend(q, q, q, q.view(1, 1), None, [], 1)
@@ -74,7 +75,7 @@ def _launches() -> bool:
 def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
     """`sum_j (w_j <q, S_j k>_head + u_j) S_j v`: query `[B, C, H', W']`, key and value `[B, C, H, W]`.
 
-    `weight` is w and `static` is u = w * b, both `[h, T]`. Returned is `[B, C, H', W']` in the query's memory format.
+    `weight` is w and `static` is u = w * b, both `[h, T]`. The result is `[B, C, H', W']` in the memory format of q.
     """
     require(query.is_cuda)
     y: Tensor = attend(query, key, value, weight, static, spec.shift_distances, spec.stride)
@@ -82,7 +83,7 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
 
 
 def hadamard(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
-    """`sum_j (w_j * q * S_j k + u_j) * S_j v`: as `dot`, with w and u `[C, T]`."""
+    """`sum_j (w_j * q * S_j k + u_j) * S_j v`. Arguments as `dot`, but w and u are `[C, T]`."""
     return dot(query, key, value, weight, static, spec)
 
 
@@ -90,7 +91,7 @@ def hadamard(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None, distances: list[int], stride: int
 ) -> Tensor:
-    """`dot` where the tables have a row per head, `hadamard` where they have one per channel."""
+    """`dot` if the tables have a row per head, `hadamard` if they have a row per channel."""
     from lightning_xvol.kernels import triton_programs as programs
 
     y = _like(query)
@@ -114,7 +115,7 @@ def attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None,
     distances: list[int], stride: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients of query, key, value, weight and static, the last one empty where there is no static."""
+    """The gradients of query, key, value, weight and static. The last is empty where there is no static."""
     from lightning_xvol.kernels import triton_programs as programs
 
     grads = _like(query), _like(key), _like(value)
@@ -169,13 +170,23 @@ attend.register_autograd(_gradients, setup_context=_save)
 
 @dataclass(frozen=True)
 class _Tiles:
-    """How maps are cut into tiles of channels x positions, whose sides are powers of two."""
+    """How maps are cut into tiles of channels x positions, whose sides are powers of two.
+
+    Attributes:
+        channels_last: the memory format of the maps.
+        per_head: whether the tables have a row per head.
+        group: the channels of one program.
+        groups: the number of programs along the channels.
+        block_c: the channels of a tile.
+        block_p: the positions of a tile.
+        warps: the warps of a program.
+    """
 
     channels_last: bool
     per_head: bool
-    group: int  # the channels of one program
+    group: int
     groups: int
-    block_c: int  # the same in its tile
+    block_c: int
     block_p: int
     warps: int
 
@@ -201,27 +212,27 @@ class _Tiles:
             "BLOCK_C": self.block_c,
             "BLOCK_P": self.block_p,
             "num_warps": self.warps,
-            "enable_fp_fusion": True,  # Triton 3.9 warns where this is left to it
+            "enable_fp_fusion": True,  # Triton 3.9 warns where this is not given
         }
 
 
 def _like(x: Tensor) -> Tensor:
-    """Room for a map in the memory format of `x`, which may be a view of anything."""
+    """An empty map in the memory format of `x`, which may be any view."""
     return torch.empty_like(x, memory_format=torch.channels_last if _channels_last(x) else torch.contiguous_format)
 
 
 def _channels_last(x: Tensor) -> bool:
-    """Also for slices and expanded views; a map of one pixel or one channel counts as NCHW."""
+    """Whether x is in channels_last, for slices and expanded views too. One pixel or one channel counts as NCHW."""
     return x.stride(1) < x.stride(3)
 
 
 def _tables(weight: Tensor, static: Tensor | None, acc: torch.dtype) -> list[Tensor | None]:
-    """`[G, T]` as `[T, G]`, so that neighbouring channels lie side by side."""
+    """Tables `[G, T]` as `[T, G]`, so that neighbouring channels are next to each other in memory."""
     return [None if x is None else F.pad(x, (0, -x.shape[1] % 8)).to(acc).t().contiguous() for x in (weight, static)]
 
 
 def _rings(distances: list[int], weight: Tensor) -> tuple[int, ...]:
-    """A centre tap is the first of eight at distance 0, the others of which have no weight."""
+    """The distances of the rings of eight taps. A centre is the first tap of a ring at distance 0."""
     return (*distances, 0) if weight.shape[1] % 8 else tuple(distances)
 
 

@@ -1,18 +1,23 @@
-"""PSSA's `dot` and `hadamard` as Triton programs: forward, and all five gradients at once.
+"""PSSA's `dot` and `hadamard` as Triton programs: the forward pass, and all five gradients at once.
 
     y_p = sum_j (w_j R(q_p * k_(sp + o_j)) + u_j) v_(sp + o_j)
 
-for query positions p, stride s and tap offsets o_j, nothing outside the map. R sums over the channels of a head and
-gives each the sum (`dot`), or does nothing (`hadamard`): there a factor that all taps share leaves their sum, which
-saves registers. w and u have a row per head or per channel.
+for query positions p, stride s and tap offsets o_j, with zeros outside the map. w and u have a row per head or per
+channel.
 
-A program works on tiles of channels x positions. Positions are counted through the images of the batch, so that small
-maps fill a tile. The axis that is contiguous in memory comes last in a tile: channels in channels_last, else positions.
-Everything is gathered and every sum has a fixed order: no atomics, and the same bits in every run. `ACC` is the type of
-all arithmetic. Offsets are 64-bit.
+* `dot`: R sums over the channels of a head and gives each channel this sum.
+* `hadamard`: R does nothing. A factor that all taps share is taken out of their sum, which saves registers.
+
+How a program works:
+
+* It computes tiles of channels x positions. Positions are counted through all images of the batch, so that small maps
+  fill a tile.
+* The axis that is contiguous in memory comes last in a tile: channels in channels_last, else positions.
+* Everything is gathered, without atomics, and every sum has a fixed order. So every run gives the same bits.
+* `ACC` is the type of all arithmetic. Offsets are 64-bit.
 """
 
-# Only `triton` imports this module, on the first launch: Triton is not everywhere.
+# Only `kernels/triton.py` imports this module, on the first launch, since Triton may not be installed.
 
 import torch
 import triton
@@ -29,19 +34,19 @@ def forward(
     DISTANCES: tl.constexpr, STRIDE: tl.constexpr, PER_HEAD: tl.constexpr,
     CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Program (tile of query positions, group of channels) writes its tile of y.
+    """The program for a tile of query positions and a group of channels writes its tile of y.
 
-    `group` is how many channels the groups have: d, or `BLOCK_C` where there are no heads; [rows, columns] is the
-    query's grid and [height, width] that of key and value.
+    `group` is the number of channels of a group: d with heads, else `BLOCK_C`. [rows, columns] is the grid of the query
+    and [height, width] the grid of key and value.
     """
     channel, there = _channels(group, channels, CHANNEL_AXIS, BLOCK_C)
     start = tl.program_id(0).to(tl.int64) * BLOCK_P
     image, row, column, valid = _positions(start, positions, rows, columns, CHANNEL_AXIS, BLOCK_P)
     valid = valid & there
-    q = tl.load(_place(query, query_strides, image, channel, row, column), mask=valid, other=0.0).to(ACC)
+    q = tl.load(_pointer(query, query_strides, image, channel, row, column), mask=valid, other=0.0).to(ACC)
     key_row, key_column = row * STRIDE, column * STRIDE
-    keys = _place(key, key_strides, image, channel, key_row, key_column)
-    values = _place(value, value_strides, image, channel, key_row, key_column)
+    keys = _pointer(key, key_strides, image, channel, key_row, key_column)
+    values = _pointer(value, value_strides, image, channel, key_row, key_column)
     y, product = tl.zeros_like(q), tl.zeros_like(q)
     for ring in range(len(DISTANCES)):
         distance = _distance(ring, DISTANCES)
@@ -72,12 +77,21 @@ def backward(
     CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_T: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Program (run of `steps` tiles of key positions, group of channels), where g is the gradient of y.
+    """The program for a run of `steps` tiles of key positions and a group of channels. g is the gradient of y.
 
-    As a key position n it writes `dk_n = sum_j w_j R(g_p * v_n) q_p` and `dv_n = sum_j (w_j R(q_p * k_n) + u_j) g_p`,
-    with p = (n - o_j) / s where that is a query position. If n itself is one, s p, it writes `dq_p = sum_j w_j
-    R(g_p * v_(n + o_j)) k_(n + o_j)` and adds to its run's row of the partial sums `[runs, G, T]`: `dw_j = sum_p
-    R(q_p * k_(n + o_j)) R(g_p * v_(n + o_j))` and `du_j = sum_p R(g_p * v_(n + o_j))`.
+    For each key position n it writes, with p = (n - o_j) / s wherever that is a query position,
+
+    * `dk_n = sum_j w_j R(g_p * v_n) q_p`,
+    * `dv_n = sum_j (w_j R(q_p * k_n) + u_j) g_p`.
+
+    If n is also the query position s p, it writes
+
+    * `dq_p = sum_j w_j R(g_p * v_(n + o_j)) k_(n + o_j)`
+
+    and adds to the row of its run in the partial sums `[runs, G, T]`
+
+    * `dw_j = sum_p R(q_p * k_(n + o_j)) R(g_p * v_(n + o_j))`,
+    * `du_j = sum_p R(g_p * v_(n + o_j))`.
     """
     channel, there = _channels(group, channels, CHANNEL_AXIS, BLOCK_C)
     slot = tl.expand_dims(tl.arange(0, BLOCK_T), 0)  # [1, T]
@@ -89,10 +103,10 @@ def backward(
         valid = valid & there
 
         on_grid = valid & (row % STRIDE == 0) & (column % STRIDE == 0)
-        queries = _place(query, query_strides, image, channel, row // STRIDE, column // STRIDE)
-        grads = _place(grad, grad_strides, image, channel, row // STRIDE, column // STRIDE)
-        keys = _place(key, key_strides, image, channel, row, column)
-        values = _place(value, value_strides, image, channel, row, column)
+        queries = _pointer(query, query_strides, image, channel, row // STRIDE, column // STRIDE)
+        grads = _pointer(grad, grad_strides, image, channel, row // STRIDE, column // STRIDE)
+        keys = _pointer(key, key_strides, image, channel, row, column)
+        values = _pointer(value, value_strides, image, channel, row, column)
 
         q = tl.load(queries, mask=on_grid, other=0.0).to(ACC)
         g = tl.load(grads, mask=on_grid, other=0.0).to(ACC)
@@ -133,8 +147,8 @@ def backward(
                     grad_at = grads - _step(grad_strides, down, right)
                 else:
                     inside = inside & (from_row % STRIDE == 0) & (from_column % STRIDE == 0)
-                    query_at = _place(query, query_strides, image, channel, from_row // STRIDE, from_column // STRIDE)
-                    grad_at = _place(grad, grad_strides, image, channel, from_row // STRIDE, from_column // STRIDE)
+                    query_at = _pointer(query, query_strides, image, channel, from_row // STRIDE, from_column // STRIDE)
+                    grad_at = _pointer(grad, grad_strides, image, channel, from_row // STRIDE, from_column // STRIDE)
                 q = tl.load(query_at, mask=inside, other=0.0).to(ACC)
                 g = tl.load(grad_at, mask=inside, other=0.0).to(ACC)
                 w = _entry(weight, tap, channels, channel, there, PER_HEAD)
@@ -156,16 +170,16 @@ def backward(
     else:
         entry = tl.program_id(1).to(tl.int64) * BLOCK_C + tl.expand_dims(tl.arange(0, BLOCK_C), 1)
         entries = channels
-    place = (tl.program_id(0).to(tl.int64) * entries + entry) * (8 * len(DISTANCES)) + slot
+    slots = (tl.program_id(0).to(tl.int64) * entries + entry) * (8 * len(DISTANCES)) + slot
     filled = (entry < entries) & (slot < 8 * len(DISTANCES))
-    tl.store(partial_weight + place, sums_weight, mask=filled)
+    tl.store(partial_weight + slots, sums_weight, mask=filled)
     if static is not None:
-        tl.store(partial_static + place, sums_static, mask=filled)
+        tl.store(partial_static + slots, sums_static, mask=filled)
 
 
 @triton.jit
 def _channels(group, channels, CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.constexpr):
-    """The channels of this program, and which of them there are."""
+    """The channels of this program, and a mask of those that exist."""
     within = tl.expand_dims(tl.arange(0, BLOCK_C), 1 - CHANNEL_AXIS)
     channel = tl.program_id(1).to(tl.int64) * group + within
     return channel, (within < group) & (channel < channels)
@@ -173,7 +187,7 @@ def _channels(group, channels, CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.constexpr
 
 @triton.jit
 def _distance(ring, DISTANCES: tl.constexpr):
-    """Of a ring of eight taps. The rings are a loop: unrolled, their loads would take all registers at once."""
+    """The distance of a ring of eight taps. The rings are a loop: unrolled, their loads would fill all registers."""
     distance = 0
     for index in tl.static_range(len(DISTANCES)):
         distance = tl.where(ring == index, DISTANCES[index], distance)
@@ -183,13 +197,13 @@ def _distance(ring, DISTANCES: tl.constexpr):
 @triton.jit
 def _offset(ring, distance, direction: tl.constexpr):
     """Number, row and column of a tap, in the order of `Spec.offsets`."""
-    place: tl.constexpr = direction + direction // 4  # in a 3x3 without its middle
-    return ring * 8 + direction, distance * (place // 3 - 1), distance * (place % 3 - 1)
+    cell: tl.constexpr = direction + direction // 4  # of a 3x3 whose middle is left out
+    return ring * 8 + direction, distance * (cell // 3 - 1), distance * (cell % 3 - 1)
 
 
 @triton.jit
 def _entry(table, tap, channels, channel, there, PER_HEAD: tl.constexpr):
-    """Tap `tap` of a table `[T, G]` for the head or the channels of this program."""
+    """The weight of tap `tap` in a table `[T, G]` for the head or the channels of this program."""
     if PER_HEAD:
         entry = tl.load(table + tap * tl.num_programs(1) + tl.program_id(1))
     else:
@@ -199,7 +213,7 @@ def _entry(table, tap, channels, channel, there, PER_HEAD: tl.constexpr):
 
 @triton.jit
 def _positions(start, positions, rows, columns, CHANNEL_AXIS: tl.constexpr, BLOCK_P: tl.constexpr):
-    """Image, row and column of `BLOCK_P` positions, and which of them there are. Only `start` is divided in 64 bits."""
+    """Image, row and column of `BLOCK_P` positions, and a mask of those that exist. Only `start` needs 64 bits."""
     count = tl.arange(0, BLOCK_P)
     within = (start % (rows * columns)).to(tl.int32) + count
     image = start // (rows * columns) + within // (rows * columns)
@@ -219,23 +233,24 @@ def _inside(row, column, rows, columns):
 
 @triton.jit
 def _total(x, CHANNEL_AXIS: tl.constexpr):
-    """R of `dot`."""
+    """R of `dot`: the sum over the channels."""
     return tl.sum(x, CHANNEL_AXIS, keep_dims=True)
 
 
 @triton.jit
 def _summed(x, here, CHANNEL_AXIS: tl.constexpr):
-    """The sum of a tile over its positions, `[G, T]`: at the tap that is `here`, else zero."""
+    """The sum of a tile over its positions at the tap that is `here`, zero at the other taps: `[G, T]`."""
     return tl.where(here, tl.expand_dims(tl.sum(x, 1 - CHANNEL_AXIS), 1), 0.0)
 
 
 @triton.jit
 def _store(pointer, strides, image, channel, row, column, mask, x):
-    tl.store(_place(pointer, strides, image, channel, row, column), x.to(pointer.dtype.element_ty), mask=mask)
+    tl.store(_pointer(pointer, strides, image, channel, row, column), x.to(pointer.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _place(pointer, strides, image, channel, row, column):
+def _pointer(pointer, strides, image, channel, row, column):
+    """Where the entry of these indices is in memory."""
     return pointer + (
         image * strides[0] + channel * strides[1] + row.to(tl.int64) * strides[2] + column.to(tl.int64) * strides[3]
     )
@@ -243,5 +258,5 @@ def _place(pointer, strides, image, channel, row, column):
 
 @triton.jit
 def _step(strides, down, right):
-    """By how much a pointer moves with `down` rows and `right` columns."""
+    """The distance between two pointers that are `down` rows and `right` columns apart."""
     return down.to(tl.int64) * strides[2] + right.to(tl.int64) * strides[3]

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import RunConfig, from_dict, resolve
+from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
+from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
 
@@ -25,22 +26,23 @@ CHANNELS = 3
 """Of the images that detectors take."""
 
 
-class Run(NamedTuple):
+class ClassificationRun(NamedTuple):
     """A finished classification run that a detector can start from."""
 
     cell: str
     group: str
-    config: RunConfig
+    config: Resolved
     identity: Any
     folder: Path
 
 
-def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
-    """`config` with the weights that `--backbone-from` finds for it, else with the origin of those that it names.
+def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
+    """`config`, resolved, with the weights that `--backbone-from` finds for it, or the origin of those that it names.
 
     Raises:
-        UserError: as `backbone_from`, and for a file that cannot be read.
+        UserError: as `resolve` and `backbone_from`, and for a file that cannot be read.
     """
+    config = resolve(config)
     if ledger is not None:
         return backbone_from(config, ledger)
     chosen = config.detector
@@ -53,12 +55,12 @@ def with_origin(config: RunConfig, ledger: Path | None) -> RunConfig:
 def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[: record.ID_LENGTH]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
     except OSError as error:
         raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
 
 
-def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
+def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
     """`config`, whose detector starts from the classification run in `ledger` that has its backbone, operator and seed.
 
     `position_size` may differ: its tables are stretched as they are loaded. Of several runs it is the one with the same
@@ -90,7 +92,13 @@ def backbone_from(config: RunConfig, ledger: Path) -> RunConfig:
     checkpoints = sorted((run.folder / "checkpoints").glob("step=*.ckpt"))
     if not checkpoints:
         raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it anew with --force")
-    detector = dataclasses.replace(config.detector, pretraining="own", weights=str(checkpoints[-1]), origin=run.group)
+    detector = dataclasses.replace(
+        config.detector,
+        pretraining="own",
+        weights=str(checkpoints[-1]),
+        origin=run.group,
+        origin_optimisation=run.config.optimisation_id,
+    )
     return dataclasses.replace(config, detector=detector)
 
 
@@ -142,7 +150,9 @@ def with_papers_origin(config: RunConfig) -> RunConfig:
     """`config` as `backbone_from` makes it where the ledger holds the paper's own pre-training; without a file."""
     if config.detector.pretraining != "own":
         return config
-    return dataclasses.replace(config, detector=dataclasses.replace(config.detector, origin=_protocol_group(config)))
+    origin = resolve(papers_pretraining(config))
+    detector = dataclasses.replace(config.detector, origin=origin.group_id, origin_optimisation=origin.optimisation_id)
+    return dataclasses.replace(config, detector=detector)
 
 
 def papers_pretraining(config: RunConfig) -> RunConfig:
@@ -156,13 +166,13 @@ def _protocol_group(config: RunConfig) -> str:
 
 def _identity(config: RunConfig) -> Any:
     """What a classifier shares with its detector."""
-    values = record.canonical(config)
+    values = canonical(config)
     values["operator"]["options"].pop("position_size", None)
     return values["operator"], values["backbone"], values["seed"]
 
 
 @functools.cache  # a sweep asks for every cell
-def _runs(ledger: Path) -> tuple[Run, ...]:
+def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
     found = []
     for path in sorted(ledger.glob("cells/*/result.json")):
         result = record.read_result(path.parent)
@@ -172,7 +182,9 @@ def _runs(ledger: Path) -> tuple[Run, ...]:
             config = resolve(from_dict(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
-                found.append(Run(result["cell_id"], result["group_id"], config, _identity(config), path.parent))
+                found.append(
+                    ClassificationRun(result["cell_id"], result["group_id"], config, _identity(config), path.parent)
+                )
         except UserError:  # of another version
             continue
     return tuple(found)

@@ -14,20 +14,15 @@ A cell's folder holds
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from lightning_xvol.config import registry
-from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.ledger import files
 
-SCHEMA = 1
-ID_LENGTH = 12
 # Metrics pass through float32: 74.9 comes back as 74.9000015.
 DECIMALS = 4
 
@@ -37,51 +32,28 @@ RESULT_KEYS = (
 )  # fmt: skip
 
 
-def canonical(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration without what plays no part in identity.
-
-    Left out are volatile fields, and every field and option that stands at the neutral value it was declared with.
-    """
-    config = resolve(config)
-    values = to_dict(config)
-    for section_field in dataclasses.fields(RunConfig):
-        section = getattr(config, section_field.name)
-        if not dataclasses.is_dataclass(section):
-            continue
-        for item in dataclasses.fields(section):
-            neutral = item.metadata.get("legacy_value", dataclasses.MISSING)
-            if item.metadata.get("outside_identity") or getattr(section, item.name) == neutral:
-                del values[section_field.name][item.name]
-        if not values[section_field.name]:  # a section that runs of old did not have
-            del values[section_field.name]
-    for kind in registry.KINDS:
-        part = getattr(config, kind)
-        for option, neutral in registry.lookup(kind, part.name).legacy_values.items():
-            if part.options.get(option) == neutral:
-                del values[kind]["options"][option]
-    return values
-
-
-def as_text(values: Mapping[str, Any]) -> str:
-    """`values` and the schema as canonical JSON: sorted keys, no blanks, shortest floats."""
-    return json.dumps({"schema": SCHEMA, **values}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint(values: Mapping[str, Any]) -> str:
-    """SHA-256 of `as_text(values)`."""
-    return hashlib.sha256(as_text(values).encode()).hexdigest()
-
-
 def cell_id(config: RunConfig) -> str:
-    """Identifies one run: the beginning of the fingerprint of its configuration with the seed."""
-    return fingerprint(canonical(config))[:ID_LENGTH]
+    """Identifies one run: `Resolved.cell_id`."""
+    return resolve(config).cell_id
 
 
 def group_id(config: RunConfig) -> str:
-    """Identifies the runs that differ in their seed alone."""
-    values = canonical(config)
-    del values["seed"]
-    return fingerprint(values)[:ID_LENGTH]
+    """Identifies the runs that differ in their seed alone: `Resolved.group_id`."""
+    return resolve(config).group_id
+
+
+def optimisation_id(config: RunConfig) -> str:
+    """Identifies the groups that optimise the same, whatever it is computed on: `Resolved.optimisation_id`."""
+    return resolve(config).optimisation_id
+
+
+def optimisation_of(result: Mapping[str, Any]) -> str:
+    """The `optimisation_id` of a record; an older record does not hold it, but the configuration that it follows from.
+
+    Raises:
+        UserError: for the configuration of another version.
+    """
+    return result.get("optimisation_id") or optimisation_id(from_dict(result["config"]))
 
 
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:

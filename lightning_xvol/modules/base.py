@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import Metric
 
+from lightning_xvol.config.registry import validation_name
 from lightning_xvol.config.schema import OptimConfig, RunConfig
 from lightning_xvol.seeding import derive_seed, seed_generators
 
@@ -93,8 +94,9 @@ class TrainedModule(LightningModule):
 class SupervisedModule(TrainedModule):
     """Trains `network`, which maps inputs [B, C, H, W] to outputs; a task says with which loss and which metrics.
 
-    Logs `val_loss` and `val_` and the name of each metric after each epoch where the data has a test draw beside the
-    validation draw, else the names alone, as in `trainer.test`. Metrics are in percent.
+    Logs the loss and every metric, in percent, after each epoch. Where the data has a test split (`has_test`), the
+    metrics of an epoch carry the name of the validation split (`registry.validation_name`) and those of
+    `trainer.test` their plain names; otherwise all names are plain.
     """
 
     def __init__(
@@ -104,11 +106,15 @@ class SupervisedModule(TrainedModule):
         *,
         metrics: Callable[[], Mapping[str, Metric]],
         total_steps: int,
-        validation_prefix: str = "val_",
+        has_test: bool = True,
     ) -> None:
         super().__init__(network, config, total_steps=total_steps)
-        self.prefixes = {"validation": validation_prefix, "test": ""}
-        self.metrics = nn.ModuleDict({stage: nn.ModuleDict(metrics()) for stage in self.prefixes})
+        self.has_test = has_test
+        self.metrics = nn.ModuleDict({stage: nn.ModuleDict(metrics()) for stage in ("validation", "test")})
+
+    def metric_name(self, stage: str, metric: str) -> str:
+        """The name under which `metric` is logged in `stage`."""
+        return validation_name(metric) if stage == "validation" and self.has_test else metric
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What is minimised, of one batch."""
@@ -138,11 +144,11 @@ class SupervisedModule(TrainedModule):
         outputs = self(self.to_memory_format(inputs)).float()
         self.update(self.metrics[stage], inputs, outputs, targets)  # type: ignore[arg-type]
         loss = self.loss(outputs, targets)
-        self.log(f"{self.prefixes[stage]}loss", loss, batch_size=len(targets), sync_dist=True, on_epoch=True)
+        self.log(self.metric_name(stage, "loss"), loss, batch_size=len(targets), sync_dist=True, on_epoch=True)
 
     def _log_metrics(self, stage: str) -> None:
         for name, metric in self.metrics[stage].items():  # type: ignore[operator]
-            self.log(f"{self.prefixes[stage]}{name}", 100 * metric.compute(), prog_bar=True)
+            self.log(self.metric_name(stage, name), 100 * metric.compute(), prog_bar=True)
             metric.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:

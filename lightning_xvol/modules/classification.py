@@ -23,13 +23,13 @@ class ClassificationModule(SupervisedModule):
         *,
         num_classes: int,
         total_steps: int,
-        validation_prefix: str = "val_",
+        has_test: bool = True,
     ) -> None:
         def metrics() -> dict[str, MulticlassAccuracy]:
             tops = [k for k in (1, 5) if k < num_classes]
             return {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
 
-        super().__init__(network, config, metrics=metrics, total_steps=total_steps, validation_prefix=validation_prefix)
+        super().__init__(network, config, metrics=metrics, total_steps=total_steps, has_test=has_test)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)

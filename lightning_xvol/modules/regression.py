@@ -95,12 +95,12 @@ class RegressionModule(SupervisedModule):
         *,
         static: StaticFit,
         total_steps: int,
-        validation_prefix: str = "val_",
+        has_test: bool = True,
     ) -> None:
         def metrics() -> dict[str, Metric]:
             return {name: ExplainedVariance() for name in ("explained_beyond_static", "explained_variance")}
 
-        super().__init__(network, config, metrics=metrics, total_steps=total_steps, validation_prefix=validation_prefix)
+        super().__init__(network, config, metrics=metrics, total_steps=total_steps, has_test=has_test)
         for name, value in static._asdict().items():
             self.register_buffer(f"static_{name}", value.float())
 
@@ -123,7 +123,7 @@ class RegressionModule(SupervisedModule):
         super().validation_step(batch, batch_idx)
         if batch_idx == 0:
             reach = self._reach(batch[0][:REACH_MAPS])
-            self.log(f"{self.prefixes['validation']}reach", reach, on_step=False, on_epoch=True, sync_dist=True)
+            self.log(self.metric_name("validation", "reach"), reach, on_step=False, on_epoch=True, sync_dist=True)
 
     def _reach(self, inputs: Tensor) -> float:
         # Lightning evaluates in inference mode, whose tensors have no gradient.

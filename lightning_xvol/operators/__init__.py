@@ -16,13 +16,13 @@ __all__ = ["OPERATORS", "build_operator"]
 
 
 def build_operator(name: str, in_channels: int, out_channels: int, stride: int = 1, **options: Any) -> nn.Module:
-    """A module that maps `[B, in_channels, H, W]` to `[B, out_channels, ceil(H / stride), ceil(W / stride)]`.
+    """Build a module that maps `[B, in_channels, H, W]` to `[B, out_channels, ceil(H / stride), ceil(W / stride)]`.
 
     Args:
         name: a registered name or an import path `package.module:Class`, whose class is called as
             `Class(in_channels, out_channels, stride=stride, **options)`.
-        options: those of the registry entry, over its defaults; an import path's own constructor has the say over its
-            own.
+        options: options of the operator; the registry lists them with their defaults. For an import path the
+            constructor itself checks its options.
 
     Raises:
         UserError: for an unknown name or option, or a value that the operator refuses. It is a `ValueError`.
@@ -38,7 +38,7 @@ def build_operator(name: str, in_channels: int, out_channels: int, stride: int =
 def _check_call(
     name: str, operator: Any, in_channels: int, out_channels: int, stride: int, options: dict[str, Any]
 ) -> None:
-    """A foreign class that cannot be called so is the user's mistake, not a crash inside ours."""
+    """Refuse a user's class that does not take these arguments, instead of crashing inside our code."""
     try:
         inspect.signature(operator).bind(in_channels, out_channels, stride=stride, **options)
     except TypeError as error:

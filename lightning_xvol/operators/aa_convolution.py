@@ -1,15 +1,23 @@
 """AA-convolution: attention channels beside convolution channels.
 
 Paper: Attention Augmented Convolutional Networks (arXiv 1904.09925), section 3; the row "AA-Convolution" of
-X-volution's tables. Theirs are the ratios (kappa = 2 upsilon = 0.2, of the keys' and the values' channels to C_out), at
-least 20 key channels a head, the output projection, and the concatenation, convolution first. The batch norm that they
-put behind is the block's own. Our reading where the paper is silent, or a rule of the suite:
+X-volution's tables. We take from that paper:
 
-* Heads are those of all our operators, the largest divisor of C_out not above C_out // 64; theirs are 8 everywhere.
-* Depths are rounded to whole channels per head: the paper does not say how.
-* No bias anywhere, as a batch norm follows and as our other attention has it; their listing has biases.
-* A stride subsamples the queries; they pool and interpolate the attention where maps are large.
-* Relative positions, which they always have, are an option, as for every operator (`relative_positions.py`).
+* the ratios of the keys' and the values' channels to C_out, kappa = 0.2 and upsilon = 0.1,
+* at least 20 key channels per head,
+* the output projection,
+* the concatenation, convolution first.
+
+The batch norm that follows in that paper is the batch norm of the block here. We differ from the paper, or choose where
+it is silent:
+
+* The number of heads follows our rule for all operators, the largest divisor of C_out that is at most C_out // 64. The
+  paper has 8 everywhere.
+* Depths are rounded to whole channels per head. The paper does not say how.
+* There is no bias anywhere, because a batch norm follows and our other attention has none. The paper's listing has
+  biases.
+* A stride subsamples the queries. The paper pools and interpolates the attention where maps are large.
+* Relative positions are an option, as for every operator (`relative_positions.py`). The paper always has them.
 
 Cost: `K^2 C_in (C_out - C_v)` multiplications per output position and the attention's, quadratic in the pixels
 (`self_attention.py`).
@@ -28,14 +36,19 @@ from lightning_xvol.operators.self_attention import SelfAttention
 class AAConvolution(Operator):
     """`y = concat(conv_KxK(x), W^o attention(x))`, K = `kernel_size`.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. Of the C_out channels
-    `value_ratio * C_out` (upsilon) come from the attention; its queries and keys have `key_ratio * C_out` (kappa), but
-    not fewer than `min_key_channels` a head. Both are rounded to the nearest multiple of `num_heads` that is not 0.
-    With `value_ratio=1` there is no convolution. `num_heads`, `position_encoding` and `position_size` are those of
-    `SelfAttention`, `num_heads` has to divide `out_channels`.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. Both ratios give channels that are rounded to
+    the nearest multiple of `num_heads` that is not 0.
+
+    Args:
+        num_heads: the number of heads, which has to divide `out_channels`.
+        key_ratio: kappa. Queries and keys have `key_ratio * C_out` channels.
+        value_ratio: upsilon. `value_ratio * C_out` of the output channels come from the attention. With 1 there is no
+            convolution.
+        min_key_channels: the smallest number of channels per head of queries and keys.
+        position_encoding, position_size: those of `SelfAttention`.
 
     Raises:
-        UserError: for an even `kernel_size`, a ratio out of range, or what `SelfAttention` refuses.
+        UserError: for an even `kernel_size`, a ratio out of range, or arguments that `SelfAttention` refuses.
 
     Example:
         >>> AAConvolution(16, 40, num_heads=2)(torch.randn(2, 16, 15, 9)).shape  # 36 of the convolution, 4 of attention

@@ -1,4 +1,4 @@
-"""What every operator has in common."""
+"""The base class of every operator, and small functions that operators share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.operators import checks
 
 FUSED = "fused"
-"""The buffer of a fused operator: 1, or 2 where the batch norm of its block is in it too. Other operators have none."""
+"""The name of a buffer that only a fused operator has.
+
+It holds 1, or 2 where the batch norm of the operator's block is folded into the operator too.
+"""
 
 
 class Operator(nn.Module):
@@ -21,11 +24,11 @@ class Operator(nn.Module):
     This is the size contract of `nn.Conv2d(kernel_size=k, padding=k // 2)` with odd k.
 
     Raises:
-        UserError: for channels that are not positive integers or a stride other than 1 and 2; and where weights of a
-            fused operator are loaded into one that is not, or the other way round.
+        UserError: for channels that are not positive integers, or a stride other than 1 and 2. Also for loading the
+            weights of a fused operator into one that is not fused, or the other way round.
     """
 
-    fusion = 0  # what `FUSED` holds, 0 without
+    fusion = 0  # the value of the buffer `FUSED`, 0 where there is none
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -35,10 +38,10 @@ class Operator(nn.Module):
 
     @abstractmethod
     def macs(self, height: int, width: int) -> int:
-        """Multiplications per image at an input of `height` x `width`, of the operator as its formula stands.
+        """Multiplications per image at an input of `height` x `width`, counted from the operator's formula.
 
-        Counted are those of convolutions, matrix products and taps, in the zero border too and whatever path computes
-        them. Batch norm, softmax, L2 normalisation and other scaling are left out.
+        The count includes convolutions, matrix products and taps, also in the zero border, and does not depend on the
+        path that computes them. It leaves out batch norm, softmax, L2 normalisation and other scaling.
         """
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -56,7 +59,7 @@ class Operator(nn.Module):
 
 
 def _check_fusion(own: int, state_dict: dict[str, Any], prefix: str) -> None:
-    """One sentence in place of a list of keys."""
+    """Refuse weights of the other kind in one sentence, where PyTorch would list keys."""
     mark = state_dict.get(f"{prefix}{FUSED}")
     if mark is None:
         if own == 0 or not any(key.startswith(prefix) for key in state_dict):
@@ -75,7 +78,7 @@ _FUSIONS = ("an operator that is not fused", "a fused operator", "an operator fu
 
 
 def initialise(conv: nn.Conv2d) -> None:
-    """He's initialisation, as torchvision's ResNets have it: a convolution that replaces one of theirs is the same."""
+    """He's initialisation, as in torchvision's ResNets: a convolution that replaces one of theirs starts the same."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
 
@@ -93,7 +96,7 @@ def same_memory_format(y: Tensor, x: Tensor) -> Tensor:
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """The type in which a convolution of `x` would answer here."""
+    """The dtype that a convolution of `x` has here, which autocast may change."""
     device = x.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)

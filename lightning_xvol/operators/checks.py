@@ -1,4 +1,4 @@
-"""Checks of constructor arguments that operators share. Each returns what it accepts and quotes what it refuses."""
+"""Checks of constructor arguments. Each function returns a good value and quotes a bad one in its error."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def stride_1_or_2(value: Any) -> int:
-    """`value` if an operator can have it as its stride."""
+    """`value` if it is a stride that operators take."""
     if isinstance(value, bool) or value not in (1, 2):
         raise UserError(f"stride must be 1 or 2, got {value!r}")
     return int(value)
 
 
 def odd_kernel_size(name: str, value: Any) -> int:
-    """`value` if a kernel of that size has a centre: only then does padding `value // 2` keep the grid."""
+    """`value` if it is odd. Only then has the kernel a centre, and padding `value // 2` keeps the grid."""
     if positive_int(name, value) % 2 == 0:
         raise UserError(f"{name} must be odd, so that the kernel has a centre, got {value!r}")
     return int(value)
 
 
 def boolean(name: str, value: Any) -> bool:
-    """`value` if it is true or false; the string "false" would be true otherwise."""
+    """`value` if it is a bool. Python would take the string "false" for true."""
     if not isinstance(value, bool):
         raise UserError(f"{name} must be true or false, got {value!r}")
     return value
@@ -46,7 +46,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def distances(name: str, value: Any) -> tuple[int, ...]:
-    """`value` as a tuple, if it lists distinct positive integers, at least one."""
+    """`value` as a tuple, if it lists at least one positive integer and none twice."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise UserError(f"{name} must list positive integers such as (1, 3, 5), got {value!r}")
     checked = tuple(positive_int(f"every one of {name}", distance) for distance in value)
@@ -71,14 +71,14 @@ def divisor(name: str, value: Any, of: str, number: int) -> int:
 
 
 def head_count(num_heads: Any, channels: int) -> int:
-    """`num_heads` if it divides `channels`; for None their largest divisor not above max(1, channels // 64)."""
+    """`num_heads` if it divides `channels`. None gives their largest divisor that is at most max(1, channels // 64)."""
     if num_heads is None:
         return largest_divisor(channels, limit=channels // 64)
     return divisor("num_heads", num_heads, "out_channels", channels)
 
 
 def heads_of(head_channels: Any, num_heads: Any, channels: int) -> int:
-    """The number of heads of `head_channels` each, if these divide `channels` and no number is given beside them."""
+    """The number of heads of `head_channels` each, if these divide `channels` and `num_heads` is not given too."""
     if num_heads is not None:
         raise UserError(
             f"num_heads={num_heads} and head_channels={head_channels} both choose the heads; leave one out (None)"
@@ -87,12 +87,12 @@ def heads_of(head_channels: Any, num_heads: Any, channels: int) -> int:
 
 
 def group_count(group_channels: Any, channels: int) -> int:
-    """Groups of `group_channels` if these divide `channels`; for None their largest divisor up to `channels` // 16."""
+    """The number of groups of `group_channels` each. None gives the largest divisor of `channels` up to a 16th."""
     if group_channels is None:
         return largest_divisor(channels, limit=channels // 16)
     return channels // divisor("group_channels", group_channels, "out_channels", channels)
 
 
 def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`, and 1 where there is none."""
+    """The largest divisor of `number` that is at most `limit`, or 1 where there is none."""
     return next(divisor for divisor in range(max(1, min(number, limit)), 0, -1) if number % divisor == 0)

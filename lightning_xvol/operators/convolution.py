@@ -1,7 +1,7 @@
 """Convolution, the baseline of every table.
 
-Paper: X-volution (arXiv 2106.02253), Eq. 1. Our reading: zero padding `kernel_size // 2` and no bias, as in ResNet,
-where a batch norm follows.
+Paper: X-volution (arXiv 2106.02253), Eq. 1. Where it is silent we choose zero padding `kernel_size // 2` and no bias,
+as in ResNet, where a batch norm follows.
 
 Cost: `kernel_size ** 2 * C_in * C_out` multiplications per output position.
 """

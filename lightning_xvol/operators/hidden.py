@@ -1,4 +1,7 @@
-"""What the controls of equal parameters share: a convolution over a hidden layer, and how wide that layer is."""
+"""A convolution with a hidden layer, and the width that gives it a wanted number of parameters.
+
+The controls that have as many parameters as X-volution share it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lightning_xvol.operators.base import conv_macs, initialise
 
 
 class Hidden(nn.Module):
-    """`W' ReLU(BN(W * x))`: a KxK convolution to `width` channels, which takes the stride, then a 1x1."""
+    """`W' ReLU(BN(W * x))`: a KxK convolution to `width` channels, then a 1x1. The KxK convolution takes the stride."""
 
     def __init__(self, in_channels: int, out_channels: int, width: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -31,11 +34,11 @@ class Hidden(nn.Module):
 
 
 def width_for(count: int, in_channels: int, out_channels: int, kernel_size: int) -> int:
-    """The width, at least 1, at which `Hidden` comes nearest to `count` parameters."""
+    """The width, at least 1, that brings the parameters of `Hidden` nearest to `count`."""
     return max(1, round(count / (kernel_size**2 * in_channels + 2 + out_channels)))
 
 
 def parameters(operator: Callable[[], nn.Module]) -> int:
-    """How many parameters `operator` makes; nothing is allocated."""
+    """The number of parameters that `operator()` has. Nothing is allocated."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in operator().parameters())

@@ -1,21 +1,26 @@
 """Involution: a kernel per position, generated from the pixel there and shared by the channels of a group.
 
-Paper: Involution (arXiv 2103.06255), Algorithm 1; the row "Involution" of X-volution's tables. Theirs are the 7x7
-window, 16 channels a group, the reduction 4, batch norm and ReLU between the two 1x1 convolutions that generate the
-kernel, a bias in the second alone (their code; Algorithm 1 has one in both), He's initialisation, and with a stride the
-kernel of an output position generated from the average of the stride x stride block there. Our reading where they
-are silent:
+Paper: Involution (arXiv 2103.06255), Algorithm 1; the row "Involution" of X-volution's tables. We take from the paper
+and its code:
 
-* C_in differs from C_out: the input is mapped by a 1x1 convolution without bias; kernels come from the input itself.
+* the 7x7 window, 16 channels per group and the reduction 4,
+* batch norm and ReLU between the two 1x1 convolutions that generate the kernel,
+* a bias in the second of them only (the code; Algorithm 1 has one in both),
+* He's initialisation,
+* with a stride, the kernel of an output position comes from the average of the stride x stride block there.
+
+Where paper and code are silent we choose:
+
+* If C_in differs from C_out, a 1x1 convolution without bias maps the input. Kernels come from the input itself.
 * The last block of an odd side is smaller, and its average is over the pixels in it.
-* Where 16 does not divide C_out, the groups are the largest divisor of C_out not above C_out // 16.
+* Where 16 does not divide C_out, the number of groups is the largest divisor of C_out that is at most C_out // 16.
 * The bottleneck has at least one channel.
 
-It has no position encoding: a kernel's entries already are one per offset.
+Involution has no position encoding: a kernel already has one weight per offset.
 
-Cost: `C_in C_r + C_r K^2 G + K^2 C_out` multiplications per output position, C_r = C_out / reduction and G groups,
+Cost: `C_in C_r + C_r K^2 G + K^2 C_out` multiplications per output position, with C_r = C_out / reduction and G groups,
 and C_in C_out per input position where the two differ. Small maps are computed as matrix products
-(`kernels/matrix.py`), larger ones tap by tap (`kernels/shifts`): nothing unfolds K^2 copies of the input.
+(`kernels/matrix.py`), larger ones tap by tap (`kernels/shifts`). No path unfolds K^2 copies of the input.
 """
 
 from __future__ import annotations
@@ -34,8 +39,12 @@ class Involution(Operator):
     """`y_0 = sum_{j in KxK} w_j(x_0) [W x]_j`, `w(x_0) = W_1 ReLU(BN(W_0 x_0)) + b`, K = `kernel_size`.
 
     `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. W exists where C_in and C_out differ. W_0
-    leads to max(1, C_out // reduction) channels, W_1 to K^2 for each group. `group_channels=None` takes 16, and where
-    that does not divide C_out the groups are its largest divisor not above max(1, C_out // 16).
+    has max(1, C_out // reduction) output channels, W_1 has K^2 for each group.
+
+    Args:
+        group_channels: the channels of a group. None takes 16; where that does not divide C_out, the number of groups
+            is the largest divisor of C_out that is at most max(1, C_out // 16).
+        reduction: how many times fewer channels the bottleneck has that generates the kernels.
 
     Raises:
         UserError: for an even `kernel_size`, `group_channels` that do not divide `out_channels`, or channels or a
@@ -93,8 +102,8 @@ class Involution(Operator):
 
 
 def average_blocks(x: Tensor) -> Tensor:
-    """Means of the 2 x 2 blocks, the last ones of odd sides over what is there: `[B, C, ceil(H / 2), ceil(W / 2)]`."""
+    """Means of the 2 x 2 blocks: `[B, C, ceil(H / 2), ceil(W / 2)]`. The last block of an odd side is smaller."""
     if torch.compiler.is_exporting():
-        # Sides rounded up are beyond an export with dynamic sizes. Doubling the last row and column gives the same.
+        # An export with dynamic sizes cannot round sides up. Repeating the last row and column gives the same means.
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2)
     return F.avg_pool2d(x, 2, ceil_mode=True)

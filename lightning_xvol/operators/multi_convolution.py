@@ -1,8 +1,8 @@
-"""Multi-convolution: the convolution branch of X-volution, standing alone.
+"""Multi-convolution: the convolution branch of X-volution, on its own.
 
 Paper: X-volution (arXiv 2106.02253), 6.1.2 ("a 3x3 convolution paralleled with an additional 5x5 dilated convolution,
-dilation = 2") and the second row of Table 2. Our reading where the paper is silent: the two are added, neither has a
-bias, and one batch norm follows their sum, not one each.
+dilation = 2") and the second row of Table 2. Where the paper is silent we choose: the two convolutions are added,
+neither has a bias, and one batch norm follows their sum.
 
 Cost: 34 C_in C_out multiplications per output position by default, 3.8 times those of a 3x3 convolution.
 """
@@ -20,8 +20,8 @@ DILATION = 2
 class MultiConvolution(Operator):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x))`, K = `kernel_size`, D = `dilated_kernel_size`.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. With `dilated_kernel_size=None` the second
-    convolution is left out, and what remains is a KxK convolution with its batch norm.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. With `dilated_kernel_size=None` there is no
+    second convolution: this is a KxK convolution with its batch norm.
 
     Raises:
         UserError: for an even kernel size, or channels or a stride that no operator takes.

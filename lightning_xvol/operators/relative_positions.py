@@ -1,13 +1,13 @@
 """Relative position encoding of the global attention operators: 2D relative logits.
 
 Paper: Attention Augmented Convolutional Networks (arXiv 1904.09925), section 3, and Stand-Alone Self-Attention in
-Vision Models (arXiv 1906.05909). As there, height and width have a table of vectors each, one per offset and shared by
-the heads, and the query's products with them are scaled like those with the keys. Our reading where it differs:
+Vision Models (arXiv 1906.05909). As there, height and width each have a table with one vector per offset, shared by the
+heads. The products of the query with these vectors are scaled like its products with the keys. We differ in two points:
 
-* The tables start at zero, not normal: with and without position encoding an operator starts the same, and offsets
-  that training never met add nothing instead of noise.
-* They hold the offsets of a side of `position_size`, whatever the input, so that weights fit at every resolution. On a
-  longer side a table is stretched (linear, aligned ends), which is logged, though not from a compiled model.
+* The tables start at zero, where the papers have a normal start. So an operator starts the same with and without
+  position encoding, and offsets that training never met add nothing instead of noise.
+* The tables hold the offsets of a side of `position_size` at every input size, so weights fit at every resolution. On a
+  longer side a table is stretched (linearly, ends aligned). This is logged, except from a compiled model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lightning_xvol import kernels
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import checks
 
-DEFAULT_SIZE = 32  # the maps of stages 3 to 5 at 224 pixels are not larger, nor those of the embedded network
+DEFAULT_SIZE = 32  # no map of stages 3 to 5 at 224 pixels is larger, and none of the embedded network
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,16 @@ class RelativePositions(nn.Module):
 
     def forward(self, query: Tensor, size: tuple[int, int], stride: int) -> Tensor:
         """Logits `[B, h, M, N]` of queries `[B, h, H', W', d]`, every `stride`-th position of the map `size` = H, W."""
-        if not torch.compiler.is_compiling():  # nor exporting, where the size is not known
+        if not torch.compiler.is_compiling():  # true while exporting too, where the size is not known
             self._report(size)
         return kernels.relative_logits(query, self.rows, self.columns, size, stride)
 
     def _report(self, size: tuple[int, int]) -> None:
-        """Say once that the tables are too short."""
+        """Log once that the tables are too short."""
         if max(size) > self.position_size and not self.reported:
             self.reported = True
             log.warning(
-                "relative positions for position_size=%d are stretched over a map of %d x %d (said once per operator); "
+                "relative positions for position_size=%d are stretched over a map of %d x %d (logged once); "
                 "to train on such maps set position_size to their longest side",
                 self.position_size,
                 *size,
@@ -68,7 +68,7 @@ class RelativePositions(nn.Module):
 
 
 def relative_positions(position_encoding: bool, position_size: int | None, channels: int) -> RelativePositions | None:
-    """What the options of an operator ask for; None for `position_size` is `DEFAULT_SIZE`.
+    """The tables that the options of an operator ask for. A `position_size` of None is `DEFAULT_SIZE`.
 
     Raises:
         UserError: for a `position_size` without `position_encoding`.

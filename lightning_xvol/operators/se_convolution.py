@@ -1,8 +1,11 @@
-"""SE-convolution: a convolution whose channels are weighed by what the whole map holds.
+"""SE-convolution: a convolution whose channels are weighted by a summary of the whole map.
 
-Source: Squeeze-and-Excitation Networks (arXiv 1709.01507), Eq. 2-4. Not in X-volution's paper: a control, attention
-over channels and none over space. Our reading: it stands on the convolution itself, before the batch norm of the block,
-where theirs stands at the end of a block; W_1 and W_2 have no biases, as in their Eq. 3. Their reduction is 16.
+Source: Squeeze-and-Excitation Networks (arXiv 1709.01507), Eq. 2-4. Not in X-volution's paper: a control with attention
+over channels and none over space. We choose:
+
+* It weights the output of the convolution, before the batch norm of the block. The source weights the output of a
+  whole block.
+* W_1 and W_2 have no biases, as in Eq. 3 of the source, and the reduction is 16, as there.
 
 Cost: K^2 C_in C_out + C_out multiplications per output position, and 2 C_out^2 / reduction for an image.
 """

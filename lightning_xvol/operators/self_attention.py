@@ -1,17 +1,20 @@
 """Self-attention: global multi-head dot-product attention over all positions of the map.
 
-Paper: X-volution (arXiv 2106.02253), Eq. 2, the row "Self-Attention" of its tables. Our reading where it is silent:
-logits are divided by sqrt(d) and there are heads, as in "Attention Is All You Need" (arXiv 1706.03762), which it
-cites; query, key and value are 1x1 convolutions without bias (softmax does not see a bias of the key, which would get
-no gradient); there is no output projection unless asked for. No position enters unless asked for: at stride 1 the
-operator commutes with every permutation of the pixels. `relative_positions.py` tells how positions enter.
+Paper: X-volution (arXiv 2106.02253), Eq. 2, the row "Self-Attention" of its tables. Where it is silent we choose:
 
-`softmax=False` is Eq. 3's sum over the whole map as it stands, with queries and keys normalised as in PSSA, which is to
-approximate it: linear attention.
+* Logits are divided by sqrt(d) and there are heads, as in "Attention Is All You Need" (arXiv 1706.03762), which the
+  paper cites.
+* Query, key and value are 1x1 convolutions without bias. A bias of the key would get no gradient, since it does not
+  change the softmax.
+* Output projection and positions are options, off by default. `relative_positions.py` describes the positions. Without
+  them, at stride 1, the operator commutes with every permutation of the pixels.
 
-Cost: `C_in (C_k (M + N) + C_out N) + (C_k + C_out) M N` multiplications for M query and N key positions, C_k channels
-of query and key: quadratic in the pixels. Positions add C_k M (H + W) and a map of logits of h M N entries in memory.
-Without softmax the last term is C_k C_out (M + N) / h: linear in the pixels.
+`softmax=False` is linear attention: the sum of Eq. 3 over the whole map, which PSSA is meant to approximate. Queries
+and keys are normalised as in PSSA.
+
+Cost: `C_in (C_k (M + N) + C_out N) + (C_k + C_out) M N` multiplications for M query and N key positions and C_k
+channels of query and key. This is quadratic in the pixels. Positions add C_k M (H + W), and h M N logits in memory.
+Without softmax the last term is C_k C_out (M + N) / h, which is linear in the pixels.
 """
 
 from __future__ import annotations
@@ -28,22 +31,22 @@ from lightning_xvol.operators.relative_positions import relative_positions
 class SelfAttention(Operator):
     """`y_0 = [W^o] sum_i softmax_i(<q_0, k_i [+ r_(i - 0)]>_head / sqrt(d)) v_i`, i over the whole map.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. How the arguments interact:
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`.
 
-    * `num_heads=None` takes the largest divisor of C_out not above max(1, C_out // 64).
-    * `key_channels` is the number of channels of query and key together over the heads, None for C_out;
-      d = key_channels / num_heads.
-    * `output_projection` adds W^o. With C_in = C_out and stride 1 it makes the operator equal to
-      `nn.MultiheadAttention(C_out, num_heads, bias=False)`.
-    * `position_encoding` adds r, one vector per offset of the rows and one per offset of the columns, for maps of
-      side `position_size` (None is 32) and stretched over larger ones. It starts at 0.
-    * `softmax=False` takes `<q^_0, k^_i>_head / sqrt(d) / N` for the weight, `x^ = sqrt(d) x / max(|x|_head, 1e-3)`,
-      and has no `position_encoding`: a bias per pair of positions would make it quadratic again.
-    * `stride` subsamples the query positions, keys and values keep the input grid.
+    Args:
+        stride: subsamples the query positions; keys and values keep the input grid.
+        num_heads: the number of heads. None takes the largest divisor of C_out that is at most max(1, C_out // 64).
+        key_channels: the channels of query and key over all heads, so d = key_channels / num_heads. None takes C_out.
+        output_projection: whether to add W^o. With C_in = C_out and stride 1 the operator then equals
+            `nn.MultiheadAttention(C_out, num_heads, bias=False)`.
+        position_encoding: whether to add r, one vector per row offset and one per column offset, which start at 0.
+        position_size: the side of the maps that the tables of r fit. None takes 32. Larger maps stretch the tables.
+        softmax: False takes `<q^_0, k^_i>_head / sqrt(d) / N` for the weight, `x^ = sqrt(d) x / max(|x|_head, 1e-3)`.
+            Then there is no `position_encoding`: a bias per pair of positions would make the cost quadratic again.
 
     Raises:
-        UserError: for `num_heads` that do not divide `out_channels` and `key_channels`, a `position_size` without
-            `position_encoding`, that without `softmax`, or channels or a stride that no operator takes.
+        UserError: for `num_heads` that do not divide `out_channels` and `key_channels`, `position_size` without
+            `position_encoding`, `position_encoding` without `softmax`, or channels or a stride that no operator takes.
     """
 
     def __init__(

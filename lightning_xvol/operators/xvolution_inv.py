@@ -1,66 +1,45 @@
 """X-volution(Inv): a convolution branch and an involution branch, added.
 
-Paper: X-volution (arXiv 2106.02253), Tables 2 and 3. It says of this operator only that involution stands in PSSA's
-place. Our reading: the branch ends in a batch norm of its own, as X-volution's does, beside the one inside that
-generates the kernels, and nothing weighs the branches. `multi_convolution.py` and `involution.py` tell how the
-branches are read.
+Paper: X-volution (arXiv 2106.02253), Tables 2 and 3. It says only that involution takes the place of PSSA. We choose:
 
-Cost: the sum of its branches.
+* The involution branch ends in its own batch norm, as in X-volution. Involution has another batch norm inside, where
+  it generates its kernels.
+* Nothing weighs the branches.
+
+`multi_convolution.py` and `involution.py` describe the two branches.
+
+Cost: the sum of both branches.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from lightning_xvol.operators.base import Operator
 from lightning_xvol.operators.involution import Involution
-from lightning_xvol.operators.multi_convolution import MultiConvolution
+from lightning_xvol.operators.xvolution import TwoBranches
 
 
-class XVolutionInv(Operator):
+class XVolutionInv(TwoBranches):
     """`y = BN(conv_KxK(x) + conv_DxD,dilation 2(x)) + BN(involution(x))`.
 
-    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. K is `kernel_size`, D `dilated_kernel_size`;
-    with `dilated_kernel_size=None` the convolution branch is the KxK convolution alone. `involution_kernel_size`,
-    `group_channels` and `reduction` are those of `Involution`.
+    `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`, K = `kernel_size`, D = `dilated_kernel_size`.
+    The options are those of `TwoBranches` and of `Involution`, whose `kernel_size` is `involution_kernel_size` here.
 
     Raises:
-        UserError: where one of the branches refuses its arguments.
+        UserError: where a branch refuses its arguments.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        kernel_size: int = 3,
-        dilated_kernel_size: int | None = 5,
-        involution_kernel_size: int = 7,
-        group_channels: int | None = None,
-        reduction: int = 4,
-    ) -> None:
-        super().__init__(in_channels, out_channels, stride=stride)
-        self.convolution = MultiConvolution(
-            in_channels,
-            out_channels,
-            stride=stride,
-            kernel_size=kernel_size,
-            dilated_kernel_size=dilated_kernel_size,
-        )
+    def build_second(self, *, involution_kernel_size: int = 7, **involution: Any) -> None:
         self.attention = Involution(
-            in_channels,
-            out_channels,
-            stride=stride,
-            kernel_size=involution_kernel_size,
-            group_channels=group_channels,
-            reduction=reduction,
+            self.in_channels, self.out_channels, stride=self.stride, kernel_size=involution_kernel_size, **involution
         )
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = nn.BatchNorm2d(self.out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolution(x) + self.norm(self.attention(x))
+    def second(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.attention(x))
         return y
 
-    def macs(self, height: int, width: int) -> int:
-        return self.convolution.macs(height, width) + self.attention.macs(height, width)
+    def second_macs(self, height: int, width: int) -> int:
+        return self.attention.macs(height, width)

@@ -54,7 +54,7 @@ def _processor() -> str:
 
 def commit() -> str | None:
     """The checkout's commit, with `-dirty` when tracked files differ from it; None outside a checkout."""
-    folder = Path(__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:

@@ -33,7 +33,7 @@ def metric_of(config: RunConfig) -> str:
 
 def selected_by(config: RunConfig) -> str:
     """The metric of an epoch that chooses the best one, where there is a test draw."""
-    return f"val_{metric_of(config)}"
+    return registry.validation_name(metric_of(config))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
-from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.config.resolved import SCHEMA, Resolved
+from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import ExitCode, UserError, one_line
@@ -28,15 +29,7 @@ from lightning_xvol.ledger import files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
-from lightning_xvol.ledger.record import (
-    SCHEMA,
-    cell_id,
-    group_id,
-    metrics_bytes,
-    read_result,
-    write_failure,
-    write_result,
-)
+from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
 from lightning_xvol.processes import rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.training import environment
@@ -102,7 +95,7 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
         locking.Held: where another process works in `folder`.
     """
     context = context or RunContext()
-    config = with_origin(resolve(config), None)
+    config = with_origin(config, None)
     finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
@@ -136,11 +129,11 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
             raise
 
 
-def _read_own_result(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
     result = read_result(folder)
-    if result is not None and result["cell_id"] != cell_id(config):
+    if result is not None and result["cell_id"] != config.cell_id:
         raise UserError(
-            f"{str(folder)!r} holds the record of run {result['cell_id']}, not of {cell_id(config)}; "
+            f"{str(folder)!r} holds the record of run {result['cell_id']}, not of {config.cell_id}; "
             "move it away or choose another folder"
         )
     return result
@@ -174,7 +167,7 @@ class _Run:
 
     def __init__(
         self,
-        config: RunConfig,
+        config: Resolved,
         folder: Path,
         context: RunContext,
         data: ImageDataModule,
@@ -184,7 +177,7 @@ class _Run:
         self.config, self.folder, self.data, self.nodes = config, folder, data, context.nodes
         self.task = task_of(config)
         self.identity: dict[str, Any] = {
-            "cell_id": cell_id(config),
+            "cell_id": config.cell_id,
             "config": to_dict(config),
             # So that the network can be built without the data.
             "num_classes": data.num_classes,
@@ -306,7 +299,8 @@ class _Run:
         result = {
             "schema": SCHEMA,
             "cell_id": self.identity["cell_id"],
-            "group_id": group_id(self.config),
+            "group_id": self.config.group_id,
+            "optimisation_id": self.config.optimisation_id,
             "seed": self.config.seed,
             "config": to_dict(self.config),
             "metrics": metrics,

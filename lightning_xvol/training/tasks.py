@@ -51,10 +51,6 @@ def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
 
 
-def _prefix(data: ImageDataModule) -> str:
-    return "val_" if data.has_test else ""
-
-
 def _classifier(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:
     return build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
 
@@ -65,7 +61,7 @@ def _classification(network: nn.Module, config: RunConfig, data: ImageDataModule
         config,
         num_classes=data.num_classes,
         total_steps=data.plan.total_steps,
-        validation_prefix=_prefix(data),
+        has_test=data.has_test,
     )
 
 
@@ -75,7 +71,7 @@ def _regression(network: nn.Module, config: RunConfig, data: ImageDataModule) ->
         config,
         static=fit_static(_chunks(data.data.train())),
         total_steps=data.plan.total_steps,
-        validation_prefix=_prefix(data),
+        has_test=data.has_test,
     )
 
 

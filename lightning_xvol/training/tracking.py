@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_xvol.config.schema import DEFAULT_PROJECT, RunConfig, flat, to_dict
+from lightning_xvol.config.resolved import SCHEMA, Resolved
+from lightning_xvol.config.schema import DEFAULT_PROJECT, flat, to_dict
 from lightning_xvol.errors import first_line
-from lightning_xvol.ledger.record import SCHEMA, cell_id, group_id
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
@@ -65,7 +65,7 @@ def _give_up(logger: Any, error: BaseException) -> None:
 
 
 def open_logger(
-    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+    tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
 ) -> WandbLogger | None:
     """A Lightning WandbLogger whose failures only warn, or None where nothing is tracked.
 
@@ -82,7 +82,7 @@ def open_logger(
 
 
 def _open(
-    tracking: Tracking, config: RunConfig, folder: Path, commit: str | None, lengths: Mapping[str, int]
+    tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
 ) -> WandbLogger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
@@ -124,9 +124,9 @@ def _open(
     arguments: dict[str, Any] = {
         "project": tracking.project,
         "dir": str(folder),
-        "id": cell_id(config),
-        "name": f"{tracking.labels.get('row', config.operator.name)}-{cell_id(config)}",
-        "group": group_id(config),
+        "id": config.cell_id,
+        "name": f"{tracking.labels.get('row', config.operator.name)}-{config.cell_id}",
+        "group": config.group_id,
         "job_type": tracking.sweep,
         "tags": [f"commit:{commit[:12]}"] if commit else [],
         "resume": "allow",
@@ -137,8 +137,8 @@ def _open(
             **lengths,
             "sweep": tracking.sweep,
             "schema": SCHEMA,
-            "cell_id": cell_id(config),
-            "group_id": group_id(config),
+            "cell_id": config.cell_id,
+            "group_id": config.group_id,
             "config_json": json.dumps(to_dict(config), sort_keys=True),
         },
     }

@@ -19,10 +19,10 @@ from lightning_xvol.backbones.cost import Run
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
 from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
-from lightning_xvol.config.schema import RunConfig, resolve, to_dict
+from lightning_xvol.config.resolved import SCHEMA, resolve
+from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data import declared_shape
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.record import SCHEMA, group_id
 from lightning_xvol.training.tasks import task_of
 
 _LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -50,7 +50,7 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     named["data"] |= {"num_classes": num_classes, "image_shape": list(image_shape)}
     return {
         "schema": SCHEMA,
-        "group_id": group_id(config),
+        "group_id": config.group_id,
         **named,
         "params": count_parameters(model),
         "macs": sum(run.macs for run in runs),

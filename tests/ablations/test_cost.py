@@ -15,7 +15,8 @@ from ablations.engine.cells import make_cells
 from ablations.engine.sweep import Cell
 from ablations.kernel_size import SWEEP
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import set_value, to_dict
 from lightning_xvol.ledger import record
 
 

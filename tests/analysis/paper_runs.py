@@ -1,4 +1,4 @@
-"""Runs that carry the paper's printed numbers, written as a ledger holds them."""
+"""Ledgers of runs with the paper's printed numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from analysis.paper import published
 from lightning_xvol.config import recipes, registry
-from lightning_xvol.config.schema import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_papers_origin
 
@@ -31,9 +32,9 @@ def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
     spread: Spread = lambda row, seed: 0.0, **changes: Any,
 ) -> None:  # fmt: skip
-    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them.
+    """Write a ledger of runs with the metrics of `rows` (label, axes, metrics).
 
-    `changes` are fields that are set after all, such as `train__devices=8`; a function makes the value from the rest.
+    `changes` are fields that are set last, such as `train__devices=8`; a function computes its value from the others.
     """
     cells = []
     for label, axes, metrics in rows:
@@ -54,7 +55,8 @@ def write_sweep(
             folder.mkdir(parents=True, exist_ok=True)
             result = {
                 **dict.fromkeys(record.RESULT_KEYS), **{key: cell[key] for key in ("cell_id", "group_id", "seed")},
-                "config": to_dict(run), "status": "finished", "schema": 1, "params": 1, "macs": 1, "wall_seconds": 1.0,
+                "optimisation_id": run.optimisation_id, "config": to_dict(run), "status": "finished", "schema": 1,
+                "params": 1, "macs": 1, "wall_seconds": 1.0,
                 "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
             }  # fmt: skip
@@ -83,9 +85,9 @@ def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dic
 
 
 def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0, **changes: Any) -> list[str]:
-    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes.
+    """Write ledgers with a run for every printed row of Tables 1, 2, 3, 4 and 6; return the arguments of `--source`.
 
-    `changes` are those of `write_sweep`.
+    `changes` are as in `write_sweep`.
     """
 
     def write(

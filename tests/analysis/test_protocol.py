@@ -1,9 +1,10 @@
-"""The paper's protocol is what a run optimises: the machine plays no part in it, and anything else is told."""
+"""The paper's protocol is what a run optimises: the machine does not matter, and every other difference is named."""
 
 from __future__ import annotations
 
 import csv
-import time
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from analysis.__main__ import main
 from analysis.paper import protocol, verdicts
 from analysis.sources.collection import Collection
 from lightning_xvol.config.recipes import get_recipe
+from lightning_xvol.config.resolved import Resolved, resolve
 from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
@@ -26,16 +28,33 @@ OTHERWISE: dict[str, Any] = {
 RECIPES = {1: "imagenet_resnet34", 2: "coco_faster_rcnn", 3: "coco_mask_rcnn"}
 
 
-def pretrained_with(*settings: tuple[str, Any]) -> Any:
-    """The origin of a detector whose classifier was trained by the paper's protocol, but for `settings`."""
+def classifier(config: RunConfig, *changes: tuple[str, Any]) -> Resolved:
+    """The paper's pre-training for a detector, but for `changes`."""
+    pretraining = papers_pretraining(config)
+    for path, value in changes:
+        pretraining = set_value(pretraining, path, value)
+    return resolve(pretraining)
 
-    def origin(config: RunConfig) -> str | None:
-        pretraining = papers_pretraining(config)
-        for path, value in settings:
-            pretraining = set_value(pretraining, path, value)
-        return record.group_id(pretraining) if config.detector.pretraining == "own" else None
 
-    return origin
+def pretrained_with(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """What `write_sweep` has to set in detectors that start from such a classifier."""
+
+    def of_origin(name: str) -> Callable[[RunConfig], str | None]:
+        return lambda config: (
+            getattr(classifier(config, *changes), name) if config.detector.pretraining == "own" else None
+        )
+
+    return {
+        "detector__origin": of_origin("group_id"), "detector__origin_optimisation": of_origin("optimisation_id")
+    }  # fmt: skip
+
+
+def make_old(out: Path) -> None:
+    """Take from the records in `out` what those of earlier versions lack."""
+    for path in out.glob("**/cells/*/result.json"):
+        result = json.loads(path.read_text())
+        del result["optimisation_id"], result["config"]["detector"]["origin_optimisation"]
+        path.write_text(json.dumps(result))
 
 
 EIGHT = pretrained_with(("train.devices", 8), ("train.threads", 2))
@@ -49,10 +68,13 @@ def write_table(out: Path, number: int, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"train__devices": 8}, OTHERWISE, {"train__devices": 8, "detector__origin": EIGHT}]
+    ("changes", "old"),
+    [({"train__devices": 8}, False), ({"train__devices": 8}, True), (OTHERWISE, False), (OTHERWISE | EIGHT, False)],
 )
-def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_runs_computed_in_another_way_are_on_the_protocol(tmp_path: Path, changes: dict[str, Any], old: bool) -> None:
     sources = write_paper(tmp_path / "runs", **changes)
+    if old:
+        make_old(tmp_path / "runs")
     assert main(["tables", "--paper", "1", "2", "3", "4", "6", *sources, "--out", str(tmp_path)]) == 0
     for number in (1, 2, 3, 4, 6):
         rows = list(csv.DictReader((tmp_path / "paper" / f"table-{number}.csv").open()))
@@ -60,7 +82,7 @@ def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any
     assert len(list((tmp_path / "paper").glob("*.md"))) == 5  # none on other data
     found = verdicts.verdicts(Collection(sources[1::2]))
     assert {item.data for item in found if item.kind != "not run"} <= {"paper", verdicts.PRINTED}
-    # And in the tables of the sweeps.
+    # The tables of the sweeps have them too.
     for recipe, names in (("imagenet_resnet50", ["operator", "stage"]), ("coco_faster_rcnn", ["schedule"])):
         folder = tmp_path / "runs" / recipe
         assert main(["tables", "--source", str(folder)]) == 0
@@ -84,12 +106,12 @@ def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any
         (2, {"detector__origin": "0" * 12}, "detector.origin (not known as the paper's pre-training)"),
         (
             3,
-            {"detector__origin": pretrained_with(("train.precision", "bf16-mixed"), ("train.devices", 8))},
+            pretrained_with(("train.precision", "bf16-mixed"), ("train.devices", 8)),
             "detector.origin (not known as the paper's pre-training)",
         ),
     ],
 )
-def test_what_is_configured_otherwise_is_told(tmp_path: Path, number: int, changes: dict[str, Any], told: str) -> None:
+def test_a_different_configuration_is_named(tmp_path: Path, number: int, changes: dict[str, Any], told: str) -> None:
     write_table(tmp_path, number, **changes)
     assert main(["tables", "--paper", str(number), "--source", str(tmp_path)]) == 0
     [path] = (tmp_path / "paper").glob("*.md")
@@ -101,7 +123,7 @@ def test_what_is_configured_otherwise_is_told(tmp_path: Path, number: int, chang
     assert not any(item.data == "paper" for item in verdicts.verdicts(Collection([tmp_path])))
 
 
-def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> None:
+def test_runs_computed_in_different_ways_are_not_pooled(tmp_path: Path) -> None:
     write_table(tmp_path / "one", 1)
     write_table(tmp_path / "eight", 1, train__devices=8)
     staged = [("convolution", {"stages": (3,)}, {"top1": 73.8}), ("xvolution", {"stages": (3,)}, {"top1": 75.0})]
@@ -125,12 +147,12 @@ def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_identity_tells_what_is_optimised() -> None:
+def test_the_identity_is_that_of_what_is_optimised() -> None:
     config = with_papers_origin(get_recipe("coco_faster_rcnn").config("xvolution"))
     same = config
     for name, value in OTHERWISE.items():
         same = set_value(same, name.replace("__", "."), value)
-    assert protocol.identity(same) == protocol.identity(config) != record.fingerprint(record.canonical(config))
+    assert protocol.identity(same) == protocol.identity(config) != record.group_id(config)
     for path, value in [
         ("optim.lr", 0.01), ("train.steps", 10), ("train.precision", "16-mixed"), ("data.batch_size", 8),
         ("operator.num_heads", 2), ("backbone.stages", (4,)), ("detector.settings", "torchvision"),
@@ -142,18 +164,41 @@ def test_identity_tells_what_is_optimised() -> None:
         assert told == ([path, "detector.origin"] if path.startswith(("operator.", "backbone.")) else [path])
 
 
-def test_the_papers_pre_training_is_known_whatever_it_was_computed_on() -> None:
-    for label in ("convolution", "self_attention", "pssa", "xvolution"):
-        config = with_papers_origin(get_recipe("coco_faster_rcnn").config(label))
-        expected = protocol.identity(config)
-        begun = time.process_time()
-        for settings in (
-            [("train.devices", 8)], [("train.devices", 256), ("train.threads", 64)], [("train.compile", True)],
-            [("train.accumulate", 2), ("train.devices", 16), ("train.memory_format", "channels_last")],
-        ):  # fmt: skip
-            origin = pretrained_with(*settings)(config)
-            assert protocol.identity(set_value(config, "detector.origin", origin)) == expected, settings
-        assert time.process_time() - begun < 0.5
-        for setting in (("train.epochs", 90), ("optim.lr", 0.2), ("backbone.stages", (4, 5))):
-            origin = pretrained_with(setting)(config)
-            assert protocol.identity(set_value(config, "detector.origin", origin)) != expected, setting
+def started_from(config: RunConfig, *changes: tuple[str, Any]) -> RunConfig:
+    """`config` as `--backbone-from` makes it from such a classifier."""
+    for name, of_origin in pretrained_with(*changes).items():
+        config = set_value(config, name.replace("__", "."), of_origin(config))
+    return config
+
+
+@pytest.mark.parametrize("label", ["convolution", "self_attention", "pssa", "xvolution"])
+def test_the_papers_pre_training_is_known_however_it_was_computed(label: str) -> None:
+    config = with_papers_origin(get_recipe("coco_faster_rcnn").config(label))
+    for changes in (
+        [("train.devices", 8)], [("train.devices", 256), ("train.threads", 640)], [("train.compile", True)],
+        [("train.accumulate", 2), ("train.devices", 16), ("train.memory_format", "channels_last")],
+    ):  # fmt: skip
+        started = started_from(config, *changes)
+        assert protocol.identity(started) == protocol.identity(config), changes
+        assert protocol.differences(started, config) == {}
+    for change in (("train.epochs", 90), ("optim.lr", 0.2), ("backbone.stages", (4, 5))):
+        started = started_from(config, change)
+        assert protocol.identity(started) != protocol.identity(config), change
+        assert list(protocol.differences(started, config)) == ["detector.origin"]
+
+
+def test_an_older_record_of_a_detector_needs_its_classifier_among_the_sources(tmp_path: Path) -> None:
+    """It names the group that it starts from and no more; the classifiers here were computed otherwise than ours."""
+    devices = ("train.devices", 8)
+    rows = [(label, {}, values) for label, _, values in rows_of(2)]
+    write_sweep(tmp_path / "detectors", "operator", RECIPES[2], rows, **pretrained_with(devices))
+    classified = [(label, {}, {"top1": 75.0}) for label, _, _ in rows]
+    write_sweep(tmp_path / "classifiers", "operator", "imagenet_resnet50", classified, train__devices=8)
+    make_old(tmp_path)
+    detectors, classifiers = (["--source", str(tmp_path / name)] for name in ("detectors", "classifiers"))
+    for sources, printed in ((detectors, False), ([*detectors, *classifiers], True)):
+        assert main(["tables", "--paper", "2", *sources, "--out", str(tmp_path)]) == 0
+        [table] = (tmp_path / "paper").glob("*.csv")
+        assert all(bool(row["published"]) == printed for row in csv.DictReader(table.open()) if row["n"] == "3")
+        for path in (tmp_path / "paper").iterdir():
+            path.unlink()

@@ -139,7 +139,7 @@ def test_write_report_writes_the_file_that_it_names(make_ledger, tmp_path):
     path = analysis.write_report(str(out), tmp_path / "new" / "page.html")
     assert path == tmp_path / "new" / "page.html"
     page = path.read_text()
-    assert page.startswith("<!doctype html>") and "24.5" in page and "analysis.write_report" in page
+    assert page.startswith("<!DOCTYPE html>") and "24.5" in page and "analysis.write_report" in page
 
 
 def test_mistakes_are_sentences(make_ledger, tmp_path):

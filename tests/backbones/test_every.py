@@ -8,7 +8,8 @@ import torchvision
 from torch import nn
 
 from lightning_xvol.backbones import build_backbone, count_parameters, replace_every
-from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig, resolve
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.visualize.architecture import describe

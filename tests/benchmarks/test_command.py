@@ -20,6 +20,7 @@ from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA
+from lightning_xvol.training import environment
 
 CPU = Machine(torch.device("cpu"))
 CONTROLS = ("wide_convolution", "paired_convolution", "se_convolution")  # made of convolutions
@@ -82,6 +83,7 @@ def test_markdown_has_every_operator_and_how_it_was_measured(smoke):
     [path] = smoke.glob("operators-*.md")
     text = path.read_text()
     assert all(f"| {entry.label} " in text for entry in registry.OPERATORS.values())
+    assert f"commit {environment.commit()[:10]}." in text
     assert "SMOKE" in text and "1 thread" in text and "random order, seed 0" in text and "median [quartiles]" in text
 
 

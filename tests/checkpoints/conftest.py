@@ -13,7 +13,8 @@ import torch
 from lightning_xvol import __main__
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import set_value, to_dict
 
 SETTINGS: dict[str, Any] = {"backbone.stages": (5,), "backbone.options.blocks": (1, 1, 1, 1), "data.limit": 4}
 

@@ -1,9 +1,9 @@
 """Writes golden_fingerprints.json: `.venv/bin/python tests/core/golden.py`.
 
-It adds the recipes and operators that the file lacks and leaves every id in it as it is. An id may be replaced
-(`--replace`) only together with a raised `record.SCHEMA` or a recipe that is meant to be another experiment from now
-on: whatever was run under the old ids is then run again, by everyone. A new field or option is no reason; it declares
-a neutral value.
+It adds the recipes and operators that the file lacks and leaves every id in it as it is. Replacing an id (`--replace`)
+makes everybody run again what they ran under the old one. It is allowed only together with a raised `SCHEMA`
+(`lightning_xvol.config.resolved`), or for a recipe that is meant to be another experiment from now on. A new field or
+option is no reason: it declares a legacy value.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, str(PATH.parents[2]))
 
 from lightning_xvol.config import registry  # noqa: E402
 from lightning_xvol.config.recipes import RECIPES  # noqa: E402
+from lightning_xvol.config.resolved import SCHEMA  # noqa: E402
 from lightning_xvol.config.schema import RunConfig  # noqa: E402
 from lightning_xvol.ledger import record  # noqa: E402
 
@@ -37,10 +38,11 @@ def ids(config: RunConfig) -> dict[str, str]:
 
 
 def main() -> None:
-    stored = json.loads(PATH.read_text())["ids"] if PATH.exists() and "--replace" not in sys.argv else {}
+    content = json.loads(PATH.read_text())
+    if "--replace" in sys.argv:
+        content |= {"schema": SCHEMA, "ids": {}}
     for recipe, operator, config in configs():
-        stored.setdefault(recipe, {}).setdefault(operator, ids(config))
-    content = {"comment": " ".join((__doc__ or "").split()), "schema": record.SCHEMA, "ids": stored}
+        content["ids"].setdefault(recipe, {}).setdefault(operator, ids(config))
     PATH.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -69,16 +69,17 @@ def count_by_hand(logits, labels):
 
 
 @pytest.mark.parametrize("batch_size", [4, 23, 50])
-@pytest.mark.parametrize("prefix", ["", "val_"])
-def test_accuracies_and_loss_are_those_of_a_hand_count(prefix, batch_size):
+@pytest.mark.parametrize("has_test", [False, True])
+def test_accuracies_and_loss_are_those_of_a_hand_count(has_test, batch_size):
     """Over a split that its batches do not divide: the last, small batch counts no more than its images."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(50, 9, generator=generator) * 3, torch.randint(9, (50,), generator=generator)
     expected = count_by_hand(logits, labels)
     assert 0 < expected["top1"] < expected["top5"] < 100
-    module = ClassificationModule(Fixed(), tiny(), num_classes=9, total_steps=1, validation_prefix=prefix)
+    module = ClassificationModule(Fixed(), tiny(), num_classes=9, total_steps=1, has_test=has_test)
     trainer = Trainer(**SILENT)
     data = loader(logits[..., None, None], labels, batch_size)
+    prefix = "val_" if has_test else ""
     for _ in range(2):  # nothing is carried from one evaluation to the next
         [found] = trainer.validate(module, data, verbose=False)
         assert found == pytest.approx({f"{prefix}{name}": value for name, value in expected.items()}, rel=1e-5)

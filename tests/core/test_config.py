@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import random
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.config.resolved import Resolved, resolve
 from lightning_xvol.config.schema import (
     DataConfig,
     OperatorConfig,
@@ -18,7 +20,6 @@ from lightning_xvol.config.schema import (
     RunConfig,
     TrainConfig,
     from_dict,
-    resolve,
     set_value,
     to_dict,
 )
@@ -183,6 +184,20 @@ def test_resolve_refuses_what_is_out_of_range(settings, message):
         config = set_value(config, path, value)
     with pytest.raises(UserError, match=message):
         resolve(config)
+
+
+def test_a_resolved_config_is_made_once_and_is_always_valid():
+    plain = RECIPES["match_small"].config("xvolution")
+    config = resolve(plain)
+    assert type(config) is Resolved and resolve(config) is config and config != plain
+    assert config.cell_id is cell_id(config) and config.cell_id == cell_id(plain), "computed once, and the same"
+    changed = dataclasses.replace(config, seed=3)
+    assert type(changed) is Resolved and changed.cell_id == cell_id(set_value(plain, "seed", 3)) != config.cell_id
+    with pytest.raises(UserError, match="seed=-1 must not be negative"):
+        dataclasses.replace(config, seed=-1)
+    assert type(set_value(config, "train.devices", 3)) is RunConfig, "64 images are no multiple of 3 yet"
+    again = pickle.loads(pickle.dumps(config))
+    assert type(again) is Resolved and again == config and again.group_id == config.group_id
 
 
 def test_the_borders_of_the_ranges_are_allowed():

@@ -12,7 +12,8 @@ from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe as command_describe
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.schema import DataConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import DataConfig, set_value
 from lightning_xvol.data import ImageData, TensorSplit, build_data, declared_shape
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import group_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import pkgutil
 import subprocess
 import sys
 
@@ -51,17 +53,28 @@ def test_importing_the_packages_loads_nothing_heavy():
     assert done.returncode == 0 and "lightning_xvol" in loaded and not loaded & HEAVY
 
 
-def test_the_lazy_names_are_the_real_ones():
+def test_the_public_names_load_on_first_use_and_none_hides_a_module():
     import lightning_xvol
     from lightning_xvol import backbones, operators
     from lightning_xvol.config import registry
+    from lightning_xvol.training import run as training
 
     assert lightning_xvol.build_operator is operators.build_operator
     assert lightning_xvol.replace_operators is backbones.replace_operators
     assert lightning_xvol.OPERATORS is registry.OPERATORS
-    assert set(lightning_xvol.__all__) <= set(dir(lightning_xvol))
+    assert lightning_xvol.train is training.train
+    modules = {module.name for module in pkgutil.iter_modules(lightning_xvol.__path__)}
+    for name in lightning_xvol.__all__:
+        assert getattr(lightning_xvol, name).__doc__ and name in dir(lightning_xvol) and name not in modules
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = lightning_xvol.nonsense
+
+
+def test_the_example_of_the_package_runs_as_it_is_written():
+    import lightning_xvol
+
+    failed, attempted = doctest.testmod(lightning_xvol)
+    assert attempted == 5 and not failed
 
 
 def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
@@ -78,7 +91,8 @@ def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
 
 def test_a_dry_run_prints_the_whole_configuration_which_works_as_a_file(command, tmp_path):
     from lightning_xvol.config.recipes import RECIPES
-    from lightning_xvol.config.schema import from_dict, resolve
+    from lightning_xvol.config.resolved import resolve
+    from lightning_xvol.config.schema import from_dict
     from lightning_xvol.ledger.record import cell_id, group_id
 
     first = command("fit", "--operator", "xvolution", "--set", "operator.kernel_size=5", "--seed", "3", "--dry-run")

@@ -11,11 +11,12 @@ import pytest
 from ablations.engine.catalogue import sweeps
 from ablations.engine.cli import cells_of, make_parser
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import RunConfig, from_dict, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, from_dict, set_value, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import origins as pretrained
 from lightning_xvol.ledger.origins import backbone_from, with_origin, with_papers_origin
-from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id, optimisation_id
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,10 @@ def test_other_weights_have_another_origin(tmp_path: Path) -> None:
     assert cell_id(with_origin(changed, None)) == cell_id(fresh[1])
     without = set_value(set_value(fresh[0], "detector.weights", None), "detector.pretraining", "random")
     assert without.detector.origin is None
+    known = with_papers_origin(detector("pssa"))
+    assert known.detector.origin_optimisation is not None
+    assert set_value(known, "detector.origin", "0123456789ab").detector.origin_optimisation is None
+    assert from_dict(json.loads(json.dumps(to_dict(known), sort_keys=True))) == known
     # The order of a file's keys tells nothing.
     assert from_dict(json.loads(json.dumps(to_dict(fresh[0]), sort_keys=True))) == fresh[0]
 
@@ -72,6 +77,7 @@ def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> 
     one, other = (backbone_from(detector("pssa", seed), tmp_path) for seed in (0, 1))
     assert group_id(one) == group_id(other) == group_id(with_papers_origin(detector("pssa")))
     assert group_id(one) != group_id(detector("pssa"))
+    assert one.detector.origin_optimisation == optimisation_id(classifier("pssa"))
     moved = dataclasses.replace(one, detector=dataclasses.replace(one.detector, weights="elsewhere.ckpt"))
     assert cell_id(moved) == cell_id(one)
 

@@ -234,7 +234,7 @@ def test_killed_while_it_ablates_and_run_again(run: Any, folder: Path, tmp_path:
 
 def test_the_network_that_is_ablated_is_a_copy(folder: Path) -> None:
     """The kept checkpoint, ablated by hand, gives the recorded accuracies."""
-    from lightning_xvol.config.schema import resolve
+    from lightning_xvol.config.resolved import resolve
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
 

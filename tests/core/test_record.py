@@ -15,9 +15,10 @@ import pytest
 from lightning_xvol.config import registry
 from lightning_xvol.config import schema as configuration
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.schema import OptimConfig, RunConfig, from_dict, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import SCHEMA, canonical, fingerprint, resolve
+from lightning_xvol.config.schema import OptimConfig, RunConfig, from_dict, set_value, to_dict
 from lightning_xvol.ledger import record
-from lightning_xvol.ledger.record import cell_id, group_id
+from lightning_xvol.ledger.record import cell_id, group_id, optimisation_id, optimisation_of
 
 _spec = importlib.util.spec_from_file_location("golden", Path(__file__).with_name("golden.py"))
 golden = importlib.util.module_from_spec(_spec)
@@ -29,7 +30,7 @@ STORED = json.loads(golden.PATH.read_text())
     ("recipe", "operator", "config"), [pytest.param(*c, id="-".join(c[:2])) for c in golden.configs()]
 )
 def test_ids_are_those_of_the_past(recipe, operator, config):
-    assert STORED["schema"] == record.SCHEMA, "a new schema is a new file: see golden.py"
+    assert STORED["schema"] == SCHEMA, "a new schema is a new file: see golden.py"
     if operator not in STORED["ids"].get(recipe, {}):
         pytest.skip("not stored yet; run `.venv/bin/python tests/core/golden.py`")
     assert golden.ids(config) == STORED["ids"][recipe][operator], "finished runs would be orphaned: see golden.py"
@@ -45,18 +46,18 @@ def test_no_stored_recipe_or_operator_is_gone_and_no_two_share_an_id():
 
 def test_the_order_of_fields_plays_no_part():
     config = RECIPES["match_small"].config("xvolution", form="hadamard", kernel_size=5)
-    values = record.canonical(config)
+    values = canonical(config)
 
     def backwards(item):
         return {key: backwards(item[key]) for key in reversed(list(item))} if isinstance(item, dict) else item
 
     assert list(backwards(values)) != list(values)
-    assert record.fingerprint(backwards(values)) == record.fingerprint(values)
+    assert fingerprint(backwards(values)) == fingerprint(values)
     other = RECIPES["match_small"].config("xvolution", kernel_size=5, form="hadamard")
     assert cell_id(other) == cell_id(config)
 
 
-def test_volatile_fields_change_no_id_and_all_others_do():
+def test_only_fields_outside_the_identity_change_no_id():
     config = set_value(RECIPES["match_small"].config("xvolution"), "backbone.stages", (2, 3, 4, 5))
     other = {
         "data.workers": 4, "train.checkpoint_every": 7, "data.batch_size": 32, "data.limit": 9, "train.epochs": 5,
@@ -66,7 +67,8 @@ def test_volatile_fields_change_no_id_and_all_others_do():
         "optim.gamma": 0.2, "backbone.stages": (5,), "backbone.stride_in_1x1": False, "backbone.name": "resnet18",
         "backbone.places": "every", "optim.optimizer": "adamw", "optim.decay_norms": False, "optim.clip": 1.0,
         "detector.settings": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
-        "detector.weights": "resnet50.pth", "data.name": "digits", "operator.name": "pssa",
+        "detector.weights": "resnet50.pth", "detector.origin_optimisation": "0123456789ab",
+        "data.name": "digits", "operator.name": "pssa",
     }  # fmt: skip
     paths = {
         f"{section.name}.{item.name}"
@@ -83,17 +85,31 @@ def test_volatile_fields_change_no_id_and_all_others_do():
         "data.workers",
         "train.checkpoint_every",
         "detector.weights",
+        "detector.origin_optimisation",
     }
-    # All the others differ from each other, too.
-    assert len(set(changed.values())) == len(changed) - 1
+    # All others differ from each other, too.
+    assert len(set(changed.values())) == len(changed) - 2
+    optimised = {path: optimisation_id(set_value(base[path], path, value)) for path, value in other.items()}
+    same = {path for path, optimisation in optimised.items() if optimisation == optimisation_id(base[path])}
+    compute = {"train.devices", "train.accumulate", "train.threads", "train.memory_format", "train.compile"}
+    assert same == compute | {"data.workers", "train.checkpoint_every", "detector.weights"}
     for option in ("kernel_size", "form", "centre"):
         value = {"kernel_size": 7, "form": "hadamard", "centre": True}[option]
         assert cell_id(set_value(config, f"operator.{option}", value)) != cell_id(config)
 
 
+def test_a_record_without_its_optimisation_has_it_in_its_configuration():
+    config = resolve(RECIPES["match_small"].config("xvolution"))
+    result = {"config": to_dict(config), "optimisation_id": "0123456789ab"}
+    assert optimisation_of(result) == "0123456789ab"
+    del result["optimisation_id"]
+    assert optimisation_of(result) == config.optimisation_id
+
+
 def test_a_seed_is_of_the_cell_and_not_of_the_group():
     one, other = (dataclasses.replace(RECIPES["digits_small"].config("pssa"), seed=seed) for seed in (3, 4))
     assert cell_id(one) != cell_id(other) and group_id(one) == group_id(other)
+    assert optimisation_id(one) == optimisation_id(other) != group_id(one)
     assert cell_id(one) != group_id(one)
     assert group_id(one) != group_id(set_value(one, "optim.lr", 0.3))
 
@@ -111,7 +127,7 @@ def extend(monkeypatch, options, legacy_values=None, operator="pssa"):
     monkeypatch.setitem(registry.OPERATORS, operator, new)
 
 
-def test_a_new_option_leaves_old_ids_at_its_neutral_value_alone(monkeypatch):
+def test_a_new_option_leaves_old_ids_at_its_legacy_value_alone(monkeypatch):
     config = RECIPES["match_small"].config("pssa")
     old = cell_id(config), group_id(config)
     extend(monkeypatch, {"temperature": 1.0}, {"temperature": 1.0})
@@ -122,8 +138,8 @@ def test_a_new_option_leaves_old_ids_at_its_neutral_value_alone(monkeypatch):
     assert cell_id(set_value(changed, "operator.temperature", 1)) == old[0]
 
 
-def test_a_new_option_without_a_neutral_value_orphans(monkeypatch):
-    """The other half of the test above: it is the neutral value that does it."""
+def test_a_new_option_without_a_legacy_value_orphans(monkeypatch):
+    """The legacy value alone makes the test above pass."""
     config = RECIPES["match_small"].config("pssa")
     old = cell_id(config)
     extend(monkeypatch, {"temperature": 1.0})
@@ -149,7 +165,7 @@ def test_a_changed_default_does_not_orphan_old_cells(monkeypatch):
 
 
 @pytest.mark.parametrize("default", [0.0, 0.5])
-def test_a_new_field_leaves_old_ids_at_its_neutral_value_alone(monkeypatch, default):
+def test_a_new_field_leaves_old_ids_at_its_legacy_value_alone(monkeypatch, default):
     old_config = RECIPES["match_small"].config("convolution")
     old = cell_id(old_config), group_id(old_config)
     wider = dataclasses.make_dataclass(
@@ -169,7 +185,7 @@ def test_a_new_field_leaves_old_ids_at_its_neutral_value_alone(monkeypatch, defa
 def test_ids_do_not_depend_on_the_process():
     code = (
         "from lightning_xvol.config.recipes import RECIPES\n"
-        "from lightning_xvol.ledger.record import cell_id, group_id\n"
+        "from lightning_xvol.ledger.record import cell_id, group_id, optimisation_id, optimisation_of\n"
         "c = RECIPES['match_small'].config('xvolution', shift_distances=(1, 2)); print(cell_id(c), group_id(c))"
     )
     config = RECIPES["match_small"].config("xvolution", shift_distances=(1, 2))

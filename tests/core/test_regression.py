@@ -83,7 +83,7 @@ class Answer(nn.Module):
 
 
 def validate(x, y, part):
-    module = RegressionModule(nn.Identity(), quick(), static=fit_static([(x, y)]), total_steps=1, validation_prefix="")
+    module = RegressionModule(nn.Identity(), quick(), static=fit_static([(x, y)]), total_steps=1, has_test=False)
     module.network = Answer(module, x, y, part)
     loader = DataLoader(TensorDataset(x, y, torch.arange(len(x))), len(x))
     [found] = Trainer(**SILENT).validate(module, loader, verbose=False)
@@ -108,7 +108,7 @@ def test_reach_is_the_radius_of_a_box_filter(size, reach):
     x, y = torch.randn(4, 3, 9, 9), torch.randn(4, 2, 9, 9)
     network = nn.Conv2d(3, 2, size, padding=size // 2)
     nn.init.ones_(network.weight)
-    module = RegressionModule(network, quick(), static=fit_static([(x, y)]), total_steps=1, validation_prefix="")
+    module = RegressionModule(network, quick(), static=fit_static([(x, y)]), total_steps=1, has_test=False)
     loader = DataLoader(TensorDataset(x, y, torch.arange(4)), 2)
     [found] = Trainer(**SILENT).validate(module, loader, verbose=False)
     assert found["reach"] == reach
@@ -118,7 +118,7 @@ def test_a_network_that_has_exploded_has_no_reach():
     x, y = torch.randn(4, 3, 9, 9), torch.randn(4, 2, 9, 9)
     network = nn.Conv2d(3, 2, 3, padding=1)
     nn.init.constant_(network.weight, 3e38)
-    module = RegressionModule(network, quick(), static=fit_static([(x, y)]), total_steps=1, validation_prefix="")
+    module = RegressionModule(network, quick(), static=fit_static([(x, y)]), total_steps=1, has_test=False)
     assert math.isnan(module._reach(x))
 
 

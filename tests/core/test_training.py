@@ -13,7 +13,8 @@ import yaml
 from core_tools import Death, Set, tiny
 
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.schema import from_dict, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import from_dict, set_value, to_dict
 from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
 from lightning_xvol.training.hashing import weights_sha256
 
@@ -64,7 +65,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     config, folder = tiny("xvolution", recipe="digits_small", seed=3), tmp_path / "cell"
     run(config, folder)
     result = json.loads((folder / "result.json").read_text())
-    assert set(result) == {*RESULT_KEYS, "cpu_seconds", "metrics_bytes"}
+    assert set(result) == {*RESULT_KEYS, "optimisation_id", "cpu_seconds", "metrics_bytes"}
     assert (result["cell_id"], result["group_id"], result["seed"]) == (cell_id(config), group_id(config), 3)
     assert (
         from_dict(result["config"])

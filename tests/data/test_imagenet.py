@@ -14,7 +14,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.schema import DataConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import DataConfig, set_value
 from lightning_xvol.data import DataError, build_data
 from lightning_xvol.data.imagenet import MEAN, STD
 from lightning_xvol.data.keyed import KeyedDataset, collate

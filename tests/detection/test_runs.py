@@ -20,7 +20,8 @@ from lightning_xvol.backbones import build_backbone
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import predict
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import RunConfig, resolve, set_value, to_dict
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.detection.predict import detect, read_detector
 from lightning_xvol.errors import UserError

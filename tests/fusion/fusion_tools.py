@@ -1,4 +1,7 @@
-"""Trained operators for the tests of fusion."""
+"""Trained operators for the tests of fusion, in every form and after some training.
+
+No statistic and no weight is left at a neutral value, which would hide a wrong fold.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ BRANCHES = {"kernel_size": 1}, {"dilated_kernel_size": None}, {"kernel_size": 9}
 SELF_ATTENTION = {"num_heads": 2, "key_channels": 8, "position_encoding": True, "position_size": 6}
 BIASED = {"position_encoding": True, "num_heads": 3, "normalize": False}
 
-# Operator and options: every form, every option that a fold has to look at.
+# Operator and options: every form, and every option that a fold has to consider.
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("multi_convolution", {}),
     *[("multi_convolution", options) for options in BRANCHES],
@@ -56,7 +59,7 @@ def name_of(case: Any) -> str:
 
 
 def shake(module: nn.Module) -> nn.Module:
-    """Weights away from zero, statistics and affine parameters of batch norms anywhere, scales of both signs."""
+    """Make weights nonzero, and statistics and affine parameters of batch norms random, with scales of both signs."""
     for parameter in module.parameters():
         if not parameter.any():
             nn.init.normal_(parameter)
@@ -74,7 +77,7 @@ def shake(module: nn.Module) -> nn.Module:
 
 
 def train(module: nn.Module, shape: tuple[int, ...], steps: int = 3) -> nn.Module:
-    """A few steps of SGD towards noise, then eval mode."""
+    """A few steps of SGD on noise, then eval mode."""
     optimizer = torch.optim.SGD(module.train().parameters(), lr=0.01, momentum=0.9)
     for _ in range(steps):
         dtype = next(module.parameters()).dtype
@@ -93,6 +96,6 @@ def trained(name: str, stride: int = 1, channels: tuple[int, int] = (6, 12), **o
 
 
 def error(found: Tensor, expected: Tensor) -> float:
-    """The largest difference over the largest entry."""
+    """The largest difference divided by the largest entry."""
     assert found.shape == expected.shape and found.dtype == expected.dtype
     return float((found - expected).detach().abs().max() / expected.detach().abs().max())

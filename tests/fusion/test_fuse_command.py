@@ -14,7 +14,7 @@ from fusion_tools import error
 
 from lightning_xvol import __main__
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import resolve
+from lightning_xvol.config.resolved import resolve
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.weights import load_fused, read_trained
 from lightning_xvol.training.tracking import Tracking
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a small cell, trained for a few steps."""
+    """The checkpoint of a small cell, trained for a few steps."""
     from lightning_xvol.config.schema import set_value
     from lightning_xvol.training.run import RunContext, train
 
@@ -70,7 +70,7 @@ def test_the_header_has_the_configuration(checkpoint: Path, tmp_path: Path, monk
     assert json.loads(header["image_shape"]) == [1, 32, 32]
 
 
-def test_tolerance(
+def test_a_difference_above_the_tolerance_writes_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "fused.safetensors"
@@ -79,14 +79,14 @@ def test_tolerance(
     assert not output.exists()
 
 
-def test_checkpoints_without_image_size(checkpoint: Path, tmp_path: Path) -> None:
+def test_old_checkpoints_without_image_size_are_read(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     del content["run"]["image_shape"], content["run"]["num_classes"]
     torch.save(content, tmp_path / "old.ckpt")
     assert read_trained(tmp_path / "old.ckpt").image_shape == (1, 32, 32)
 
 
-def test_mistakes(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_get_one_sentence(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torn.ckpt").write_bytes(checkpoint.read_bytes()[:1000])
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
     content = torch.load(checkpoint, weights_only=True)
@@ -123,7 +123,7 @@ def plain_network(config: dict[str, Any]) -> torch.nn.Module:
     return build_network(from_dict(config), 4, 1)
 
 
-def test_mistakes_in_fused_files(tmp_path: Path) -> None:
+def test_mistakes_in_fused_files_are_named(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     with pytest.raises(UserError, match="no file at"):
@@ -136,7 +136,7 @@ def test_mistakes_in_fused_files(tmp_path: Path) -> None:
         load_fused(tmp_path / "plain")
 
 
-def test_exit_codes_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_the_command_exits_2_and_loads_no_torch_for_its_parser(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "lightning_xvol", "fuse", "--checkpoint", "nowhere.ckpt", "--output", tmp_path / "f"]
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2

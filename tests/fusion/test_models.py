@@ -1,4 +1,4 @@
-"""`fuse` on whole networks: what is found, what is refused, what is left alone."""
+"""`fuse` on whole networks: which operators it finds, what it refuses, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def resnet50() -> nn.Module:
 @pytest.mark.parametrize(
     ("dtype", "tolerance", "block_norms"), [(torch.float64, 1e-10, True), (torch.float32, 1e-4, False)], ids=str
 )
-def test_resnet50(resnet50: nn.Module, dtype: torch.dtype, tolerance: float, block_norms: bool) -> None:
+def test_a_fused_resnet50_has_equal_outputs(
+    resnet50: nn.Module, dtype: torch.dtype, tolerance: float, block_norms: bool
+) -> None:
     model = copy.deepcopy(resnet50).to(dtype)
     fused = fuse(model, block_norms=block_norms)
     assert sum(isinstance(module, AtomicXVolution) for module in fused.modules()) == 16
@@ -57,7 +59,7 @@ def test_resnet50(resnet50: nn.Module, dtype: torch.dtype, tolerance: float, blo
         assert error(fused(x), model(x)) < tolerance
 
 
-def test_blocks_of_timm_and_basic_blocks() -> None:
+def test_blocks_of_timm_and_basic_blocks_fuse() -> None:
     timm = pytest.importorskip("timm")
     for model in [timm.create_model("resnet26", num_classes=2), torchvision.models.resnet18(num_classes=2)]:
         paths = replace_operators(model, "convolution")
@@ -77,11 +79,11 @@ def test_no_batch_norm_is_left_in_operators(block_norms: bool) -> None:
     assert not any(".conv2" in path for path in norms)
     replaced = ["layer2.0.bn2", "layer3.0.bn2", "layer4.0.bn2"]
     assert [path for path in replaced if path in norms] == ([] if block_norms else replaced)
-    assert "layer1.0.bn2" in norms, "no operator stands before it"
+    assert "layer1.0.bn2" in norms, "no operator precedes it"
     assert len(norms) == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()) - 6 - 3 * block_norms
 
 
-def test_a_network_inside_another() -> None:
+def test_a_network_inside_another_fuses() -> None:
     model = nn.ModuleDict({"body": nn.Sequential(small(), nn.ReLU()), "head": nn.Linear(4, 2)}).eval()
     fused = fuse(model)
     assert isinstance(fused["body"][0].layer4[0].conv2, AtomicXVolution)
@@ -119,7 +121,7 @@ def test_fusing_twice_changes_nothing(block_norms: bool) -> None:
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_block_norms_of_a_fused_model() -> None:
+def test_block_norms_of_a_fused_model_fold_later() -> None:
     model = small()
     late, direct = fuse(fuse(model), block_norms=True), fuse(model, block_norms=True)
     late.load_state_dict(direct.state_dict())
@@ -157,7 +159,7 @@ def test_training_a_fused_operator_warns() -> None:
 
 
 @pytest.mark.parametrize("norm", ["sync", "no affine", "frozen", "other eps"])
-def test_kinds_of_batch_norm(norm: str) -> None:
+def test_every_kind_of_batch_norm_folds(norm: str) -> None:
     operator = trained("xvolution")
     for branch in (operator.convolution, operator.attention):
         if norm == "sync":
@@ -224,12 +226,12 @@ def spoil(case: str) -> nn.Module:
         ("group norm", r"1\.attention: .*norm.*GroupNorm"),
         ("instance norm", r"1\.convolution: .*InstanceNorm"),
         ("batch statistics", r"1: cannot fold a BatchNorm2d with track_running_stats=False"),
-        ("added", r"1\.attention: a PSSA has no gate of its own"),
+        ("added", r"1\.attention: it holds gate, which a PSSA does not have"),
         ("bias", r"1\.attention: its value has a bias"),
         ("circular", r"1: Conv2d\(.*circular.*is not the 3x3 of stride 1"),
         ("parametrised", r"1\.convolution: .*Parametrized"),
         ("hook", r"1\.attention: it has forward hooks"),
-        ("forward", r"1\.convolution: .*a forward of its own"),
+        ("forward", r"1\.convolution: .*a replaced forward"),
         ("foreign", r"1: .*Foreign is an operator with a batch norm inside"),
         ("root subclass", r"1: .*Louder is a subclass of PSSA"),
     ],
@@ -253,7 +255,7 @@ def test_block_norms_of_unknown_blocks_are_refused() -> None:
         fuse(model, block_norms=True)
 
 
-def test_an_operator_in_two_places_stays_one() -> None:
+def test_an_operator_that_is_used_twice_stays_one() -> None:
     operator = trained("pssa", channels=(4, 4))
     fused = fuse(nn.Sequential(operator, nn.ReLU(), operator).eval())
     assert isinstance(fused[0], AtomicXVolution) and fused[0] is fused[2]
@@ -266,7 +268,7 @@ def test_an_operator_in_two_places_stays_one() -> None:
 def test_state_dicts_of_the_other_kind_give_one_sentence() -> None:
     model = small().float()
     fused, blocks = fuse(model), fuse(model, block_norms=True)
-    # Which weights, into which model, what to do.
+    # Weights, the model that loads them, and the message.
     mixes = [
         (fused, model, r"of a fused operator.*not fused \(at layer2\.0\.conv2\).*into fuse\(model\.eval\(\)\)"),
         (blocks, model, r"fused with block_norms=True.*not fused.*into fuse\(model\.eval\(\), block_norms=True\)"),
@@ -289,7 +291,7 @@ def test_state_dicts_of_the_other_kind_give_one_sentence() -> None:
     assert torch.equal(twin(x), fused(x))
 
 
-def test_copies_and_averages() -> None:
+def test_fused_models_copy_and_average() -> None:
     fused = fuse(small())
     x = images(fused)
     assert torch.equal(copy.deepcopy(fused)(x), fused(x))

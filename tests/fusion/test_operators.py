@@ -1,4 +1,4 @@
-"""Every operator that can be fused, alone: equal outputs, no norms and no branches left, Eq. 9 as it stands."""
+"""Every operator that can be fused: equal outputs, no norms and no branches left, and Eq. 9 to the letter."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_outputs_are_equal(name: str, options: dict[str, Any], stride: int) -> N
     ],
     ids=name_of,
 )
-def test_channels(name: str, options: dict[str, Any], channels: tuple[int, int]) -> None:
+def test_outputs_are_equal_at_other_channels(name: str, options: dict[str, Any], channels: tuple[int, int]) -> None:
     operator = trained(name, channels=channels, **options)
     atomic, x = fused(operator), torch.randn(2, channels[0], 5, 6, dtype=torch.double)
     assert error(atomic(x), operator(x)) < 1e-12
-    if name != "pssa":  # as 3x3 kernels it has a zero in the middle of each, which its formula does not count
+    if name != "pssa":  # each of its 3x3 kernels has a zero in the middle, which its formula does not count
         assert atomic.macs(14, 14) <= operator.macs(14, 14)
     with torch.no_grad():
         assert error(by_kernels(atomic, x[0]), atomic(x)[0]) < 1e-10
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=name_of)
-def test_one_module_without_norms(name: str, options: dict[str, Any]) -> None:
+def test_the_fused_operator_is_one_module_without_norms(name: str, options: dict[str, Any]) -> None:
     operator = trained(name, **options)
     before = copy.deepcopy(operator.state_dict())
     atomic = fused(operator)
@@ -93,7 +93,7 @@ def test_one_module_without_norms(name: str, options: dict[str, Any]) -> None:
 
 
 def by_kernels(atomic: AtomicXVolution, x: Tensor) -> Tensor:
-    """Eq. 9 as it stands, one position after the other: `[C_in, H, W]` to `[C_out, H', W']`."""
+    """Eq. 9 to the letter, position by position: `[C_in, H, W]` to `[C_out, H', W']`."""
     height, width = x.shape[1:]
     rows, columns = atomic.output_size(height, width)
     y = x.new_zeros(atomic.out_channels, rows, columns)
@@ -150,7 +150,7 @@ def test_kernels_merge_only_where_no_tap_is_added() -> None:
     assert statics("multi_convolution", kernel_size=9) == {"static_1": (9, 9)}
     assert statics("multi_convolution", kernel_size=7) == {"static_1": (7, 7), "static_2": (5, 5)}
     assert statics("multi_convolution", dilated_kernel_size=1) == {"static_1": (3, 3)}
-    # The dense control is convolutions of the input: its 3x3 goes into the branch's, that of distance 3 stays.
+    # The dense control consists of convolutions of the input. Its 3x3 goes into that of the branch, the others stay.
     assert statics("xvolution", form="static_dense") == {
         "static_1": (3, 3),
         "static_2": (5, 5),
@@ -159,8 +159,8 @@ def test_kernels_merge_only_where_no_tap_is_added() -> None:
     }
 
 
-def test_what_is_static_leaves_the_attention() -> None:
-    # Distance 1 lies in the 3x3 and distance 2 in the 5x5 of dilation 2; distance 5 nowhere.
+def test_static_parts_leave_the_attention() -> None:
+    # The 3x3 has the taps of distance 1, the 5x5 of dilation 2 those of distance 2. No kernel has those of distance 5.
     atomic = fused(trained("xvolution", form="static_channel", shift_distances=(1, 5, 2), centre=True))
     assert atomic.term.spec.shift_distances == (5,) and not atomic.term.spec.centre
     assert atomic.tap_weight.shape == (12, 8)
@@ -188,8 +188,8 @@ def test_without_attention_it_is_the_folded_convolution() -> None:
     assert error(fuse(operator)(x), fuse(operator.convolution)(x)) < 1e-12
 
 
-def test_it_is_no_static_convolution() -> None:
-    """The abstract says "a single standard convolution", which would be additive and homogeneous."""
+def test_a_fused_xvolution_is_no_static_convolution() -> None:
+    """The abstract says "a single standard convolution". That would be additive."""
     atomic = fused(trained("xvolution", num_heads=4))
     x, y = torch.randn(2, 1, 6, 9, 8, dtype=torch.double)
     zero = atomic(torch.zeros_like(x))
@@ -234,7 +234,7 @@ def test_compiles_exports_and_keeps_the_memory_format(name: str, options: dict[s
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_low_precision(dtype: torch.dtype) -> None:
+def test_low_precision_is_near_the_unfused_operator(dtype: torch.dtype) -> None:
     for name in ("xvolution", "pssa", "xvolution_sa", "xvolution_inv", "aa_convolution"):
         operator = trained(name).float()
         atomic, x = fused(operator), torch.randn(2, 6, 9, 8)
@@ -245,8 +245,7 @@ def test_low_precision(dtype: torch.dtype) -> None:
         assert error(half.float(), operator(x)) < 5e-2
 
 
-def test_no_batch_norm_is_needed() -> None:
-    """With the statistics of a fresh batch norm only its eps is folded."""
+def test_an_untrained_batch_norm_folds_only_its_eps() -> None:
     operator = build_operator("multi_convolution", 4, 4).eval()
     atomic = fused(operator)
     torch.testing.assert_close(atomic.static_1, operator.conv.weight / (1 + 1e-5) ** 0.5)

@@ -1,4 +1,4 @@
-"""`attention_cases`, what the Triton kernels are held to in the interpreter too."""
+"""`attention_cases`, which the interpreter's tests of the Triton kernels use too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton kernels where they belong. No GPU was at hand so far: nothing here has been run."""
+"""The Triton kernels on a GPU. Nothing here has run yet, since no GPU was available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here"),
 ]
-# What a GPU alone shows: vectors of 16 bytes, many programs, several tiles a program, heads of 64 channels and more.
+# Cases that only a GPU can test: loads of 16 bytes, many programs, several tiles per program, heads of 64 channels.
 LARGE = [
     Case(form, size, 256, 4, stride, static=True, formats=(memory_format,) * 3, dtype=dtype, batch=8)
     for form in ("dot", "hadamard")
@@ -40,17 +40,17 @@ def test_equal_to_the_eager_path_and_the_same_every_time(case: Case) -> None:
     assert all(torch.equal(x, y) for x, y in zip(once, again, strict=True))
     exact = [x.double() for x in tensors]
     with kernels.force("shifts"):
-        # With bias 1 and then 0, as `pssa` takes a bias where the kernels take its product with the weight.
         expected = results(lambda *x: eager(case, *x), exact, gradient)
     assert max(error(x, y.cpu()) for x, y in zip(once, expected, strict=True)) < TOLERANCE[case.dtype]
 
 
 def eager(case: Case, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor) -> Tensor:
+    """The eager path. `pssa` takes the bias, where the kernels take its product with the weight."""
     return kernels.pssa(case.spec, query, key, value, weight, static / weight)
 
 
 @pytest.mark.parametrize("form", ["dot", "hadamard"])
-def test_chosen_unasked(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernels_are_chosen_by_default(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     launched = []
     function = getattr(triton, form)
     monkeypatch.setattr(triton, form, lambda *args: launched.append(form) or function(*args))
@@ -64,7 +64,7 @@ def test_chosen_unasked(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("memory_format", [NCHW, CL])
 @pytest.mark.parametrize("name", ["pssa", "xvolution"])
-def test_compiled_in_one_graph(name: str, memory_format: torch.memory_format) -> None:
+def test_compiles_to_one_graph(name: str, memory_format: torch.memory_format) -> None:
     operator = build_operator(name, 32, 64).to(DEVICE, memory_format=memory_format)
     compiled = torch.compile(operator, fullgraph=True)
     for size in [(14, 14), (9, 11)]:  # the second one makes the sizes dynamic
@@ -72,7 +72,7 @@ def test_compiled_in_one_graph(name: str, memory_format: torch.memory_format) ->
         assert max(map(distance, gradients(compiled, operator, x), gradients(operator, operator, x))) < 1e-4
 
 
-def test_compiled_with_graphs_of_launches() -> None:
+def test_compiles_with_cuda_graphs() -> None:
     operator = build_operator("pssa", 32, 64).to(DEVICE)
     compiled = torch.compile(operator, mode="reduce-overhead", fullgraph=True)
     x = torch.randn(2, 32, 14, 14, device=DEVICE)
@@ -81,7 +81,7 @@ def test_compiled_with_graphs_of_launches() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_under_autocast(dtype: torch.dtype) -> None:
+def test_autocast_is_near_float32(dtype: torch.dtype) -> None:
     operator = build_operator("pssa", 32, 64).to(DEVICE)
     x = torch.randn(2, 32, 14, 14, device=DEVICE)
     expected = gradients(operator.attend, operator, x)
@@ -90,8 +90,8 @@ def test_under_autocast(dtype: torch.dtype) -> None:
     assert max(map(distance, found, expected)) < 5e-2
 
 
-def test_memory_of_a_step() -> None:
-    """Nothing is kept beyond the arguments, and nothing but results and small tables is made."""
+def test_a_step_keeps_only_its_arguments() -> None:
+    """Only the arguments are kept, and only results and small tables are allocated."""
     case = Case("hadamard", (56, 56), 256, dtype=torch.bfloat16, formats=(CL, CL, CL), batch=16)
     leaves = [x.requires_grad_() for x in case.tensors(DEVICE)[:4]]
     size = leaves[0].numel() * leaves[0].element_size()
@@ -108,7 +108,7 @@ def test_memory_of_a_step() -> None:
 
 
 def gradients(function, operator, x: Tensor) -> list[Tensor]:
-    """The output and every gradient, of a random functional."""
+    """The output, and every gradient of a random linear function of it."""
     x = x.clone().requires_grad_()
     y = function(x)
     gradient = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.device, y.dtype)

@@ -1,4 +1,4 @@
-"""What the Triton kernels are held to, on a GPU and in Triton's interpreter.
+"""Cases and tolerances for the Triton kernels, on a GPU and in Triton's interpreter.
 
 The oracle is the literal reference in float64. An error is relative to the largest entry of the expected tensor.
 """
@@ -22,7 +22,7 @@ CL, NCHW = torch.channels_last, torch.contiguous_format
 
 @dataclass(frozen=True)
 class Case:
-    """Shapes and settings of one attention; `formats` are those of query, key and value."""
+    """Shapes and options of one attention. `formats` are the memory formats of query, key and value."""
 
     form: str
     size: tuple[int, int]
@@ -46,19 +46,19 @@ class Case:
         return Spec(self.form, self.distances, self.centre, self.stride, self.heads)
 
     def tensors(self, device: str = "cpu") -> list[Tensor | None]:
-        """Query, key, value, weight and perhaps static."""
+        """Query, key, value, weight, and static or None."""
         generator = torch.Generator().manual_seed(0)
 
-        def draw(*shape: int) -> Tensor:
+        def random(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
         shapes = (self.spec.output_size(*self.size), self.size, self.size)
         maps = [
-            draw(self.batch, self.channels, *shape).to(device, self.dtype).contiguous(memory_format=form)
+            random(self.batch, self.channels, *shape).to(device, self.dtype).contiguous(memory_format=form)
             for shape, form in zip(shapes, self.formats, strict=True)
         ]
         rows = self.heads if self.form == "dot" else self.channels
-        tables = [draw(rows, len(self.spec.offsets)).to(device, self.table_dtype or self.dtype) for _ in range(2)]
+        tables = [random(rows, len(self.spec.offsets)).to(device, self.table_dtype or self.dtype) for _ in range(2)]
         return [*maps, tables[0], tables[1] if self.static else None]
 
 
@@ -77,11 +77,11 @@ CASES = (
     Case("dot", (17, 13), 3, 1, stride=2, centre=True),
     Case("dot", (17, 13), 6, 2, formats=(CL, CL, CL), batch=1),
     Case("dot", (9, 14), 12, 4, stride=2, static=True, distances=(2,), formats=(CL, CL, CL)),
-    Case("dot", (4, 4), 3, 3, distances=(1, 2, 9)),  # a channel a head; a reach beyond the map
-    # Every one in a format of its own.
+    Case("dot", (4, 4), 3, 3, distances=(1, 2, 9)),  # one channel per head; a reach beyond the map
+    # Each map in another memory format.
     Case("hadamard", (5, 6), 4, static=True, distances=(2,), formats=(NCHW, CL, NCHW)),
     Case("dot", (5, 6), 6, 2, distances=(2,), formats=(CL, NCHW, NCHW)),
-    # Other numbers: tables in float32 beside maps in bfloat16, too.
+    # Other dtypes, among them tables in float32 with maps in bfloat16.
     Case("hadamard", (7, 5), 6, static=True, dtype=torch.bfloat16, formats=(CL, CL, CL)),
     Case("dot", (7, 5), 6, 2, static=True, dtype=torch.bfloat16, table_dtype=torch.float32),
     Case("hadamard", (4, 5), 2, dtype=torch.float64),
@@ -110,7 +110,7 @@ def attention(case: Case) -> Attention:
 
 
 def literal(case: Case) -> Attention:
-    """The oracle; static taps are the form without a product."""
+    """The oracle. The static taps are the form without a product."""
     static_form = Spec("static" if case.form == "dot" else "static_channel", *list(vars(case.spec).values())[1:])
 
     def attend(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None) -> Tensor:
@@ -121,7 +121,7 @@ def literal(case: Case) -> Attention:
 
 
 def results(function: Attention, tensors: list[Tensor | None], gradient: Tensor) -> list[Tensor]:
-    """The output and the gradients of what is given, with `gradient` for the output."""
+    """The output, and the gradients of the given tensors for the output gradient `gradient`."""
     leaves = [None if x is None else x.detach().requires_grad_() for x in tensors]
     y = function(*leaves)
     given = [x for x in leaves if x is not None]

@@ -1,6 +1,6 @@
-"""The Triton kernels in Triton's interpreter: `test_triton.py` runs this file in a process of its own.
+"""The Triton kernels in Triton's interpreter. `test_triton.py` runs this file in a separate process.
 
-It shows that indices, masks and sums are right, not that a GPU compiles or runs them: that is `tests/gpu`.
+It shows that indices, masks and sums are right. `tests/gpu` shows that a GPU compiles and runs the kernels.
 """
 
 from __future__ import annotations
@@ -20,15 +20,9 @@ from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
 from lightning_xvol.operators import build_operator
 
-# The interpreter's time goes with the taps: where they do not matter there are eight.
+# The interpreter takes time for every tap. Where the number of taps does not matter there are eight.
 FEW: dict[str, Any] = {"distances": (2,)}
 SMALL = Case("dot", (3, 4), 6, 2, static=True, formats=(CL, CL, CL), **FEW)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -43,8 +37,8 @@ def test_equal_to_the_literal_reference_everywhere(case):
 
 
 @pytest.mark.parametrize("memory_format", [NCHW, CL])
-def test_views_of_anything(memory_format):
-    """Slices of one projection, every second row of a larger map, a value that is the same for the whole batch."""
+def test_views_of_other_tensors_are_read_right(memory_format):
+    """Slices of a projection, every second row of a larger map, and one value for the whole batch."""
     case = Case("dot", (4, 5), 6, 2, static=True, **FEW)
     stacked = torch.randn(2, 15, 4, 5).contiguous(memory_format=memory_format)
     rows = torch.randn(2, 6, 9, 5).contiguous(memory_format=memory_format)
@@ -55,7 +49,7 @@ def test_views_of_anything(memory_format):
     assert max(errors(case, tensors=[*(x[:, ::4] for x in maps), tables[0], None]).values()) < 1e-5
 
 
-def test_a_gradient_of_no_memory_of_its_own():
+def test_an_expanded_gradient_is_read_right():
     query, key, value, weight, static = SMALL.tensors()
     leaves = [x.requires_grad_() for x in (query, key, value, weight, static)]
     attention(SMALL)(*leaves).sum().backward()  # its gradient is one number, expanded
@@ -65,7 +59,7 @@ def test_a_gradient_of_no_memory_of_its_own():
 
 
 @pytest.mark.parametrize("wanted", ["query", "value", "static"])
-def test_gradients_of_some(wanted):
+def test_gradients_of_some_arguments_are_those_of_all(wanted):
     names = ("query", "key", "value", "weight", "static")
     leaves = dict(zip(names, SMALL.tensors(), strict=True))
     everything = results(attention(SMALL), list(leaves.values()), torch.ones_like(leaves["query"]))
@@ -77,7 +71,7 @@ def test_gradients_of_some(wanted):
 
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("form", ["dot", "hadamard"])
-def test_an_empty_batch(form, static):
+def test_an_empty_batch_gives_empty_results(form, static):
     case = Case(form, (3, 4), 6, 2, static=static, batch=0)
     tensors = case.tensors()
     y, *gradients = results(attention(case), tensors, torch.zeros(0, 6, 3, 4))
@@ -96,8 +90,8 @@ def test_memory_formats_stay(formats):
 
 
 @pytest.mark.parametrize("form", ["dot", "hadamard"])
-def test_sums_of_several_tiles_in_several_programs(form, monkeypatch):
-    """A program walks over many tiles, and the last one finds too few. The same bits come out every time."""
+def test_sums_over_several_tiles_and_programs_are_right(form, monkeypatch):
+    """A program walks over many tiles, and the last program finds too few. The bits are the same every time."""
     monkeypatch.setattr(triton, "RUNS", 3)
     case = Case(form, (6, 7), 32, 1, static=True, formats=(CL, CL, CL), **FEW)
     assert max(errors(case).values()) < 1e-5
@@ -106,8 +100,8 @@ def test_sums_of_several_tiles_in_several_programs(form, monkeypatch):
     assert all(torch.equal(x, y) for x, y in zip(once, again, strict=True))
 
 
-def test_strides_beyond_32_bits():
-    """Two images 2^31 elements apart, in memory that is hardly touched."""
+def test_strides_beyond_32_bits_are_read_right():
+    """Two images that are 2^31 elements apart. Most of the memory between them is never touched."""
     case = Case("dot", (2, 3), 4, 2, **FEW)
     query, key, value, weight, _ = case.tensors()
     try:
@@ -118,7 +112,7 @@ def test_strides_beyond_32_bits():
     assert max(errors(case, tensors=[query, far, value, weight, None]).values()) < 1e-5
 
 
-def test_what_pytorch_asks_of_an_operation():
+def test_the_operation_passes_the_checks_of_pytorch():
     for case in (SMALL, Case("hadamard", (2, 3), 2, **FEW)):
         tensors = [x if x is None else x.requires_grad_() for x in case.tensors()]
         torch.library.opcheck(triton.attend, (*tensors, list(case.distances), case.stride))
@@ -133,7 +127,7 @@ def test_double_backward_is_refused():
 
 
 @pytest.mark.parametrize("form", ["dot", "hadamard"])
-def test_nothing_is_saved_but_the_arguments(form):
+def test_only_the_arguments_are_saved(form):
     case = Case(form, (5, 6), 4, 2, static=True, **FEW)
     tensors = [x.requires_grad_() for x in case.tensors()]
     kept: list[Tensor] = []
@@ -142,7 +136,7 @@ def test_nothing_is_saved_but_the_arguments(form):
     assert {x.data_ptr() for x in kept} <= {x.data_ptr() for x in tensors}
 
 
-def test_compiled_in_one_graph():
+def test_compiles_to_one_graph():
     operator = build_operator("pssa", 4, 6, form="dot", num_heads=2, position_encoding=True, shift_distances=(2,))
     x = torch.randn(2, 4, 5, 6)
     torch.nn.init.normal_(operator.tap_bias)
@@ -155,7 +149,7 @@ def test_compiled_in_one_graph():
 
 @pytest.mark.parametrize("options", [{"position_encoding": True}, {"normalize": False, "centre": True}], ids=str)
 @pytest.mark.parametrize("form", ["dot", "hadamard"])
-def test_the_operator_takes_them(form, options):
+def test_the_operator_runs_on_the_kernels(form, options):
     operator = build_operator("pssa", 4, 3, 2, form=form, **options).double()
     x = torch.randn(2, 4, 5, 6, dtype=torch.double)
     with kernels.force("triton"):
@@ -166,7 +160,7 @@ def test_the_operator_takes_them(form, options):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_operator_under_autocast(dtype):
+def test_the_operator_runs_under_autocast(dtype):
     operator = build_operator("pssa", 4, 6, form="dot", num_heads=2, shift_distances=(2,))
     x = torch.randn(2, 4, 5, 6)
     with kernels.force("triton"), torch.autocast("cpu", dtype):
@@ -176,7 +170,7 @@ def test_the_operator_under_autocast(dtype):
     assert all((a - b).abs().max() < 5e-2 * b.abs().max() for a, b in zip(found, expected, strict=True))
 
 
-def test_other_operators_run_beside_them():
+def test_operators_without_triton_kernels_run_too():
     x = torch.randn(2, 4, 5, 6)
     for name in ("involution", "self_attention", "xvolution"):
         operator = build_operator(name, 4, 8)

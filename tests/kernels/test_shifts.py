@@ -1,8 +1,7 @@
-"""The paths for any size: gradients written by hand against the literal reference, blocks, and what is kept."""
+"""The path `shifts`: hand-written gradients against the literal reference, blocks, and the memory that is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,19 +14,10 @@ from lightning_xvol.kernels import shifts
 from lightning_xvol.kernels.shifts import blocks
 from lightning_xvol.kernels.spec import FORMS, Spec, Window
 
-CHANNELS, HEADS = 4, 2
+CHANNELS, HEADS, DISTANCES = 4, 2, (1, 3, 5)
 FORMS_HERE = [("hadamard", False), ("hadamard", True), ("hadamard_no_value", False), ("dot", False), ("dot", True)]
 FORMS_HERE += [("dense", False)]
 SIZES = [(1, 1), (1, 7), (7, 1), (5, 9), (12, 11)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def arguments(
@@ -43,7 +33,7 @@ def arguments(
 
 
 def results(spec: Spec, tensors: list[Tensor | None], path: Any, wanted: Any = None) -> list[Tensor | None]:
-    """The output and the gradient of each argument, of those that `wanted` numbers."""
+    """The output and the gradients of the arguments, or only of those with an index in `wanted`."""
     leaves = [
         None if x is None else x.detach().requires_grad_(wanted is None or i in wanted) for i, x in enumerate(tensors)
     ]
@@ -65,7 +55,7 @@ def assert_close(found: list[Tensor | None], expected: list[Tensor | None], tole
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("form", "bias"), FORMS_HERE)
 def test_gradients_equal_the_reference(form: str, bias: bool, stride: int) -> None:
-    spec = Spec(form, stride=stride, num_heads=HEADS)
+    spec = Spec(form, DISTANCES, stride=stride, num_heads=HEADS)
     for size in SIZES:
         tensors = arguments(spec, size, bias)
         expected = results(spec, tensors, "reference")
@@ -77,22 +67,22 @@ def test_gradients_equal_the_reference(form: str, bias: bool, stride: int) -> No
 
 
 @pytest.mark.parametrize(("form", "bias"), FORMS_HERE)
-def test_finite_differences(form: str, bias: bool) -> None:
-    spec = Spec(form, shift_distances=(1, 3), centre=True, stride=2, num_heads=HEADS)
+def test_gradients_equal_finite_differences(form: str, bias: bool) -> None:
+    spec = Spec(form, (1, 3), centre=True, stride=2, num_heads=HEADS)
     tensors = [x for x in arguments(spec, (4, 3), bias, batch=1) if x is not None]
-    places = [i for i, x in enumerate(arguments(spec, (4, 3), bias, batch=1)) if x is not None]
+    indices = [i for i, x in enumerate(arguments(spec, (4, 3), bias, batch=1)) if x is not None]
 
     def call(*given: Tensor) -> Tensor:
         every: list[Tensor | None] = [None] * 5
-        for place, x in zip(places, given, strict=True):
-            every[place] = x
+        for index, x in zip(indices, given, strict=True):
+            every[index] = x
         with kernels.force("shifts"):
             return kernels.pssa(spec, *every)
 
     assert torch.autograd.gradcheck(call, [x.requires_grad_() for x in tensors])
 
 
-def test_finite_differences_of_involution() -> None:
+def test_gradients_of_involution_equal_finite_differences() -> None:
     window = Window(3, stride=2)
     x = torch.randn(2, 4, 3, 4, dtype=torch.double, requires_grad=True)
     weight = torch.randn(2, 2, 9, 2, 2, dtype=torch.double, requires_grad=True)
@@ -100,14 +90,14 @@ def test_finite_differences_of_involution() -> None:
 
 
 @pytest.mark.parametrize(("form", "bias"), FORMS_HERE)
-def test_gradients_of_some_arguments(form: str, bias: bool) -> None:
-    spec = Spec(form, num_heads=HEADS)
+def test_gradients_of_some_arguments_are_those_of_all(form: str, bias: bool) -> None:
+    spec = Spec(form, DISTANCES, num_heads=HEADS)
     tensors = arguments(spec, (4, 6), bias)
     everything = results(spec, tensors, "shifts")
-    for place, tensor in enumerate(tensors):
+    for index, tensor in enumerate(tensors):
         if tensor is not None:
-            some = results(spec, tensors, "shifts", wanted=[place])
-            kept = [x if i in (0, place + 1) else None for i, x in enumerate(everything)]
+            some = results(spec, tensors, "shifts", wanted=[index])
+            kept = [x if i in (0, index + 1) else None for i, x in enumerate(everything)]
             assert_close(some, kept, 0)
 
 
@@ -115,15 +105,15 @@ def test_gradients_of_some_arguments(form: str, bias: bool) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("form", ["hadamard", "dot"])
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, form: str, stride: int, entries: int) -> None:
-    """Of rows and of images."""
-    spec = Spec(form, stride=stride, num_heads=HEADS)
+    """Blocks of rows and blocks of images."""
+    spec = Spec(form, DISTANCES, stride=stride, num_heads=HEADS)
     tensors = arguments(spec, (9, 7), bias=True, batch=5)
     expected = results(spec, tensors, "reference")
     monkeypatch.setitem(blocks.BLOCK_ENTRIES, "cpu", entries)
     assert_close(results(spec, tensors, "shifts"), expected)
 
 
-def test_blocks_of_an_involution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_an_involution_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     window, x = Window(5), torch.randn(3, 4, 6, 5, dtype=torch.double)
     weight, found = torch.randn(3, 2, 25, 6, 5, dtype=torch.double), []
     for path, entries in [("reference", 1), ("shifts", 1), ("shifts", 6 * 5 * 4 * 2), ("shifts", 1 << 20)]:
@@ -139,16 +129,16 @@ def test_blocks_of_an_involution(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
 @pytest.mark.parametrize("form", ["hadamard", "dot", "dense"])
-def test_low_precision(form: str, dtype: torch.dtype) -> None:
-    spec = Spec(form, num_heads=HEADS)
+def test_low_precision_is_near_the_exact_result(form: str, dtype: torch.dtype) -> None:
+    spec = Spec(form, DISTANCES, num_heads=HEADS)
     tensors = arguments(spec, (9, 10), bias=form != "dense", dtype=dtype)
     exact = results(spec, [None if x is None else x.double() for x in tensors], "reference")
     assert_close(results(spec, tensors, "shifts"), exact, 1e-5 if dtype == torch.float32 else 3e-2)
 
 
 @pytest.mark.parametrize("form", ["hadamard", "dot", "dense", "static_channel"])
-def test_backward_inside_of_autocast(form: str) -> None:
-    spec = Spec(form, num_heads=HEADS)
+def test_backward_under_autocast_stays_in_float32(form: str) -> None:
+    spec = Spec(form, DISTANCES, num_heads=HEADS)
     tensors = arguments(spec, (9, 10), bias=False, dtype=torch.float32)
     expected = results(spec, tensors, "shifts")
     with torch.autocast("cpu", torch.bfloat16):
@@ -159,8 +149,8 @@ def test_backward_inside_of_autocast(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["hadamard", "hadamard_no_value", "dot", "dense"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_nothing_is_kept_but_the_arguments(form: str, device: str) -> None:
-    spec = Spec(form, num_heads=HEADS)
+def test_only_the_arguments_are_kept(form: str, device: str) -> None:
+    spec = Spec(form, DISTANCES, num_heads=HEADS)
     tensors = [None if x is None else x.to(device).requires_grad_() for x in arguments(spec, (16, 16), bias=False)]
     given = [x for x in tensors if x is not None]
     with kernels.force("shifts"):
@@ -170,7 +160,7 @@ def test_nothing_is_kept_but_the_arguments(form: str, device: str) -> None:
 
 
 def test_a_position_bias_keeps_its_product_with_the_weights() -> None:
-    spec = Spec("hadamard")
+    spec = Spec("hadamard", DISTANCES)
     tensors = [None if x is None else x.requires_grad_() for x in arguments(spec, (16, 16), bias=True)]
     with kernels.force("shifts"):
         kept = kept_bytes(lambda: kernels.pssa(spec, *tensors), [x for x in tensors if x is not None])
@@ -178,15 +168,15 @@ def test_a_position_bias_keeps_its_product_with_the_weights() -> None:
 
 
 @pytest.mark.parametrize("form", ["hadamard", "dot"])
-def test_same_bits_every_time(form: str) -> None:
-    spec = Spec(form, num_heads=4)
+def test_the_bits_are_the_same_every_time(form: str) -> None:
+    spec = Spec(form, DISTANCES, num_heads=4)
     tensors = arguments(spec, (17, 16), bias=True, batch=40, channels=32, dtype=torch.float32)  # more than a block
     assert_close(results(spec, tensors, "shifts"), results(spec, tensors, "shifts"), 0)
 
 
 @pytest.mark.parametrize("form", ["hadamard", "dot"])
 def test_compiles_forward_and_backward(form: str) -> None:
-    spec = Spec(form, stride=2, num_heads=HEADS)
+    spec = Spec(form, DISTANCES, stride=2, num_heads=HEADS)
     tensors = [None if x is None else x.requires_grad_() for x in arguments(spec, (19, 16), True, dtype=torch.float32)]
     leaves = [x for x in tensors if x is not None]
 

@@ -1,4 +1,4 @@
-"""The Triton kernels without a GPU: in the interpreter, through Triton's compiler, and when they are chosen."""
+"""The Triton kernels without a GPU: in the interpreter, in Triton's compiler, and the choice of the path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ installed = pytest.mark.skipif(not triton.INSTALLED, reason="triton is not insta
 
 
 def interpret(*flags: str) -> None:
-    """Run `interpreted.py` in a process for which Triton interprets."""
+    """Run `interpreted.py` in a process in which Triton interprets its programs."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *flags]
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("interpreted.py"))],
@@ -36,19 +36,19 @@ def interpret(*flags: str) -> None:
 
 
 @installed
-def test_interpreted() -> None:
+def test_interpreted_kernels_are_right() -> None:
     interpret("-m", "not slow")
 
 
 @installed
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_interpreted_everywhere() -> None:
+def test_interpreted_kernels_are_right_on_the_whole_grid() -> None:
     interpret("-m", "slow", "--timeout=3600")
 
 
 class NoDriver:
-    """A GPU as Triton's compiler wants to know it."""
+    """Tells Triton's compiler about a GPU that is not there."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
@@ -66,7 +66,7 @@ class NoDriver:
 
 
 class Compiler:
-    """Stands for a program: compiles it for the arguments of a launch, which does not take place."""
+    """Replaces a program: compiles it for the arguments of a launch and launches nothing."""
 
     def __init__(self, program: Any, compiled: list[Any]) -> None:
         self.program, self.compiled = program, compiled
@@ -87,8 +87,10 @@ class Compiler:
     ],
     ids=str,
 )
-def test_compiled_for_a_gpu(capability: int, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Both programs become machine code, and where channels lie side by side they load 16 bytes at once."""
+def test_programs_compile_for_a_gpu(
+    capability: int, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both programs become machine code. In channels_last they load 16 bytes at once."""
     from triton.runtime import driver
 
     from lightning_xvol.kernels import triton_programs
@@ -104,12 +106,12 @@ def test_compiled_for_a_gpu(capability: int, case: Case, monkeypatch: pytest.Mon
     assert [len(program.asm["cubin"]) > 0 for program in compiled] == [True, True]
     for program in compiled:
         wide = re.findall(r"ld\.global\S*\.v4\.b32", program.asm["ptx"])
-        # Query, and key and value at eight taps of a ring.
+        # The query, and key and value at eight taps of a ring.
         assert len(wide) >= 17 or CL not in case.formats
 
 
 class Chosen(Exception):
-    """Which path was taken."""
+    """Carries the path that was chosen."""
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ class Chosen(Exception):
         ("dense", torch.float32, "shifts"),
     ],
 )
-def test_chosen_on_cuda(form: str, dtype: torch.dtype, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_chosen_on_cuda(form: str, dtype: torch.dtype, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fast(spec: Any, path: str, *_: Any) -> None:
         raise Chosen(path)
 
@@ -140,13 +142,13 @@ def test_chosen_on_cuda(form: str, dtype: torch.dtype, expected: str, monkeypatc
                 kernels.pssa(operator.spec, query, query, value, operator.tap_weight, None)
 
 
-def test_not_chosen_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton_is_not_chosen_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "_launches", lambda: pytest.fail("a CPU was asked about Triton"))
     build_operator("pssa", 4, 8)(torch.randn(1, 4, 5, 5))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a launch would succeed")
-def test_where_no_program_starts_one_warning_says_why() -> None:
+def test_one_warning_says_why_no_program_starts() -> None:
     triton._launches.cache_clear()
     with pytest.warns(UserWarning, match=r"^PSSA runs without its Triton kernels: \w+: "):
         assert not triton._launches()
@@ -154,7 +156,9 @@ def test_where_no_program_starts_one_warning_says_why() -> None:
 
 
 @pytest.mark.parametrize(("cuda", "there"), [(False, True), (True, False)])
-def test_forced_where_it_cannot_run(cuda: bool, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forcing_triton_where_it_cannot_run_is_refused(
+    cuda: bool, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(triton, "INSTALLED", there)
     with pytest.raises(UserError, match=r"^path 'triton' needs the package triton and a CUDA device"):

@@ -1,8 +1,7 @@
-"""The operators of the property suite: all that are registered, in all their forms, or those of `--operator`."""
+"""The operators of the property suite: all registered ones in all their forms, or those of `--operator`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 from lightning_xvol.config import registry
 from lightning_xvol.kernels.spec import FORMS
 from lightning_xvol.operators import build_operator
+from tests.threads import one_thread as one_thread
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, in_channels: int = 6, out_channels: int = 12, stride: int = 1) -> nn.Module:
-        """The operator, the same every time, with no parameter left at a zero that hides its effect."""
+        """The operator, the same every time. Parameters that start at zero become random, to have an effect."""
         torch.manual_seed(0)
         operator = build_operator(self.name, in_channels, out_channels, stride, **self.options)
         for parameter in operator.parameters():
@@ -36,7 +36,7 @@ class Case:
 
 
 def cases(names: list[str]) -> list[Case]:
-    """Every operator at its defaults, and in every form, with positions, without softmax where it has them."""
+    """Every operator at its defaults; where it has the options, in each form, with positions, without softmax."""
     result = []
     for name in names:
         options = registry.lookup("operator", name).options
@@ -56,18 +56,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--operator` nothing but the property suite runs."""
+    """With `--operator` only the property suite runs."""
     if config.getoption("--operator"):
         chosen = [item for item in items if "case" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the recipes train: threads would change the order of sums, and the tests share the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""AA-convolution against its paper's listing, and its depths."""
+"""AA-convolution against the listing of its paper, and the depths of its parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_xvol.operators.aa_convolution import AAConvolution
 
 
 def build(in_channels: int, out_channels: int, stride: int = 1, **options: Any) -> AAConvolution:
-    """A float64 operator none of whose tables is at zero."""
+    """A float64 operator without tables of zeros."""
     operator = build_operator("aa_convolution", in_channels, out_channels, stride, **options).double()
     assert isinstance(operator, AAConvolution)
     if operator.attention.positions is not None:

@@ -1,8 +1,9 @@
-"""Operators by name: constructors, defaults, import paths, and what a wrong argument is answered."""
+"""Operators by name: constructors, defaults, import paths, and the messages for wrong arguments."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from typing import Any
@@ -16,19 +17,45 @@ from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import OPERATORS, build_operator
 from lightning_xvol.operators.checks import group_count, head_count
+from lightning_xvol.operators.pssa import PSSA
+from lightning_xvol.operators.xvolution import XVolution
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_constructor_and_registry_agree(name: str) -> None:
-    parameters = list(inspect.signature(registry.load("operator", name)).parameters.values())
-    assert [parameter.name for parameter in parameters[:2]] == ["in_channels", "out_channels"]
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[2:])
-    defaults = {parameter.name: parameter.default for parameter in parameters[2:]}
-    assert defaults == {"stride": 1, **OPERATORS[name].options}
+    operator, options = registry.load("operator", name), OPERATORS[name].options
+    parameters = inspect.signature(operator).parameters.values()
+    assert [parameter.name for parameter in parameters][:3] == ["in_channels", "out_channels", "stride"]
+    keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    own = {parameter.name: parameter.default for parameter in keywords}
+    assert own.pop("stride") == 1 and own.items() <= options.items()
+    torch.manual_seed(0)
+    plain = operator(6, 12)
+    for option, value in options.items():  # also an option that the constructor passes on to a branch
+        torch.manual_seed(0)
+        same = operator(6, 12, **{option: value})
+        assert repr(same) == repr(plain), f"{option}={value} is no default"
+        for tensor, expected in zip(same.state_dict().values(), plain.state_dict().values(), strict=True):
+            assert torch.equal(tensor, expected), f"{option}={value} is no default"
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_plain_values_as_from_yaml(name: str) -> None:
+def test_constructor_refuses_an_option_that_the_registry_lacks(name: str) -> None:
+    with pytest.raises((TypeError, UserError), match="kernel_siz"):
+        registry.load("operator", name)(6, 12, kernel_siz=3)
+
+
+@pytest.mark.parametrize("operator", [PSSA, XVolution])
+def test_pssa_options_are_named_in_direct_construction(operator: Any) -> None:
+    assert operator(16, 16, form="hadamard").__class__ is operator
+    with pytest.raises(
+        UserError, match=r"PSSA has no option 'frm' \(did you mean 'form'\?\); it has: form, shift_dist"
+    ):
+        operator(16, 16, frm="dot")
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_options_may_be_plain_values_as_from_yaml(name: str) -> None:
     options = {
         key: list(value) if isinstance(value, tuple) else value for key, value in OPERATORS[name].options.items()
     }
@@ -36,13 +63,13 @@ def test_plain_values_as_from_yaml(name: str) -> None:
 
 
 class Foreign(nn.Conv2d):
-    """An operator of somebody else."""
+    """An operator that is not ours."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, size: int = 3) -> None:
         super().__init__(in_channels, out_channels, size, stride, size // 2)
 
 
-def test_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_path_builds_a_foreign_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "somebody", sys.modules[__name__])
     operator = build_operator("somebody:Foreign", 3, 5, stride=2, size=5)
     assert operator(torch.randn(1, 3, 7, 7)).shape == (1, 5, 4, 4)
@@ -110,9 +137,8 @@ def test_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=re.escape(message)):
         build_operator(name, 6, 12, **options)
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -126,20 +152,19 @@ def test_wrong_options_are_named(name: str, options: dict[str, Any], message: st
 )
 @pytest.mark.parametrize("name", OPERATORS)
 def test_wrong_channels_and_strides_are_named(name: str, arguments: tuple[Any, ...], message: str) -> None:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=re.escape(message)):
         build_operator(name, *arguments)
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("size", [(0, 8), (8, -1), (8.0, 8)])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_macs_of_no_map(name: str, size: tuple[Any, Any]) -> None:
+def test_macs_refuses_a_map_without_pixels(name: str, size: tuple[Any, Any]) -> None:
     with pytest.raises(UserError, match="must be a positive integer"):
         build_operator(name, 6, 12).macs(*size)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_settings_are_printed(name: str) -> None:
+def test_options_are_printed(name: str) -> None:
     text = repr(build_operator(name, 6, 12, 2))
     assert "6, 12, stride=2" in text
     if "form" in OPERATORS[name].options:
@@ -147,21 +172,21 @@ def test_settings_are_printed(name: str) -> None:
 
 
 @pytest.mark.parametrize(("channels", "heads"), [(1, 1), (64, 1), (127, 1), (128, 2), (192, 3), (320, 5), (446, 2)])
-def test_default_heads(channels: int, heads: int) -> None:
+def test_default_number_of_heads(channels: int, heads: int) -> None:
     assert head_count(None, channels) == heads
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(1, 1), (16, 1), (24, 1), (32, 2), (40, 2), (48, 3), (106, 2)])
-def test_default_groups(channels: int, groups: int) -> None:
+def test_default_number_of_groups(channels: int, groups: int) -> None:
     assert group_count(None, channels) == groups
 
 
-def test_import_loads_no_torch() -> None:
+def test_importing_the_package_loads_no_torch() -> None:
     code = "import sys, lightning_xvol.operators as o; o.OPERATORS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_names_of_the_package() -> None:
+def test_the_package_exports_operators() -> None:
     assert lightning_xvol.build_operator is build_operator
     assert lightning_xvol.OPERATORS is OPERATORS
     assert set(lightning_xvol.__all__) <= set(dir(lightning_xvol))

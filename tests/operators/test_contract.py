@@ -1,4 +1,4 @@
-"""What every operator promises. `pytest tests/operators --operator package.module:Class` runs this on yours."""
+"""The contract of every operator. `pytest tests/operators --operator package.module:Class` runs it on yours."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_parameter_learns(case: Any, stride: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
-def test_dtype(case: Any, dtype: torch.dtype) -> None:
+def test_every_dtype_gives_the_result_of_float32(case: Any, dtype: torch.dtype) -> None:
     tolerance = {torch.float64: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.02}[dtype]
     for stride, size in [(1, (7, 6)), (2, (15, 16))]:
         operator, x = case.build(stride=stride).eval(), torch.randn(2, 6, *size)
@@ -56,7 +56,7 @@ def test_dtype(case: Any, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_autocast(case: Any, dtype: torch.dtype) -> None:
+def test_autocast_gives_the_result_of_float32(case: Any, dtype: torch.dtype) -> None:
     for size in [(7, 6), (15, 16)]:
         operator, x = case.build(), torch.randn(2, 6, *size)
         expected = operator(x)
@@ -74,7 +74,7 @@ def test_large_and_small_inputs_stay_finite(case: Any, scale: float, dtype: torc
     if case.name == "self_attention" and case.options.get("softmax") is False and dtype == torch.float16:
         pytest.skip("a normalised zero has a gradient of 1 / eps, which overflows without a batch norm behind it")
     operator, x = case.build(), scale * torch.randn(2, 6, 9, 8, requires_grad=True)
-    x[:, :, :4] = 0  # the padding region of a detection batch
+    x[:, :, :4] = 0  # like the padding region of a detection batch
     with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
         y = operator(x)
     y.float().sum().backward()
@@ -83,7 +83,7 @@ def test_large_and_small_inputs_stay_finite(case: Any, scale: float, dtype: torc
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-def test_channels_last(case: Any) -> None:
+def test_channels_last_stays_channels_last(case: Any) -> None:
     for stride, size in [(1, (7, 6)), (2, (15, 16))]:
         operator, x = case.build(stride=stride).double().eval(), torch.randn(2, 6, *size, dtype=torch.double)
         expected = operator(x)
@@ -100,7 +100,7 @@ def test_input_is_left_alone(case: Any) -> None:
     assert torch.equal(x, before)
 
 
-def test_copies_and_state_dicts(case: Any) -> None:
+def test_copies_are_independent_and_state_dicts_restore(case: Any) -> None:
     operator, x = case.build().eval(), torch.randn(2, 6, 8, 7)
     expected = operator(x)
     state = {name: tensor.clone() for name, tensor in operator.state_dict().items()}
@@ -113,7 +113,7 @@ def test_copies_and_state_dicts(case: Any) -> None:
     assert torch.equal(operator(x), expected)
 
 
-def test_runs_at_another_size(case: Any) -> None:
+def test_a_trained_operator_runs_at_another_size(case: Any) -> None:
     operator = case.build().train()
     operator(torch.randn(2, 6, 8, 8))
     keys = list(operator.state_dict())
@@ -125,7 +125,7 @@ def test_runs_at_another_size(case: Any) -> None:
     fresh.load_state_dict(operator.state_dict())
 
 
-def test_validation_before_training(case: Any) -> None:
+def test_training_works_after_validation(case: Any) -> None:
     operator = case.build()
     for size in [(6, 11), (16, 15)]:  # sizes that no other test has put into a cache
         x = torch.randn(2, 6, *size)
@@ -134,7 +134,7 @@ def test_validation_before_training(case: Any) -> None:
         operator.train()(x).sum().backward()
 
 
-def test_same_bits_every_time(case: Any) -> None:
+def test_gradients_have_the_same_bits_every_time(case: Any) -> None:
     x = torch.randn(4, 6, 8, 8)
     results = []
     for _ in range(2):
@@ -145,7 +145,7 @@ def test_same_bits_every_time(case: Any) -> None:
         assert torch.equal(first, second)
 
 
-def test_compiles(case: Any) -> None:
+def test_compiles_to_one_graph(case: Any) -> None:
     for stride, size in [(1, (7, 6)), (2, (15, 16))]:
         torch._dynamo.reset()
         operator, x = case.build(stride=stride), torch.randn(2, 6, *size)

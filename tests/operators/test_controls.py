@@ -1,4 +1,4 @@
-"""The controls: what they compute, written out, and how near their parameters are to those of X-volution."""
+"""The controls: their formulas written out, and how close their number of parameters is to that of X-volution."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_parameters_are_those_of_xvolution(name: str, channels: int, options: di
 
 
 def settled(name: str, stride: int, **options: Any) -> nn.Module:
-    """An operator in eval mode whose batch norms do something."""
+    """An operator in eval mode whose batch norms have an effect."""
     torch.manual_seed(0)
     operator = build_operator(name, 6, 12, stride, **options).double().eval()
     for norm in operator.modules():
@@ -54,7 +54,7 @@ def normed(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_formulas(stride: int) -> None:
+def test_controls_equal_their_formulas(stride: int) -> None:
     x = torch.randn(2, 6, 9, 8, dtype=torch.double)
 
     wide = settled("wide_convolution", stride, kernel_size=5)

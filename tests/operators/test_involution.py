@@ -1,4 +1,4 @@
-"""Involution against the unfolding of its paper's Algorithm 1, path by path."""
+"""Every path of involution against the unfolding of Algorithm 1 of its paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_xvol.operators.involution import Involution
 
 
 def build(stride: int = 1, in_channels: int = 6, out_channels: int = 12, **options: Any) -> Involution:
-    """A float64 involution with statistics and biases that show."""
+    """A float64 involution whose biases have an effect."""
     torch.manual_seed(0)
     operator = build_operator("involution", in_channels, out_channels, stride, **options).double()
     assert isinstance(operator, Involution)
@@ -27,7 +27,7 @@ def build(stride: int = 1, in_channels: int = 6, out_channels: int = 12, **optio
 
 
 def by_unfolding(operator: Involution, x: Tensor) -> Tensor:
-    """Algorithm 1, with what the operator adds to it: the 1x1 mapping, smaller blocks at the end of odd sides."""
+    """Algorithm 1 with our two additions: the 1x1 mapping, and smaller blocks at the end of odd sides."""
     size, stride, groups = operator.window.kernel_size, operator.stride, operator.groups
     rows, columns = range(0, x.shape[2], stride), range(0, x.shape[3], stride)
     pooled = torch.stack(
@@ -81,7 +81,7 @@ def test_generation_is_that_of_the_source() -> None:
     assert build_operator("involution", 3, 2, reduction=8).reduce.out_channels == 1
 
 
-def test_large_maps_keep_nothing_but_input_and_kernels() -> None:
+def test_large_maps_keep_only_input_and_kernels() -> None:
     operator, x = build_operator("involution", 32, 32), torch.randn(2, 32, 24, 24, requires_grad=True)
     kernel = operator.generate(x).detach().requires_grad_()
     assert kept_bytes(lambda: kernels.involution(x, kernel, operator.window), [x, kernel]) == 0

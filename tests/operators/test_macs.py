@@ -1,4 +1,4 @@
-"""`macs` against a count of the multiplications that the literal reference executes."""
+"""`macs` against the number of multiplications that the literal reference executes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Multiplications(TorchDispatchMode):
             self.count += result.numel() * args[1][0].numel()
         elif name in ("mm", "bmm"):
             self.count += result.numel() * args[0].shape[-1]
-        elif name.startswith("_scaled_dot_product"):  # an operator of somebody else; our reference writes it out
+        elif name.startswith("_scaled_dot_product"):  # from an operator that is not ours; our reference writes it out
             query, key = args[:2]
             self.count += 2 * query.numel() * key.shape[-2]
         elif name == "mul" and all(isinstance(factor, torch.Tensor) and factor.dim() for factor in args):

@@ -1,4 +1,4 @@
-"""PSSA's fast paths against the literal reference, that against loops over pixels, and identities."""
+"""PSSA: fast paths against the literal reference, the reference against loops over pixels, and identities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def combinations() -> list[tuple[str, dict[str, Any]]]:
 
 
 def build(form: str, stride: int = 1, in_channels: int = 6, out_channels: int = 12, **options: Any) -> PSSA:
-    """A float64 PSSA none of whose parameters is at zero."""
+    """A float64 PSSA without parameters of zeros."""
     torch.manual_seed(0)
     operator = build_operator("pssa", in_channels, out_channels, stride, form=form, **options).double()
     assert isinstance(operator, PSSA)
@@ -47,7 +47,7 @@ def build(form: str, stride: int = 1, in_channels: int = 6, out_channels: int = 
 
 
 def results(operator: PSSA, x: Tensor, path: Any = None) -> dict[str, Tensor]:
-    """What leaves the taps and every gradient, on `path` or the one that the size chooses."""
+    """The output before the batch norm and every gradient, on `path` or on the path that the size chooses."""
     operator, x = copy.deepcopy(operator), x.clone().requires_grad_()
     if path is None:
         y = operator.attend(x)
@@ -90,7 +90,7 @@ def test_path_chosen_by_size_equals_the_reference(form: str, stride: int) -> Non
 
 
 @pytest.mark.parametrize("position_encoding", [False, True])
-def test_chunks_of_the_batch(monkeypatch: pytest.MonkeyPatch, position_encoding: bool) -> None:
+def test_chunks_of_the_batch_change_nothing(monkeypatch: pytest.MonkeyPatch, position_encoding: bool) -> None:
     operator = build("dot", num_heads=4, position_encoding=position_encoding)
     x = torch.randn(5, 6, 3, 4, dtype=torch.double)
     expected = results(operator, x, "reference")
@@ -110,7 +110,7 @@ def test_reference_equals_loops_over_pixels(form: str, stride: int) -> None:
 
 
 def by_pixel(operator: PSSA, x: Tensor) -> Tensor:
-    """PSSA as the table of design.md has it, one position and one tap at a time: `[C_in, H, W]` to `[C, H', W']`."""
+    """PSSA by the formulas of docs/paper.md, one position and one tap at a time: `[C_in, H, W]` to `[C, H', W']`."""
     spec, w = operator.spec, operator.tap_weight
     if spec.form == "softmax":
         return softmax_by_pixel(operator, x)
@@ -188,7 +188,7 @@ def test_position_bias_is_a_static_convolution_of_the_value() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("propagate", [False, True])
-def test_stride_subsamples(form: str, propagate: bool) -> None:
+def test_stride_2_is_stride_1_subsampled(form: str, propagate: bool) -> None:
     whole, strided = (build(form, stride, propagate=propagate) for stride in (1, 2))
     for size in [(6, 7), (15, 16)]:
         x = torch.randn(2, 6, *size, dtype=torch.double)
@@ -244,7 +244,7 @@ def test_frozen_query_and_key_stay_and_the_rest_learns(form: str, path: Any) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_initial_tap_weights(form: str) -> None:
+def test_initial_tap_weights_have_variance_1_over_fan_in(form: str) -> None:
     torch.manual_seed(0)
     weight = build_operator("pssa", 4, 192, form=form, **({"num_heads": 192} if FORMS[form].weight == "head" else {}))
     variance = weight.tap_weight.var().item() * (192 if FORMS[form].weight == "dense" else 1)
@@ -260,7 +260,7 @@ def test_options_that_start_at_zero_change_nothing_at_first() -> None:
     torch.testing.assert_close(both(x), plain(x))
 
 
-def test_batch_norms() -> None:
+def test_each_branch_has_one_batch_norm() -> None:
     def norms(operator: nn.Module) -> int:
         return sum(isinstance(module, nn.BatchNorm2d) for module in operator.modules())
 

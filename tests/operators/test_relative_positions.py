@@ -1,4 +1,4 @@
-"""Relative logits against a loop over pairs of pixels, and what the tables promise."""
+"""Relative logits against a loop over pairs of pixels, and the behaviour of the tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_xvol.operators.relative_positions import RelativePositions
 
 
 def tables(reach: int, channels: int = 4) -> RelativePositions:
-    """Float64 tables that are not zero."""
+    """Float64 tables of random vectors."""
     positions = RelativePositions(channels, reach).double()
     for parameter in positions.parameters():
         nn.init.normal_(parameter)
@@ -25,11 +25,11 @@ def tables(reach: int, channels: int = 4) -> RelativePositions:
 
 
 def entry(table: Tensor, offset: int, length: int) -> Tensor:
-    """The vector at `offset` on a side of `length`, of a table that NumPy stretches where it is too short."""
+    """The vector at `offset` on a side of `length`. NumPy stretches the table where it is too short."""
     reach = (len(table) + 1) // 2
-    place = offset * min(1.0, (reach - 1) / max(1, length - 1)) + reach - 1
+    position = offset * min(1.0, (reach - 1) / max(1, length - 1)) + reach - 1
     columns = table.detach().numpy().T
-    return torch.tensor([np.interp(place, np.arange(len(table)), column) for column in columns])
+    return torch.tensor([np.interp(position, np.arange(len(table)), column) for column in columns])
 
 
 def logits_by_pixel(query: Tensor, positions: RelativePositions, size: tuple[int, int], stride: int) -> Tensor:
@@ -85,7 +85,7 @@ def test_attention_equals_multihead_attention_with_that_mask(position_size: int)
 
 
 @pytest.mark.parametrize("name", ["self_attention", "aa_convolution", "xvolution_sa"])
-def test_on_and_off_start_the_same(name: str) -> None:
+def test_an_operator_starts_the_same_with_and_without_positions(name: str) -> None:
     x = torch.randn(2, 6, 9, 8)
     found = []
     for options in ({}, {"position_encoding": True}):
@@ -105,7 +105,7 @@ def test_a_short_table_is_reported_once(caplog: pytest.LogCaptureFixture) -> Non
     assert "position_size=8 are stretched over a map of 3 x 9" in message
 
 
-def test_weights_fit_whatever_the_input() -> None:
+def test_weights_fit_every_input_size() -> None:
     options: dict[str, Any] = {"position_encoding": True, "position_size": 4}
     shapes = []
     for size in [(2, 2), (9, 5)]:

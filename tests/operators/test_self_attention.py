@@ -1,4 +1,4 @@
-"""Self-attention against softmax written out and against PyTorch's own module."""
+"""Self-attention against a written-out softmax and against PyTorch's own module."""
 
 from __future__ import annotations
 

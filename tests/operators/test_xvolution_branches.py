@@ -1,4 +1,4 @@
-"""X-volution with self-attention or involution: two branches built apart, each with its batch norm, added."""
+"""X-volution with self-attention or involution equals its two branches, built separately, with their batch norms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_is_the_sum_of_its_branches(
 
 
 @pytest.mark.parametrize("name", ["xvolution_sa", "xvolution_inv"])
-def test_convolution_branch_alone(name: str) -> None:
+def test_without_the_dilated_convolution_the_branch_is_one_convolution(name: str) -> None:
     operator = build_operator(name, 6, 12, kernel_size=1, dilated_kernel_size=None)
     assert operator.convolution.dilated_conv is None
     assert operator.convolution.conv.kernel_size == (1, 1)

@@ -14,7 +14,8 @@ from torch import nn
 from lightning_xvol import __main__
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.registry import OPERATORS
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels.spec import FORMS
 from lightning_xvol.operators import build_operator

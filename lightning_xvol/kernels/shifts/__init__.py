@@ -1,7 +1,8 @@
-"""PSSA and involution at any size: work and memory grow with the pixels.
+"""PSSA and involution at any size. Work and memory grow linearly with the pixels.
 
-`convolutions` has what factors into dilated convolutions, `loops` what does not and goes tap by tap. All but `softmax`
-keep nothing for backward but their arguments and compute the rest again. While exporting no shape is looked at.
+`convolutions` has the forms that factor into dilated convolutions. `loops` has the others, tap by tap. All except
+`softmax` keep only their arguments for the backward pass and compute the rest again. The code does not look at shapes
+while exporting.
 """
 
 from __future__ import annotations

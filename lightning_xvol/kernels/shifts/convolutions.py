@@ -1,9 +1,13 @@
 """Shifts with one weight per channel as convolutions.
 
-The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So `DW_w(x) = sum_j w_j S_j x` is one
-dilated depthwise convolution per distance, `sum_j W_j S_j x` one dilated convolution, and by distributivity `hadamard =
-q * DW_w(k * v) + DW_u(v)`. On small maps one depthwise kernel has all taps. Nothing but the arguments is kept for
-backward, and gradients are written out: a compiler traces no autograd inside of a backward.
+The eight taps at distance L are the outer taps of a 3x3 kernel of dilation L. So, per distance,
+
+* `DW_w(x) = sum_j w_j S_j x` is one dilated depthwise convolution,
+* `sum_j W_j S_j x` is one dilated convolution.
+
+By distributivity `hadamard = q * DW_w(k * v) + DW_u(v)`. On small maps one depthwise kernel has all taps. Only the
+arguments are kept for the backward pass. The gradients are written out, because a compiler traces no autograd inside of
+a backward pass.
 """
 
 from __future__ import annotations
@@ -15,21 +19,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles
+from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, given, no_autocast
 
-# Maps of at most so many pixels: one depthwise kernel of 11x11 with 24 live taps. Against three dilated 3x3 kernels,
-# one CPU thread, float32, forward in ms, contiguous / channels_last: [8, 512, 7, 7] 0.49 for 0.68 / 0.58 for 1.99; [64,
-# 16, 8, 8] 0.19 for 0.36 / 0.12 for 0.25; [8, 512, 10, 10] 0.99 for 1.29 / 1.36 for 0.66; [8, 128, 28, 28] 2.7 for 2.8
-# / 3.8 for 1.3. Not measured elsewhere.
+# Maps of at most this many pixels take one depthwise kernel of 11x11 with 24 live taps instead of three dilated 3x3
+# kernels. One CPU thread, float32, forward, ms of one kernel instead of three, contiguous / channels_last:
+#   [8, 512, 7, 7]     0.49 instead of 0.68 / 0.58 instead of 1.99
+#   [64, 16, 8, 8]     0.19 instead of 0.36 / 0.12 instead of 0.25
+#   [8, 512, 10, 10]   0.99 instead of 1.29 / 1.36 instead of 0.66
+#   [8, 128, 28, 28]   2.7 instead of 2.8 / 3.8 instead of 1.3
+# Not measured on other devices.
 WHOLE_KERNEL_PIXELS = {"cpu": 64}
 WHOLE_KERNEL_REACH = 5
 
-# The layout in which the weight gradient multiplies and sums, a rectangle per tap. One CPU thread, float32, ms for
-# channels_last with both conversions / contiguous / oneDNN's, channels_last: [8, 128, 28, 28] 4.8 / 4.7 / 7.7; [8, 256,
-# 14, 14] 2.2 / 3.3 / 4.5; [8, 512, 7, 7] 1.0 / 3.3 / 6.5; [64, 16, 16, 16] 1.7 / 2.1 / 1.9.
+# Devices on which the weight gradient multiplies and sums in channels_last, a rectangle per tap. One CPU thread,
+# float32, ms for channels_last with both conversions / contiguous / oneDNN's own in channels_last:
+#   [8, 128, 28, 28]   4.8 / 4.7 / 7.7
+#   [8, 256, 14, 14]   2.2 / 3.3 / 4.5
+#   [8, 512, 7, 7]     1.0 / 3.3 / 6.5
+#   [64, 16, 16, 16]   1.7 / 2.1 / 1.9
 CHANNELS_LAST_DEVICES = ("cpu",)
 
-Kernels = list[tuple[Tensor, int]]  # with their dilations; what they give is added
+Kernels = list[tuple[Tensor, int]]  # kernel and dilation; the results of all are added
 
 
 def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
@@ -55,7 +66,7 @@ def hadamard(
     return y
 
 
-class ShiftSum(torch.autograd.Function):
+class ShiftSum(Recomputed):
     """`DW_w(x)`."""
 
     @staticmethod
@@ -63,23 +74,18 @@ class ShiftSum(torch.autograd.Function):
         return _convolved(x, _depthwise(weight, spec, x), spec.stride)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        x, weight, ctx.spec = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _adjoint(grad, _depthwise(weight, ctx.spec, x), ctx.spec.stride, x)
+            grad_x = _adjoint(grad, _depthwise(weight, ctx.taps, x), ctx.taps.stride, x)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(x, grad, ctx.spec)
+            grad_weight = _weight_gradient(x, grad, ctx.taps)
         return grad_x, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
-class Hadamard(torch.autograd.Function):
+class Hadamard(Recomputed):
     """`q * DW_w(k * v) + DW_u(v)`, block by block."""
 
     @staticmethod
@@ -98,15 +104,10 @@ class Hadamard(torch.autograd.Function):
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, weight, static = ctx.saved_tensors
-        spec, stride = ctx.spec, ctx.spec.stride
+        spec, stride = ctx.taps, ctx.taps.stride
         kernels = _depthwise(weight, spec, key)
         static_kernels = [] if static is None else _depthwise(static, spec, key)
         grad_query, grad_key, grad_value, grad_weight, grad_static = _gradients(ctx)
@@ -144,7 +145,7 @@ def _wide(x: Tensor) -> torch.dtype:
 
 
 def _adjoint(grad: Tensor, kernels: Kernels, stride: int, x: Tensor) -> Tensor:
-    """The gradient at x, of which the size is taken alone: the reversed taps on the grid of x."""
+    """The gradient at x: the reversed taps on the grid of x. Only the shape of `x` is used."""
     if stride > 1:
         spread = torch.zeros_like(x)
         spread[..., ::stride, ::stride] = grad
@@ -153,7 +154,7 @@ def _adjoint(grad: Tensor, kernels: Kernels, stride: int, x: Tensor) -> Tensor:
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, spec: Spec) -> Tensor:
-    """The gradient at the weights of `DW_w(x)`, `[C, T]` in float32 at least."""
+    """The gradient at the weights of `DW_w(x)`, `[C, T]`, at least in float32."""
     if x.device.type in CHANNELS_LAST_DEVICES:
         x, grad = (z.contiguous(memory_format=torch.channels_last) for z in (x, grad))
     result = x.new_zeros(x.shape[1], len(spec.offsets), dtype=_wide(x))
@@ -165,7 +166,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, spec: Spec) -> Tensor:
 def _convolved(x: Tensor, kernels: Kernels, stride: int) -> Tensor:
     """The sum of the convolutions of x with each of `kernels`."""
     y = None
-    with no_autocast(x):  # a backward may run inside of autocast
+    with no_autocast(x):  # a backward pass may run under autocast
         for kernel, dilation in kernels:
             padding, groups = dilation * (kernel.shape[-1] // 2), x.shape[1] // kernel.shape[1]
             term = F.conv2d(x, kernel, None, stride, padding, dilation, groups)
@@ -174,7 +175,7 @@ def _convolved(x: Tensor, kernels: Kernels, stride: int) -> Tensor:
 
 
 def _depthwise(weight: Tensor, spec: Spec, x: Tensor) -> Kernels:
-    """Depthwise kernels from weights `[C, T]`, those that are fastest on maps of the size of x."""
+    """Depthwise kernels from weights `[C, T]`: those that are fastest on maps of the size of x."""
     kernels = _per_distance(weight.unsqueeze(2), spec)
     if torch.compiler.is_exporting() or spec.reach > WHOLE_KERNEL_REACH:
         return kernels
@@ -183,7 +184,7 @@ def _depthwise(weight: Tensor, spec: Spec, x: Tensor) -> Kernels:
 
 
 def _per_distance(weight: Tensor, spec: Spec) -> Kernels:
-    """A kernel `[C_out, C_in, 3, 3]` per distance from weights `[C_out, T, C_in]`, the centre tap in the first."""
+    """A kernel `[C_out, C_in, 3, 3]` per distance from weights `[C_out, T, C_in]`. The first has the centre tap."""
     zero = torch.zeros_like(weight[:, :1])
     kernels = []
     for index, distance in enumerate(spec.shift_distances):
@@ -195,7 +196,7 @@ def _per_distance(weight: Tensor, spec: Spec) -> Kernels:
 
 
 def _whole(kernels: Kernels, reach: int) -> tuple[Tensor, int]:
-    """One kernel, `[C_out, C_in, 2 R + 1, 2 R + 1]` for the reach R, with the taps of all."""
+    """One kernel with the taps of all, `[C_out, C_in, 2 R + 1, 2 R + 1]` for the reach R."""
     side = 2 * reach + 1
     whole = kernels[0][0].new_zeros(*kernels[0][0].shape[:2], side, side)
     for kernel, distance in kernels:

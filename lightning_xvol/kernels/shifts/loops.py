@@ -1,9 +1,10 @@
-"""What does not factor into convolutions, tap by tap: `dot`, `dense`, `softmax` and `involution`.
+"""Tap by tap: `dot`, `dense`, `softmax` and `involution`, which do not factor into convolutions.
 
-All but `softmax`, a control, are written twice. The autograd functions go over the rectangles in which a tap leads
-inside, `Dot` and `Involution` block by block, so that what a tap reads is in cache when the next one reads it again.
-For compilers, which plan memory themselves, there is a plain form over views of one padded copy, which looks at no
-shape.
+All except `softmax`, a control, are written twice:
+
+* An autograd function goes over the rectangles where a tap leads inside the map. `Dot` and `Involution` do so block by
+  block: the pixels that a tap reads are still in cache when the next tap reads them.
+* A plain form for compilers, which plan memory themselves, uses views of one padded copy. It does not look at shapes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
+from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, Taps, no_autocast
 
 Index = tuple[slice, ...]
@@ -46,8 +48,8 @@ def _plain_dot(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor |
     return y
 
 
-class Dot(torch.autograd.Function):
-    """`dot` by heads, summed in float32 at least. It saves its arguments alone and computes every product again."""
+class Dot(Recomputed):
+    """`dot` by heads, summed at least in float32."""
 
     @staticmethod
     def forward(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
@@ -62,11 +64,6 @@ class Dot(torch.autograd.Function):
         return y.to(dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weight, static = ctx.saved_tensors
@@ -75,7 +72,7 @@ class Dot(torch.autograd.Function):
         w, u = _columns(weight, q), _columns(static, q)
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_w, grad_u = (torch.zeros_like(weight, dtype=q.dtype) for _ in range(2))
-        for tap, there, here in _blocks(ctx.spec, q, k):
+        for tap, there, here in _blocks(ctx.taps, q, k):
             coefficient = (q[there] * k[here]).sum(2, keepdim=True)  # [b, h, 1, H', W']
             grad_coefficient = (grad[there] * v[here]).sum(2, keepdim=True)
             grad_w[:, tap] += (coefficient * grad_coefficient).sum((0, 2, 3, 4))
@@ -94,9 +91,11 @@ class Dot(torch.autograd.Function):
 def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`sum_j W_j (q * S_j k)`: query `[B, C, H', W']`, key `[B, C, H, W]`, weights `[C, T, C]`.
 
-    Channels last, so that every tap is one matrix product. Forward + backward, one CPU thread, float32, ms, for the
-    plain form: [64, 16, 8, 8] 5.0 for 14; [64, 32, 4, 4] 2.7 for 13; [8, 256, 14, 14] 146 for 297; [8, 64, 28, 28] 70
-    for 112.
+    Channels are last, so that every tap is one matrix product. Forward + backward, one CPU thread, float32, ms of this
+    form / of the plain form:
+
+    * [64, 16, 8, 8] 5.0 / 14; [64, 32, 4, 4] 2.7 / 13
+    * [8, 256, 14, 14] 146 / 297; [8, 64, 28, 28] 70 / 112
     """
     if torch.compiler.is_compiling():
         return _plain_dense(query, key, weight, spec)
@@ -114,8 +113,8 @@ def _plain_dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tens
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-class Dense(torch.autograd.Function):
-    """`dense`, summed in float32 at least. It saves its arguments alone and computes every product again."""
+class Dense(Recomputed):
+    """`dense`, summed at least in float32."""
 
     @staticmethod
     def forward(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
@@ -126,11 +125,6 @@ class Dense(torch.autograd.Function):
         return y.to(query.dtype).permute(0, 3, 1, 2)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        *tensors, ctx.spec = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, weight = ctx.saved_tensors
@@ -138,8 +132,8 @@ class Dense(torch.autograd.Function):
         wide = torch.promote_types(q.dtype, torch.float32)
         grad_q, grad_k = torch.zeros_like(q, dtype=wide), torch.zeros_like(k, dtype=wide)
         grad_weight = torch.zeros_like(weight)
-        with no_autocast(grad):  # a backward may run inside of autocast
-            for tap, there, here in rectangles(ctx.spec, query, key, range(query.shape[-2])):
+        with no_autocast(grad):  # a backward pass may run under autocast
+            for tap, there, here in rectangles(ctx.taps, query, key, range(query.shape[-2])):
                 some_q, some_k, some_g = q[:, *there], k[:, *here], g[:, *there].flatten(0, 2)  # [b n m, C]
                 grad_weight[:, tap] = some_g.t() @ (some_q * some_k).flatten(0, 2)
                 grad_product = (some_g @ weight[:, tap]).view(some_q.shape)
@@ -157,7 +151,7 @@ def _pixels_first(x: Tensor) -> Tensor:
 def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`softmax_j(<q, S_j k>_head / sqrt(d) + w_j)`: query `[B, C, H', W']`, key `[B, C, H, W]`, w `[h, T]`.
 
-    What it returns, `[B, h, T, H', W']`, are the kernels of an involution of the value.
+    The result, `[B, h, T, H', W']`, is the kernel of an involution of the value.
     """
     heads = weight.shape[0]
     query, key = query.contiguous(), key.contiguous()
@@ -185,8 +179,8 @@ def _plain_involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     return y
 
 
-class Involution(torch.autograd.Function):
-    """`involution` by groups, summed in float32 at least. It saves its arguments alone."""
+class Involution(Recomputed):
+    """`involution` by groups, summed at least in float32."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
@@ -197,25 +191,20 @@ class Involution(torch.autograd.Function):
         return y.to(dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        x, weight, ctx.window = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dtype = x.dtype
         grad, x, weight = _widened(grad, x, weight)
         grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
-        for tap, there, here in _blocks(ctx.window, grad, x):
+        for tap, there, here in _blocks(ctx.taps, grad, x):
             grad_weight[:, :, tap][there] = (grad[there] * x[here]).sum(2, keepdim=True)
             grad_x[here].addcmul_(weight[:, :, tap][there], grad[there])
         return grad_x.to(dtype), grad_weight.to(dtype), None
 
 
 def _blocks(taps: Taps, query: Tensor, key: Tensor) -> Iterator[tuple[int, Index, Index]]:
-    """Blocks of images or of rows, and in each the taps that lead inside: indices into both, `[B, h, d, H, W]`."""
+    """For blocks of images and rows, the taps that lead inside, with indices into query and key, `[B, h, d, H, W]`."""
     for images in image_blocks(query):
         for rows in row_blocks(query[images]):
             for tap, there, here in rectangles(taps, query, key, rows):
@@ -223,12 +212,12 @@ def _blocks(taps: Taps, query: Tensor, key: Tensor) -> Iterator[tuple[int, Index
 
 
 def _columns(table: Tensor | None, like: Tensor) -> list[Tensor]:
-    """The entries of each tap, `[h, 1, 1, 1]`, from a table `[h, T]`; none from no table."""
+    """The weights of each tap, `[h, 1, 1, 1]`, from a table `[h, T]`. An empty list where there is no table."""
     return [] if table is None else list(table.to(like.dtype)[:, :, None, None, None].unbind(1))
 
 
 def _widened(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In float32 at least, and contiguous: the sum over d takes twice as long over channels_last views."""
+    """The tensors at least in float32, and contiguous: a sum over d takes twice as long in channels_last."""
     return tuple(tensor.to(torch.promote_types(tensor.dtype, torch.float32)).contiguous() for tensor in tensors)
 
 

@@ -1,0 +1,176 @@
+"""A configuration in which nothing is left open, and the ids that follow from it. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lightning_xvol.config import registry
+from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, to_dict
+from lightning_xvol.errors import UserError
+
+SCHEMA = 1
+ID_LENGTH = 12
+COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
+"""The fields of `train` that say how an optimisation is computed, not what is optimised."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved(RunConfig):
+    """A `RunConfig` with every option of operator, backbone and data spelled out, and every value checked.
+
+    Nobody can make one that is not: this also holds for what `dataclasses.replace` makes of a `Resolved`. `set_value`
+    gives a plain `RunConfig` again. Ids are computed once, on first use.
+
+    Attributes:
+        cell_id: identifies the run: the beginning of the fingerprint of its configuration, the seed included.
+        group_id: identifies the runs that differ in their seed alone.
+        optimisation_id: identifies the groups that optimise the same, whatever it is computed on (`optimisation`).
+
+    Raises:
+        UserError: for a name or an option that does not exist, or a value out of range.
+    """
+
+    def __post_init__(self) -> None:
+        config = RunConfig(**{item.name: getattr(self, item.name) for item in dataclasses.fields(RunConfig)})
+        parts: dict[str, Any] = {}
+        for kind in registry.KINDS:
+            part = getattr(config, kind)
+            parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
+        config = dataclasses.replace(config, **parts)
+        # Values set in Python get the types that a file or a flag gives them: 1 and 1.0 are one learning rate.
+        for path, value in leaves(to_dict(config)):
+            if not (isinstance(value, str) and ".options." in path):
+                config = set_value(config, path, value)
+        _check(config)
+        for name, section in vars(config).items():
+            object.__setattr__(self, name, section)
+
+    @cached_property
+    def cell_id(self) -> str:
+        return fingerprint(canonical(self))[:ID_LENGTH]
+
+    @cached_property
+    def group_id(self) -> str:
+        values = canonical(self)
+        del values["seed"]
+        return fingerprint(values)[:ID_LENGTH]
+
+    @cached_property
+    def optimisation_id(self) -> str:
+        return fingerprint(optimisation(self))[:ID_LENGTH]
+
+
+def resolve(config: RunConfig) -> Resolved:
+    """`config` as a `Resolved`; one that is resolved already is returned as it is.
+
+    Raises:
+        UserError: as `Resolved`.
+    """
+    return config if isinstance(config, Resolved) else Resolved(**vars(config))
+
+
+def canonical(config: RunConfig) -> dict[str, Any]:
+    """The resolved configuration without everything that plays no part in identity.
+
+    Left out are the fields that are outside the identity, and every field and option that has its legacy value.
+    """
+    config = resolve(config)
+    values = to_dict(config)
+    for section_field in dataclasses.fields(RunConfig):
+        section = getattr(config, section_field.name)
+        if not dataclasses.is_dataclass(section):
+            continue
+        for item in dataclasses.fields(section):
+            legacy_value = item.metadata.get("legacy_value", dataclasses.MISSING)
+            if item.metadata.get("outside_identity") or getattr(section, item.name) == legacy_value:
+                del values[section_field.name][item.name]
+        if not values[section_field.name]:  # older runs do not have this section
+            del values[section_field.name]
+    for kind in registry.KINDS:
+        part = getattr(config, kind)
+        for option, legacy_value in registry.lookup(kind, part.name).legacy_values.items():
+            if part.options.get(option) == legacy_value:
+                del values[kind]["options"][option]
+    return values
+
+
+def optimisation(config: RunConfig) -> dict[str, Any]:
+    """The canonical configuration without the seed and `COMPUTE`: equal for two runs of one optimisation.
+
+    Two runs of one optimisation have the same operator, network, detector, data, batch size, optimizer, budget and
+    precision. How many processes, accumulated steps and threads share a batch, how tensors lie in memory, and whether
+    the network is compiled give other ids and other weights, but no other optimisation. A detector that starts from a
+    classification run shares its optimisation with one that starts from another run of the same optimisation.
+    """
+    values = canonical(config)
+    del values["seed"]
+    values["train"] = {name: value for name, value in values["train"].items() if name not in COMPUTE}
+    if config.detector.origin_optimisation is not None:
+        values["detector"]["origin"] = config.detector.origin_optimisation
+    return values
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """SHA-256 of `values` and the schema as canonical JSON: sorted keys, no blanks, shortest floats."""
+    text = json.dumps({"schema": SCHEMA, **values}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check(config: RunConfig) -> None:
+    at_least_one: dict[str, int | None] = {
+        "data.batch_size": config.data.batch_size,
+        "data.limit": config.data.limit,
+        "train.epochs": config.train.epochs,
+        "train.steps": config.train.steps,
+        "train.devices": config.train.devices,
+        "train.accumulate": config.train.accumulate,
+        "train.threads": config.train.threads,
+        "train.checkpoint_every": config.train.checkpoint_every,
+    }
+    for path, count in at_least_one.items():
+        if count is not None and count < 1:
+            raise UserError(f"{path}={count} must be at least 1")
+    not_negative: dict[str, float] = {
+        "data.workers": config.data.workers,
+        "seed": config.seed,
+        "optim.lr": config.optim.lr,
+        "optim.momentum": config.optim.momentum,
+        "optim.weight_decay": config.optim.weight_decay,
+        "optim.gamma": config.optim.gamma,
+    }
+    for path, value in not_negative.items():
+        if value < 0:
+            raise UserError(f"{path}={value} must not be negative")
+    if config.optim.clip is not None and config.optim.clip <= 0:
+        raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
+    get_settings(config.detector.settings)
+    task = registry.lookup("data", config.data.name).task
+    if task != "detection" and config.detector != DetectorConfig():
+        raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")
+    if task == "detection" and config.train.precision in ("bf16-true", "64-true"):
+        raise UserError(
+            f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
+            "round them by several pixels); they take bf16-mixed or 32-true"
+        )
+    fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
+    for path, values in fractions.items():
+        if any(not 0 <= value < 1 for value in values):
+            raise UserError(f"{path}={values} must be fractions of the budget, from 0 to below 1")
+    if not config.backbone.stages or not set(config.backbone.stages) <= {2, 3, 4, 5}:
+        raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
+    if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
+        raise UserError(
+            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
+        )
+    parts = config.train.devices * config.train.accumulate
+    if config.data.batch_size % parts:
+        raise UserError(
+            f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
+        )
