@@ -1,8 +1,8 @@
 """Accuracy and cost in one table, and a figure of accuracy against multiply-adds.
 
 The paper has no such table. It claims that the cost of PSSA is linear in the number of pixels (3.2), and compares
-accuracies only. The rows are all registered operators, and the cells are shared with `operator`. `python -m
-benchmarks operators` measures times on your own machine.
+accuracies only. The rows are all registered operators, and the cells are shared with `operator`. `python -m benchmarks
+operators` measures times on your own machine.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lightning_xvol.commandline import Parser
 from lightning_xvol.commands import describe, diagram, export, fit, fuse, predict, visualize
-from lightning_xvol.commands import list as names
+from lightning_xvol.commands import list as list_command
 from lightning_xvol.errors import UserError, run_command_line
 
 COMMANDS = {
@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": predict,
     "diagram": diagram,
     "describe": describe,
-    "list": names,
+    "list": list_command,
 }
 BENCHMARK_MODES = ("core", "network", "data", "overhead", "bandwidth")
 """The flags that chose what the former subcommand `benchmark` measured; now subcommands of `python -m benchmarks`."""
@@ -28,8 +28,8 @@ BENCHMARK_MODES = ("core", "network", "data", "overhead", "bandwidth")
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m lightning_xvol", description="Operators, backbones and training of X-volution.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in COMMANDS.values():
-        command.add_to(commands)
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.SUMMARY, description=command.DESCRIPTION))
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the command lines share: a parser whose errors are short, and flags that mean the same everywhere."""
+"""Shared by all command lines: a parser with short errors, and flags that mean the same everywhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WANDB_MODES = ("offline", "online", "disabled")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors (it would print the whole usage first)."""
+    """An `ArgumentParser` whose errors are one line; argparse itself prints the whole usage first."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 
 
 def at_least(minimum: int, name: str, most: int | None = None) -> Callable[[str], int]:
-    """An argparse type: a whole number not below `minimum`, nor above `most`."""
+    """An argparse type: a whole number from `minimum` to `most`."""
 
     def parse(text: str) -> int:
         try:
@@ -43,7 +43,7 @@ def at_least(minimum: int, name: str, most: int | None = None) -> Callable[[str]
 
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)  # first, so that 59.7 is not `60 s`
+    whole = round(seconds)  # rounded first, so that 59.7 becomes `1 min 0 s`, not `60 s`
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -82,7 +82,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], marks: 
 
 
 def is_helper_process() -> bool:
-    """Whether this process repeats a command line as the second or a later process of one run (DDP), silently."""
+    """Whether this is a later process of one run (DDP), which repeats the command line and prints nothing."""
     return rank() != 0
 
 
@@ -104,7 +104,7 @@ def _pair(text: str, expected: str) -> tuple[str, str]:
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Which run: a recipe, the operator in it, and what is changed. `make_config` reads them."""
+    """Add the flags that choose a run: a recipe, its operator, and changes to it. `make_config` reads them."""
     parser.add_argument(
         "--recipe", default=DEFAULT, metavar="NAME", help=f"one of {', '.join(RECIPES)} (default: %(default)s)"
     )
@@ -112,7 +112,10 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         "--operator", default="convolution", metavar="NAME", help="a registered operator or package.module:Class"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML with any fields of the configuration, over the recipe's"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with any fields of the configuration; they replace those of the recipe",
     )
     parser.add_argument(
         "--set",
@@ -126,7 +129,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def make_config(parsed: argparse.Namespace) -> Resolved:
-    """The recipe with the operator put in, then the file, then the flags, resolved.
+    """The recipe with its operator, changed by the file and then by the flags, and resolved.
 
     Raises:
         UserError: for a name, a field or a value that does not exist, or a file that cannot be read.
@@ -156,7 +159,7 @@ def _read_yaml(path: Path) -> dict:
 
 
 def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
-    """Where results and data lie, and how runs are tracked."""
+    """Add the flags that say where results and data are, and how runs are tracked."""
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="ledger folder (default: runs)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
     parser.add_argument(
@@ -164,7 +167,7 @@ def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
     )
     parser.add_argument(
         "--backbone-from", type=Path, metavar="LEDGER",
-        help="start each detector from the classification run in this ledger with its backbone, operator and seed",
+        help="start each detector from the classification run in this ledger that has its backbone, operator and seed",
     )  # fmt: skip
     parser.add_argument(
         "--wandb", choices=WANDB_MODES, default="offline", help="tracking by Weights & Biases (default: offline)"

@@ -6,7 +6,10 @@ import difflib
 import enum
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ExitCode(enum.IntEnum):
@@ -25,25 +28,36 @@ class ExitCode(enum.IntEnum):
 
 
 class UserError(ValueError):
-    """Bad input: one sentence that names the value, what was expected and the way out.
+    """Bad input, as one sentence that names the value, what was expected and what to do.
 
     Command lines print it without a traceback and exit with `ExitCode.BAD_INPUT`.
     """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`" (did you mean 'pssa'?)"`, or an empty string when nothing known is close to `name`."""
+    """`" (did you mean 'pssa'?)"`, or an empty string if no name in `known` is close to `name`."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
+def choose(known: Mapping[str, T], name: str, kind: str) -> T:
+    """`known[name]`.
+
+    Raises:
+        UserError: for an unknown name, with the known ones and the nearest match; `kind` says what it would be.
+    """
+    if name not in known:
+        raise UserError(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return known[name]
+
+
 def first_line(error: BaseException) -> str:
-    """Of what `error` says, or its kind where it says nothing."""
+    """The first line of the message of `error`, or the name of its class if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def one_line(error: Exception) -> str:
-    """`KeyError: 'name'`: the kind of `error` and the first line of what it says."""
+    """The class of `error` and the first line of its message, for example `KeyError: 'name'`."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
@@ -58,7 +72,7 @@ def run_command_line(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _discard_output()  # the reader (head, less) has seen enough
+        _discard_output()  # the reader, such as head or less, has closed the pipe
         code = ExitCode.BROKEN_PIPE
     except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
         place = error.filename2 or error.filename
@@ -72,5 +86,5 @@ def run_command_line(main: Callable[[], int]) -> None:
 
 
 def _discard_output() -> None:
-    """What is left to print goes nowhere instead of failing again at exit."""
+    """Send the rest of the output nowhere, so that it does not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""Random state as a function of names and numbers, so that a resumed run has none to restore.
+"""Random state as a function of names and numbers, so that a resumed run has no random state to restore.
 
-torch and numpy are imported inside the functions: `ablations` derives seeds and must not load them.
+The functions import torch and numpy themselves, because `ablations` derives seeds and must not load either.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import random
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed of 63 bits that depends on `parts` alone: the same in every process, on every platform.
+    """A seed of 63 bits that depends on `parts` alone, in every process and on every platform.
 
-    Python's `hash` would do neither, because PYTHONHASHSEED changes it. 63 bits are what every torch generator takes.
+    Python's `hash` depends on PYTHONHASHSEED. Every torch generator takes 63 bits.
     """
     texts = [f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}" for part in parts]
-    # The type and the length of each part stand before it, so that ("ab", "c"), ("a", "bc") and 1, "1" all differ.
+    # Each part follows its type and length, so that ("ab", "c") and ("a", "bc") differ, and 1 and "1" too.
     message = "".join(f"{len(text)}:{text}" for text in texts).encode()
     return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little") >> 1
 
 
 def seed_generators(seed: int, *, devices: bool = True) -> None:
-    """Seed every global generator: torch's (and, with `devices`, CUDA's where in use), numpy's legacy one and `random`.
+    """Seed the global generators of torch, numpy and `random`, and with `devices` those of CUDA if it is in use.
 
-    `torch.manual_seed` is not used: before CUDA is initialised it queues a call for each seed, for ever.
+    `torch.manual_seed` is not used: until CUDA is initialised, it queues one more call for each seed.
     """
     import numpy
     import torch

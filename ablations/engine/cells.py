@@ -9,7 +9,8 @@ from typing import Any
 from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
-from lightning_xvol.config.schema import RunConfig, resolve, set_value
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.errors import UserError
 
 SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}

@@ -5,78 +5,27 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, has_result, run_cell, state
+from ablations.engine.cell import Outcome, SweepContext, has_result, run_cell
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
 from ablations.engine.plan import write_plan
 from ablations.engine.progress import Progress, on_terminal
+from ablations.engine.report import SweepReport, make_report
 from ablations.engine.selection import cells_of, choose, recipe_of
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config.recipes import Recipe
-from lightning_xvol.errors import ExitCode, UserError, nearest
+from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
 
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
-
-
-@dataclass(frozen=True)
-class CellReport:
-    """One cell of a sweep after `run`.
-
-    Attributes:
-        row: The row of the table.
-        axes: The value of each axis.
-        seed: The seed.
-        id: The cell's id. Cells with equal configurations have the same id.
-        state: `done`, `diverged`, `failed`, `interrupted` or `missing`, or `held` where another process works on it.
-        detail: One line: why it failed or is held, else nothing.
-        folder: The folder of its record, checkpoints and log.
-    """
-
-    row: str
-    axes: Mapping[str, Any]
-    seed: int
-    id: str
-    state: str
-    detail: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class SweepReport:
-    """What `run` did.
-
-    Attributes:
-        sweep: The name of the sweep. It is also the name of its folder in `out`.
-        recipe: The name of the recipe.
-        out: The ledger folder.
-        ran: How many cells this call ran to an end. The others were done before, or did not end.
-        counts: How many cells are in each state. A cell that two rows share counts once.
-        exit_code: What the command would exit with: 0 all cells done, 1 a cell failed, 3 a cell is held.
-        cells: The selected cells in the order of the table.
-        files: The table and the figure: `table.md`, `table.csv`, `figure.png` and so on, with their paths. Empty where
-            none was written (`dry_run`, `cell`, `emit_wandb_sweep`).
-    """
-
-    sweep: str
-    recipe: str
-    out: Path
-    ran: int
-    counts: Mapping[str, int]
-    exit_code: ExitCode
-    cells: tuple[CellReport, ...] = field(repr=False)
-    files: Mapping[str, Path] = field(repr=False)
 
 
 def run(sweep: str | Sweep, **options: Any) -> SweepReport:
@@ -145,21 +94,19 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     chosen = choose(cells, options)
     if options.dry_run:
         messages.list_cells(sweep.name, recipe.name, chosen, out, options.jobs or 1)
-        return _report(sweep, recipe, chosen, out)
+        return make_report(sweep, recipe, chosen, out)
     if options.emit_wandb_sweep is not None:
         from ablations.engine.wandb_sweep import emit
 
         write_plan(sweep, recipe, cells, options)  # the runs of agents carry it
         emit(module, sweep, chosen, options)
-        return _report(sweep, recipe, chosen, out)
-    context = SweepContext(
-        out, sweep.name, options.data_dir, options.download, options.wandb, options.wandb_project
-    )  # fmt: skip
+        return make_report(sweep, recipe, chosen, out)
+    context = SweepContext(out, sweep.name, options.data_dir, options.download, options.wandb, options.wandb_project)
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:
             outcomes = _run_one(chosen[0], context, launcher, options.force)
-            return _report(sweep, recipe, chosen, out, outcomes)
+            return make_report(sweep, recipe, chosen, out, outcomes)
         return _run_all(sweep, recipe, cells, chosen, context, launcher, options)
 
 
@@ -218,7 +165,7 @@ def _run_all(
     write_plan(sweep, recipe, cells, options)  # again, because another command may have replaced it meanwhile
     paths = render(out, sweep.name)
     messages.tell_problems(progress.failures, progress.held, out)
-    return _report(sweep, recipe, chosen, out, progress.outcomes, paths)
+    return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)
 
 
 def _check(launcher: Launcher, cells: Sequence[Cell], context: SweepContext) -> None:
@@ -227,9 +174,7 @@ def _check(launcher: Launcher, cells: Sequence[Cell], context: SweepContext) -> 
         raise UserError(mistake)
 
 
-def _estimate(
-    cells: Sequence[Cell], context: SweepContext, launcher: Launcher, smoke: bool
-) -> cost.Estimate | None:  # fmt: skip
+def _estimate(cells: Sequence[Cell], context: SweepContext, launcher: Launcher, smoke: bool) -> cost.Estimate | None:
     """What `cells` will cost: from earlier runs, else from a trial of some seconds where that is worth it."""
     estimate = cost.from_records(cells, context.out)
     if estimate is None and not smoke and len(cells) >= WORTH_A_TRIAL:
@@ -282,26 +227,3 @@ def render(out: Path, sweep: str) -> Mapping[str, Path]:
     rendering = render_sweep(Collection([out]), sweep, out)
     print(f"{rendering.text}\n\n{rendering.where()}")
     return rendering.paths
-
-
-def _report(
-    sweep: Sweep,
-    recipe: Recipe,
-    chosen: Sequence[Cell],
-    out: Path,
-    outcomes: Mapping[str, tuple[Outcome, str]] = MappingProxyType({}),
-    paths: Mapping[str, Path] = MappingProxyType({}),
-) -> SweepReport:
-    """The report on the chosen cells, by their outcomes in this call and by the ledger."""
-    cells = []
-    for cell in chosen:
-        outcome, detail = outcomes.get(cell.id, ("done", ""))
-        where = "held" if outcome == "held" else state(cell, out)
-        told = detail if outcome in ("failed", "held") else ""
-        cells.append(CellReport(cell.row, cell.axes, cell.config.seed, cell.id, where, told, cell.folder(out)))
-    ended = Counter(outcome for outcome, _ in outcomes.values())
-    code = ExitCode.FAILURE if ended["failed"] else ExitCode.HELD if ended["held"] else ExitCode.SUCCESS
-    counts = Counter({cell.id: cell.state for cell in cells}.values())
-    return SweepReport(
-        sweep.name, recipe.name, out, ended.total() - ended["held"], dict(counts), code, tuple(cells), paths
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks around an operator: `build_backbone`, `replace_operators`, and what a model costs."""
+"""Networks that contain an operator: `build_backbone`, `replace_operators`, and the cost of a model."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def build_backbone(
 ) -> nn.Module:
     """A classifier `[B, in_channels, H, W]` to logits `[B, num_classes]` with `operator` in `backbone.stages`.
 
-    With `backbone.places="every"` the operator stands in every spatial convolution instead (`replace_every`).
+    With `backbone.places="every"` the operator replaces every spatial convolution instead (`replace_every`).
 
-    `backbone.stride_in_1x1` holds for every bottleneck of the network, replaced or not: rows of a table that differ in
-    operator or stages then differ in nothing else.
+    `backbone.stride_in_1x1` applies to every bottleneck of the network, also to those without the operator. So two
+    networks that differ in operator or stages differ in nothing else.
 
     Raises:
-        UserError: as `plain_backbone`, for an option of the operator, or a network without the chosen stages.
+        UserError: as in `plain_backbone`; for a wrong option of the operator; and for a network without these stages.
     """
     model = plain_backbone(backbone, num_classes, in_channels)
     place_strides(model, backbone.stride_in_1x1)
@@ -50,13 +50,13 @@ def build_backbone(
 
 
 def plain_backbone(backbone: BackboneConfig, num_classes: int, in_channels: int = 3) -> nn.Module:
-    """The network that `backbone` names as it is made, with convolutions in all stages and its own strides.
+    """The network that `backbone` names, without an operator: plain convolutions and their own strides.
 
-    A backbone given as import path is a callable that takes `num_classes`, `in_channels` and its options and returns a
-    ResNet with stages `layer1`..`layer4`.
+    An import path must name a callable that takes `num_classes`, `in_channels` and its options, and returns a ResNet
+    with stages `layer1`..`layer4`.
 
     Raises:
-        UserError: for a name or an option that does not exist.
+        UserError: for an unknown name or option.
     """
     options = registry.resolve_options("backbone", backbone.name, backbone.options)
     factory = registry.load("backbone", backbone.name)

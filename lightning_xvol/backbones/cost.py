@@ -1,4 +1,4 @@
-"""What a model costs: parameters and multiply-adds."""
+"""The cost of a model: parameters and multiply-adds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from lightning_xvol.errors import UserError
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of parameters, frozen ones too, a shared one counted once."""
+    """The number of parameters, including frozen ones. A shared parameter counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of the module at `path`: the shape that it returned (None: no tensor), and the multiply-adds it adds."""
+class ModuleRun:
+    """One forward pass of one module.
+
+    Attributes:
+        path: of the module in the model.
+        output: shape of the returned tensor; None if the module returned something else.
+        macs: multiply-adds that this pass adds to the sum; 0 inside an operator, which counts as a whole.
+    """
 
     path: str
     output: tuple[int, ...] | None
@@ -31,10 +37,12 @@ class Run:
 def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Multiply-adds of one image of `image_shape` `(C, H, W)` through `model` in eval mode.
 
-    Counted are `nn.Conv2d` and `nn.Linear`, and every operator by its own `macs(height, width)` at the size that it
-    sees. One multiply-add is one, as in the "GFLOPS" that torchvision publishes. Biases, batch norms, activations,
-    pooling and additions are left out. A layer that runs twice counts twice. The pass runs on a copy: on the meta
-    device, where nothing is computed, or, where some layer does not run there, on the model's own.
+    The sum covers `nn.Conv2d`, `nn.Linear` and every operator, by its own `macs(height, width)` at its input size. A
+    multiply-add counts as one, as in the "GFLOPS" that torchvision publishes. Biases, batch norms, activations, pooling
+    and additions do not count. A layer that runs twice counts twice.
+
+    The pass runs on a copy of the model, on the meta device, which computes nothing. If a layer does not run there, the
+    pass runs on the model's own device.
 
     Raises:
         UserError: for a shape that is not three positive numbers.
@@ -42,8 +50,8 @@ def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
     return sum(run.macs for run in trace(model, image_shape))
 
 
-def trace(model: nn.Module, image_shape: Sequence[int]) -> list[Run]:
-    """Every run of every module below `model`, in the order in which they end, counted as `count_macs` says.
+def trace(model: nn.Module, image_shape: Sequence[int]) -> list[ModuleRun]:
+    """Every forward pass of every module of `model`, in the order in which they end, counted as in `count_macs`.
 
     Raises:
         UserError: for a shape that is not three positive numbers.
@@ -58,20 +66,20 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> list[Run]:
         return _trace_pass(copy.deepcopy(model), image)
 
 
-def _trace_pass(model: nn.Module, image: torch.Tensor) -> list[Run]:
-    runs: list[Run] = []
+def _trace_pass(model: nn.Module, image: torch.Tensor) -> list[ModuleRun]:
+    runs: list[ModuleRun] = []
     inside: set[nn.Module] = set()
     for path, module in model.named_modules():
         counted = module not in inside
         if counted and _is_operator(module):
-            # What an operator is made of is in its own count.
+            # The count of an operator covers the modules inside it.
             inside.update(module.modules())
 
         def record(
             module: nn.Module, inputs: tuple[Any, ...], output: Any, path: str = path, counted: bool = counted
         ) -> None:
             shape = tuple(output.shape) if isinstance(output, torch.Tensor) else None
-            runs.append(Run(path, shape, _macs(module, inputs, output) if counted else 0))
+            runs.append(ModuleRun(path, shape, _macs(module, inputs, output) if counted else 0))
 
         module.register_forward_hook(record)
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""The effective receptive field: how strongly each pixel of the image moves one position of a feature map.
+"""The effective receptive field: how strongly each pixel of the image changes one position of a feature map.
 
-After Luo et al. 2016 (arXiv 1701.04128), where the gradient of the centre is averaged over images.
+Luo et al. 2016 (arXiv 1701.04128) define it as the gradient of the centre, averaged over images.
 """
 
 from __future__ import annotations
@@ -17,27 +17,33 @@ Pixel = tuple[int, int]  # row and column
 
 
 @dataclass(frozen=True)
-class Place:
-    """The operator in the last block of a stage."""
+class StageOperator:
+    """The operator in the last block of a stage.
+
+    Attributes:
+        stage: 2 to 5.
+        path: of the operator in the network.
+        operator: the module.
+    """
 
     stage: int
     path: str
     operator: nn.Module
 
 
-def places(network: nn.Module, stages: Sequence[int]) -> list[Place]:
+def stage_operators(network: nn.Module, stages: Sequence[int]) -> list[StageOperator]:
     """The last operator of each of `stages` (2 to 5), in the order of the network."""
     found = []
     for stage, _, blocks, _ in stage_blocks(network, stages):
         if blocks:
-            found.append(Place(stage, f"{blocks[-1].path}.conv2", blocks[-1].place))
+            found.append(StageOperator(stage, f"{blocks[-1].path}.conv2", blocks[-1].second))
     return found
 
 
 def run_to(network: nn.Module, module: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and output of `module` when `network` sees `images`; gradients flow where they are enabled."""
+    """Input and output of `module` when `network` sees `images`, with gradients if they are enabled."""
     seen: list[tuple[Tensor, Tensor]] = []
-    # A copy of the output, because what follows may work in place.
+    # A copy of the output, because the next layer may work in place.
     handle = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output.clone())))
     try:
         network(images)
@@ -47,7 +53,7 @@ def run_to(network: nn.Module, module: nn.Module, images: Tensor) -> tuple[Tenso
 
 
 def steps(images: Tensor, map_: Tensor) -> tuple[float, float]:
-    """Pixels of the image from one position of `map_` to the next, down and right."""
+    """The distance in pixels of the image between neighbours in `map_`, down and right."""
     rows, columns = (round(images.shape[axis] / map_.shape[axis]) for axis in (-2, -1))
     return max(1, rows), max(1, columns)
 
@@ -63,8 +69,8 @@ def positions(images: Tensor, map_: Tensor, pixels: Sequence[Pixel]) -> list[Pix
 def effective_receptive_field(network: nn.Module, module: nn.Module, images: Tensor) -> tuple[Tensor, Pixel]:
     """`|d sum_c y_c / d x|` for the centre position of the output y of `module`, and the pixel of that position.
 
-    The field is `[H, W]`, summed over the channels of the image and averaged over `images` `[B, C, H, W]`. The centre
-    of a map with n rows is row n // 2.
+    The gradient is summed over the channels of the image and averaged over `images` `[B, C, H, W]`, which gives a field
+    `[H, W]`. The centre of a map with n rows is row n // 2.
     """
     images = images.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -76,7 +82,7 @@ def effective_receptive_field(network: nn.Module, module: nn.Module, images: Ten
 
 
 def side_with(field: Tensor, centre: Pixel, share: float) -> int:
-    """The side of the smallest square around `centre` with `share` of the sum of `field` `[H, W]`."""
+    """The side of the smallest square around `centre` that holds `share` of the sum of `field` `[H, W]`."""
     rows = (torch.arange(field.shape[0]) - centre[0]).abs()
     columns = (torch.arange(field.shape[1]) - centre[1]).abs()
     distance = torch.maximum(rows[:, None], columns[None, :])

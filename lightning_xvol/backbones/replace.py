@@ -1,4 +1,4 @@
-"""Put an operator into the stages of a ResNet, where the paper puts it (4.1, Fig. 2, Table 5)."""
+"""Puts an operator into the stages of a ResNet, at the positions of the paper (4.1, Fig. 2, Table 5)."""
 
 from __future__ import annotations
 
@@ -22,65 +22,69 @@ def replace_operators(
 ) -> list[str]:
     """Replace, in place, the last 3x3 of every BasicBlock or the middle 3x3 of every Bottleneck of `stages`.
 
-    `model` is any torchvision or timm ResNet, or a module that holds one (a detector). stage2..stage5 are its
-    `layer1`..`layer4`. All other weights, and the block's own batch norm and ReLU, stay. The operator takes device,
-    dtype and training mode of the convolution in whose place it stands, and its own initialisation. Either every place
-    is replaced or, on an error, none.
+    `model` is any torchvision or timm ResNet, or a module that contains one, such as a detector. stage2..stage5 are its
+    `layer1`..`layer4`. All other weights, and the block's own batch norm and ReLU, stay. The operator gets device,
+    dtype and training mode of the convolution that it replaces, and its own initialisation. On an error nothing is
+    replaced.
+
+    `stride_in_1x1` chooses where a replaced bottleneck has its stride:
+
+    * True: in the first 1x1, so that the operator has stride 1, as in the paper (6.1.2) and in Detectron2. Every recipe
+      of the paper uses it. It is safe with pretrained weights: the 1x1 gives the same values at the positions that
+      remain, and only the new operator reads them.
+    * False: in the operator, as torchvision and timm have it in the 3x3.
+    * None, the default: where the model has it, so that nothing but the operator changes.
+
+    Other blocks keep their stride. The weights carry the value; loading them into a model with the other value raises.
 
     Args:
         model: changed in place.
         name: a registered operator or an import path `package.module:Class`.
         stages: from 2, 3, 4, 5; the paper's default is the last one.
-        stride_in_1x1: where a replaced bottleneck has its stride. True: in the first 1x1, so that the operator has
-            stride 1, as in the paper (6.1.2) and in Detectron2; every recipe of the paper passes it. False: in the
-            3x3's place, as torchvision and timm. None (default): where the model has it, so that nothing but the
-            operator changes. With pretrained weights True is safe too: the 1x1 gives the same values at the positions
-            that are left, and what reads them is the new operator. Other blocks keep their stride. The weights carry
-            the value, and loading them into a model with the other one raises.
+        stride_in_1x1: see above.
         options: of the operator.
 
     Returns:
         The paths of the replaced modules, for example `["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]`.
 
     Raises:
-        UserError: for a stage that does not exist, a stage without such a convolution, or one that is grouped or
-            dilated.
+        UserError: for an unknown stage, a stage without such a convolution, or a grouped or dilated convolution.
     """
     chosen = _check_stages(stages)
-    places = _find(model, chosen, stride_in_1x1)
-    # Everything is built before anything is changed, so that a refused option leaves the model whole.
+    found = _find(model, chosen, stride_in_1x1)
+    # Everything is built before anything changes, so that a wrong option leaves the model as it was.
     operators = [
         _build(name, convolution, planned_stride(block, convolution, stride_in_1x1), options)
-        for block, convolution in places
+        for block, convolution in found
     ]
-    for (block, convolution), operator in zip(places, operators, strict=True):
+    for (block, convolution), operator in zip(found, operators, strict=True):
         move_stride(block, convolution, stride_in_1x1)
         block.module.conv2 = operator
-    return [f"{block.path}.conv2" for block, _ in places]
+    return [f"{block.path}.conv2" for block, _ in found]
 
 
 def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
     """Replace, in place, every spatial convolution of `model`: the stem, both 3x3 of a BasicBlock, strided ones.
 
-    The network "entirely composed of" the operator that the paper leaves to future work (5). 1x1 convolutions are not
-    spatial and stay. An operator keeps channels and stride of the convolution in whose place it stands, not its kernel
-    size (ResNet's stem has 7x7). Everything else is as `replace_operators` says.
+    The result is the network "entirely composed of" the operator that the paper leaves to future work (5). 1x1
+    convolutions are not spatial and stay. An operator keeps channels and stride of the convolution that it replaces,
+    but not its kernel size (ResNet's stem has 7x7). Everything else is as in `replace_operators`.
 
     Returns:
         The paths of the replaced modules.
 
     Raises:
-        UserError: for a convolution that is grouped or dilated, or does not keep its map's size up to its stride; and
-            where there is none.
+        UserError: for a grouped or dilated convolution, for one whose padding changes the size of the map, and for a
+            model without spatial convolutions.
     """
-    places = {
+    convolutions = {
         path: module
         for path, module in model.named_modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
     }
-    if not places:
+    if not convolutions:
         raise UserError(f"{type(model).__name__} has no nn.Conv2d above 1x1 to replace")
-    for path, convolution in places.items():
+    for path, convolution in convolutions.items():
         _check_plain(path, convolution)
         height, width = convolution.kernel_size
         if height % 2 == 0 or height != width or convolution.padding != (height // 2, height // 2):
@@ -88,7 +92,7 @@ def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
                 f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
                 "expected an odd square kernel, padded by half of it"
             )
-    operators = {path: _build(name, conv, conv.stride[0], options) for path, conv in places.items()}
+    operators = {path: _build(name, conv, conv.stride[0], options) for path, conv in convolutions.items()}
     for path, operator in operators.items():
         parent, _, child = path.rpartition(".")
         setattr(model.get_submodule(parent), child, operator)
@@ -115,26 +119,26 @@ def _check_stages(stages: Iterable[int]) -> list[int]:
 
 
 def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> list[tuple[Block, nn.Conv2d]]:
-    """The blocks to change, each with the convolution that goes."""
-    places: list[tuple[Block, nn.Conv2d]] = []
+    """The blocks to change, each with the convolution to replace."""
+    changed: list[tuple[Block, nn.Conv2d]] = []
     matched: set[int] = set()
     seen: list[str] = []
     for stage, path, blocks, others in stage_blocks(model, stages):
-        found = [(block, block.place) for block in blocks if isinstance(block.place, nn.Conv2d)]
+        found = [(block, block.second) for block in blocks if isinstance(block.second, nn.Conv2d)]
         others += [
-            f"{block.path}.conv2 ({type(block.place).__name__})"
+            f"{block.path}.conv2 ({type(block.second).__name__})"
             for block in blocks
-            if not isinstance(block.place, nn.Conv2d)
+            if not isinstance(block.second, nn.Conv2d)
         ]
         if not found:
-            # Not every `layer4` is a stage of a ResNet: a head may call a layer so.
+            # A module called `layer4` need not be a stage of a ResNet: a head may have such a layer.
             seen += others or [path]
             continue
         if others:
             raise UserError(
-                f"{path} can be replaced in part only: {', '.join(others)} holds no 3x3 nn.Conv2d in a known place"
+                f"{path} can be replaced only in part: {', '.join(others)} has no 3x3 nn.Conv2d at a known position"
             )
-        places += [(block, _check_place(block, convolution, stride_in_1x1)) for block, convolution in found]
+        changed += [(block, _check_convolution(block, conv, stride_in_1x1)) for block, conv in found]
         matched.add(stage)
     missing = [stage for stage in stages if stage not in matched]
     if missing:
@@ -144,10 +148,10 @@ def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> li
             f"{type(model).__name__} has nothing to replace in stages {tuple(missing)}: looked in modules called "
             f"{layers} for the last 3x3 nn.Conv2d of a BasicBlock or the middle one of a Bottleneck (conv2){instead}"
         )
-    return places
+    return changed
 
 
-def _check_place(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None) -> nn.Conv2d:
+def _check_convolution(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None) -> nn.Conv2d:
     path = f"{block.path}.conv2"
     _check_plain(path, convolution)
     if convolution.kernel_size != (3, 3) or convolution.padding != (1, 1):

@@ -1,4 +1,4 @@
-"""The small ResNet of the embedded experiments, for a 32x32 image and one CPU core."""
+"""The small ResNet of the embedded experiments, for images of 32x32 and one CPU core."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_xvol.errors import UserError
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 with a batch norm after each (paper, Fig. 2 d); the operator stands in the place of `conv2`."""
+    """1x1, 3x3, 1x1 with a batch norm after each (paper, Fig. 2 d). An operator replaces `conv2`."""
 
     def __init__(self, in_channels: int, width: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Bottleneck(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """3x3, 3x3 with a batch norm after each (paper, Fig. 2 c); the operator stands in the place of `conv2`."""
+    """3x3, 3x3 with a batch norm after each (paper, Fig. 2 c). An operator replaces `conv2`."""
 
     def __init__(self, in_channels: int, width: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -65,21 +65,22 @@ BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
 
 
 class SmallResNet(nn.Module):
-    """A 3x3 stem of stride 2, and four stages `layer1`..`layer4` of residual blocks.
+    """A 3x3 stem of stride 2 and four stages `layer1`..`layer4` of residual blocks.
 
-    It is built with plain 3x3 convolutions; `replace_operators` puts the operator in.
+    The network has plain 3x3 convolutions; `replace_operators` puts an operator in.
 
     Args:
         num_classes: length of the logits.
         in_channels: of the image.
         stem_width: channels after the stem.
-        block: `bottleneck`, the block of ResNet-50, or `basic`, that of ResNet-18 and -34.
-        blocks: how many of them in each stage.
+        block: `bottleneck` is the block of ResNet-50, `basic` that of ResNet-18 and -34.
+        blocks: number of blocks in each stage.
         widths: channels at the 3x3 of each stage.
-        strides: of the first block of each stage.
+        strides: stride of the first block of each stage.
         expansion: a stage of width w has `expansion * w` channels at its output.
-        stem_pool: a 3x3 max pool of stride 2 after the stem, as in ResNet-50; a detector's pyramid then begins at 4.
-        stride_in_1x1: a bottleneck strides in its first 1x1 (the paper's stride-1 operator, 6.1.2) and not in the 3x3.
+        stem_pool: adds a 3x3 max pool of stride 2 after the stem, as in ResNet-50. The first level of a detector's
+            pyramid then has stride 4.
+        stride_in_1x1: a bottleneck strides in its first 1x1 (the paper's stride-1 operator, 6.1.2), not in the 3x3.
     """
 
     def __init__(
@@ -131,16 +132,16 @@ class SmallResNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` to logits `[B, num_classes]`."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))  # [B, stem_width, ceil(H/2), ceil(W/2)] unpooled
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))  # [B, stem_width, ceil(H/2), ceil(W/2)] without pool
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # [B, expansion * widths[3], ceil(H/8), ceil(W/8)]
         logits: torch.Tensor = self.fc(self.avgpool(x).flatten(1))
         return logits
 
 
 def initialise(module: nn.Module) -> None:
-    """He's initialisation of every convolution below `module`, as torchvision's ResNet has it.
+    """He's initialisation of every convolution below `module`, as in torchvision's ResNet.
 
-    Batch norms start at 1 and 0 and the linear layer as torch makes them; neither needs anything here.
+    Batch norms and linear layers keep torch's own initialisation.
     """
     for child in module.modules():
         if isinstance(child, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Operators on top of one another at one resolution, for what stacking alone does."""
+"""A stack of operators at one resolution, to measure what stacking alone does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lightning_xvol.errors import UserError
 class Stack(nn.Module):
     """A 1x1 stem, `depth` bottlenecks of stride 1 in `layer4`, and a 1x1 head: maps `[B, C, H, W]` to `[B, C', H, W]`.
 
-    `replace_operators` puts the operator where the paper has it, in the middle of each bottleneck (Fig. 2). Everything
-    else is 1x1, so that positions meet in the operators alone. The head starts at 0, and so does the output.
+    `replace_operators` puts the operator in the middle of each bottleneck, as in the paper (Fig. 2). All other layers
+    are 1x1, so only the operators mix positions. The head starts at 0, and so does the output.
 
     Args:
         num_classes: channels of the output.
         in_channels: of the input.
-        depth: bottlenecks, and so operators, one after the other.
+        depth: number of bottlenecks, and so of operators.
         width: channels at the operator.
-        expansion: `expansion * width` channels between the bottlenecks.
+        expansion: there are `expansion * width` channels between the bottlenecks.
     """
 
     def __init__(

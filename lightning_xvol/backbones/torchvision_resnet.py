@@ -1,4 +1,4 @@
-"""torchvision's ResNets as backbones of a classifier (paper, 4.1 and Table 5), also with a stem for small images."""
+"""torchvision's ResNets as classifiers (paper, 4.1 and Table 5), with a choice of stem for small images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEMS = ("imagenet", "small")
 
 
 def resnet18(num_classes: int, in_channels: int = 3, stem: str = "imagenet") -> resnet.ResNet:
-    """ResNet-18. `stem` is `imagenet` (7x7 of stride 2, max pool) or `small` (3x3 of stride 1, no pool: 32x32)."""
+    """ResNet-18. `stem` is `imagenet` (7x7 of stride 2, max pool) or, for 32x32, `small` (3x3 of stride 1, no pool)."""
     return _build(resnet.resnet18, num_classes, in_channels, stem)
 
 

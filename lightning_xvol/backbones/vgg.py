@@ -1,4 +1,4 @@
-"""VGG-13 with batch norm (Simonyan and Zisserman 2015, configuration B), a network without shortcuts."""
+"""VGG-13 with batch norm (Simonyan and Zisserman 2015, configuration B): a network without shortcuts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_xvol.errors import UserError
 
 
 class Pair(nn.Module):
-    """Two 3x3 convolutions with a batch norm after each; the operator stands in the place of `conv2`."""
+    """Two 3x3 convolutions with a batch norm after each. An operator replaces `conv2`."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Pair(nn.Module):
 class VGG13(nn.Module):
     """Five pairs of 3x3 convolutions with a 2x2 max pool between them: `stem`, then the stages `layer1`..`layer4`.
 
-    Stage 5 is the paper's conv5_x as in a ResNet. The head is a global average pool and one linear layer, where the
-    original has a last max pool and two hidden layers of 4096, nine tenths of its parameters and none of its maps.
+    Stage 5 corresponds to the paper's conv5_x, as in a ResNet. The head is a global average pool and one linear layer.
+    The original has a last max pool and two hidden layers of 4096 instead, which hold nine tenths of its parameters.
 
     Args:
         num_classes: length of the logits.
@@ -51,10 +51,10 @@ class VGG13(nn.Module):
                 raise UserError(f"{option}={value} of vgg13 must be at least 1")
         channels = (in_channels, *widths)
         self.stem = Pair(*channels[:2])
-        # ceil_mode, so that a map of one pixel is still one.
+        # ceil_mode, so that a map of one pixel stays one pixel.
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            nn.Sequential(Pair(*channels[place : place + 2])) for place in range(1, 5)
+            nn.Sequential(Pair(*channels[stage : stage + 2])) for stage in range(1, 5)
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[-1], num_classes)

@@ -1,39 +1,64 @@
-"""What the commands that read a checkpoint share."""
+"""Arguments, checks and errors that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lightning_xvol.errors import UserError
 
 
-def add_checkpoint(parser: argparse.ArgumentParser, output: str) -> None:
-    """--checkpoint and --output, of which the help says `output`, and --data-dir."""
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint."""
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="a cell's checkpoints/step=N.ckpt"
     )
+
+
+def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> None:
+    """--checkpoint, --output with the help text `output`, and --data-dir."""
+    add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
 
 
-def tolerance(text: str) -> float:
-    """An argparse type: a number from 0 on."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of at least 0, such as 1e-4")
-    return value
+def add_tolerance(parser: argparse.ArgumentParser, default: str) -> None:
+    """--tolerance, None if it is not given; its help says `default`."""
+    parser.add_argument(
+        "--tolerance", type=tolerance, metavar="T",
+        help=f"largest accepted difference, relative to the largest output (default: {default})",
+    )  # fmt: skip
+
+
+def _number(most: float, expected: str) -> Callable[[str], float]:
+    """An argparse type: a number from 0 to `most`, which errors call `expected`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} must be {expected}")
+        return value
+
+    return parse
+
+
+tolerance = _number(sys.float_info.max, "a number of at least 0, such as 1e-4")
+fraction = _number(1.0, "a number from 0 to 1, such as 0.5")
 
 
 def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--output") -> None:
-    """Before the work, not after it; `flag` names the output.
+    """Check both paths before any work; `flag` is the name of the output's argument.
 
     Raises:
-        UserError: for a checkpoint that is not there, or an output that cannot be written or would destroy it.
+        UserError: for a missing checkpoint, or an output that cannot be written or would overwrite the checkpoint.
     """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {str(checkpoint)!r}; a cell has it as checkpoints/step=N.ckpt")
@@ -42,4 +67,19 @@ def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--out
     if output.is_dir():
         raise UserError(f"{flag} {str(output)!r} is a folder; name a file such as {example} in it")
     if output.exists() and output.samefile(checkpoint):
-        raise UserError(f"{flag} and --checkpoint are one file; the checkpoint stays as it is")
+        raise UserError(f"{flag} and --checkpoint are the same file; name another output")
+
+
+def check_matplotlib(command: str) -> None:
+    """Raise a `UserError` if matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError(f"{command} draws with matplotlib, which is not installed: pip install matplotlib")
+
+
+@contextlib.contextmanager
+def writing(output: Path, flag: str = "--output") -> Iterator[None]:
+    """Turn an `OSError` into a `UserError` that names `flag` and `output`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {flag} {str(output)!r}: {error.strerror or error}") from error

@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, make_config
 from lightning_xvol.errors import ExitCode
 
+SUMMARY = "stages, layers, parameters and MACs of the network that a recipe builds"
+DESCRIPTION = (
+    "Print the stages and layers of a recipe's network with their cost. This needs no data and computes nothing."
+)
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    parser = commands.add_parser(
-        "describe",
-        help="stages, layers, parameters and MACs of the network that a recipe builds",
-        description="Build the network of a recipe, without data and without computing, and say what it consists of.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="folder that holds data sets, for one whose class does not declare its shape",
+        help="folder that holds data sets, needed for a class that does not declare its shape",
     )
 
 

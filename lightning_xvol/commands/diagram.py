@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
-from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, make_config
-from lightning_xvol.errors import ExitCode, UserError
+from lightning_xvol.commands.arguments import check_matplotlib
+from lightning_xvol.errors import ExitCode
+from lightning_xvol.visualize.style import FORMATS
 
+SUMMARY = "draw the structure of an operator: the paper's Fig. 1, 2 and 4"
+DESCRIPTION = (
+    "Draw an operator in training and at inference (Fig. 1), its position in the blocks of ResNet-34 and ResNet-50 "
+    "(Fig. 2), and PSSA in detail (Fig. 4). The drawings come from the modules that the recipe builds; no training and "
+    "no data are needed."
+)
 FIGURES = (1, 2, 4)
-FORMATS = ("png", "pdf", "svg")
 
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    parser = commands.add_parser(
-        "diagram",
-        help="draw the structure of an operator: the paper's Fig. 1, 2 and 4",
-        description=(
-            "Draw an operator in training and at inference (Fig. 1), where it stands in the blocks of ResNet-34 and "
-            "ResNet-50 (Fig. 2), and PSSA in detail (Fig. 4), from the modules that the recipe builds; nothing is "
-            "trained, and no data are needed."
-        ),
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     parser.set_defaults(recipe="imagenet_resnet50", operator="xvolution")
     parser.add_argument(
         "--figure", action="append", type=int, choices=FIGURES, metavar="N",
-        help="1, 2 or 4; repeatable (default: those that the operator has)",
+        help="1, 2 or 4; repeatable (default: all that the operator has)",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("diagrams"), metavar="DIR",
-        help=f"folder of figure_N.{', .'.join(FORMATS)} (default: %(default)s)",
+        help=f"folder for figure_N.{', .'.join(FORMATS)} (default: %(default)s)",
     )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Draw, write, and print the captions."""
     config = make_config(parsed)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("diagram draws with matplotlib, which is not installed: pip install matplotlib")
+    check_matplotlib("diagram")
     from lightning_xvol.ledger import files
     from lightning_xvol.visualize.diagrams import NoPSSA, compose, diagram
     from lightning_xvol.visualize.figure import write

@@ -4,47 +4,37 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from typing import Any
 
-from lightning_xvol.commands.arguments import add_checkpoint, check_paths, tolerance
+from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
 from lightning_xvol.errors import ExitCode, UserError
 
+SUMMARY = "write a trained network as ONNX or torch.export"
+DESCRIPTION = (
+    "Fuse the network of a trained cell and write it as one graph that takes any batch size, height and width. The "
+    "command loads the graph again and compares it with the trained network at three sizes. If the outputs differ by "
+    "more than the tolerance, it writes nothing and exits with code 1. The graph expects images normalised as in "
+    "training."
+)
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
 TOLERANCE = 1e-4
 
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    parser = commands.add_parser(
-        "export",
-        help="write a trained network as ONNX or torch.export",
-        description=(
-            "Fuse the network of a trained cell and write it as one graph that takes any batch, height and width. The "
-            "graph is loaded again and compared with the trained network at three sizes; where the outputs differ by "
-            "more than the tolerance nothing is written and the exit code is 1. Images go in normalised as in training."
-        ),
-    )
-    add_checkpoint(parser, "the file to write, such as model.onnx or model.pt2")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint_and_output(parser, "the file to write, such as model.onnx or model.pt2")
     parser.add_argument(
         "--format",
         choices=NEEDS,
         default="onnx",
-        help="onnx, checked with onnxruntime, or what torch.export.load reads (default: %(default)s)",
+        help="onnx, checked with onnxruntime, or torch-export, read by torch.export.load (default: %(default)s)",
     )
     parser.add_argument(
         "--no-fuse", action="store_true", help="export the operators as they were trained, with their batch norms"
     )
-    parser.add_argument(
-        "--tolerance",
-        type=tolerance,
-        default=TOLERANCE,
-        metavar="T",
-        help="largest difference over the largest output that is let through (default: %(default)s)",
-    )
+    add_tolerance(parser, default=f"{TOLERANCE:g}")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Trace, load again, compare, write; 1 where the difference is too large."""
+    """Trace, load again, compare and write; 1 if the difference is too large."""
     check_paths(parsed.checkpoint, parsed.output, "model.onnx")
     _check_packages(parsed.format)
     from lightning_xvol.config.schema import to_dict
@@ -80,14 +70,13 @@ def run(parsed: argparse.Namespace) -> int:
     sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
     print(f"{name} against the trained network at {sizes}:")
     print(f"largest difference {found.absolute:.2e}, {found.relative:.2e} of the largest output")
-    if not found.relative <= parsed.tolerance:  # NaN too
-        print(f"that is above the tolerance {parsed.tolerance:g}; wrote nothing")
+    limit = TOLERANCE if parsed.tolerance is None else parsed.tolerance
+    if not found.relative <= limit:  # NaN too
+        print(f"that is above the tolerance {limit:g}; wrote nothing")
         return ExitCode.FAILURE
-    try:
+    with writing(parsed.output):
         write_bytes(parsed.output, content)
-    except OSError as error:
-        raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
-    print(f"within the tolerance {parsed.tolerance:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
+    print(f"within the tolerance {limit:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
     return ExitCode.SUCCESS
 
 

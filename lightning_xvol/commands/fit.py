@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import logging
 import sys
-from typing import Any
 
 from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
 from lightning_xvol.config.schema import to_dict
@@ -14,14 +13,11 @@ from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_origin
 
+SUMMARY = "train one run and write its record"
+DESCRIPTION = "Train one run. The same command resumes a run that was stopped."
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    parser = commands.add_parser(
-        "fit",
-        help="train one run and write its record",
-        description="Train one run; the same command again resumes it.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     parser.add_argument("--seed", type=at_least(0, "seed"), metavar="N", help="the seed (default: 0)")
     parser.add_argument(
@@ -56,7 +52,7 @@ def run(parsed: argparse.Namespace) -> int:
             RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
         )
     except Held as error:
-        raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it first") from error
+        raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it") from error
     if is_helper_process():
         return ExitCode.SUCCESS
     for name, values in sorted(result["metrics"].items()):

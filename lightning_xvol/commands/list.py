@@ -1,19 +1,20 @@
-"""`python -m lightning_xvol list`: what can be chosen by name."""
+"""`python -m lightning_xvol list`: the names of operators, backbones, data sets and recipes."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.errors import ExitCode
 
+SUMMARY = "names of operators, backbones, data sets and recipes"
+DESCRIPTION = "Print every operator, backbone, data set and recipe that can be chosen by name, with its options."
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    commands.add_parser("list", help="what can be chosen by name", description="What can be chosen by name.")
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Nothing to add."""
 
 
 def run(_parsed: argparse.Namespace) -> int:

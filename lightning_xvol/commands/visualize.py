@@ -3,54 +3,44 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commandline import at_least
-from lightning_xvol.commands.arguments import add_checkpoint, check_paths
+from lightning_xvol.commands.arguments import add_checkpoint_and_output, check_matplotlib, check_paths, writing
 from lightning_xvol.errors import ExitCode, UserError
+from lightning_xvol.visualize.style import FORMATS
 
-FORMATS = ("png", "pdf", "svg")
+SUMMARY = "draw what a trained network looks at"
+DESCRIPTION = (
+    "Draw the effective receptive field of each stage with an operator, the dynamic kernel at some positions of an "
+    "image with its static part, and the weights of the taps. Print the caption of the figure. It says which panels "
+    "are left out because the operator does not have them."
+)
 IMAGES = 64
 
 
-def add_to(commands: Any) -> None:
-    """The arguments of this command."""
-    parser = commands.add_parser(
-        "visualize",
-        help="draw what a trained network looks at",
-        description=(
-            "Draw the effective receptive field of each stage with an operator, the dynamic kernel at some positions "
-            "of an image beside its static part, and the weights of the taps, and print the caption. Panels that an "
-            "operator does not have are left out, and the caption says so."
-        ),
-    )
-    add_checkpoint(parser, f"the figure to write: .{', .'.join(FORMATS)}")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint_and_output(parser, f"the figure to write: .{', .'.join(FORMATS)}")
     parser.add_argument(
-        "--image",
-        type=Path,
-        metavar="FILE",
-        help="a picture whose kernels are shown (default: the first image of the recipe's validation split)",
-    )
+        "--image", type=Path, metavar="FILE",
+        help="the picture whose kernels are shown (default: the first image of the recipe's validation split)",
+    )  # fmt: skip
     parser.add_argument(
-        "--pixel",
-        type=_pixel,
-        action="append",
-        metavar="ROW,COLUMN",
+        "--pixel", type=_pixel, action="append", metavar="ROW,COLUMN",
         help="a position in the image; up to three times (default: the centre, and 3/8 of the side left and above)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--stage", type=at_least(2, "stage"), metavar="N", help="whose kernels and taps are shown (default: the first)"
-    )
-    parser.add_argument(
-        "--images",
-        type=at_least(1, "images"),
-        default=IMAGES,
+        "--stage",
+        type=at_least(2, "stage"),
         metavar="N",
-        help="validation images that receptive fields are averaged over (default: %(default)s)",
+        help="stage whose kernels and taps are shown (default: the first)",
     )
+    parser.add_argument(
+        "--images", type=at_least(1, "images"), default=IMAGES, metavar="N",
+        help="number of validation images that receptive fields are averaged over (default: %(default)s)",
+    )  # fmt: skip
 
 
 def _pixel(text: str) -> tuple[int, int]:
@@ -67,9 +57,8 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.output.suffix.removeprefix(".") not in FORMATS:
         raise UserError(f"--output {str(parsed.output)!r} must end in .{', .'.join(FORMATS)}")
     if parsed.pixel is not None and len(parsed.pixel) > 3:
-        raise UserError(f"--pixel was given {len(parsed.pixel)} times; a column of a paper has room for 3")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("visualize draws with matplotlib, which is not installed: pip install matplotlib")
+        raise UserError(f"--pixel was given {len(parsed.pixel)} times; the figure has room for 3")
+    check_matplotlib("visualize")
     from lightning_xvol.config.registry import label
     from lightning_xvol.fusion.weights import read_trained
     from lightning_xvol.visualize.content import gather
@@ -82,17 +71,15 @@ def run(parsed: argparse.Namespace) -> int:
         trained.network.float(), label("operator", config.operator.name), config.backbone.stages, images, image,
         pixels=parsed.pixel, stage=parsed.stage,
     )  # fmt: skip
-    try:
+    with writing(parsed.output):
         write(compose(content), parsed.output)
-    except OSError as error:
-        raise UserError(f"cannot write --output {str(parsed.output)!r}: {error.strerror}") from error
     print(textwrap.fill(caption(content), 100))
     print(f"wrote {parsed.output}")
     return ExitCode.SUCCESS
 
 
 def _images(parsed: argparse.Namespace, trained: Any) -> tuple[Any, Any]:
-    """Those for the receptive fields, and the one for the kernels; where there is only a picture, it is both."""
+    """The images for the receptive fields and the image for the kernels. Without data, a given picture is both."""
     from lightning_xvol.visualize.images import read_image, validation_images
 
     picture = None if parsed.image is None else read_image(parsed.image, trained.config.data, trained.image_shape)

@@ -1,1 +1,1 @@
-"""What a run is: the configuration, the registry, recipes and detector presets. Nothing heavy loads here."""
+"""What a run is: its configuration, the registry, recipes and presets of detectors. Nothing here loads torch."""

@@ -1,51 +1,59 @@
-"""What distinguishes the detectors of the recipes, as plain values. Nothing here imports torch.
+"""The presets of detectors: named sets of values for Faster R-CNN and Mask R-CNN. Nothing here imports torch.
 
-`detectron2` is Detectron2's R50-FPN (`defaults.py` and `Base-RCNN-FPN.yaml`), which the paper builds on; `torchvision`
-is torchvision's own first version; `tiny` is made for pictures of 192 pixels and a CPU. Sizes of pictures belong to the
-data (`Geometry` in `lightning_xvol.data.coco`), learning rates to the recipes of runs.
+* `detectron2` is Detectron2's R50-FPN (`defaults.py` and `Base-RCNN-FPN.yaml`), which the paper builds on.
+* `torchvision` is the first version of torchvision's own detector.
+* `tiny` is for pictures of 192 pixels and a CPU.
 
-`detectron2` departs from its model in two things, by choice. Pixels are RGB with mean and standard deviation, as the
-weights of torchvision and our own want them, not BGR with a mean alone, as those of MSRA. Mask targets come from pixel
-masks of the size of the network's input, not from polygons cut by each box.
+The data set holds the sizes of pictures (`Geometry` in `lightning_xvol.data.coco`). The recipes hold learning rates.
+
+`detectron2` differs from Detectron2 in two points, by choice:
+
+* Pixels are RGB, normalised by a mean and a standard deviation, because torchvision's weights and ours expect that.
+  Detectron2's weights come from MSRA and expect BGR with a mean alone.
+* Mask targets come from pixel masks of the size of the network's input. Detectron2 crops polygons by each box.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.errors import choose
 
 
 @dataclass(frozen=True)
-class DetectorSettings:
+class DetectorPreset:
     """Faster R-CNN and Mask R-CNN with FPN; the defaults are Detectron2's. Sides and sizes are in pixels.
 
     Attributes:
-        freeze_at: pretrained stages that are not trained: 1 is the stem, 2 the stem and conv2_x.
+        freeze_at: how many pretrained stages are not trained: 1 is the stem, 2 is the stem and conv2_x.
         frozen_norms: whether pretrained batch norms keep their statistics and are not trained.
-        fpn_channels: of every level of the pyramid.
+        fpn_channels: channels of every level of the pyramid.
         anchor_sizes: side of the anchors of each level, P2 to P6.
-        anchor_ratios: height over width.
-        exact_anchors: whether anchors keep their fractions and stand at the strides of their levels; torchvision rounds
-            them and takes the stride from the size of the map, 61 in place of 64 for P6 of 800 pixels.
-        rpn_iou: overlaps of an anchor with an object, below which it is background and from which it is the object.
-        rpn_batch: anchors per image in the loss; `rpn_positive` is the largest part of them that are objects.
-        rpn_before_nms: proposals of each level before suppression, in training and testing.
-        rpn_after_nms: proposals of an image after it, likewise.
+        anchor_ratios: height over width of the anchors.
+        exact_anchors: whether anchors keep their fractions and lie at the strides of their levels. torchvision rounds
+            them and computes the stride from the size of the map: 61 instead of 64 for P6 of 800 pixels.
+        rpn_iou: two overlaps of an anchor with an object: background below the first, a match from the second on.
+        rpn_batch: anchors per image in the loss.
+        rpn_positive: largest part of `rpn_batch` that matches an object.
+        rpn_before_nms: proposals of each level before non-maximum suppression, in training and in testing.
+        rpn_after_nms: proposals of an image after non-maximum suppression, in training and in testing.
         rpn_nms: overlap from which the weaker proposal is suppressed.
-        roi_iou: overlap from which a proposal is the object.
-        roi_batch: proposals per image in the loss; `roi_positive` is the largest part of them that are objects.
-        box_weights: of the regression targets dx, dy, dw, dh.
-        box_pool: side of what RoIAlign takes from a proposal; `mask_pool` that of masks.
-        roi_samples: RoIAlign's samples per bin and axis; 0 takes as many as the bin has pixels.
-        roi_aligned: whether RoIAlign, of features and of mask targets, is right by half a pixel.
-        box_channels: of the two layers of the box head.
+        roi_iou: overlap from which a proposal matches an object.
+        roi_batch: proposals per image in the loss.
+        roi_positive: largest part of `roi_batch` that matches an object.
+        box_weights: weights of the regression targets dx, dy, dw, dh.
+        box_pool: side of the map that RoIAlign gives the box head.
+        mask_pool: side of the map that RoIAlign gives the mask head.
+        roi_samples: RoIAlign's samples per bin and axis; 0 takes one per pixel of the bin.
+        roi_aligned: whether RoIAlign corrects its offset of half a pixel, for features and for mask targets.
+        box_channels: channels of the two layers of the box head.
         score: least score of a detection.
         nms: overlap from which the weaker detection of a category is suppressed.
-        detections: the most per image.
-        mask_layers: 3x3 convolutions of the mask head, of `mask_channels` each.
-        box_loss_beta: where the loss of boxes turns from square to absolute; 0 is L1.
-        head_init: `detectron2` or `torchvision`.
+        detections: largest number of detections per image.
+        mask_layers: number of 3x3 convolutions in the mask head.
+        mask_channels: channels of each of them.
+        box_loss_beta: error at which the loss of boxes turns from quadratic to linear; 0 is L1.
+        head_init: initialisation of the heads, `detectron2` or `torchvision`.
     """
 
     freeze_at: int = 2
@@ -78,9 +86,9 @@ class DetectorSettings:
     head_init: str = "detectron2"
 
 
-SETTINGS: dict[str, DetectorSettings] = {
-    "detectron2": DetectorSettings(),
-    "torchvision": DetectorSettings(
+PRESETS: dict[str, DetectorPreset] = {
+    "detectron2": DetectorPreset(),
+    "torchvision": DetectorPreset(
         exact_anchors=False,
         rpn_after_nms=(2000, 1000),
         roi_samples=2,
@@ -88,7 +96,7 @@ SETTINGS: dict[str, DetectorSettings] = {
         box_loss_beta=1 / 9,
         head_init="torchvision",
     ),
-    "tiny": DetectorSettings(
+    "tiny": DetectorPreset(
         freeze_at=0,
         frozen_norms=False,
         fpn_channels=64,
@@ -105,12 +113,6 @@ SETTINGS: dict[str, DetectorSettings] = {
 }
 
 
-def get_settings(name: str) -> DetectorSettings:
-    """The settings called `name`.
-
-    Raises:
-        UserError: for an unknown name, with the known ones and the nearest match.
-    """
-    if name not in SETTINGS:
-        raise UserError(f"unknown detector settings {name!r}{nearest(name, SETTINGS)}; known: {', '.join(SETTINGS)}")
-    return SETTINGS[name]
+def get_preset(name: str) -> DetectorPreset:
+    """The preset called `name`; an unknown name raises a `UserError`."""
+    return choose(PRESETS, name, "detector preset")

@@ -1,7 +1,7 @@
 """Recipes: functions that return the whole configuration of a run. Nothing here imports torch.
 
-A recipe is called with an operator and its options, so that what it sets for every attention operator (the
-embedded recipes use 4 heads) holds whichever operator a sweep puts in. Each docstring says which table it
+A recipe takes an operator and its options. So a rule of the recipe, such as 4 heads for every attention operator in
+the embedded recipes, holds for every operator that a sweep asks for. Each docstring says which table the recipe
 reproduces, what the paper printed, the command, and the cost.
 """
 
@@ -23,18 +23,19 @@ from lightning_xvol.config.schema import (
     RunConfig,
     TrainConfig,
 )
-from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.errors import choose
 
 DECAYS = (60 / 90, 80 / 90)
-"""Table 7's at 1x and 2x, as parts of the budget."""
+"""When the learning rate falls in Table 7's schedules 1x and 2x, as parts of the budget."""
 LATE_DECAYS = (210 / 270, 250 / 270)
-"""Those at 3x and 6x."""
+"""The same for 3x and 6x."""
 
 
 def lengthen(config: RunConfig, times: int) -> RunConfig:
-    """`config` with `times` its budget: Table 7's 2x, 3x and 6x of 1x, and of any other schedule the same, stretched.
+    """`config` with `times` its budget, as Table 7 makes its schedules 2x, 3x and 6x from 1x.
 
-    The decays of Table 7 come later at 3x and 6x. A warm-up of a budget in steps keeps its number of steps.
+    Table 7's schedule 1x gets the later decays at 3x and 6x; any other schedule is stretched. If the budget is given in
+    steps, the warm-up keeps its number of steps.
     """
     train, optim = config.train, config.optim
     if optim.milestones == DECAYS and times >= 3:
@@ -49,9 +50,14 @@ def lengthen(config: RunConfig, times: int) -> RunConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named recipe. `reproduces` is (table, backbone, setting) of the paper, or None.
+    """A named recipe.
 
-    `base_epochs` is the 1x of the sweep `schedule`, by default the recipe's own budget.
+    Attributes:
+        name: what `--recipe` takes.
+        make: the function that returns the configuration, from an operator's name and its options.
+        seeds: how many seeds a sweep runs by default.
+        reproduces: (table, backbone, setting) of the paper, or None.
+        base_epochs: the epochs of 1x in the sweep `schedule`; None stands for the recipe's own budget.
     """
 
     name: str
@@ -66,7 +72,7 @@ class Recipe:
 
     @property
     def task(self) -> str:
-        """What its data set is for: a key of `registry.METRICS`."""
+        """The task of its data set: a key of `registry.METRICS`."""
         data = self.config().data
         return registry.task(data.name, data.options)
 
@@ -75,7 +81,7 @@ class Recipe:
 
 
 def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
-    """4 heads wherever there are heads: the default rule gives one to maps of 16 or 32 channels."""
+    """The operator with 4 heads if it has heads: the default rule gives maps of 16 or 32 channels a single one."""
     entry = registry.lookup("operator", name)
     if "num_heads" in entry.options and "head_channels" not in options and _uses_heads({**entry.options, **options}):
         options = {"num_heads": 4, **options}
@@ -83,51 +89,48 @@ def _embedded_operator(name: str, options: Mapping[str, Any]) -> OperatorConfig:
 
 
 def _uses_heads(options: Mapping[str, Any]) -> bool:
-    """Whether the form of PSSA has heads or norms per head; operators refuse heads that would do nothing."""
+    """Whether the form of PSSA has heads or norms per head. Operators refuse a number of heads that has no effect."""
     form, normalize = options.get("form", "dot"), options.get("normalize")
     if form in ("dot", "softmax", "static"):
         return True
     return form == "hadamard" if normalize is None else normalize
 
 
-def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """Match-to-sample on the small bottleneck ResNet: the embedded default, minutes on a laptop.
-
-    Reproduces no table: procedural data, chosen because convolutions of different reach separate on it
-    (docs/results.md).
-    Command: `python -m ablations.kernel_size --jobs 2`. Cost: 279 steps of 64 images, 32 x 32, about 10 to 20 s a
-    run on one thread.
-    """
+def _small(operator: str, options: Mapping[str, Any], data: str, epochs: int) -> RunConfig:
     return RunConfig(
         operator=_embedded_operator(operator, options),
         backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
-        data=DataConfig("match", batch_size=64),
+        data=DataConfig(data, batch_size=64),
         optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
-        train=TrainConfig(epochs=3, threads=1, memory_format="channels_last", checkpoint_every=25),
+        train=TrainConfig(epochs=epochs, threads=1, memory_format="channels_last", checkpoint_every=25),
     )
+
+
+def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
+    """Match-to-sample on the small bottleneck ResNet: the embedded default, which takes minutes on a laptop.
+
+    Reproduces no table: its generated data separate convolutions of different reach (docs/results.md).
+    Command: `python -m ablations.kernel_size --jobs 2`. Cost: 279 steps of 64 images, 32 x 32, about 10 to 20 s a
+    run on one thread.
+    """
+    return _small(operator, options, "match", epochs=3)
 
 
 def digits_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """Real handwritten digits (scikit-learn's, 8 x 8 enlarged to 32 x 32) on the small bottleneck ResNet.
 
-    Reproduces no table: 1198 training and 599 test images separate few operators.
+    Reproduces no table: 1198 training and 599 test images are too few to separate most operators.
     Command: `python -m ablations.kernel_size --recipe digits_small --jobs 2`. Cost: 144 steps, about 5 to 10 s a
     run on one thread.
     """
-    return RunConfig(
-        operator=_embedded_operator(operator, options),
-        backbone=BackboneConfig("small_resnet", stages=(3, 4, 5), stride_in_1x1=True),
-        data=DataConfig("digits", batch_size=64),
-        optim=OptimConfig(lr=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1),
-        train=TrainConfig(epochs=8, threads=1, memory_format="channels_last", checkpoint_every=25),
-    )
+    return _small(operator, options, "digits", epochs=8)
 
 
 def cifar10_resnet18(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """CIFAR-10 on ResNet-18 with a 3x3 stem, the operator in stage 5: a cheap check of Table 1's claims.
+    """CIFAR-10 on ResNet-18 with a 3x3 stem and the operator in stage 5: a cheap check of Table 1's claims.
 
-    Reproduces no table: the paper has no CIFAR result. SGD 0.1, momentum 0.9, weight decay 5e-4, batch 128, 200
-    epochs, cosine: the protocol usual for this network.
+    Reproduces no table: the paper has no CIFAR result. The protocol is the usual one for this network: SGD 0.1,
+    momentum 0.9, weight decay 5e-4, batch 128, 200 epochs, cosine.
     Command: `python -m ablations.kernel_size --recipe cifar10_resnet18 --data-dir DIR --download`. Cost: 78,000
     steps a run; for a GPU.
     """
@@ -159,7 +162,7 @@ def _imagenet(backbone: str, operator: str, options: Mapping[str, Any]) -> RunCo
 
 
 def imagenet_resnet34(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """ImageNet-1k on ResNet-34, the operator in stage 5: the upper half of Table 1 (paper 4.1).
+    """ImageNet-1k on ResNet-34 with the operator in stage 5: the upper half of Table 1 (paper 4.1).
 
     Published top-1: convolution 73.8, self-attention 73.2, PSSA 73.6, X-volution 75.0 (stage 3), 74.3 (4), 74.2
     (5); means of five runs. SGD 0.1, momentum 0.9, weight decay 1e-4, batch 256, 100 epochs, x 0.1 every 30,
@@ -171,11 +174,11 @@ def imagenet_resnet34(operator: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def imagenet_resnet50(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """ImageNet-1k on ResNet-50, the operator in stage 5: the lower half of Table 1 (paper 4.1).
+    """ImageNet-1k on ResNet-50 with the operator in stage 5: the lower half of Table 1 (paper 4.1).
 
     Published top-1: convolution 75.7, self-attention 75.3, PSSA 75.5, X-volution 76.6 (stage 3), 75.1 (4), 75.9
-    (5); means of five runs. The protocol is that of imagenet_resnet34, the stride in the first 1x1 of a bottleneck
-    (paper 6.1.2: the operator has stride 1).
+    (5); means of five runs. The protocol is that of imagenet_resnet34. The first 1x1 of a bottleneck has the stride,
+    because the operator has stride 1 (paper 6.1.2).
     Command: `python -m ablations.kernel_size --recipe imagenet_resnet50 --data-dir DIR`. Cost: 500,400 steps a
     run, not run by us.
     """
@@ -193,18 +196,18 @@ def _attention(source: str, operator: str, options: Mapping[str, Any]) -> RunCon
 
 
 def attention_maps(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """A stack of operators fitted to global self-attention on maps with the spectrum of images (paper 3.3).
+    """A stack of operators that learns global self-attention on maps with the spectrum of images (paper 3.3).
 
-    Reproduces no table: the paper argues that stacked PSSA approximates global attention and measures nothing.
+    Reproduces no table: the paper argues that stacked PSSA approximates global attention but does not measure it.
     Command: `python -m ablations.approximation --jobs 2`.
     """
     return _attention("spectrum", operator, options)
 
 
 def attention_photographs(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """The same on random filters of scikit-learn's two photographs, held-out maps from the part not trained on.
+    """The same on random filters of scikit-learn's two photographs; the validation maps come from a part held out.
 
-    Reproduces no table. Two photographs are few: what differs between the recipes may be the draw.
+    Reproduces no table. Two photographs are few: a difference between the two recipes may be chance.
     Command: `python -m ablations.approximation --recipe attention_photographs --jobs 2`.
     """
     return _attention("photographs", operator, options)
@@ -243,8 +246,8 @@ def _shapes(batch_size: int, masks: bool, operator: str, options: Mapping[str, A
 def shapes_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """Faster R-CNN on generated shapes in COCO's format, 192 x 192, from random weights: detection on a laptop.
 
-    Reproduces no table: it has the layout of Table 2 and shows that every operator learns to detect. A difference below
-    3 or 4 AP between two operators says nothing with one seed (docs/detection.md).
+    Reproduces no table: it has the layout of Table 2 and shows that every operator learns to detect. With one seed, a
+    difference of less than 3 or 4 AP between two operators means nothing (docs/detection.md).
     Command: `python -m ablations.operator --recipe shapes_faster_rcnn --seeds 1 --jobs 2 --out runs/faster`. Cost: 656
     steps of 8 images, 3 to 4 minutes of CPU time a run on one thread.
     """
@@ -252,7 +255,7 @@ def shapes_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def shapes_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """Mask R-CNN on the same shapes, each seen as often, in batches of 16.
+    """Mask R-CNN on the same shapes for the same number of epochs, in batches of 16.
 
     Reproduces no table: it has the layout of Table 3.
     Command: `python -m ablations.operator --recipe shapes_mask_rcnn --seeds 1 --jobs 2 --out runs/mask`. Cost: 328
@@ -284,10 +287,10 @@ def _coco(masks: bool, operator: str, options: Mapping[str, Any]) -> RunConfig:
 def coco_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """COCO 2017 by Faster R-CNN with FPN on ResNet-50, the operator in stage 5: Tables 2, 4 and 6 (paper 4.2).
 
-    Published box AP: convolution 38.6, self-attention 38.5, PSSA 38.7, X-volution 40.1. The 1x schedule of Table 7 and
-    Detectron2's settings: SGD 0.02 for 16 images (the paper prints 0.2, which we read as a slip), 90,000 steps, x 0.1
-    at 60,000 and 80,000, 640 to 800 pixels, frozen batch norms, stem and conv2_x frozen. The backbone comes from an
-    ImageNet run with the same operator.
+    Published box AP: convolution 38.6, self-attention 38.5, PSSA 38.7, X-volution 40.1. The protocol is Table 7's
+    schedule 1x with Detectron2's values: SGD 0.02 for 16 images (the paper prints 0.2, which we take for a slip),
+    90,000 steps, x 0.1 at 60,000 and 80,000, 640 to 800 pixels, batch norms, stem and conv2_x frozen. The backbone
+    comes from an ImageNet run with the same operator.
     Command: `python -m ablations.operator --recipe coco_faster_rcnn --backbone-from runs --data-dir DIR --out
     runs/coco_faster`. Cost: 90,000 steps a run, not run by us.
     """
@@ -295,7 +298,7 @@ def coco_faster_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def coco_mask_rcnn(operator: str, options: Mapping[str, Any]) -> RunConfig:
-    """COCO 2017 by Mask R-CNN, else as coco_faster_rcnn: Table 3 (paper 4.3).
+    """COCO 2017 by Mask R-CNN, otherwise as coco_faster_rcnn: Table 3 (paper 4.3).
 
     Published mask AP: convolution 35.7, self-attention 36.1, PSSA 36.0, X-volution 36.8.
     Command: `python -m ablations.operator --recipe coco_mask_rcnn --backbone-from runs --data-dir DIR --out
@@ -329,6 +332,4 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         UserError: for an unknown name, with the known ones and the nearest match.
     """
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return choose(RECIPES, name, "recipe")

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, to_dict
+from lightning_xvol.config.detectors import get_preset
+from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, stored_key, to_dict
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -25,13 +25,13 @@ COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
 class Resolved(RunConfig):
     """A `RunConfig` with every option of operator, backbone and data spelled out, and every value checked.
 
-    Nobody can make one that is not: this also holds for what `dataclasses.replace` makes of a `Resolved`. `set_value`
-    gives a plain `RunConfig` again. Ids are computed once, on first use.
+    Making one resolves and checks it, so every `Resolved` is valid, also the result of `dataclasses.replace`.
+    `set_value` returns a plain `RunConfig` again. Ids are computed once, on first use.
 
     Attributes:
-        cell_id: identifies the run: the beginning of the fingerprint of its configuration, the seed included.
+        cell_id: identifies the run: the beginning of the fingerprint of its configuration with the seed.
         group_id: identifies the runs that differ in their seed alone.
-        optimisation_id: identifies the groups that optimise the same, whatever it is computed on (`optimisation`).
+        optimisation_id: identifies the groups that optimise the same, on any machine (`optimisation`).
 
     Raises:
         UserError: for a name or an option that does not exist, or a value out of range.
@@ -90,7 +90,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
         for item in dataclasses.fields(section):
             legacy_value = item.metadata.get("legacy_value", dataclasses.MISSING)
             if item.metadata.get("outside_identity") or getattr(section, item.name) == legacy_value:
-                del values[section_field.name][item.name]
+                del values[section_field.name][stored_key(item)]
         if not values[section_field.name]:  # older runs do not have this section
             del values[section_field.name]
     for kind in registry.KINDS:
@@ -104,10 +104,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 def optimisation(config: RunConfig) -> dict[str, Any]:
     """The canonical configuration without the seed and `COMPUTE`: equal for two runs of one optimisation.
 
-    Two runs of one optimisation have the same operator, network, detector, data, batch size, optimizer, budget and
-    precision. How many processes, accumulated steps and threads share a batch, how tensors lie in memory, and whether
-    the network is compiled give other ids and other weights, but no other optimisation. A detector that starts from a
-    classification run shares its optimisation with one that starts from another run of the same optimisation.
+    Such runs have the same operator, network, detector, data, batch size, optimizer, budget and precision. They may
+    differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
+    which change ids and weights. Detectors may start from different classification runs of one optimisation.
     """
     values = canonical(config)
     del values["seed"]
@@ -150,7 +149,7 @@ def _check(config: RunConfig) -> None:
             raise UserError(f"{path}={value} must not be negative")
     if config.optim.clip is not None and config.optim.clip <= 0:
         raise UserError(f"optim.clip={config.optim.clip} must be above 0, or none for no clipping")
-    get_settings(config.detector.settings)
+    get_preset(config.detector.preset)
     task = registry.lookup("data", config.data.name).task
     if task != "detection" and config.detector != DetectorConfig():
         raise UserError(f"detector.* is for detection, and data {config.data.name!r} is for {task}")

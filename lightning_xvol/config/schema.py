@@ -1,8 +1,8 @@
 """The configuration of one run: a frozen tree of plain values. Nothing here imports torch.
 
-A *cell* is a `RunConfig` with its seed; a *group* is the same without the seed. Fields marked `volatile` change
-neither weights nor metrics and stay out of the fingerprint (`lightning_xvol.ledger.record`); a field added later
-declares its `neutral` value.
+A *cell* is a `RunConfig` with its seed; a *group* is the same without the seed. A field marked `outside_identity`
+changes neither weights nor metrics and is left out of the fingerprint (`lightning_xvol.config.resolved`). A field that
+was added after runs had been made declares its `legacy_value`, the value under which they were made.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 DEFAULT_PROJECT = "lightning-xvol"
-"""The W&B project that runs are tracked in, unless another is named."""
+"""The W&B project of all runs, unless the user names another."""
 
 
 @dataclass(frozen=True)
 class OperatorConfig:
-    """Which operator stands in the chosen stages. `options` are those of the registry entry."""
+    """The operator in the chosen stages, with the `options` that the registry lists for it."""
 
     name: str = "convolution"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -37,11 +37,15 @@ class OperatorConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The network around the operator. stage2..stage5 are conv2_x..conv5_x, torchvision's layer1..layer4.
+    """The network around the operator.
 
-    `stride_in_1x1` puts a bottleneck's stride into its first 1x1, as the paper's stride-1 operator needs (6.1.2).
-    `places` is where the operator stands: in the one 3x3 of each block of these stages that the paper replaces (Fig.
-    2), or, with all stages, in every spatial convolution of the network, the stem and strided ones among them.
+    Attributes:
+        name: a registered backbone or an import path.
+        stages: the stages with the operator; 2 to 5 are conv2_x to conv5_x, torchvision's layer1 to layer4.
+        stride_in_1x1: whether the first 1x1 of a bottleneck has the stride; the paper's operator has stride 1 (6.1.2).
+        options: the options that the registry lists for the backbone.
+        places: `block` puts the operator where the paper does, in one 3x3 of each block (Fig. 2); `every` replaces
+            every spatial convolution, also the stem and strided ones, and needs all stages.
     """
 
     name: str = "small_resnet"
@@ -53,15 +57,19 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What stands on the backbone where the data set is for detection; no part of any other run.
+    """The detector on the backbone, if the data set is for detection; other runs have none.
 
-    `settings` is a name of `lightning_xvol.config.detectors`. `pretraining` says whose weights the backbone starts
-    from, which decides what is frozen: nobody's, torchvision's, or those of a classification run of ours with the same
-    operator. `weights` is the file, and `origin` tells the weights apart, whatever the file is called: the group of
-    that run, or the beginning of the file's SHA-256. `origin_optimisation` is the `optimisation_id` of that run.
+    Attributes:
+        preset: a name of `lightning_xvol.config.detectors`. Records and ids keep the field's first name, `settings`.
+        pretraining: where the weights of the backbone come from, which decides what is frozen: `random`,
+            `torchvision`, or `own` for a classification run of ours with the same operator.
+        weights: the file with these weights.
+        origin: identifies the weights, whatever the file is called: the group of that run, or the beginning of the
+            SHA-256 of the file.
+        origin_optimisation: the `optimisation_id` of that run.
     """
 
-    settings: str = field(default="detectron2", metadata={"legacy_value": "detectron2"})
+    preset: str = field(default="detectron2", metadata={"legacy_value": "detectron2", "stored_as": "settings"})
     pretraining: Literal["random", "torchvision", "own"] = field(default="random", metadata={"legacy_value": "random"})
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
@@ -70,10 +78,14 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data set and the size of a batch, counted over all processes and accumulated steps.
+    """The data set and its batches.
 
-    `limit` keeps the first images of every split (spread over the classes where these lie in folders).
-    `workers` is the number of loader processes.
+    Attributes:
+        name: a registered data set or an import path.
+        batch_size: images per optimizer step, over all processes and accumulated steps.
+        limit: how many images of every split to keep: the first ones, or as many of each class if classes are folders.
+        options: the options that the registry lists for the data set.
+        workers: number of loader processes.
     """
 
     name: str = "match"
@@ -85,13 +97,22 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer and its learning rate, which follows the fraction t of the budget that is done.
+    """The optimizer and the schedule of its learning rate.
 
-    `optimizer` is SGD with `momentum`, or AdamW, which has none. `decay_norms` says whether `weight_decay` is for the
-    scales and shifts of norms too, and `clip` is the largest norm of a gradient, all parameters taken together.
+    The learning rate first rises linearly. Then it falls as half a cosine to zero (`cosine`) or is multiplied by
+    `gamma` at each milestone (`multistep`).
 
-    The learning rate rises linearly over the first `warmup`, then falls as half a cosine to zero (`cosine`) or is
-    multiplied by `gamma` at each of `milestones` (`multistep`). `warmup` and `milestones` are fractions of the budget.
+    Attributes:
+        lr: the largest learning rate.
+        momentum: of SGD; AdamW has none.
+        weight_decay: of every parameter that `decay_norms` does not exclude.
+        schedule: `cosine` or `multistep`.
+        warmup: the fraction of the budget over which the learning rate rises.
+        milestones: the fractions of the budget at which `multistep` lowers the learning rate.
+        gamma: the factor at each milestone.
+        optimizer: `sgd` or `adamw`.
+        decay_norms: whether `weight_decay` also applies to the scales and shifts of norms.
+        clip: the largest norm of the gradient of all parameters together; None for no limit.
     """
 
     lr: float = 0.1
@@ -108,10 +129,18 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The budget (`epochs`, or `steps` of the optimizer where given) and how it is computed.
+    """The budget of a run and how it is computed.
 
-    `devices` is the number of processes, one per device; `threads` the CPU threads of each, fixed because the
-    number of threads changes the weights. `checkpoint_every` counts optimizer steps.
+    Attributes:
+        epochs: the budget in epochs, if `steps` is not given.
+        steps: the budget in optimizer steps.
+        precision: Lightning's precision.
+        memory_format: the memory layout of images and weights.
+        compile: whether the network is compiled.
+        devices: number of processes, one per device.
+        accumulate: number of passes whose gradients make one optimizer step.
+        threads: CPU threads of each process; fixed, because the number of threads changes the weights.
+        checkpoint_every: optimizer steps from one checkpoint to the next.
     """
 
     epochs: int = 3
@@ -127,7 +156,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, whole. Two configurations are equal where all their values are, whether they are resolved or not."""
+    """The whole configuration of one run.
+
+    Two configurations are equal if all their values are, even if only one of them is resolved.
+    """
 
     operator: OperatorConfig = field(default_factory=OperatorConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -143,23 +175,30 @@ class RunConfig:
         return all(getattr(self, item.name) == getattr(other, item.name) for item in dataclasses.fields(RunConfig))
 
 
+def stored_key(item: dataclasses.Field[Any]) -> str:
+    """The name of a field in records, and so in ids."""
+    return item.metadata.get("stored_as", item.name)
+
+
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Plain dicts, lists and scalars, as YAML and JSON hold them."""
 
     def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {stored_key(item): plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(item) for item in value]
         return value
 
-    return plain(dataclasses.asdict(config))
+    return plain(config)
 
 
 def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
-    """The sections of what `to_dict` gives in one level of keys, such as `optim_lr`, options without their own level.
+    """The sections of a configuration from `to_dict` in one level of keys, such as `optim_lr` and `operator_form`.
 
-    W&B can filter and group by those: its dashboards write nested ones in two ways.
+    W&B can filter and group by such keys; its dashboards write nested keys in two different ways.
     """
     found: dict[str, Any] = {}
     for section, fields in values.items():
@@ -170,7 +209,7 @@ def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
-    """`base` (or the defaults) with the nested `values` put in, each checked as `set_value` does."""
+    """`base` (by default `RunConfig()`) with the nested `values` set and checked one by one, as by `set_value`."""
     config = base if base is not None else RunConfig()
     for path, value in leaves(values):
         config = set_value(config, path, value)
@@ -183,8 +222,8 @@ _ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted path of `values` with its value, in an order in which `set_value` can set them.
 
-    A name comes before its options, which are checked against it, and what is known of weights after the weights.
-    An option that is itself a mapping is one value.
+    A name comes before its options, which are checked against it, and facts about weights come after the weights. An
+    option that is itself a mapping is one value.
     """
     for key, value in sorted(values.items(), key=lambda item: _ORDER.get(item[0], 1)):
         if isinstance(value, Mapping) and not prefix.endswith(".options."):
@@ -193,7 +232,7 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-# Other weights have another origin, which is not known yet.
+# A change of weights forgets the facts about the old ones.
 _FORGETS = {
     "weights": ("origin", "origin_optimisation"),
     "pretraining": ("origin", "origin_optimisation"),
@@ -209,9 +248,9 @@ def _hints(section: type) -> dict[str, Any]:
 def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `path` replaced, for example `optim.lr` or `operator.options.num_heads`.
 
-    A string is read as a Python literal where it is one (`--set optim.lr=1e-2`).
-    `operator.num_heads` is short for `operator.options.num_heads`. Values are checked together only when the result is
-    resolved, so that fields that depend on each other can be set one after the other.
+    A text that is a Python literal becomes its value (`--set optim.lr=1e-2`). `operator.num_heads` is short for
+    `operator.options.num_heads`. Only `resolve` checks how values fit together, so fields that depend on each other can
+    be set one after the other.
 
     Raises:
         UserError: for a path that does not exist (with the nearest one) or a value of the wrong type.
@@ -226,10 +265,11 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
         return RunConfig(**sections | {"seed": convert(int, value, path)})
     section: Any = sections[root]
     hints = _hints(section.__class__)
+    rest = {stored_key(item): item.name for item in dataclasses.fields(section)}.get(rest, rest)
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
-            # Options belong to the name they were given for: those that the new one does not know would be refused.
+            # Options that the new name does not have go: they were given for the old one and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
         if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):

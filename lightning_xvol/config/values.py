@@ -1,4 +1,4 @@
-"""Values of configuration fields, from a command line, a file or Python, to the types that they are declared with."""
+"""Converts values of configuration fields, from a command line, a file or Python, to their declared types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_xvol.errors import UserError
 
 
 def literal(value: Any) -> Any:
-    """What a text says where it is a Python literal, true, false, none or null; lists become tuples."""
+    """The value of a text that is a Python literal, true, false, none or null, else the text; lists become tuples."""
     if not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     named = {"true": True, "false": False, "none": None, "null": None}
@@ -26,10 +26,10 @@ def literal(value: Any) -> Any:
 
 
 def storable(value: Any, path: str) -> Any:
-    """`value` of the field at `path`, where YAML and JSON can hold it: nothing else has a fingerprint.
+    """`value` itself, if YAML and JSON can hold it: nothing else has a fingerprint. `path` names the field.
 
     Raises:
-        UserError: for anything else.
+        UserError: for any other value.
     """
     try:
         json.dumps(value, allow_nan=False)
@@ -41,10 +41,10 @@ def storable(value: Any, path: str) -> Any:
 
 
 def convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the type `hint`, exactly: no silent truncation of 2.5 to 2.
+    """`value` as the type `hint`, exactly: 2.5 is not cut to 2. `path` names the field.
 
     Raises:
-        UserError: where it is no such value; `path` is the field's.
+        UserError: for a value of another type.
     """
     parsed = literal(value)
     origin = get_origin(hint)

@@ -1,4 +1,4 @@
-"""Data sets: `build_data` makes the one that a config names."""
+"""Data sets. `build_data` makes the one that a configuration names."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     """The data set `config.name` with `config.options`, every split cut to `config.limit` images.
 
     Args:
-        config: name (registered or an import path), options, limit.
+        config: name (registered or an import path), options and limit.
         data_dir: the folder that contains data sets, ./data by default.
-        download: whether a data set that is not there may be downloaded into `data_dir`.
+        download: whether a missing data set may be downloaded into `data_dir`.
 
     Raises:
-        UserError: for an unknown name or option, missing files, or a class that is no data set.
+        UserError: for an unknown name or option, missing files, or a class that is not a data set.
     """
     options = registry.resolve_options("data", config.name, config.options)
     make = registry.load("data", config.name)
     root = Path("data") if data_dir is None else Path(data_dir)
     if not callable(make):
-        raise UserError(f"data {config.name!r} is no class; see lightning_xvol/data/base.py for what is expected")
+        raise UserError(f"data {config.name!r} is not a class; lightning_xvol/data/base.py shows what is expected")
     try:
-        # Bound first, so that only a wrong option is blamed on the options, not a TypeError inside the constructor.
+        # Bound first: a TypeError inside the constructor must not be blamed on the options.
         inspect.signature(make).bind(root, download=download, **options)
     except TypeError as error:
         raise UserError(f"data {config.name!r} does not take the options {options}: {error}") from error
@@ -44,19 +44,19 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     missing = [name for name in _REQUIRED if not hasattr(data, name)]
     if missing:
         raise UserError(
-            f"data {config.name!r} lacks {', '.join(missing)}; see lightning_xvol/data/base.py for what is expected"
+            f"data {config.name!r} lacks {', '.join(missing)}; lightning_xvol/data/base.py shows what is expected"
         )
     return cast(ImageData, data) if config.limit is None else Limited(data, config.limit)
 
 
 def declared_shape(config: DataConfig, data_dir: Path | None = None) -> tuple[int, tuple[int, int, int]]:
-    """`(num_classes, image_shape)`: what the class declares, so that no file is needed, else what the data set has.
+    """`(num_classes, image_shape)` as the class declares it, so that no file is needed.
 
-    ImageNet declares its 1000 classes; a folder with others in its place has its own number when it is trained on. A
-    class without `ImageData.declared` is built, from its files if it reads any.
+    A class without `ImageData.declared` is built, and reads its files. ImageNet declares 1000 classes; a folder with
+    other pictures has another number of classes when a run reads it.
 
     Raises:
-        UserError: as `build_data`.
+        UserError: as in `build_data`.
     """
     options = registry.resolve_options("data", config.name, config.options)
     declare = getattr(registry.load("data", config.name), "declared", None)
@@ -68,7 +68,10 @@ def declared_shape(config: DataConfig, data_dir: Path | None = None) -> tuple[in
 
 
 class Limited(ImageData):
-    """`data` cut to `limit` images in every split: the first ones, or every k-th where splits are sorted by class."""
+    """`data` cut to `limit` images in every split.
+
+    These are the first images, or images at equal distances if the splits are sorted by class.
+    """
 
     def __init__(self, data: ImageData, limit: int) -> None:
         if limit < 1:
@@ -94,8 +97,8 @@ class Limited(ImageData):
         if size <= self.limit:
             return split
         step = size if self.class_ordered else self.limit
-        indices = [place * step // self.limit for place in range(self.limit)]
-        # A cut TensorSplit or MapSplit keeps its fast `batch`, a cut RawSplit its uint8 images, a cut CocoSplit its
-        # annotations.
+        indices = [number * step // self.limit for number in range(self.limit)]
+        # `take` keeps what a Subset would lose: `batch` of a TensorSplit or MapSplit, uint8 images of a RawSplit,
+        # annotations of a CocoSplit.
         take: Callable[[Sequence[int]], Dataset[Item]] | None = getattr(split, "take", None)
         return Subset(split, indices) if take is None else take(indices)

@@ -1,4 +1,4 @@
-"""Batches of pictures that are all wider than high, or all not, so that little of a batch is padding (Detectron2)."""
+"""Batches of pictures that are all landscape or all not, so that a batch needs little padding (Detectron2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lightning_xvol.data.module import KeyedBatchSampler, StepPlan, make_plan
 
 
 class AspectRatioSampler(KeyedBatchSampler):
-    """Keys (epoch, index) as in `KeyedBatchSampler`, where each batch that runs through the network is of one kind.
+    """Keys (epoch, index) as in `KeyedBatchSampler`, but each batch that runs through the network has one orientation.
 
-    That is the share of one process in one accumulated step, `batch_size / (devices x accumulate)` images; the shares
-    of an optimizer step may differ in kind, as in Detectron2. So the order depends on that number, which is part of a
-    run's identity. The images that are left over when no share fills are not seen in that epoch.
+    Such a batch is the share of one process in one accumulated step: `batch_size / (devices x accumulate)` images. The
+    shares of one optimizer step may differ in orientation, as in Detectron2. So the order depends on the size of a
+    share, which is part of a run's identity. An epoch leaves out the images that fill no share.
 
     Args:
         config: of the run.
@@ -32,20 +32,20 @@ class AspectRatioSampler(KeyedBatchSampler):
         share = _share(self.config)
         wide = self.landscape[order]
         batches, ends = [], []
-        for kind in (True, False):
-            places = torch.nonzero(wide == kind).flatten()
-            full = places[: len(places) // share * share].view(-1, share)
+        for orientation in (True, False):
+            positions = torch.nonzero(wide == orientation).flatten()
+            full = positions[: len(positions) // share * share].view(-1, share)
             batches.append(order[full])  # [batches, share]
             ends.append(full[:, -1])
-        # A batch comes when its last image has come, as if the shuffled images were dealt into two piles.
+        # Batches are sorted by the position of their last image, as if the shuffled images were dealt into two piles.
         return torch.cat(batches)[torch.cat(ends).argsort()].flatten()
 
 
 def grouped_plan(config: RunConfig, landscape: numpy.ndarray) -> StepPlan:
-    """The `StepPlan` of a run whose batches are grouped: whole shares of each kind only.
+    """The `StepPlan` of a run whose batches are grouped: only whole shares of each orientation count.
 
     Raises:
-        UserError: where not even one batch fills.
+        UserError: if the images do not fill one batch.
     """
     share, wide = _share(config), int(landscape.sum())
     return make_plan(config, sum(size // share * share for size in (wide, len(landscape) - wide)))

@@ -1,13 +1,17 @@
-"""Feature maps and what global self-attention makes of them: can a stack of local operators imitate it?
+"""Feature maps and their global self-attention, as a regression: can a stack of local operators imitate attention?
 
-Section 3.3 of the paper argues that stacked PSSA approximates global self-attention (Eq. 3), as context is passed on
-from neighbour to neighbour. Here the attention is fixed and known: y_0 = W^v sum_t a_0t x_t over all n positions, with
-a_0t = softmax_t(<W x_0, W x_t> / sqrt(C)) or, as Eq. 3 has it, without softmax, <W x_0, W x_t> / (n sqrt(C)). Query and
-key share their orthogonal W, as Eq. 3 needs: with different ones the products are not those of x_0 and x_t. W^v is
-orthogonal too, and the matrices are the same in every draw.
+Section 3.3 of the paper argues that stacked PSSA approximates global self-attention (Eq. 3), because context passes
+from neighbour to neighbour. Here the attention is fixed and known:
 
-Without softmax y_0 is one matrix per image times x_0 (linear attention), and much of it is the same matrix in all
-images. Whoever fits these targets compares with a static 1x1 convolution: `lightning_xvol.modules.regression` does.
+    y_0 = W^v sum_t a_0t x_t                       over all n positions t
+    a_0t = softmax_t(<W x_0, W x_t> / sqrt(C))     with softmax
+    a_0t = <W x_0, W x_t> / (n sqrt(C))            without, as in Eq. 3
+
+Query and key share one orthogonal W, so <W x_0, W x_t> is the product of x_0 and x_t, as Eq. 3 needs. W^v is orthogonal
+too. The matrices do not depend on the option `draw`.
+
+Without softmax, y_0 is one matrix per image times x_0 (linear attention), and these matrices are similar in all images.
+A fit must therefore be compared with a static 1x1 convolution, as `lightning_xvol.modules.regression` does.
 """
 
 from __future__ import annotations
@@ -27,24 +31,24 @@ from lightning_xvol.seeding import derive_seed
 
 SOURCES = ("spectrum", "photographs")
 FILTER = 5  # pixels a side
-POOLING = 2  # pixels of a photograph that become one, each way
+POOLING = 2  # photographs are averaged over squares of this side
 TRAINING_PART = 0.7  # of each photograph, from its left edge
-CHUNK = 100  # maps whose attention is computed at a time
+CHUNK = 100  # maps whose attention is computed at once
 
 
 class AttentionMaps(ImageData):
     """Pairs of feature maps `[channels, size, size]`, x and its global attention y.
 
-    `num_classes` is the number of channels of y, the same as of x. Maps are non-negative, as after a ReLU, and scaled
-    to a root mean square of 1 over the training draw.
+    `num_classes` is the number of channels of y, which equals that of x. The maps x are non-negative, as after a ReLU,
+    and scaled to a root mean square of 1 over the training split.
 
     Args:
-        root: not used, as nothing is read.
+        root: not used; the maps are computed.
         download: not used.
-        source: `spectrum`: gaussian maps with the amplitude 1 / frequency of natural images, mixed over channels with
-            variances 1, 1/2, 1/3, ...; `photographs`: fixed random 5x5 filters on the two photographs in scikit-learn,
-            training on the left 70 % of each, validation on the right of it.
-        softmax: whether the attention is normalised by one.
+        source: `spectrum` gives gaussian maps with the amplitude 1 / frequency of natural images, mixed over channels
+            with variances 1, 1/2, 1/3, ...; `photographs` gives fixed random 5x5 filters on scikit-learn's two
+            photographs: the left 70 % of each for training, the rest for validation.
+        softmax: whether a softmax normalises the attention.
         channels: of x and y.
         size: height and width.
         train_size: maps for training. A larger split begins with the maps of a smaller one.
@@ -106,7 +110,7 @@ def _pairs(x: Tensor, softmax: bool) -> MapSplit:
 
 
 def global_attention(x: Tensor, softmax: bool) -> Tensor:
-    """The attention of this module's beginning, for maps x `[B, C, H, W]`."""
+    """The targets y for maps x `[B, C, H, W]`, by the formula at the top of this module."""
     channels = x.shape[1]
     tokens = x.flatten(2)  # [B, C, n]
     shared, value = (torch.from_numpy(_orthogonal(purpose, channels)).to(x) for purpose in ("query and key", "value"))
@@ -126,14 +130,14 @@ def _orthogonal(purpose: str, channels: int) -> numpy.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _maps(source: str, split: str, draw: int, count: int, channels: int, size: int) -> Tensor:
-    """`[count, channels, size, size]` in float64, before scaling."""
+    """Maps x `[count, channels, size, size]` in float64, before scaling."""
     stream = _stream(source, split, draw)
     if source == "photographs":
         return _crops(split, stream, count, channels, size)
     noise = torch.from_numpy(stream.standard_normal((count, channels, size, size)))
     down, right = torch.fft.fftfreq(size, dtype=torch.double), torch.fft.rfftfreq(size, dtype=torch.double)
     frequency = torch.hypot(down[:, None], right)
-    frequency[0, 0] = 1 / size  # the mean of a map varies as its lowest wave does
+    frequency[0, 0] = 1 / size  # the mean of a map varies as much as its lowest wave
     maps = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
     spread = torch.arange(1, channels + 1, dtype=torch.double) ** -0.5
     mixing = torch.from_numpy(_orthogonal("channels", channels)) * spread  # [C, C]
@@ -158,7 +162,7 @@ def _crops(split: str, stream: numpy.random.Generator, count: int, channels: int
 
 @functools.lru_cache(maxsize=1)
 def _photographs(channels: int) -> list[Tensor]:
-    """Features of each photograph, of mean 0 and variance 1 over its training part before their ReLU."""
+    """Features of each photograph [C, H, W]: mean 0 and variance 1 over its training part, then a ReLU."""
     from sklearn.datasets import load_sample_images
 
     filters = torch.from_numpy(_stream("filters").standard_normal((channels, 3, FILTER, FILTER)))

@@ -1,12 +1,15 @@
-"""What a data set is: `ImageData`, and the split that lies in memory, `TensorSplit`.
+"""The interface of a data set, `ImageData`, and its kinds of splits: `TensorSplit`, `MapSplit` and `RawSplit`.
 
-A data set of your own needs no change here: any class of this shape works by its import path,
-`--set data.name=mine:Stripes` (and `--set data.options.period=4` for its arguments). It need not derive from
-`ImageData`.
+Your own data set needs no change here. Name its class by import path, `--set data.name=mine:Stripes`, and set its
+options with `--set data.options.period=4`. The class need not derive from `ImageData`. This one has two images, so a
+run on it also needs `--set data.batch_size=2`.
 
-    class Stripes(ImageData):                                        # mine.py, somewhere on the Python path
+    import torch                                                     # mine.py, on the Python path
+    from lightning_xvol.data import ImageData, TensorSplit
+
+    class Stripes(ImageData):
         num_classes = 2                                              # labels are 0 .. num_classes - 1
-        image_shape = (1, 32, 32)                                    # [C, H, W] of what the splits return
+        image_shape = (1, 32, 32)                                    # [C, H, W] of an image
 
         def __init__(self, root=None, *, download=False, period=4):  # root is --data-dir; the rest are your options
             wave = torch.arange(32.0).div(period).sin().expand(1, 32, 32)
@@ -14,13 +17,15 @@ A data set of your own needs no change here: any class of this shape works by it
 
         def train(self): return self.split                           # any map-style Dataset of (float32 [C, H, W], int)
         def validation(self): return self.split
-        def test(self): return None                                  # no third draw: tables report the validation split
+        def test(self): return None                                  # without it, tables report the validation split
 
-Images come out normalised. Random augmentation belongs into the `__getitem__` of the training split and draws from the
-global generators of torch, numpy or `random`, which `lightning_xvol.data.keyed` seeds for every image. A split may also
-offer `batch(indices) -> (images, labels)` for speed; it must then give what its items give, without randomness. Or it
-derives from `RawSplit`, whose images stay uint8 until they are on the device.
-`class_ordered = True` says that a split is sorted by class, so that `data.limit` spreads over it.
+Splits return normalised images. Random augmentation belongs in `__getitem__` of the training split. It takes random
+numbers from the global generators of torch, numpy or `random`, which `lightning_xvol.data.keyed` seeds for every image.
+
+A split may offer `batch(indices) -> (images, labels)` for speed. It must return what its items return, without random
+numbers. A split may also derive from `RawSplit`, whose images stay uint8 until they are on the device.
+
+`class_ordered = True` says that splits are sorted by class; `data.limit` then takes images at equal distances.
 """
 
 from __future__ import annotations
@@ -39,10 +44,10 @@ Item = tuple[Tensor, int]
 
 
 class DataError(UserError):
-    """A mistake in the data found while loading, as one sentence even when it comes out of a loader worker.
+    """A mistake in the data found while loading: one sentence, even if a loader worker raises it.
 
-    torch raises such an error again in the main process with the worker's whole traceback as its message. What the
-    worker said stands behind the last occurrence of this class's name.
+    torch raises a worker's error again in the main process, with the worker's whole traceback as the message. The
+    worker's sentence follows the last occurrence of this class's name there.
     """
 
     def __init__(self, message: str) -> None:
@@ -53,9 +58,9 @@ class ImageData:
     """Base class of data sets.
 
     Attributes:
-        num_classes: labels are 0 .. num_classes - 1; for regression the number of channels of a target.
+        num_classes: labels are 0 .. num_classes - 1; for regression, the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
-        class_ordered: whether the splits are sorted by class, as folders are.
+        class_ordered: whether the splits are sorted by class, as a list of class folders is.
     """
 
     num_classes: int
@@ -63,7 +68,7 @@ class ImageData:
     class_ordered: bool = False
 
     def __init__(self, root: Path | None = None, *, download: bool = False, **options: Any) -> None:
-        """Take the folder with data sets, and whether a missing one may be downloaded into it."""
+        """Keep the folder that contains data sets, and whether a missing one may be downloaded into it."""
         self.root = Path("data") if root is None else Path(root)
         self.download = download
         if options:
@@ -71,32 +76,32 @@ class ImageData:
 
     @classmethod
     def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]] | None:  # noqa: ARG003
-        """`(num_classes, image_shape)` under these options as far as it is known without any file, else None.
+        """`(num_classes, image_shape)` with these options, or None if only the files tell.
 
-        Those of the class by default. A class whose options change them says here how.
+        The default is the attributes of the class. A class whose options change them overrides this method.
         """
         if hasattr(cls, "num_classes") and hasattr(cls, "image_shape"):
             return cls.num_classes, cls.image_shape
         return None
 
     def train(self) -> Dataset[Any]:
-        """The training split: items are (image float32 [C, H, W], label), or for regression a `MapSplit`."""
+        """The training split: items (image float32 [C, H, W], label), or for regression a `MapSplit`."""
         raise NotImplementedError
 
     def validation(self) -> Dataset[Any]:
-        """The split that is looked at while a run goes on."""
+        """The split that is evaluated during a run."""
         raise NotImplementedError
 
     def test(self) -> Dataset[Any] | None:
-        """The split that is used once, at the end; None where the data set has no third draw."""
+        """The split that is evaluated once, at the end of a run; None if the data set has no test split."""
         return None
 
 
 class TensorSplit(Dataset[Item]):
     """A split in memory: images [N, C, H, W] and labels [N].
 
-    uint8 images stay so (a quarter of the memory) and are scaled to 0..1 and normalised by `mean` and `std`, one value
-    per channel, on their way out. Float images are given out as they are.
+    uint8 images stay uint8 in memory, a quarter of the size. Each is scaled to 0..1 and normalised by `mean` and `std`,
+    one value per channel, when it is read. Float images are returned unchanged.
     """
 
     def __init__(
@@ -127,12 +132,12 @@ class TensorSplit(Dataset[Item]):
         return self.normalise(self.images[chosen]), self.labels[chosen]
 
     def take(self, indices: Sequence[int]) -> TensorSplit:
-        """The split that consists of `indices` alone."""
+        """A split of the items at `indices`."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return TensorSplit(self.images[chosen], self.labels[chosen], self.mean, self.std)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """What is given out of stored `images` [..., C, H, W]."""
+        """Stored `images` [..., C, H, W] as the split returns them."""
         if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
             return images
         return (images / 255 - self._shift) / self._scale
@@ -160,15 +165,16 @@ class MapSplit(Dataset[tuple[Tensor, Tensor]]):
         return self.inputs[chosen], self.targets[chosen]
 
     def take(self, indices: Sequence[int]) -> MapSplit:
-        """The split that consists of `indices` alone."""
+        """A split of the items at `indices`."""
         return MapSplit(*self.batch(indices))
 
 
 class RawSplit(Dataset[Item]):
-    """A split that gives out uint8 images [C, H, W] and leaves the normalising to the device, a whole batch at once.
+    """A split whose uint8 images [C, H, W] are normalised on the device, a whole batch at once.
 
-    A quarter of the bytes go from the loader's workers to the device. A subclass has `raw`, `take` and a length; its
-    items are normalised like any other split's, and the same. All splits of a data set have one `mean` and `std`.
+    So only a quarter of the bytes go from the loader's workers to the device. A subclass has `raw`, `take` and a
+    length. Its items are normalised, like those of any other split. All splits of a data set share one `mean` and
+    `std`.
     """
 
     mean: Sequence[float]
@@ -179,7 +185,7 @@ class RawSplit(Dataset[Item]):
         raise NotImplementedError
 
     def take(self, indices: Sequence[int]) -> RawSplit:
-        """The split that consists of `indices` alone."""
+        """A split of the items at `indices`."""
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> Item:
@@ -187,16 +193,16 @@ class RawSplit(Dataset[Item]):
         return self.normalise(image), label
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `images` [..., C, H, W] as float32, scaled to 0..1, minus `mean`, over `std`, where they are."""
+        """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
         shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
         return images.float().div_(255).sub_(shift).div_(scale)
 
 
 def require_whole(name: str, value: Any, low: int) -> int:
-    """`value` where it is a whole number from `low` on.
+    """`value`, checked to be a whole number of at least `low`.
 
     Raises:
-        UserError: otherwise.
+        UserError: if it is not; the message calls it `data.options.<name>`.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise UserError(f"data.options.{name}={value} must be a whole number, at least {low}")

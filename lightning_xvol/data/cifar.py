@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images [3, 32, 32].
 
-The paper does not train on them; here they are the affordable stand-in for its ImageNet tables. Augmentation is the
-usual one (He et al. 2016, section 4.2): 4 pixels of padding, a random 32x32 crop, a random horizontal flip.
+The paper does not use them. Here they are an affordable stand-in for its ImageNet tables. The augmentation is the usual
+one (He et al. 2016, section 4.2): 4 pixels of padding, a random 32x32 crop, a random horizontal flip.
 """
 
 from __future__ import annotations

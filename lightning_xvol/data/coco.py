@@ -1,9 +1,11 @@
 """COCO 2017 from its folder: annotations/instances_{train,val}2017.json, train2017/ and val2017/.
 
-Images and objects are chosen as Detectron2 does: training leaves out crowds and the images without any other object,
-evaluation keeps everything. A training picture is resized so that its shorter side is one of `short_sides`, drawn anew
-each epoch, and mirrored with a chance of one half; an evaluated one gets `test_short_side`. The longer side never
-exceeds `long_side`. Pictures are resized with Pillow, bilinear with antialiasing, as in Detectron2.
+Images and objects are chosen as in Detectron2. Training leaves out crowds, and images without any other object.
+Evaluation keeps everything.
+
+A training picture is resized so that its shorter side is one of `short_sides`, chosen at random in each epoch, and
+mirrored with a probability of one half. In evaluation the shorter side is `test_short_side`. The longer side never
+exceeds `long_side`. Pillow resizes, bilinear with antialiasing, as in Detectron2.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ class Geometry:
     flip: float = 0.5
 
     def size(self, height: int, width: int, short_side: int) -> tuple[int, int]:
-        """Height and width, at least 1, of a picture resized to `short_side`, or less where the longer side would be
-        too long."""
+        """Height and width of a picture resized to `short_side`, or to less if its longer side would be too long.
+
+        Both are at least 1.
+        """
         scale = min(short_side / min(height, width), self.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
@@ -54,16 +58,16 @@ class Coco:
 
     Args:
         root: the folder that holds `coco`, or `annotations`, `train2017` and `val2017` themselves.
-        download: not possible here; says so where files are missing.
+        download: not possible for COCO; the error for missing files says so.
         masks: whether targets have masks.
-        short_sides: of training pictures, one drawn for each.
-        test_short_side: of evaluated pictures.
-        long_side: the longest that any picture may become.
-        flip: chance that a training picture is mirrored.
+        short_sides: the shorter side of a training picture is one of them, chosen at random.
+        test_short_side: the shorter side of an evaluated picture.
+        long_side: upper limit of the longer side of any picture.
+        flip: probability that a training picture is mirrored.
 
     Attributes:
         num_classes: categories, without the background.
-        classes: their names; label 1 is the first one.
+        classes: names of the categories; label 1 is the first one.
         image_shape: [C, H, W] of the largest input of the network.
 
     Raises:
@@ -85,7 +89,7 @@ class Coco:
         if not isinstance(masks, bool):
             raise UserError(f"data.options.masks={masks} must be true or false")
         if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:
-            raise UserError(f"data.options.flip={flip} must be a chance, from 0 to 1")
+            raise UserError(f"data.options.flip={flip} must be a probability from 0 to 1")
         if isinstance(short_sides, int) or not short_sides:
             raise UserError(f"data.options.short_sides={short_sides} must be a list of sides such as (640, 800)")
         for side in short_sides:
@@ -102,7 +106,7 @@ class Coco:
 
     @classmethod
     def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
-        """COCO itself, without any file."""
+        """The values of COCO 2017, without reading a file."""
         return 80, (3, options["test_short_side"], options["long_side"])
 
     def train(self) -> CocoSplit:
@@ -115,7 +119,7 @@ class Coco:
         return self._split("validation", self._annotations("validation"))
 
     def test(self) -> None:
-        """There is no third draw with annotations: tables report the validation split, as the paper does."""
+        """COCO publishes no annotations for its test split. Tables report the validation split, as the paper does."""
 
     def _locate(self) -> Path:
         root = self.root / "coco" if (self.root / "coco").is_dir() else self.root
@@ -144,9 +148,11 @@ class Coco:
 class CocoSplit(Dataset[DetectionItem]):
     """Items are (picture uint8 [3, H, W] as the network gets it, target).
 
-    Targets hold `image_id` [] and `size` [2], height and width of the annotated image, in whose pixels detections are
-    judged; of training pictures also `boxes` [N, 4] (x1, y1, x2, y2 in the resized picture), `labels` [N] (1 and up)
-    and, if asked for, `masks` uint8 [N, H, W]. N may be 0. Random numbers come from torch's global generator.
+    A target holds `image_id` [] and `size` [2], the height and width of the annotated image. Detections are evaluated
+    in pixels of that image. The target of a training picture also holds `boxes` [N, 4] (x1, y1, x2, y2 in the resized
+    picture), `labels` [N] (1 and up) and, if asked for, `masks` uint8 [N, H, W]. N may be 0.
+
+    Random numbers come from torch's global generator.
     """
 
     def __init__(
@@ -159,7 +165,7 @@ class CocoSplit(Dataset[DetectionItem]):
         return len(self.annotations)
 
     def take(self, indices: Sequence[int]) -> CocoSplit:
-        """The split that consists of `indices` alone."""
+        """A split of the images at `indices`."""
         part = copy.copy(self)
         part.annotations = self.annotations.take(indices)
         return part
@@ -167,14 +173,14 @@ class CocoSplit(Dataset[DetectionItem]):
     def __getitem__(self, index: int) -> DetectionItem:
         image = self.annotations.image(index)
         picture = read_picture(self.folder / image.file_name, f"image {image.id}")
-        exif_transpose(picture, in_place=True)  # annotations are of the upright picture, as in Detectron2
+        exif_transpose(picture, in_place=True)  # annotations are for the upright picture, as in Detectron2
         if picture.size != (image.width, image.height):
             raise DataError(
                 f"image {image.id}, {str(self.folder / image.file_name)!r}, is {picture.width} x {picture.height} "
                 f"pixels, upright as its EXIF orientation says, but its annotations are for {image.width} x "
                 f"{image.height}; fetch it again, or take the orientation out"
             )
-        short_side, mirrored = self._draw()
+        short_side, mirrored = self._random_geometry()
         size = self.geometry.size(image.height, image.width, short_side)
         pixels = numpy.asarray(picture.resize(size[::-1], PIL.Image.Resampling.BILINEAR))  # [H, W, 3]
         target = {"image_id": torch.tensor(image.id), "size": torch.tensor([image.height, image.width])}
@@ -182,15 +188,15 @@ class CocoSplit(Dataset[DetectionItem]):
             target |= self._objects(self.annotations.instances(index), image, size, mirrored)
         return torch.from_numpy(_mirror(pixels, mirrored, axis=1)).permute(2, 0, 1).contiguous(), target
 
-    def _draw(self) -> tuple[int, bool]:
-        """The shorter side of a picture, and whether it is mirrored."""
+    def _random_geometry(self) -> tuple[int, bool]:
+        """The shorter side of a picture and whether it is mirrored; fixed in evaluation."""
         if not self.training:
             return self.geometry.test_short_side, False
         sides = self.geometry.short_sides
         return sides[int(torch.randint(len(sides), ()))], bool(torch.rand(()) < self.geometry.flip)
 
     def _objects(self, instances: list[Instance], image: Image, size: tuple[int, int], mirrored: bool) -> Target:
-        """What is trained on: no crowd, no box that is empty in the resized picture, and with masks no empty mask."""
+        """The objects to train on: no crowds, no boxes that are empty in the resized picture, and no empty masks."""
         height, width = size
         kept = [item for item in instances if not item.crowd and not (self.masks and item.segmentation is None)]
         boxes = numpy.array([item.box for item in kept], dtype=numpy.float64).reshape(-1, 4)
@@ -214,12 +220,18 @@ class CocoSplit(Dataset[DetectionItem]):
 
 
 def _mirror(pixels: numpy.ndarray, mirrored: bool, axis: int) -> numpy.ndarray:
-    """A copy in memory order, as torch needs one."""
+    """A copy of `pixels` in C order, which torch needs, mirrored along `axis` if asked for."""
     return numpy.ascontiguousarray(numpy.flip(pixels, axis)) if mirrored else numpy.array(pixels)
 
 
 class DetectionBatch(NamedTuple):
-    """Pictures of different sizes stay a list; `indices` [B] are their places in the split."""
+    """A batch of pictures, which may differ in size.
+
+    Attributes:
+        images: [3, H, W] each.
+        targets: one for each image.
+        indices: [B], the index of each image in its split.
+    """
 
     images: list[Tensor]
     targets: list[Target]

@@ -1,8 +1,8 @@
-"""COCO's annotation files (`instances_*.json`): read, checked, and packed into few objects.
+"""COCO's annotation files (`instances_*.json`): read, checked, and packed into few Python objects.
 
-What is wrong in a file is told in one sentence with its path and the id. What real files hold and the format allows is
-taken: whole numbers written as floats, boxes that reach over the border, crowds, objects without a segmentation, images
-without an object, names in any script.
+A mistake in a file gives one sentence with the path and the id. The reader accepts what real files contain and the
+format allows: whole numbers written as floats, boxes that reach over the border, crowds, objects without a
+segmentation, images without an object, names in any script.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Instance(NamedTuple):
     Attributes:
         label: 1 and up, in the order of the category ids; 0 is the background.
         box: x, y, width, height.
-        area: of the mask, whatever the box; COCO sorts objects into small, medium and large by it.
-        crowd: whether it is a region full of such objects.
-        segmentation: polygons or run lengths; None where the file has no valid one, or it was not asked for.
+        area: of the mask, not of the box; COCO sorts objects into small, medium and large by it.
+        crowd: whether this is a region full of such objects.
+        segmentation: polygons or run lengths; None if the file has no valid one, or if masks were not asked for.
     """
 
     label: int
@@ -40,7 +40,7 @@ class Instance(NamedTuple):
 
 
 class Image(NamedTuple):
-    """An image by its id."""
+    """The facts of one image."""
 
     id: int
     file_name: str
@@ -52,7 +52,8 @@ class Image(NamedTuple):
 class CocoAnnotations:
     """The images of a file in the order of their ids, and the objects of each.
 
-    Arrays and one run of bytes: every loader worker would copy millions of small objects merely by counting references.
+    The fields are arrays, and the objects are pickled into one of them. Every loader worker would otherwise copy
+    millions of small Python objects, because counting references writes to their memory.
 
     Attributes:
         path: the file.
@@ -60,10 +61,10 @@ class CocoAnnotations:
         images: `(id, height, width)` [I, 3].
         names: file name of each image.
         masks: whether segmentations were read.
-        singles: how many objects each image has that are no crowd [I].
-        packed: the objects of all images, one after the other.
-        ends: where those of each image end in `packed` [I + 1], from 0.
-        chosen: which images these are.
+        singles: how many objects that are not crowds each image has [I].
+        packed: the pickled objects of all images, one image after the other.
+        ends: where the objects of each image end in `packed` [I + 1]; the first value is 0.
+        chosen: indices of the images that this split has, into the arrays above.
     """
 
     path: Path
@@ -80,23 +81,23 @@ class CocoAnnotations:
         return len(self.chosen)
 
     def take(self, indices: Sequence[int] | numpy.ndarray) -> CocoAnnotations:
-        """These images alone."""
+        """The annotations of the images at `indices`."""
         return replace(self, chosen=self.chosen[numpy.asarray(indices, dtype=int)])
 
     def image(self, index: int) -> Image:
-        place = self.chosen[index]
-        number, height, width = self.images[place].tolist()
-        return Image(number, self.names[place].decode(), height, width)
+        row = self.chosen[index]
+        number, height, width = self.images[row].tolist()
+        return Image(number, self.names[row].decode(), height, width)
 
     def instances(self, index: int) -> list[Instance]:
         """The objects of an image, in the order of the file."""
-        place = self.chosen[index]
-        packed = self.packed[self.ends[place] : self.ends[place + 1]]
+        row = self.chosen[index]
+        packed = self.packed[self.ends[row] : self.ends[row + 1]]
         return [Instance(*values) for values in pickle.loads(packed.tobytes())]
 
     @property
     def trainable(self) -> numpy.ndarray:
-        """Indices of the images with an object that is no crowd: the others are not trained on, as in Detectron2."""
+        """Indices of the images with an object that is not a crowd. Training uses only these, as in Detectron2."""
         return numpy.flatnonzero(self.singles[self.chosen])
 
     @property
@@ -106,13 +107,13 @@ class CocoAnnotations:
         return sizes[:, 1] > sizes[:, 0]
 
     def ground_truth(self, masks: bool = False) -> dict[str, Any]:
-        """What COCO's evaluation takes: `images`, `annotations` and `categories` as in a file.
+        """The input of COCO's evaluation: `images`, `annotations` and `categories` as in a file.
 
-        Objects are numbered anew, from 1: COCO's code takes an object of id 0 for "no match". With `masks` those
-        without a segmentation are left out, as there is nothing to compare.
+        Objects get new ids from 1 on, because COCO's code takes an object with id 0 for "no match". With `masks`,
+        objects without a segmentation are left out, because there is nothing to compare.
 
         Raises:
-            ValueError: for `masks` of annotations that were read without.
+            ValueError: with `masks`, if the annotations were read without masks.
         """
         if masks and not self.masks:
             raise ValueError(f"{str(self.path)!r} was read without masks")
@@ -141,10 +142,10 @@ class CocoAnnotations:
 
 
 def read_annotations(path: Path, *, masks: bool) -> CocoAnnotations:
-    """The file at `path`; without `masks` segmentations are not looked at.
+    """The annotations in the file at `path`; without `masks`, segmentations are ignored.
 
     Raises:
-        UserError: where it is missing, torn or no such file, or where something in it does not fit: an object of an
+        UserError: for a file that is missing, torn or of another format, or that contradicts itself: an object of an
             image or a category that the file does not list, an id that comes twice, a box that is not four numbers.
     """
     content = _read(path)
@@ -260,7 +261,7 @@ class _Reader:
         return segmentation
 
     def _whole(self, kind: str, record: dict[str, Any], key: str, taken: Any = ()) -> int:
-        """The whole number `key`, which other files write as 7.0; it must not be in `taken`."""
+        """The whole number `record[key]`, which some files write as 7.0; it must not be in `taken`."""
         value = record.get(key)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -277,15 +278,15 @@ class _Reader:
 def _finite(values: list[Any]) -> bool:
     try:
         return all(map(math.isfinite, values))
-    except (TypeError, OverflowError):  # a whole number may be larger than any float
+    except (TypeError, OverflowError):  # an int can be too large for a float
         return False
 
 
 def _whole_number(value: Any) -> int:
-    """`value` as an int, which other files write as 7.0.
+    """`value` as an int; some files write 7 as 7.0.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: if it is not a whole number.
     """
     if int(value) != value:
         raise ValueError(f"{value} is no whole number")
@@ -293,7 +294,7 @@ def _whole_number(value: Any) -> int:
 
 
 def _encodes(name: str) -> bool:
-    """Whether a file can be called so: JSON may hold half a character."""
+    """Whether a file can have this name: a string in JSON may contain half a character."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
-"""COCO's segmentations: polygons, run lengths as a list, and run lengths as a text, to one form and to pixels.
+"""Converts COCO's segmentations to compressed run lengths and to pixels.
 
-A segmentation is a list of polygons `[x1, y1, x2, y2, ...]`, or `{"size": [H, W], "counts": runs}` whose runs go down
-the columns, the first of them outside. COCO writes crowds as lists of runs and all else as polygons.
+A segmentation is a list of polygons `[x1, y1, x2, y2, ...]`, or `{"size": [H, W], "counts": runs}`. The runs are a list
+of numbers or compressed bytes. They go down the columns, and the first run is outside the object. COCO writes crowds as
+lists of runs and everything else as polygons.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ Segmentation = list[list[float]] | dict[str, Any]
 
 
 def valid_polygons(segmentation: list[list[float]]) -> list[list[float]]:
-    """Those with three points and more, as Detectron2 keeps them. COCO's code takes two points for a box."""
+    """The polygons with at least three points, as in Detectron2. COCO's code takes two points for a box."""
     return [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
-    """`{"size": [H, W], "counts": bytes}`, the compressed form, of an image of `height` x `width`."""
+    """Compressed run lengths `{"size": [H, W], "counts": bytes}` of a segmentation of an image `height` x `width`."""
     if isinstance(segmentation, list):
         return api.merge(api.frPyObjects(segmentation, height, width))
     if isinstance(segmentation["counts"], list):
@@ -29,12 +30,12 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> dict[str, Any
 
 
 def encode(masks: numpy.ndarray) -> list[dict[str, Any]]:
-    """The compressed form of each of `masks` [N, H, W]."""
+    """Compressed run lengths of each of `masks` [N, H, W]."""
     return api.encode(numpy.asfortranarray(masks.transpose(1, 2, 0).astype(numpy.uint8)))
 
 
 def decode(rle: dict[str, Any]) -> numpy.ndarray:
-    """Pixels [H, W] of the compressed form: 1 inside."""
+    """Pixels [H, W] of compressed run lengths: 1 inside."""
     return api.decode(rle)
 
 
@@ -44,14 +45,14 @@ def box(rle: dict[str, Any]) -> list[float]:
 
 
 def area(rle: dict[str, Any]) -> int:
-    """Pixels inside."""
+    """The number of pixels inside."""
     return int(api.area(rle))
 
 
 def to_mask(segmentation: Segmentation, size: tuple[int, int], new_size: tuple[int, int]) -> numpy.ndarray:
-    """Pixels [H', W'] (1 inside) of a segmentation made for an image of `size`, in that image resized to `new_size`.
+    """Pixels [H', W'] (1 inside) of a segmentation of an image of `size`, when that image is resized to `new_size`.
 
-    Polygons are scaled before they become pixels, so nothing is lost to the old grid; run lengths take the nearest one.
+    Polygons are scaled before they become pixels, so they lose nothing. Run lengths take the nearest pixel.
     """
     (height, width), (new_height, new_width) = size, new_size
     if isinstance(segmentation, list):

@@ -15,10 +15,10 @@ from lightning_xvol.data.module import ImageDataModule, StepPlan
 
 
 class DetectionDataModule(ImageDataModule):
-    """Annotated pictures, keyed as images with labels are: order, augmentation and resume are the same.
+    """Annotated pictures, with keys, order, augmentation and resume as in `ImageDataModule`.
 
-    Batches are `DetectionBatch`es. Those of training hold pictures that are all wider than high, or all not; those of
-    evaluation one picture, because padding would let a global attention see how large the others are.
+    Batches are `DetectionBatch`es. In training, the pictures of a batch are all landscape or all not. In evaluation a
+    batch is one picture: with several, the padding would show a global attention how large the others are.
     """
 
     collate = staticmethod(collate_detections)
@@ -30,7 +30,7 @@ class DetectionDataModule(ImageDataModule):
 
     @property
     def annotations(self) -> CocoAnnotations:
-        """Of the validation split."""
+        """The annotations of the validation split."""
         return cast(CocoSplit, self._validation.dataset).annotations
 
     @property
@@ -44,5 +44,5 @@ class DetectionDataModule(ImageDataModule):
         return AspectRatioSampler(self.config, self.plan, self._landscape, rank)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Pictures stay uint8 and of several sizes: the detector normalises and pads them."""
+        """Return `batch` unchanged: the detector itself normalises and pads its pictures."""
         return batch

@@ -1,7 +1,7 @@
-"""Real handwritten digits that come with scikit-learn: 1797 images of 8x8, enlarged. No network, no files.
+"""Real handwritten digits from scikit-learn: 1797 images of 8x8, enlarged. They need no network and no files.
 
-They are the test half of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI 1998), cut here into two
-thirds for training and one third for validation, every class in the same proportion.
+They are the test half of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI 1998). Here two thirds are
+for training and one third for validation, in the same proportion for every class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Digits(ImageData):
     The split into 1198 and 599 images is fixed: it depends on no option and on no seed of a run.
 
     Args:
-        root: not used, as nothing is read.
+        root: not used; the images come with scikit-learn.
         download: not used.
         image_size: side of an image, 8 or more.
     """
@@ -52,16 +52,16 @@ class Digits(ImageData):
 
 @functools.lru_cache(maxsize=2)
 def _splits(image_size: int) -> tuple[TensorSplit, TensorSplit]:
-    from sklearn.datasets import load_digits  # takes a second, which other data sets need not spend
+    from sklearn.datasets import load_digits  # this import takes a second; other data sets do not need it
 
     values, labels = load_digits(return_X_y=True)
-    # Raw words of Philox: numpy promises to keep them as they are, which it does not of its permutations.
+    # Raw words of Philox, because numpy guarantees them in every version; it does not guarantee its permutations.
     keys = numpy.random.Philox(key=derive_seed("digits", "split")).random_raw(len(labels))
     by_class = numpy.lexsort((keys, labels))
     in_validation = numpy.zeros(len(labels), dtype=bool)
-    # Every third image of an order sorted by class, random within it: a third of each class, to within one image.
+    # Every third image, sorted by class and random within a class: a third of each class, to within one image.
     in_validation[by_class[2::3]] = True
-    shuffled = numpy.argsort(keys)  # so that the first images of a split (`data.limit`) are of all classes
+    shuffled = numpy.argsort(keys)  # so that the first images of a split (`data.limit`) cover all classes
     train, validation = shuffled[~in_validation[shuffled]], shuffled[in_validation[shuffled]]
 
     mean, std = values[train].mean(), values[train].std()

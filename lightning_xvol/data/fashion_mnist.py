@@ -1,7 +1,7 @@
 """Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images [1, 28, 28] of clothes.
 
-Not in the paper. There is no one way to augment it; ours is CIFAR's, as in Zhong et al. 2020 (Random Erasing): 4 pixels
-of padding, a random 28x28 crop, a random horizontal flip (a mirrored shoe keeps its class).
+The paper does not use it. There is no standard augmentation. We use CIFAR's, as in Zhong et al. 2020 (Random Erasing):
+4 pixels of padding, a random 28x28 crop, a random horizontal flip (a mirrored shoe keeps its class).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ImageNet-1k, or any pictures in the same folders: root/train/<class>/*.JPEG and root/val/<class>/*.JPEG.
 
-The paper (section 4.1) says only that training images are "cropped to 224 x 224 with horizontal flipping". We read the
-crop as `RandomResizedCrop`, as torchvision's reference of He et al. does it, and evaluate as usual: the shorter side
-resized to 256, then the central 224 x 224.
+The paper (section 4.1) says only that training images are "cropped to 224 x 224 with horizontal flipping". We take the
+crop to be `RandomResizedCrop`, as in torchvision's reference for He et al. Evaluation is the usual one: the shorter
+side becomes 256, then the central 224 x 224 is cut out.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ STD = (0.229, 0.224, 0.225)
 
 
 class ImageNet(ImageData):
-    """ImageNet-1k from folders, images [3, image_size, image_size]; a class for every folder in `train`, sorted.
+    """ImageNet-1k from folders, images [3, image_size, image_size]; the sorted folders in `train` are the classes.
 
-    The official validation split is used for validation; there is no labelled test split.
+    Validation uses the official validation split. There is no labelled test split.
 
     Args:
         root: the folder that holds `imagenet`, or `train` and `val` themselves.
-        download: not possible, as the pictures may not be passed on; says so where they are missing.
-        image_size: side of the crop; the evaluation's resize keeps the ratio 256 / 224.
+        download: not possible, because of ImageNet's licence; the error for missing files says so.
+        image_size: side of the crop; the resize of evaluation keeps the ratio 256 / 224.
     """
 
     class_ordered = True
@@ -54,7 +54,7 @@ class ImageNet(ImageData):
 
     @classmethod
     def declared(cls, **options: Any) -> tuple[int, tuple[int, int, int]]:
-        """ImageNet-1k itself. Other pictures in the same folders have as many classes as folders."""
+        """The values of ImageNet-1k. Other pictures have as many classes as there are folders."""
         size = options["image_size"]
         return 1000, (3, size, size)
 
@@ -97,7 +97,7 @@ class ImageNet(ImageData):
 
 
 class FolderSplit(RawSplit):
-    """Pictures folder/<class>/**, opened one by one when asked for; a class is labelled by its place in `classes`."""
+    """Pictures folder/<class>/**, each opened when it is needed. The label is the index of its class in `classes`."""
 
     mean = MEAN
     std = STD
@@ -109,7 +109,7 @@ class FolderSplit(RawSplit):
             )
         except OSError as error:
             raise UserError(f"cannot list the pictures in {str(folder)!r}: {' '.join(str(error).split())}") from error
-        # Arrays, not lists: loader workers would copy a million small objects just by counting references to them.
+        # Arrays, because counting references to a million small objects would copy a list in every loader worker.
         self.paths = numpy.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in samples])
         self.labels = numpy.array([label for _, label in samples])
         self.folder = folder

@@ -1,8 +1,8 @@
 """Images by key (epoch, index): augmentation without random state, so that a killed run resumes exactly.
 
-The order of the images is a function of (seed, epoch) and belongs to the sampler; the augmentation is a function of
-(seed, epoch, index) and belongs here. Neither depends on how many processes load, nor on where in an epoch a run was
-stopped. What was tried instead (restored generators, stateful loaders) did not resume exactly.
+The sampler decides the order of the images, as a function of (seed, epoch). This module decides the augmentation, as a
+function of (seed, epoch, index). Neither depends on the number of loader processes, nor on where in an epoch a run was
+stopped. Restored generators and stateful loaders were tried too; they did not resume exactly.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ KeyedItem = tuple[Tensor, int, int]
 
 
 class KeyedBatch(NamedTuple):
-    """A collated batch; a named tuple, because pinning memory turns a plain one into a list.
+    """A collated batch; a named tuple, because pinning memory turns a plain tuple into a list.
 
     Attributes:
-        images: [B, C, H, W], as items are, or what `KeyedDataset.normalise` makes so.
+        images: [B, C, H, W]; those of a `RawSplit` still need `KeyedDataset.normalise`.
         labels: [B].
-        indices: [B], the place of each image in its split; a sampler may pad the last batch with repeated images, and
-            an evaluation that counts each once needs to know.
+        indices: [B], the index of each image in its split. An evaluation uses it to count each image once, even if a
+            sampler repeats images to fill the last batch.
     """
 
     images: Tensor
@@ -37,10 +37,10 @@ class KeyedBatch(NamedTuple):
 
 
 class KeyedDataset(Dataset[KeyedItem]):
-    """`dataset`, asked by keys (epoch, index) instead of indices.
+    """`dataset`, indexed by keys (epoch, index).
 
-    Seeds the CPU generators of torch, numpy and `random` before every image and does not put them back: whoever draws
-    from them in the same process seeds them first.
+    It seeds the CPU generators of torch, numpy and `random` before every image and does not restore them. Other code in
+    the same process must seed them itself before it uses them.
     """
 
     def __init__(self, dataset: Dataset[Item], seed: int) -> None:
@@ -49,7 +49,7 @@ class KeyedDataset(Dataset[KeyedItem]):
         self._item = dataset.raw if isinstance(dataset, RawSplit) else dataset.__getitem__
 
     def __len__(self) -> int:
-        # A map-style dataset has a length; torch's class does not say so.
+        # A map-style dataset has a length, though torch's class does not declare one.
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key) -> KeyedItem:
@@ -59,11 +59,11 @@ class KeyedDataset(Dataset[KeyedItem]):
         return image, label, index
 
     def normalise(self, images: Tensor) -> Tensor:
-        """A batch as the dataset's items are: what a `RawSplit` left to do, on the device where `images` are."""
+        """Finish a batch: normalise the images of a `RawSplit`, on their own device."""
         return self.dataset.normalise(images) if isinstance(self.dataset, RawSplit) else images
 
     def __getitems__(self, keys: Sequence[Key]) -> KeyedBatch | list[KeyedItem]:
-        """A whole batch at once: already collated where the dataset has `batch` (which draws no random numbers)."""
+        """A whole batch at once, already collated if the dataset has `batch` (which uses no random numbers)."""
         batch: Callable[[Sequence[int]], tuple[Tensor, Tensor]] | None = getattr(self.dataset, "batch", None)
         if batch is None:
             return [self[key] for key in keys]

@@ -1,7 +1,7 @@
-"""The Lightning data module of every data set of labelled images, and the order in which images are seen.
+"""The Lightning data module for labelled images, and the order in which a run sees its images.
 
-The order is a function of (seed, epoch) alone and augmentation one of (seed, epoch, index), so that a resumed run
-needs no random state: it builds the loader of its epoch from the batch at which it stopped.
+The order is a function of (seed, epoch) and the augmentation is a function of (seed, epoch, index). So a resumed run
+needs no random state: its loader starts at the batch where the run stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Key = tuple[int, int]  # (epoch, index)
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How a budget divides: all counts are of optimizer steps."""
+    """How the budget of a run divides into epochs; all counts are optimizer steps."""
 
     steps_per_epoch: int
     total_steps: int
@@ -40,15 +40,15 @@ class StepPlan:
         return divmod(step, self.steps_per_epoch)
 
     def epoch_length(self, epoch: int) -> int:
-        """Steps of `epoch`: the last one ends with the budget."""
+        """The number of steps in `epoch`; the last epoch ends with the budget."""
         return max(0, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
 
 
 def make_plan(config: RunConfig, train_size: int) -> StepPlan:
-    """Whole batches only: the rest of an epoch that fills no batch is dropped.
+    """The plan of a run with whole batches only: the images of an epoch that fill no batch are left out.
 
     Raises:
-        UserError: where not even one batch fills.
+        UserError: if the images do not fill one batch.
     """
     steps_per_epoch = train_size // config.data.batch_size
     if steps_per_epoch == 0:
@@ -59,8 +59,8 @@ def make_plan(config: RunConfig, train_size: int) -> StepPlan:
 class KeyedBatchSampler(Sampler[list[Key]]):
     """Batches of keys (epoch, index) for one process.
 
-    Step t of an epoch takes images [t B, (t + 1) B) of its permutation, whatever the number of processes and
-    accumulated batches: those only divide it, as [accumulate, devices, B / (accumulate devices)].
+    Step t of an epoch takes the images [t B, (t + 1) B) of the permutation of that epoch. Processes and accumulated
+    batches only divide these B images, as [accumulate, devices, B / (accumulate devices)].
     """
 
     def __init__(self, config: RunConfig, plan: StepPlan, train_size: int, rank: int) -> None:
@@ -72,7 +72,7 @@ class KeyedBatchSampler(Sampler[list[Key]]):
         return (self.plan.epoch_length(self.epoch) - self.first_step) * self.config.train.accumulate
 
     def order(self, epoch: int) -> torch.Tensor:
-        """The images of `epoch` in the order in which they are seen: all of them, or as many as fill whole batches."""
+        """The images of `epoch` in their order: all of them, or only as many as fill whole batches."""
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "order", epoch))
         return torch.randperm(self.train_size, generator=generator)
 
@@ -88,7 +88,7 @@ class KeyedBatchSampler(Sampler[list[Key]]):
 
 
 class EvaluationSampler(Sampler[list[Key]]):
-    """Every image once over all processes: process r takes r, r + D, r + 2 D, ...; none is repeated to fill up."""
+    """Every image once over all D processes: process r takes the images r, r + D, r + 2 D, ... None is repeated."""
 
     def __init__(self, size: int, batch_size: int, rank: int, devices: int) -> None:
         self.indices = range(rank, size, devices)
@@ -104,7 +104,7 @@ class EvaluationSampler(Sampler[list[Key]]):
 
 def _start_worker(_number: int) -> None:
     end_with_parent()
-    # A cluster's warnings of a time limit are for the process of the run, whose answer to them it has inherited.
+    # A cluster warns the run's process of a time limit. A worker inherits the handlers and must not act on them.
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, signal.SIG_IGN)
 
@@ -112,9 +112,12 @@ def _start_worker(_number: int) -> None:
 class ImageDataModule(LightningDataModule):
     """The data of `config`, keyed. Batches are (images [B, C, H, W], labels [B], indices [B]).
 
-    Images of a `RawSplit` leave the loaders as uint8; `normalise`, which the trainer calls on the device, ends them.
+    Images of a `RawSplit` leave the loaders as uint8, and the trainer calls `normalise` on the device.
 
-    `data_dir` is the folder that holds data sets on disk; `download` allows torchvision to fetch the small ones.
+    Args:
+        config: of the run.
+        data_dir: the folder that contains data sets.
+        download: allows torchvision to fetch CIFAR and Fashion-MNIST.
     """
 
     collate: Callable[[list[Any]], Any] = staticmethod(collate)
@@ -136,7 +139,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the labels, where the data set has some."""
+        """Names of the labels; empty if the data set has none."""
         return ()
 
     @property
@@ -145,26 +148,26 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def has_test(self) -> bool:
-        """Whether a third draw exists; without one, the validation draw is what tables report."""
+        """Whether there is a test split. Without one, tables report the validation split."""
         return self._test is not None
 
     def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
         return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
 
     def plan_for(self, config: RunConfig) -> StepPlan:
-        """How the budget of `config`, which has the same data, divides."""
+        """The plan of `config`, which must have the same data."""
         return make_plan(config, self.train_size)
 
     def sampler(self, rank: int) -> KeyedBatchSampler:
-        """The batches of the training split that the process `rank` sees."""
+        """The batches of the training split for the process `rank`."""
         return KeyedBatchSampler(self.config, self.plan, self.train_size, rank)
 
     def normalise(self, batch: KeyedBatch) -> KeyedBatch:
-        """A batch of any of the loaders, moved to its device, with its images as a split's items are."""
+        """A batch of any loader with normalised images, on the device where they are."""
         return batch._replace(images=self._train.normalise(batch.images))
 
     def on_after_batch_transfer(self, batch: KeyedBatch, dataloader_idx: int) -> KeyedBatch:
-        """Lightning's hook. It has cast what was float before, to the run's precision; what becomes so is cast here."""
+        """Lightning's hook. Lightning has already cast float images to the run's precision; this casts uint8 images."""
         if self.trainer is None or batch.images.dtype != torch.uint8:
             return batch
         finished: KeyedBatch = self.trainer.precision_plugin.convert_input(self.normalise(batch))
@@ -179,20 +182,20 @@ class ImageDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_start_worker,
-            # In a process of a pool the default is the pool's own way to start one, which imports torch in each worker.
+            # In a process of a pool the default is the pool's start method, which would import torch in each worker.
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             pin_memory=torch.cuda.is_available(),
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The loader of the trainer's epoch, from the step at which a resumed run goes on. Called anew each epoch."""
+        """The loader of the trainer's epoch, from the first step of a resumed run. Lightning calls this every epoch."""
         trainer = self.trainer
         if trainer is None:
-            raise RuntimeError("the training loader needs a trainer, whose epoch it follows")
+            raise RuntimeError("the training loader needs a trainer, because it follows the trainer's epoch")
         return self.loader_of_epoch(trainer.current_epoch, trainer.global_rank)
 
     def loader_of_epoch(self, epoch: int, rank: int = 0) -> DataLoader[Any]:
-        """The one training loader, which keeps its workers, set to `epoch`."""
+        """The training loader, set to `epoch`. It is always the same object, so that its workers stay alive."""
         if self._train_loader is None:
             self._train_loader = self._loader(self._train, self.sampler(rank))
         sampler = cast(KeyedBatchSampler, self._train_loader.batch_sampler)
@@ -202,7 +205,7 @@ class ImageDataModule(LightningDataModule):
         return self._train_loader
 
     def calibration_loader(self, batches: int) -> DataLoader[Any]:
-        """The first `batches` of the first epoch as the first process has them, the same in every process."""
+        """The first `batches` that the first process sees in the first epoch; the same in every process."""
         return self._loader(self._train, list(itertools.islice(self.sampler(rank=0), batches)))
 
     def _evaluation_loader(self, dataset: KeyedDataset) -> DataLoader[Any]:
@@ -213,5 +216,5 @@ class ImageDataModule(LightningDataModule):
         return self._evaluation_loader(self._validation)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The test draw, or the validation draw where there is no third one."""
+        """The test split, or the validation split if there is no test split."""
         return self._evaluation_loader(self._test if self._test is not None else self._validation)

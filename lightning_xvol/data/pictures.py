@@ -14,18 +14,18 @@ def read_picture(path: Path, what: str = "the picture") -> PIL.Image.Image:
     """The picture at `path` in RGB.
 
     Raises:
-        DataError: where it is missing or torn; `what` says which one it is.
+        DataError: for a missing or torn file; the message calls it `what`.
     """
     try:
         return _open(path)
-    # Pillow's decoders raise OSError, SyntaxError, ValueError and more for torn files.
+    # For a torn file, Pillow's decoders raise OSError, SyntaxError, ValueError and others.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(f"cannot read {what} {str(path)!r}: {reason}; replace it or remove it") from error
 
 
 def _open(path: Path) -> PIL.Image.Image:
-    """The picture in RGB, without the copy that `convert` makes of one that is RGB already."""
+    """The picture in RGB. A picture that is RGB already is not copied, as `convert` would."""
     with PIL.Image.open(path) as picture:
         picture.load()
         if picture.mode.startswith("I;16"):  # `convert` would cut off everything above 255

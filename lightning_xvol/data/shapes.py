@@ -1,7 +1,7 @@
-"""Pictures of textured shapes on a cluttered ground, and what COCO's format says of them.
+"""Draws textured shapes on a cluttered ground, with annotations in COCO's format.
 
-What is drawn later hides what lies below: its pixels leave the mask, so a shape that is partly hidden, or has a hole,
-can only be run lengths. Lines, arcs, textures and noise tell nothing about the category.
+A later shape hides the pixels of earlier ones, and these pixels leave the earlier masks. A shape that is partly hidden,
+or has a hole, is annotated as run lengths. Lines, arcs, textures and noise do not depend on the category.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ from lightning_xvol.seeding import derive_seed
 
 CATEGORIES = {1: "disc", 2: "square", 4: "triangle", 7: "star", 8: "bars", 11: "ring"}
 SIDE = 192
-# Circumscribed radius of a shape at 192 pixels; the large ones are of those categories that fill their circle.
+# Circumscribed radius of a shape at 192 pixels. Only the categories that fill their circle become large objects.
 RADII = {"small": (7, 13), "medium": (20, 40), "large": (72, 84)}
 LARGE = (1, 2, 11)
-VISIBLE = 0.6  # the least part of a shape that later ones leave to see
+VISIBLE = 0.6  # later shapes leave at least this part of a shape visible
 TRIES = 20
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is drawn: shorter side in pixels, width over height of the pictures in turn, and which draw."""
+    """What decides the pictures.
+
+    Attributes:
+        image_size: shorter side in pixels.
+        aspect_ratios: width over height; the pictures take them in turn.
+        draw: another number gives other pictures.
+    """
 
     image_size: int = SIDE
     aspect_ratios: tuple[float, ...] = (1.0,)
@@ -38,7 +44,15 @@ class Shapes:
 
 @dataclass
 class _Object:
-    """`mask` is what is to be seen of the shape, `drawn` its pixels before others hid some; both bool [H, W]."""
+    """One shape of a picture.
+
+    Attributes:
+        category: its id.
+        polygons: its outline; None for a ring or a crowd.
+        drawn: its pixels when it was drawn, bool [H, W].
+        mask: the pixels that later shapes left visible, bool [H, W].
+        crowd: whether it is a heap of shapes.
+    """
 
     category: int
     polygons: list[list[float]] | None
@@ -48,8 +62,8 @@ class _Object:
 
 
 def draw_image(shapes: Shapes, split: str, index: int) -> tuple[PIL.Image.Image, list[dict[str, Any]]]:
-    """Picture `index` of a split and its annotations, without their ids: a function of the arguments alone."""
-    # RandomState's numbers are the same in every version of numpy, those of a Generator are not.
+    """Picture `index` of a split, and its annotations without ids. Both depend on the arguments alone."""
+    # RandomState gives the same numbers in every version of numpy; a Generator does not.
     random = RandomState(Philox(key=derive_seed("shapes_coco", shapes.draw, split, index)))
     ratio = shapes.aspect_ratios[index % len(shapes.aspect_ratios)]
     size = shapes.image_size
@@ -58,7 +72,7 @@ def draw_image(shapes: Shapes, split: str, index: int) -> tuple[PIL.Image.Image,
     objects: list[_Object] = []
     if index % 32 == 15 or random.rand() < 0.1:
         _place_crowd(random, canvas, objects, size / SIDE)
-    if index % 32 not in (15, 31):  # those hold a crowd alone, or nothing
+    if index % 32 not in (15, 31):  # these have only a crowd, or nothing
         kinds = ["large"] * (index % 3 == 0) + ["medium"] * random.randint(1, 4) + ["small"] * random.randint(1, 5)
         for kind in kinds:
             _place(random, canvas, objects, kind, size / SIDE)
@@ -68,7 +82,7 @@ def draw_image(shapes: Shapes, split: str, index: int) -> tuple[PIL.Image.Image,
 
 
 def _ground(random: RandomState, height: int, width: int) -> numpy.ndarray:
-    """A colour that changes over the picture, with lines and arcs that are no objects: float [H, W, 3]."""
+    """A colour gradient with lines and arcs that are not objects: float [H, W, 3]."""
     corners = random.uniform(60, 200, (2, 2, 3)).astype(numpy.uint8)
     picture = PIL.Image.fromarray(corners).resize((width, height), PIL.Image.Resampling.BILINEAR)
     pen = PIL.ImageDraw.Draw(picture)
@@ -85,7 +99,7 @@ def _ground(random: RandomState, height: int, width: int) -> numpy.ndarray:
 
 
 def _place(random: RandomState, canvas: numpy.ndarray, objects: list[_Object], kind: str, scale: float) -> None:
-    """Put a shape where it leaves enough of the others to see; none where there is no such place."""
+    """Draw a shape at a position where the others stay visible enough; draw nothing if no position is found."""
     height, width = canvas.shape[:2]
     categories = LARGE if kind == "large" else tuple(CATEGORIES)
     for _ in range(TRIES):
@@ -100,7 +114,7 @@ def _place(random: RandomState, canvas: numpy.ndarray, objects: list[_Object], k
 
 
 def _hide(objects: list[_Object], mask: numpy.ndarray) -> bool:
-    """Take `mask` from what is to be seen of `objects`, unless too little of one would be left."""
+    """Remove `mask` from the visible pixels of `objects`; if too little would be left, change nothing, return False."""
     left = [item.mask & ~mask for item in objects]
     if any(rest.sum() < VISIBLE * item.drawn.sum() for rest, item in zip(left, objects, strict=True)):
         return False
@@ -110,7 +124,7 @@ def _hide(objects: list[_Object], mask: numpy.ndarray) -> bool:
 
 
 def _place_crowd(random: RandomState, canvas: numpy.ndarray, objects: list[_Object], scale: float) -> None:
-    """A heap of shapes of one category, annotated as one crowd."""
+    """Draw a heap of shapes of one category, annotated as one crowd."""
     height, width = canvas.shape[:2]
     category = list(CATEGORIES)[random.randint(len(CATEGORIES))]
     reach = 28 * scale
@@ -133,7 +147,7 @@ def _shape(category: int, centre: tuple[float, float], radius: float, angle: flo
     mask = coco_masks.decode(coco_masks.to_rle(polygons, *size)).astype(bool)
     if CATEGORIES[category] != "ring":
         return _Object(category, polygons, mask, mask)
-    # COCO's polygons have no holes: a ring can only be run lengths.
+    # COCO's polygons cannot have holes, so a ring needs run lengths.
     inner = (numpy.array(centre) + 0.5 * (outlines[0] - centre)).ravel().tolist()
     mask &= ~coco_masks.decode(coco_masks.to_rle([inner], *size)).astype(bool)
     return _Object(category, None, mask, mask)
@@ -158,7 +172,7 @@ def _rotation(angle: float) -> numpy.ndarray:
 
 
 def _paint(random: RandomState, canvas: numpy.ndarray, mask: numpy.ndarray) -> None:
-    """Fill `mask` with two colours as stripes or checks, or with one of them. They tell nothing about the category."""
+    """Fill `mask` with stripes or checks of two colours, or with one colour, whatever the category."""
     colours = random.uniform(0, 255, (2, 3))
     period = random.uniform(4, 12)
     angle = random.uniform(0, math.pi)
@@ -173,7 +187,7 @@ def _paint(random: RandomState, canvas: numpy.ndarray, mask: numpy.ndarray) -> N
 
 
 def _annotation(item: _Object, size: tuple[int, int]) -> dict[str, Any]:
-    """As COCO writes it: a crowd as a list of runs, a whole shape as polygons, and else compressed run lengths."""
+    """COCO's annotation: a list of runs for a crowd, polygons for a whole shape, compressed run lengths otherwise."""
     rle = coco_masks.encode(item.mask[None])[0]
     if item.crowd:
         segmentation: Any = {"size": list(size), "counts": _runs(item.mask)}
@@ -191,7 +205,7 @@ def _annotation(item: _Object, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _runs(mask: numpy.ndarray) -> list[int]:
-    """Lengths of the runs down the columns, the first of them outside the mask."""
+    """Lengths of the runs down the columns; the first run is outside the mask."""
     flat = numpy.concatenate([[0], mask.ravel(order="F").astype(numpy.int8), [-1]])
     edges = numpy.flatnonzero(numpy.diff(flat))
     return numpy.diff(numpy.concatenate([[0], edges])).tolist()

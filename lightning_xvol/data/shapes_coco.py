@@ -1,9 +1,9 @@
 """Shapes in COCO's format, made on first use: the embedded data set for detection and segmentation.
 
-Textured shapes of six categories on a cluttered ground (`lightning_xvol.data.shapes`), in the folders and files of
-COCO, read by the same loader. The files hold what real ones hold: sparse category ids, polygons, also of several parts,
-run lengths, crowds, images without an object, and small, medium and large objects in COCO's absolute sense (32 and 96
-pixels square), which is why pictures have 192 pixels.
+`lightning_xvol.data.shapes` draws textured shapes of six categories on a cluttered ground. This module writes them to
+COCO's folders and files, and COCO's loader reads them. The files contain what real ones contain: sparse category ids,
+polygons, also of several parts, run lengths, crowds, and images without an object. There are small, medium and large
+objects by COCO's absolute limits of 32 x 32 and 96 x 96 pixels, so pictures have 192 pixels.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from lightning_xvol.ledger import files
 from lightning_xvol.ledger.locking import alone_in
 
 VERSION = 1
-"""Part of the folder's name; goes up with every change to what is drawn."""
+"""Part of the folder's name. It goes up with every change to the pictures or their annotations."""
 
 FIRST_IMAGE = {"train": 1, "validation": 1_000_001}
 
 
 class ShapesCoco(Coco):
-    """Shapes, 6 categories, written to `root`/shapes_coco/ by the first process that asks for them.
+    """Shapes of 6 categories. The first process that asks for them writes them to `root`/shapes_coco/.
 
     Args:
         root: the folder that contains data sets.
         download: not used.
-        image_size: shorter side of a picture; below 192 there are fewer or no large objects.
-        aspect_ratios: width over height of the pictures, in turn.
-        train_size: images for training; likewise the next one. A larger split begins with the images of a smaller one.
+        image_size: shorter side of a picture; below 192 there are fewer large objects, or none.
+        aspect_ratios: width over height; the pictures take them in turn.
+        train_size: images for training. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
-        draw: another number gives other images. Splits and draws come from different random streams.
-        masks, short_sides, test_short_side, long_side, flip: as in `Coco`; None takes pictures as they are.
+        draw: another number gives other images. Every split of every number has its own random stream.
+        masks, short_sides, test_short_side, long_side, flip: as in `Coco`; None does not resize.
 
     Raises:
         UserError: for a value out of range, or a folder that cannot be written to.
@@ -93,17 +93,17 @@ class ShapesCoco(Coco):
 
 
 def _largest(side: int, aspect_ratios: Sequence[float]) -> tuple[int, int, int]:
-    """[C, H, W] of the largest input of the network; pictures of 192 pixels never reach `long_side`."""
+    """[C, H, W] of the network's largest input; pictures of 192 pixels never reach `long_side`."""
     return 3, side, math.ceil(side * max(max(ratio, 1 / ratio) for ratio in aspect_ratios))
 
 
 def write_shapes(root: Path, shapes: Shapes, sizes: dict[str, int]) -> Path:
-    """The folder with the data set below `root`, written if it is not there.
+    """The folder below `root` with the data set, which is written if it does not exist.
 
-    It appears under its name when it is whole, by a rename; a second process waits for the first one.
+    The folder gets its name by a rename once it is complete. A second process waits for the first one.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: if the folder cannot be written.
     """
     ratios = "x".join(f"{ratio:g}" for ratio in shapes.aspect_ratios)
     name = f"v{VERSION}-{shapes.image_size}px-{ratios}-{sizes['train']}-{sizes['validation']}-draw{shapes.draw}"
@@ -114,7 +114,7 @@ def write_shapes(root: Path, shapes: Shapes, sizes: dict[str, int]) -> Path:
         with alone_in(folder.parent):
             if not folder.is_dir():
                 temporary = folder.with_name(f".{name}.tmp")
-                # What is there is of a process that died.
+                # An old temporary folder belongs to a process that died.
                 shutil.rmtree(temporary, ignore_errors=True)
                 for split, size in sizes.items():
                     _write_split(temporary, split, size, shapes)

@@ -1,4 +1,4 @@
-"""What CIFAR and Fashion-MNIST share: reading through torchvision into memory, and pad-crop-flip augmentation."""
+"""The base of CIFAR and Fashion-MNIST: torchvision reads them into memory; augmentation pads, crops and flips."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lightning_xvol.ledger.locking import alone_in
 
 
 class TorchvisionData(ImageData):
-    """A data set that `torchvision.datasets` reads whole; the official test split is used for validation.
+    """A data set that `torchvision.datasets` reads into memory. The official test split is used for validation.
 
     Args:
-        root: the folder in which torchvision's own folder of the data set lies.
-        download: fetch the data set into `root` where it is not there.
-        augment: crop and flip the training images at random.
+        root: the folder that contains torchvision's folder of the data set.
+        download: whether a missing data set is fetched into `root`.
+        augment: whether training images are cropped and flipped at random.
 
     Attributes:
-        source: its class in `torchvision.datasets`.
-        layout: the folder below `root` and what lies in it.
+        source: name of the class in `torchvision.datasets`.
+        layout: the folder below `root`, and its files in words.
         mean: of the training pixels, scaled to 0..1, per channel.
-        std: likewise.
+        std: standard deviation of the same pixels.
     """
 
     source: str
@@ -41,8 +41,7 @@ class TorchvisionData(ImageData):
             raise UserError(f"data.options.augment={augment} must be true or false")
         self.augment = augment
         self._splits: dict[bool, TensorSplit] = {}
-        # Found here rather than at the first batch, so that a sweep stops before its first cell. With `download` too
-        # the files may be there already.
+        # Checked here, not at the first batch, so that a sweep stops before its first cell.
         if not download and not (self.root / self.layout[0]).is_dir():
             raise UserError(f"no {self.source} in {str(self.root)!r}; {self._expected()}")
 
@@ -89,8 +88,8 @@ class TorchvisionData(ImageData):
         except Exception:
             if not self.download:
                 raise
-        # Only now, so that files which are there may lie in a folder that cannot be written to. torchvision writes to
-        # the final names, and other cells would read half a file.
+        # Existing files are tried first, because their folder may be read-only. The lock is for other cells, which
+        # would read half a file: torchvision writes to the final names.
         with alone_in(self.root):
             return make(str(self.root), train=train, download=True)
 
@@ -98,7 +97,7 @@ class TorchvisionData(ImageData):
 class CropFlip(Dataset[Item]):
     """A training split whose images [C, H, W] are padded with black, cropped to their size and mirrored at random.
 
-    It has no `batch`: the random numbers of an image must not depend on the batch that it comes in.
+    It has no `batch`, because the random numbers of an image must not depend on its batch.
     """
 
     def __init__(self, split: TensorSplit, padding: int = 4) -> None:

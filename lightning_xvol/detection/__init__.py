@@ -1,1 +1,1 @@
-"""Object detection and instance segmentation: Faster R-CNN and Mask R-CNN with FPN, on torchvision's parts."""
+"""Object detection and instance segmentation: Faster R-CNN and Mask R-CNN with FPN, built from torchvision's parts."""

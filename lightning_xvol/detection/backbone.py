@@ -1,4 +1,4 @@
-"""A ResNet with an operator and a feature pyramid as the body of a detector: where it strides, and what is trained."""
+"""The body of a detector: a ResNet with an operator and a feature pyramid, its strides, and what is trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol.backbones import place_strides, plain_backbone, replace_every, replace_operators, trace
 from lightning_xvol.backbones.strides import MARK
-from lightning_xvol.config.detectors import DetectorSettings
+from lightning_xvol.config.detectors import DetectorPreset
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators.convolution import Convolution
@@ -22,7 +22,10 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class FrozenNorm(FrozenBatchNorm2d):
-    """torchvision's, in the precision of its input: under autocast float32 scales would make float32 maps again."""
+    """torchvision's frozen batch norm, with its scales cast to the precision of the input.
+
+    Under autocast, float32 scales would turn the maps back into float32.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         scale = self.weight * (self.running_var + self.eps).rsqrt()  # [C]
@@ -32,9 +35,13 @@ class FrozenNorm(FrozenBatchNorm2d):
 
 @dataclass(frozen=True)
 class Body:
-    """`network` gives the levels P2 to P6; `strides` are those of P2 to P5.
+    """The body of a detector.
 
-    `replaced` are the paths of the operators in `network.body`, and `new` those of them whose weights no file holds.
+    Attributes:
+        network: gives the levels P2 to P6.
+        strides: of the levels P2 to P5.
+        replaced: paths of the operators in `network.body`.
+        new: the part of `replaced` whose weights no file holds.
     """
 
     network: BackboneWithFPN
@@ -44,24 +51,24 @@ class Body:
 
 
 def build_body(
-    backbone: BackboneConfig, operator: OperatorConfig, settings: DetectorSettings, pretraining: Pretraining
+    backbone: BackboneConfig, operator: OperatorConfig, preset: DetectorPreset, pretraining: Pretraining
 ) -> Body:
     """The body of a detector, with random weights.
 
-    What is frozen and where blocks stride follow from the weights that are to come:
+    `pretraining` names the weights that will be loaded. It decides what is frozen and where blocks stride:
 
-    * `random`: all is trained and every batch norm lives, whatever the settings: statistics of random weights are not
-      kept. Every bottleneck strides where `backbone.stride_in_1x1` says.
-    * `torchvision`: the stages up to `freeze_at` and all batch norms are frozen, but not in the replaced blocks, whose
-      statistics belonged to the old convolution. The other blocks stride in the 3x3, as those weights do.
-    * `own`, a classifier with the same operator: stages and batch norms are frozen, those of the operator too. Every
+    * `random`: everything is trained and every batch norm updates its statistics, whatever the preset says. Every
       bottleneck strides where `backbone.stride_in_1x1` says.
+    * `torchvision`: the stages up to `freeze_at` and all batch norms are frozen. The replaced blocks are not, because
+      the statistics there belong to the old convolution. The other blocks stride in the 3x3, as those weights need it.
+    * `own`: the weights of a classifier with the same operator. Stages and batch norms are frozen, also those of the
+      operator. Every bottleneck strides where `backbone.stride_in_1x1` says.
 
-    With torchvision's weights a 3x3 convolution is not new, so that the baseline is Detectron2's.
+    A 3x3 convolution takes its weights from torchvision's file, so the baseline is Detectron2's.
 
     Raises:
-        UserError: as `build_backbone`; for stages that do not each halve the map; and for torchvision's weights in a
-            3x3 convolution whose stride was moved.
+        UserError: as in `build_backbone`; for a stage that does not halve the map of the one before; and for
+            torchvision's weights in a 3x3 convolution whose stride was moved.
     """
     network = plain_backbone(backbone, num_classes=1)
     if pretraining != "torchvision":
@@ -76,9 +83,9 @@ def build_body(
     new = _new_paths(network, replaced, pretraining)
     channels, strides = _levels(network)
     names = {stage: str(number) for number, stage in enumerate(STAGES)}
-    pyramid = BackboneWithFPN(network, names, channels, settings.fpn_channels)
+    pyramid = BackboneWithFPN(network, names, channels, preset.fpn_channels)
     if pretraining != "random":
-        _freeze(pyramid.body, settings, new)
+        _freeze(pyramid.body, preset, new)
     return Body(pyramid, strides, tuple(replaced), tuple(new))
 
 
@@ -99,7 +106,7 @@ def _new_paths(network: nn.Module, replaced: list[str], pretraining: Pretraining
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether it is the 3x3 convolution that stood there before."""
+    """Whether the operator is the 3x3 convolution that the plain network has."""
     return isinstance(module, Convolution) and module.conv.kernel_size == (3, 3)
 
 
@@ -112,17 +119,17 @@ def _levels(network: nn.Module) -> tuple[list[int], tuple[int, ...]]:
     if any(stride != strides[0] << number for number, stride in enumerate(strides)):
         raise UserError(
             f"the stages of the backbone have strides {strides}; a feature pyramid needs each to be twice the one "
-            "before, as in a ResNet, or in small_resnet with strides=(1, 2, 2, 2) and stem_pool=true"
+            "before it, as in a ResNet, or in small_resnet with strides=(1, 2, 2, 2) and stem_pool=true"
         )
     return list(channels), strides
 
 
-def _freeze(body: nn.Module, settings: DetectorSettings, new: list[str]) -> None:
-    trained = STAGES[max(0, settings.freeze_at - 1) :] if settings.freeze_at else None
+def _freeze(body: nn.Module, preset: DetectorPreset, new: list[str]) -> None:
+    trained = STAGES[max(0, preset.freeze_at - 1) :] if preset.freeze_at else None
     for name, parameter in body.named_parameters():
         if trained is not None and not name.startswith((*trained, *new)):
             parameter.requires_grad_(False)
-    if settings.frozen_norms:
+    if preset.frozen_norms:
         live = tuple(f"{path.rpartition('.')[0]}." for path in new)
         for path, module in list(body.named_modules()):
             for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""From what a detector returns to detections in the annotated image: plain values, masks as run lengths."""
+"""Turns a detector's output into detections in the annotated image: plain values, and masks as run lengths."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lightning_xvol.detection.evaluator import Detection
 
 
 def to_image(output: dict[str, Tensor], network_size: tuple[int, int], size: tuple[int, int]) -> list[Detection]:
-    """The detections of one picture, the surest first, in pixels of the image with `size` = H, W.
+    """The detections of one picture in pixels of the annotated image, the highest score first.
+
+    Everything is computed in float32. Boxes are clipped at the border, and empty ones are left out. A mask becomes
+    binary at a threshold of one half, and run lengths at once: 100 float masks of 480 x 640 take 117 MiB.
 
     Args:
-        output: `boxes` [N, 4] in the picture as the network got it, `scores` [N], `labels` [N], and of a Mask R-CNN
+        output: `boxes` [N, 4] in the picture as the network saw it, `scores` [N], `labels` [N], and for a Mask R-CNN
             `masks` [N, 1, M, M], probabilities within the box.
         network_size: H, W of that picture, without padding.
         size: H, W of the annotated image.
-
-    All is computed in float32. Boxes that are empty once cut at the border are left out. A mask is cut at one half and
-    becomes run lengths at once: 100 masks of 480 x 640 as floats are 117 MiB.
     """
     height, width = size
     scale = torch.tensor([width / network_size[1], height / network_size[0]]).repeat(2)
@@ -31,7 +31,7 @@ def to_image(output: dict[str, Tensor], network_size: tuple[int, int], size: tup
     scores, labels = output["scores"].float().tolist(), output["labels"].tolist()
     detections = [{"label": labels[i], "score": scores[i], "box": boxes[i].tolist()} for i in kept]
     if "masks" in output:
-        # Where a mask lies follows from the box before it was cut.
+        # A mask fills its whole box, so its position comes from the box before clipping.
         whole = output["boxes"].detach().float() * scale.to(output["boxes"].device)
         for detection, index in zip(detections, kept, strict=True):
             mask = paste(output["masks"][index, 0].detach().float(), whole[index], size)
@@ -42,7 +42,8 @@ def to_image(output: dict[str, Tensor], network_size: tuple[int, int], size: tup
 def paste(probabilities: Tensor, box: Tensor, size: tuple[int, int]) -> numpy.ndarray:
     """Whether the mask [M, M] that fills `box` (x1, y1, x2, y2) is at least 0.5 at each pixel's centre: bool [H, W].
 
-    Sampled bilinearly at sub-pixel positions, zero outside, as in Detectron2; torchvision rounds the box first.
+    The mask is sampled bilinearly at sub-pixel positions and is zero outside, as in Detectron2. torchvision rounds the
+    box first.
     """
     height, width = size
     left, top, right, bottom = box.tolist()

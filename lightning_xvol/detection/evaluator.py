@@ -1,8 +1,8 @@
-"""COCO's average precision of boxes and masks, from detections kept by image id.
+"""COCO's average precision of boxes and masks, from detections by image id.
 
-The numbers are those of pycocotools, computed by faster-coco-eval. Objects are small, medium or large by their area in
-pixels of the annotated image, whatever the network's input. Images are the unit: one that several processes evaluated,
-as a sampler does that fills up the last batch, counts once.
+faster-coco-eval computes the numbers; they equal those of pycocotools. An object is small, medium or large by its area
+in pixels of the annotated image, whatever the size of the network's input. An image counts once, even if several
+processes evaluate it because a sampler filled up its last batch.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from faster_coco_eval import COCO, COCOeval_faster
 from lightning_xvol.data.coco_annotations import CocoAnnotations
 
 STATISTICS = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar1", "ar10", "ar100", "ar_s", "ar_m", "ar_l")
-"""COCO's twelve, in its order."""
+"""COCO's twelve numbers, in its order."""
 
 REPORTED = STATISTICS[:6]
-"""Those of the paper's Tables 2 to 7."""
+"""The numbers in the paper's Tables 2 to 7."""
 
 KINDS = {"box": "bbox", "mask": "segm"}
 
 Detection = dict[str, Any]
 Results = dict[int, list[Detection]]
-"""Image id to its detections: `label`, `score`, `box` [x1, y1, x2, y2] and, of a segmentation, `rle`; plain values."""
+"""Detections by image id: `label`, `score`, `box` [x1, y1, x2, y2] and, with a mask, `rle`; plain values."""
 
 
 def merge_results(parts: Iterable[Results]) -> Results:
@@ -39,15 +39,15 @@ def merge_results(parts: Iterable[Results]) -> Results:
 
 
 def evaluate(ground_truth: dict[str, Any], results: Results, kind: str) -> dict[str, float]:
-    """COCO's twelve numbers, in percent, of `box` or `mask`; NaN where there is nothing to measure.
+    """COCO's twelve numbers in percent; NaN where there is nothing to measure.
 
     Args:
         ground_truth: `images`, `annotations` and `categories` as in COCO's files; not changed.
-        results: of every one of these images.
+        results: detections for every one of these images.
         kind: `box` or `mask`.
 
     Raises:
-        ValueError: where the images of both are not the same.
+        ValueError: if `ground_truth` and `results` do not have the same images.
     """
     _check_images({image["id"] for image in ground_truth["images"]}, set(results))
     category_ids = sorted(category["id"] for category in ground_truth["categories"])
@@ -69,12 +69,12 @@ def evaluate(ground_truth: dict[str, Any], results: Results, kind: str) -> dict[
 
 
 def _as_coco(kind: str, image_id: int, category_id: int, detection: Detection) -> dict[str, Any]:
-    """COCO's form of a detection. Of a mask it has no box: the detection's area would be taken from it."""
-    entry = {"image_id": image_id, "category_id": category_id, "score": detection["score"]}
+    """A detection as COCO writes it. A mask comes without a box: COCO would take the detection's area from the box."""
+    record = {"image_id": image_id, "category_id": category_id, "score": detection["score"]}
     if kind == "mask":
-        return {**entry, "segmentation": detection["rle"]}
+        return {**record, "segmentation": detection["rle"]}
     x1, y1, x2, y2 = detection["box"]
-    return {**entry, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    return {**record, "bbox": [x1, y1, x2 - x1, y2 - y1]}
 
 
 def _check_images(expected: set[int], given: set[int]) -> None:
@@ -84,7 +84,7 @@ def _check_images(expected: set[int], given: set[int]) -> None:
 
 
 def _percent(value: float) -> float:
-    """COCO writes -1 where no object is of that size."""
+    """`value` in percent; COCO writes -1 if no object has that size."""
     return math.nan if value < 0 else 100 * float(value)
 
 
@@ -93,7 +93,7 @@ def _silent(*_: object) -> None:
 
 
 class CocoEvaluator:
-    """Collects the detections of one process, and measures those of all.
+    """Collects the detections of one process, and measures those of all processes.
 
         evaluator.add(detections)                       # after every batch
         parts = gather(evaluator.results)               # from all processes
@@ -101,7 +101,7 @@ class CocoEvaluator:
 
     Args:
         annotations: of the images to evaluate.
-        masks: whether masks are judged beside boxes.
+        masks: whether masks are measured too.
     """
 
     def __init__(self, annotations: CocoAnnotations, *, masks: bool) -> None:
@@ -110,14 +110,14 @@ class CocoEvaluator:
         self.results: Results = {}
 
     def add(self, detections: Mapping[int, Sequence[Detection]]) -> None:
-        """Keep the detections of some images, by image id; an image that is there already stays as it is."""
+        """Keep detections by image id. The first detections of an image stay if it comes again."""
         for image_id, found in detections.items():
             self.results.setdefault(image_id, list(found))
 
     def measure(self, results: Results) -> dict[str, float]:
         """`box_ap`, `box_ap50`, `box_ap75`, `box_ap_s`, `box_ap_m`, `box_ap_l`, with masks `mask_ap` ..., in percent.
 
-        What is undefined, as no image holds an object of that size, is NaN, which the record leaves out.
+        A number is NaN if no image has an object of that size. The record leaves NaN out.
         """
         metrics: dict[str, float] = {}
         for kind in self.kinds:

@@ -1,4 +1,4 @@
-"""The parts of a detector in which the recipes differ from torchvision's, each a small subclass of its part."""
+"""Parts of a detector that differ from torchvision's, mostly as small subclasses of its parts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from torchvision.ops import roi_align
 from lightning_xvol.data.coco import Target
 
 SIZE_DIVISOR = 32
-"""Batches are padded so that every level of the pyramid is half of the one before."""
+"""Batches are padded to a multiple of it, so that every level of the pyramid is half as large as the one before."""
 
 
 class Prepare(nn.Module):
-    """Pictures [3, H, W] of different sizes, uint8 or 0..1, to one normalised batch, padded with zeros.
+    """Turns pictures [3, H, W] of different sizes, uint8 or 0..1, into one normalised batch, padded with zeros.
 
-    The data set has resized them: the same code for training, evaluation and prediction.
+    It does not resize: the data set, or `predict`, has done that already.
     """
 
     mean: Tensor
@@ -39,25 +39,25 @@ class Prepare(nn.Module):
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (-(-max(side) // SIZE_DIVISOR) * SIZE_DIVISOR for side in zip(*sizes, strict=True))
         batch = self.mean.new_zeros(len(images), 3, height, width)
-        for place, image in zip(batch, images, strict=True):
+        for padded, image in zip(batch, images, strict=True):
             scaled = image.float() / 255 if image.dtype == torch.uint8 else image
-            place[:, : image.shape[-2], : image.shape[-1]] = (scaled - self.mean) / self.std
+            padded[:, : image.shape[-2], : image.shape[-1]] = (scaled - self.mean) / self.std
         return ImageList(batch, sizes), targets
 
     def postprocess(self, detections: list[Target], *_: object) -> list[Target]:
-        """Nothing: `lightning_xvol.detection.detections` puts boxes and masks into the annotated image."""
+        """Return `detections` unchanged: `lightning_xvol.detection.detections` maps them to the annotated image."""
         return detections
 
 
 class Anchors(AnchorGenerator):
-    """torchvision's anchors, in float32 at least whatever the maps are: bfloat16 knows 4 pixels apart at 1000."""
+    """torchvision's anchors, at least in float32: at 1000 pixels, bfloat16 numbers are 4 pixels apart."""
 
     def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
         super().set_cell_anchors(torch.promote_types(dtype, torch.float32), device)
 
 
 class ExactAnchors(Anchors):
-    """Anchors that keep their fractions, at the strides of their levels, as in Detectron2."""
+    """Anchors that keep their fractions and lie at the strides of their levels, as in Detectron2."""
 
     def __init__(self, sizes: Sequence[int], ratios: Sequence[float], strides: Sequence[int]) -> None:
         super().__init__(tuple((size,) for size in sizes), (tuple(ratios),) * len(sizes))
@@ -85,7 +85,7 @@ class ExactAnchors(Anchors):
 
 
 class RPNHead(rpn.RPNHead):
-    """torchvision's head, whose scores and offsets leave it in float32, as its anchors are."""
+    """torchvision's head with scores and offsets in float32, like the anchors."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, offsets = super().forward(x)
@@ -93,7 +93,7 @@ class RPNHead(rpn.RPNHead):
 
 
 class RegionProposalNetwork(rpn.RegionProposalNetwork):
-    """torchvision's, with the `beta` of its smooth L1 loss; 0 is L1."""
+    """torchvision's network, whose smooth L1 loss takes `beta`; 0 is L1."""
 
     beta = 1 / 9
 
@@ -110,8 +110,14 @@ class RegionProposalNetwork(rpn.RegionProposalNetwork):
 class LevelRoIAlign(nn.Module):
     """RoIAlign from the level of the pyramid that fits a box (Eq. 1 of arXiv 1612.03144: 224 pixels from P4).
 
-    torchvision's class takes the strides of the levels from the first batch that it sees; here they are given, so that
-    a resumed run cannot differ. `aligned` shifts by half a pixel, as is right; `samples` 0 is one per pixel.
+    torchvision's class computes the strides of the levels from its first batch. Here they are arguments, so a resumed
+    run cannot differ.
+
+    Args:
+        strides: of the levels.
+        size: side of the pooled map.
+        samples: per bin and axis; 0 is one per pixel.
+        aligned: whether the offset of half a pixel is corrected.
     """
 
     def __init__(self, strides: Sequence[int], size: int, samples: int, aligned: bool) -> None:
@@ -120,7 +126,7 @@ class LevelRoIAlign(nn.Module):
         self.lowest = round(math.log2(strides[0]))
 
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: object) -> Tensor:
-        """`boxes` in pixels of the network's input to [sum of boxes, C, size, size]."""
+        """Pool `boxes`, in pixels of the network's input, to [boxes of all images, C, size, size]."""
         maps = list(features.values())[: len(self.strides)]
         numbers = [box.new_full((len(box), 1), number) for number, box in enumerate(boxes)]
         rois = torch.cat([torch.cat(numbers), torch.cat(boxes)], dim=1)  # [R, 5]
@@ -135,24 +141,26 @@ class LevelRoIAlign(nn.Module):
         return pooled
 
 
-def mask_targets(masks: Tensor, boxes: Tensor, places: Tensor, size: int, aligned: bool) -> Tensor:
-    """The part of its object's mask that each box holds [N, M, M], for M = `size`.
+def mask_targets(masks: Tensor, boxes: Tensor, matches: Tensor, size: int, aligned: bool) -> Tensor:
+    """The part of an object's mask inside each box [N, M, M], for M = `size`.
 
-    Where RoIAlign is `aligned`, so are these, and cut at one half, as in Detectron2 (`BitMasks.crop_and_resize`); else
-    they are torchvision's, half a pixel off and soft at the edges.
+    With `aligned` the targets are binary, as in Detectron2 (`BitMasks.crop_and_resize`). Without it they are
+    torchvision's: half a pixel off and soft at the edges.
 
     Args:
         masks: of the objects of one picture, 0 or 1 [objects, H, W].
         boxes: in pixels of the picture [N, 4].
-        places: which object each box is matched with [N].
+        matches: the index of the object that each box is matched with [N].
+        size: side of a target.
+        aligned: as in `LevelRoIAlign`.
     """
-    rois = torch.cat([places[:, None].to(boxes), boxes], dim=1)  # [N, 5]
+    rois = torch.cat([matches[:, None].to(boxes), boxes], dim=1)  # [N, 5]
     parts = roi_align(masks[:, None].to(boxes), rois, size, aligned=aligned)[:, 0]
     return (parts >= 0.5).to(parts) if aligned else parts
 
 
 def mask_loss(logits: Tensor, categories: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy of `logits` [N, categories, M, M] at each box's category [N]; 0 without a box."""
+    """Binary cross entropy of `logits` [N, categories, M, M] at the category of each box [N]; 0 without boxes."""
     if not len(categories):
         return logits.sum() * 0
     own = logits[torch.arange(len(categories), device=logits.device), categories]  # [N, M, M]
@@ -160,8 +168,10 @@ def mask_loss(logits: Tensor, categories: Tensor, targets: Tensor) -> Tensor:
 
 
 class RoIHeads(roi_heads.RoIHeads):
-    """torchvision's boxes and masks with the `beta` of the box loss, scores and offsets in float32, and masks that stay
-    within their boxes [N, 1, M, M]."""
+    """torchvision's heads with three changes.
+
+    The box loss takes `beta`; scores and offsets are float32; and masks stay within their boxes, [N, 1, M, M].
+    """
 
     beta = 1 / 9
 
@@ -185,20 +195,20 @@ class RoIHeads(roi_heads.RoIHeads):
         if self.has_mask():
             objects = [label > 0 for label in labels]
             boxes = [box[chosen] for box, chosen in zip(proposals, objects, strict=True)]
-            places = [match[chosen] for match, chosen in zip(matches, objects, strict=True)]
+            matched = [match[chosen] for match, chosen in zip(matches, objects, strict=True)]
             mask_logits = self._mask_logits(features, boxes, image_shapes)
             wanted_masks = [
-                mask_targets(target["masks"], box, place, mask_logits.shape[-1], self.mask_roi_pool.aligned)
-                for target, box, place in zip(targets or (), boxes, places, strict=True)
+                mask_targets(target["masks"], box, match, mask_logits.shape[-1], self.mask_roi_pool.aligned)
+                for target, box, match in zip(targets or (), boxes, matched, strict=True)
             ]
             categories = torch.cat([label[chosen] for label, chosen in zip(labels, objects, strict=True)])
             losses["loss_mask"] = mask_loss(mask_logits, categories, torch.cat(wanted_masks))
         return [], losses
 
     def _box_losses(self, logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Cross entropy over all proposals; the loss of boxes sums over the objects and is divided by all proposals."""
+        """Cross entropy over all proposals; the box loss is a sum over objects, divided by the number of proposals."""
         objects = torch.nonzero(labels > 0).flatten()
-        own = offsets.view(len(labels), -1, 4)[objects, labels[objects]]  # [objects, 4], those of the right category
+        own = offsets.view(len(labels), -1, 4)[objects, labels[objects]]  # [objects, 4], of the true category
         box_loss = F.smooth_l1_loss(own, wanted[objects], beta=self.beta, reduction="sum") / len(labels)
         return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": box_loss}
 
@@ -215,6 +225,6 @@ class RoIHeads(roi_heads.RoIHeads):
     def _mask_logits(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
-        """[sum of boxes, categories, M, M]."""
+        """Logits [boxes of all images, categories, M, M]."""
         logits: Tensor = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, image_shapes)))
         return logits.float()

@@ -1,4 +1,4 @@
-"""What a trained detector finds in a picture of any size, and the picture with it drawn in."""
+"""Runs a trained detector on a picture of any size and draws its detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import PIL.ImageDraw
 import torch
 
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict
 from lightning_xvol.data import coco_masks
@@ -23,25 +23,31 @@ from lightning_xvol.detection.model import Detector, build_detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.checkpoints import read_checkpoint
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito's
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito
 OPACITY = 0.4  # of a mask
 
 _PREFIX = "network."  # of TrainedModule
 
 
-class Trained(NamedTuple):
-    """A detector in eval mode, the names of its labels from 1 on, and the size that it takes pictures in."""
+class TrainedDetector(NamedTuple):
+    """A detector in eval mode with what it needs to read a picture.
+
+    Attributes:
+        detector: the network.
+        classes: names of the labels; label 1 is the first one.
+        geometry: how pictures are resized.
+    """
 
     detector: Detector
     classes: Sequence[str]
     geometry: Geometry
 
 
-def read_detector(checkpoint: Path) -> Trained:
+def read_detector(checkpoint: Path) -> TrainedDetector:
     """The detector in the checkpoint of a cell.
 
     Raises:
-        UserError: for a file that is no such checkpoint.
+        UserError: if the file is not a checkpoint of a detector.
     """
     content = read_checkpoint(checkpoint)
     run = content.get("run") if isinstance(content, dict) else None
@@ -55,7 +61,7 @@ def read_detector(checkpoint: Path) -> Trained:
     detector = build_detector(
         config.backbone,
         config.operator,
-        get_settings(config.detector.settings),
+        get_preset(config.detector.preset),
         run["num_classes"],
         masks=bool(options["masks"]),
         pretraining=config.detector.pretraining,
@@ -67,25 +73,25 @@ def read_detector(checkpoint: Path) -> Trained:
         first = " ".join(str(error).split())[:200]
         raise UserError(f"the weights in {str(checkpoint)!r} do not fit their configuration: {first}") from error
     geometry = Geometry(test_short_side=run["image_shape"][1], long_side=options["long_side"])
-    return Trained(detector.float().eval(), run["classes"], geometry)
+    return TrainedDetector(detector.float().eval(), run["classes"], geometry)
 
 
 @torch.no_grad()
-def detect(trained: Trained, picture: PIL.Image.Image, score: float) -> list[Detection]:
-    """What `trained` finds in an RGB picture with at least this `score`, the surest first, in the picture's pixels."""
+def detect(trained: TrainedDetector, picture: PIL.Image.Image, score: float) -> list[Detection]:
+    """Detections in an RGB picture with at least this `score`, the highest first, in pixels of the picture."""
     size = (picture.height, picture.width)
     network_size = trained.geometry.size(*size, trained.geometry.test_short_side)
     pixels = numpy.array(picture.resize(network_size[::-1], PIL.Image.Resampling.BILINEAR))  # [H, W, 3]
     heads = trained.detector.roi_heads
-    heads.score_thresh = min(heads.score_thresh, score)  # the settings' own, for evaluation, is 0.05
+    heads.score_thresh = min(heads.score_thresh, score)  # a preset has 0.05, for evaluation
     [output] = trained.detector([torch.from_numpy(pixels).permute(2, 0, 1)])
     return [found for found in to_image(output, network_size, size) if found["score"] >= score]
 
 
 def draw(picture: PIL.Image.Image, detections: Sequence[Detection], classes: Sequence[str]) -> PIL.Image.Image:
-    """A copy of `picture` with a box, a name and a score for each detection, and with its mask where there is one."""
+    """A copy of `picture` with the box, name, score and, if there is one, mask of each detection."""
     drawn = picture.copy()
-    for detection in reversed(detections):  # the surest on top
+    for detection in reversed(detections):  # the highest score is drawn last, on top
         colour = COLOURS[(detection["label"] - 1) % len(COLOURS)]
         if "rle" in detection:
             mask = PIL.Image.fromarray((255 * OPACITY * coco_masks.decode(detection["rle"])).astype(numpy.uint8))
@@ -98,5 +104,5 @@ def draw(picture: PIL.Image.Image, detections: Sequence[Detection], classes: Seq
 
 
 def name_of(detection: Detection, classes: Sequence[str]) -> str:
-    """`disc 97 %`."""
+    """Name and score, such as `disc 97 %`."""
     return f"{classes[detection['label'] - 1]} {100 * detection['score']:.0f} %"

@@ -1,4 +1,4 @@
-"""Validation pictures for a tracker, with predicted and true boxes and masks as W&B draws them; plain values."""
+"""Validation pictures with predicted and true boxes and masks, as plain values in W&B's format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from lightning_xvol.data.coco_annotations import CocoAnnotations
 from lightning_xvol.detection.evaluator import Detection
 
 COUNT = 4  # pictures of each validation
-SCORE = 0.5  # the least that is drawn
-MOST_LABELS = 255  # W&B keeps masks as bytes
+SCORE = 0.5  # detections below it are not drawn
+MOST_LABELS = 255  # W&B stores a mask's labels as bytes
 
 
 class Picture(NamedTuple):
-    """Pixels uint8 [H, W, 3] and W&B's `boxes` and, of a Mask R-CNN with labels that W&B can draw, `masks`."""
+    """A picture with its annotations.
+
+    Attributes:
+        pixels: uint8 [H, W, 3].
+        boxes: in W&B's format.
+        masks: in W&B's format; None without masks, or with more labels than W&B can draw.
+    """
 
     pixels: numpy.ndarray
     boxes: dict[str, Any]
@@ -29,7 +35,7 @@ class Picture(NamedTuple):
 def picture_of(
     image: Tensor, index: int, detections: Sequence[Detection], annotations: CocoAnnotations, masks: bool
 ) -> Picture:
-    """Image `index` of `annotations` in its own size; `image` is uint8 [3, H', W'] as the network got it."""
+    """Image `index` of `annotations` in its original size; `image` is uint8 [3, H', W'] as the network saw it."""
     about = annotations.image(index)
     size = (about.height, about.width)
     pixels = PIL.Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).resize(size[::-1])
@@ -68,7 +74,7 @@ def _box(detection: Detection, labels: Mapping[int, str]) -> dict[str, Any]:
 
 
 def _mask(detections: Sequence[Detection], size: tuple[int, int]) -> numpy.ndarray:
-    """The label of each pixel [H, W], 0 where there is nothing; the surest lies on top."""
+    """The label of each pixel [H, W], 0 without an object; the detection with the highest score wins."""
     labels = numpy.zeros(size, dtype=numpy.uint8)
     for detection in reversed(detections):
         if "rle" in detection:

@@ -1,7 +1,7 @@
 """Pretrained weights for the body of a detector: torchvision's, or a checkpoint of our own classification run.
 
-`load_state_dict(strict=False)` alone would hide that nothing fits. Here every weight of the model either comes from the
-file, or belongs to an operator that was declared new, or the loading fails; and all of it is told.
+`load_state_dict(strict=False)` alone would accept a file that fits nowhere. Here every weight of the model comes from
+the file or belongs to an operator that is declared new; otherwise loading fails. `LoadReport` lists every key.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class LoadReport:
     """What happened to each key, by its name in the ResNet (`layer4.0.conv2.conv.weight`).
 
     Attributes:
-        loaded: came from the file as they are.
-        resized: came from the file, stretched: tables of relative positions for another size.
-        new: not in the file, as declared: they keep their random values.
-        unexpected: in the file and not in the model, such as the classifier `fc`.
-        fraction: of the body's values that came from the file.
+        loaded: keys taken from the file unchanged.
+        resized: tables of relative positions, taken from the file and stretched to another size.
+        new: keys of operators that are declared new; they keep their random values.
+        unexpected: keys in the file that the model does not have, such as the classifier `fc`.
+        fraction: the part of the body's values that the file provides.
     """
 
     loaded: tuple[str, ...]
@@ -51,12 +51,12 @@ class LoadReport:
 
 
 def load_backbone(detector: Detector, path: Path) -> LoadReport:
-    """Load the ResNet's weights in the file at `path` into `detector`, which was built for such weights.
+    """Load the ResNet's weights from the file at `path` into `detector`.
 
     Raises:
-        UserError: for a file that is missing, torn or holds no such weights; for weights of the other origin than the
-            detector's `pretraining`, or of another stride; where a weight is missing that belongs to no operator
-            declared new; and for another shape.
+        UserError: for a file that is missing, torn or without a ResNet's weights; for weights of another origin than
+            the detector's `pretraining`; for weights of another stride; for a missing weight that belongs to no
+            operator declared new; and for another shape.
     """
     weights = _read(path)
     body = detector.backbone.body
@@ -96,7 +96,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _read_legacy(path: Path) -> object:
-    """What torch wrote before version 1.6; some of torchvision's files are so."""
+    """A file in the format of torch before version 1.6, as some of torchvision's files are."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
@@ -120,14 +120,17 @@ def _check_origin(detector: Detector, weights: dict[str, Tensor], path: Path) ->
 
 
 def _rename_convolutions(weights: dict[str, Tensor], detector: Detector) -> None:
-    """torchvision's 3x3 is `conv2.weight`; where our own convolution stands in its place, it is `conv2.conv.weight`."""
-    for place in detector.replaced:
-        if place not in detector.new and f"{place}.weight" in weights:
-            weights[f"{place}.conv.weight"] = weights.pop(f"{place}.weight")
+    """Rename torchvision's `conv2.weight` to `conv2.conv.weight`, its name in our convolution."""
+    for path in detector.replaced:
+        if path not in detector.new and f"{path}.weight" in weights:
+            weights[f"{path}.conv.weight"] = weights.pop(f"{path}.weight")
 
 
 def _fit_table(weights: dict[str, Tensor], key: str, wanted: Tensor) -> bool:
-    """Stretch a table of relative positions to its size in the model (linear, aligned ends), if it has another."""
+    """Stretch a table of relative positions to its size in the model (linear, aligned ends), and return whether it did.
+
+    A table that has the right size already, and any other weight, is left alone.
+    """
     table = weights[key]
     if not key.endswith(_TABLES) or table.shape == wanted.shape or table.shape[1:] != wanted.shape[1:]:
         return False
@@ -146,7 +149,7 @@ def _check_missing(keys: Sequence[str], detector: Detector, path: Path) -> None:
 
 
 def _is_bookkeeping(key: str) -> bool:
-    """What is no weight: where a block strides, and how many batches a norm has seen."""
+    """Whether the key is no weight: the mark of a block's stride, or the number of batches that a norm has seen."""
     return MARK in key or key.endswith("num_batches_tracked")
 
 

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: records, checkpoints and locks, each written whole or not at all."""
+"""The files of a run: records, checkpoints and locks. Each file is written whole or not at all."""

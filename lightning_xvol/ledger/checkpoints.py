@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or absent, hold plain data only, and fall back to the older one when the newest is torn.
+"""Checkpoints that are written whole or not at all and hold plain data only. A torn one falls back to an older one.
 
-They are ordinary Lightning checkpoints without the state of Lightning's loops: a resumed run starts those loops
-anew at the saved step, because the order of the data and every random number are functions of seed, epoch and step
+They are Lightning checkpoints without the state of Lightning's loops. A resumed run starts the loops anew at the saved
+step, because the order of the data and every random number are functions of seed, epoch and step
 (`lightning_xvol.data.module`).
 """
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, syncs and renames: Lightning's move from $TMPDIR can tear."""
+    """Writes beside the target, syncs and renames. Lightning's own move from $TMPDIR can leave a torn file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         write_by(Path(path), lambda file: torch.save(checkpoint, file))
@@ -50,9 +50,9 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, step: int, keep: int = KEEP) -> None:
-    """Remove all but the newest `keep` of a run that is at `step`.
+    """Remove all but the newest `keep` checkpoints of a run that is at `step`.
 
-    One of a later step is torn or another run's: it must not count, or it would push out the good ones.
+    A checkpoint of a later step is torn or belongs to another run. It does not count: it would push out a good one.
     """
     own = [path for path in list_checkpoints(folder) if path.name <= checkpoint_path(folder, step).name]
     for path in set(list_checkpoints(folder)).difference(own[:keep]):
@@ -63,14 +63,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The plain data in the checkpoint at `path`.
 
     Raises:
-        UserError: where the file is missing, torn, or holds anything but tensors and plain data.
+        UserError: for a file that is missing, is torn, or holds anything but tensors and plain data.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint at {str(path)!r}")
     try:
-        # A truncated archive fails to open; a damaged one fails its checksums, which torch.load does not look at.
-        # Two fields have no checksum: a flipped bit makes an entry a folder, which torch leaves uninitialised, or
-        # compressed, which torch never writes.
+        # A truncated archive does not open. A damaged one fails its checksums, which torch.load does not check. Two
+        # fields have no checksum: one flipped bit turns a file into a folder, which torch leaves uninitialised, another
+        # marks it as compressed, which torch never writes.
         with zipfile.ZipFile(path) as archive:
             odd = [entry.filename for entry in archive.infolist() if entry.external_attr or entry.compress_type]
             damaged = odd[0] if odd else archive.testzip()
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_intact(folder: Path, cell_id: str) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of `cell_id` in `folder` that reads whole, with what it holds; None where there is none."""
+    """The newest intact checkpoint of `cell_id` in `folder` and its content, or None."""
     for path in list_checkpoints(folder):
         try:
             checkpoint = read_checkpoint(path)

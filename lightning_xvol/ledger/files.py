@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their target, synced, then renamed over it."""
+"""Files that are whole or absent: they are written beside their target, synced, and renamed over it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_xvol.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the place of `path` on success; on failure `path` stays as it was."""
+    """Open a temporary file that replaces `path` on success. After a failure `path` is as it was before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -24,10 +24,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:  # a full disk does not say where
+        if isinstance(error, OSError) and error.errno:  # the error of a full disk names no file
             error.filename, error.filename2 = str(path), None
         raise
-    # The rename itself is durable only once its folder is synced.
+    # The rename is durable only after its folder is synced.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writers that died. Whoever calls it is the only writer in `folder`."""
+    """Remove the temporary files of writers that died. The caller must be the only writer in `folder`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
@@ -55,13 +55,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """For savers that want a file of their own to write to (torch.save, matplotlib)."""
+    """Let `write` fill the file, for libraries that write to an open file (torch.save, matplotlib)."""
     with replacing(path) as file:
         write(file)
 
 
 def read_json(path: Path) -> Any | None:
-    """What `path` holds, or None where it is missing, torn or not JSON."""
+    """The content of `path`, or None if it is missing, torn or not JSON."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
@@ -69,10 +69,10 @@ def read_json(path: Path) -> Any | None:
 
 
 def make_folder(path: Path) -> Path:
-    """Create `path` with its parents.
+    """Create `path` with its parents, and return it.
 
     Raises:
-        UserError: where it cannot be written to.
+        UserError: if this process cannot create it or write to it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

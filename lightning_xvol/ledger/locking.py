@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Locks that let one process at a time work in a folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _take(descriptor: int) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        # Whoever only looks (`is_held`) holds it for an instant.
+        # A process that only looks (`is_held`) holds it for an instant.
         time.sleep(LOOK_SECONDS)
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -33,14 +33,14 @@ def _take(descriptor: int) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process.
 
-    A record lock (`lockf`) belongs to the process alone and ends with it, however it ends; a forked child does not
-    keep it alive, as it would an `flock`.
+    A record lock (`lockf`) belongs to one process and ends with it, however it ends. A forked child does not keep it
+    alive; it would keep an `flock` alive.
 
     Raises:
-        Held: where another process holds it, or this one does already.
-        UserError: where the file system has no locks.
+        Held: if another process holds the folder, or this one does already.
+        UserError: if the file system has no locks.
     """
-    # The system would grant this process the same lock again, and release both when the first of them closes.
+    # The system would grant this process the same lock again, and release both when one of them closes.
     own = os.getpid(), os.path.realpath(folder)
     if own in _held_here:
         raise Held(str(folder))
@@ -63,7 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold `folder`, which is created where it is missing, once every other process in here has left it."""
+    """Create `folder` if needed, wait until no other process is in this block with it, and hold it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
@@ -74,7 +74,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds `folder` at this moment."""
+    """Whether a process holds `folder` now."""
     try:
         with locked(folder):
             return False

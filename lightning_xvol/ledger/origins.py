@@ -1,7 +1,7 @@
-"""Where a detector's backbone comes from: the classification runs of a ledger. Nothing here imports torch.
+"""Finds the classification run that a detector's backbone starts from. Nothing here imports torch.
 
-The paper pre-trains each operator on ImageNet and starts its detectors there (4.2), so every cell starts from the run
-that has its own backbone, operator, options and seed.
+The paper pre-trains each operator on ImageNet and starts its detectors from these weights (4.2). So every detector
+starts from the run with the same backbone, operator, options and seed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
 
 PROTOCOL = "imagenet_resnet50"
-"""The recipe that the paper pre-trains by."""
+"""The recipe of the paper's pre-training."""
 CHANNELS = 3
-"""Of the images that detectors take."""
+"""Channels of the images that detectors take."""
 
 
 class ClassificationRun(NamedTuple):
-    """A finished classification run that a detector can start from."""
+    """A finished classification run that a detector can start from.
+
+    `identity` is what it must share with the detector.
+    """
 
     cell: str
     group: str
@@ -37,7 +40,9 @@ class ClassificationRun(NamedTuple):
 
 
 def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
-    """`config`, resolved, with the weights that `--backbone-from` finds for it, or the origin of those that it names.
+    """`config`, resolved, with the origin of its weights.
+
+    The weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config` names.
 
     Raises:
         UserError: as `resolve` and `backbone_from`, and for a file that cannot be read.
@@ -61,16 +66,16 @@ def _digest(path: Path) -> str:
 
 
 def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
-    """`config`, whose detector starts from the classification run in `ledger` that has its backbone, operator and seed.
+    """`config` with a detector that starts from the run in `ledger` with the same backbone, operator and seed.
 
-    `position_size` may differ: its tables are stretched as they are loaded. Of several runs it is the one with the same
-    `position_size`, and then the one by the paper's protocol.
+    `position_size` may differ, because loading stretches its tables. If several runs fit, the same `position_size`
+    decides, then the paper's protocol.
 
     Raises:
-        UserError: where there is no such run on images of 3 channels, or still more than one.
+        UserError: if no such run on images of 3 channels exists, or if several are left.
     """
     if registry.lookup("data", config.data.name).task != "detection":
-        raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is for no detection")
+        raise UserError(f"--backbone-from starts detectors, and data {config.data.name!r} is not for detection")
     config = resolve(config)
     identity = _identity(config)
     found = [run for run in _runs(ledger) if run.identity == identity]
@@ -103,7 +108,7 @@ def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
 
 
 def _what(config: RunConfig) -> str:
-    """Operator and backbone, the latter with the options that are not its defaults."""
+    """Describe the operator and the backbone, with the options of the backbone that are not its defaults."""
     operator, backbone = config.operator, config.backbone
     defaults = registry.lookup("backbone", backbone.name).options
     changed = {name: value for name, value in backbone.options.items() if value != defaults.get(name)}
@@ -118,7 +123,7 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 
 def _command(config: RunConfig, ledger: Path) -> str:
-    """What trains the classifier that `config` lacks."""
+    """The command that trains the classifier that `config` needs."""
     papers, stages = resolve(get_recipe(PROTOCOL).config()).backbone, config.backbone.stages
     if dataclasses.replace(config.backbone, stages=papers.stages) == papers:
         placed = "" if stages == papers.stages else f" --set backbone.stages={','.join(map(str, stages))}"
@@ -130,9 +135,10 @@ def _command(config: RunConfig, ledger: Path) -> str:
 
 
 def check_weights(config: RunConfig) -> None:
-    """
+    """Check that a detector names a file with weights exactly if its backbone is pretrained.
+
     Raises:
-        UserError: where the backbone of a detector is to be pretrained and no file is named, or the reverse.
+        UserError: if it does not.
     """
     chosen = config.detector
     if chosen.pretraining == "random" and chosen.weights is not None:
@@ -147,7 +153,7 @@ def check_weights(config: RunConfig) -> None:
 
 
 def with_papers_origin(config: RunConfig) -> RunConfig:
-    """`config` as `backbone_from` makes it where the ledger holds the paper's own pre-training; without a file."""
+    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file."""
     if config.detector.pretraining != "own":
         return config
     origin = resolve(papers_pretraining(config))
@@ -165,7 +171,7 @@ def _protocol_group(config: RunConfig) -> str:
 
 
 def _identity(config: RunConfig) -> Any:
-    """What a classifier shares with its detector."""
+    """Everything that a classifier must share with its detector."""
     values = canonical(config)
     values["operator"]["options"].pop("position_size", None)
     return values["operator"], values["backbone"], values["seed"]

@@ -1,15 +1,15 @@
-"""What a finished run leaves behind, and what identifies it. Nothing here imports torch.
+"""The record of a finished run. Nothing here imports torch.
 
-A cell's folder holds
+The folder of a cell holds:
 
-| file | what |
+| file | content |
 | --- | --- |
 | `config.yaml` | the resolved configuration |
-| `metrics.csv` | `step, epoch, name, value`: training loss and learning rate, and every evaluation |
-| `result.json` | the record below; it exists only when the run is finished |
-| `failure.json` | `error, step, attempt` of the last attempt, if that failed |
+| `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
+| `result.json` | the record; it exists only if the run is finished |
+| `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
-| `wandb/`, `log.txt` | the tracker's files and what the run printed |
+| `wandb/`, `log.txt` | the tracker's files, and the output of the run |
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.ledger import files
 
-# Metrics pass through float32: 74.9 comes back as 74.9000015.
+# Metrics pass through float32, which turns 74.9 into 74.9000015.
 DECIMALS = 4
 
 RESULT_KEYS = (
@@ -43,12 +43,12 @@ def group_id(config: RunConfig) -> str:
 
 
 def optimisation_id(config: RunConfig) -> str:
-    """Identifies the groups that optimise the same, whatever it is computed on: `Resolved.optimisation_id`."""
+    """Identifies the groups that optimise the same, on any machine: `Resolved.optimisation_id`."""
     return resolve(config).optimisation_id
 
 
 def optimisation_of(result: Mapping[str, Any]) -> str:
-    """The `optimisation_id` of a record; an older record does not hold it, but the configuration that it follows from.
+    """The `optimisation_id` of a record. An older record lacks it, but its configuration gives it.
 
     Raises:
         UserError: for the configuration of another version.
@@ -57,10 +57,10 @@ def optimisation_of(result: Mapping[str, Any]) -> str:
 
 
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:
-    """`last`, `best` and `best_epoch` per metric from (name, epoch, value) in the order in which they were measured.
+    """`last`, `best` and `best_epoch` of each metric, from (name, epoch, value) in the order of measurement.
 
-    The best loss is the lowest, the best of anything else the highest; of equal ones the first. What is not finite,
-    as in a run that diverged, is left out.
+    The best loss is the lowest one, the best value of any other metric the highest one. Of equal values the first is
+    the best. Values that are not finite, as in a run that diverged, are left out.
     """
     summary: dict[str, dict[str, float | int]] = {}
     for name, epoch, value in rows:
@@ -79,27 +79,27 @@ def cell_folder(out: Path, cell: str) -> Path:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The finished record in `folder`, or None where there is none that is whole, its `metrics.csv` included."""
+    """The finished record in `folder`, or None if there is none or it or its `metrics.csv` is not whole."""
     result = files.read_json(folder / "result.json")
     if not is_whole(result):
         return None
-    size = result.get("metrics_bytes")  # records of old have none
+    size = result.get("metrics_bytes")  # older records have none
     return result if size is None or size == metrics_bytes(folder) else None
 
 
 def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether it has all that a record has."""
+    """Whether `result` has every key of a record."""
     return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
 
 
 def metrics_bytes(folder: Path) -> int:
-    """The size of `metrics.csv`, by which a record knows that it is whole; 0 without one."""
+    """The size of `metrics.csv`, or 0 if there is none. A record holds it to show that the file is whole."""
     path = folder / "metrics.csv"
     return path.stat().st_size if path.exists() else 0
 
 
 def write_failure(folder: Path, error: str, step: int) -> None:
-    """Record a failed attempt, counted on from the last one."""
+    """Record a failed attempt, with a number one above that of the last."""
     before = files.read_json(folder / "failure.json")
     attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
     files.write_json(folder / "failure.json", {"error": error, "step": step, "attempt": attempt})

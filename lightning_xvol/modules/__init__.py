@@ -1,1 +1,1 @@
-"""The LightningModules: what a training step, a validation and a test compute for each task."""
+"""The LightningModules: one for each task, with its training step, its validation and its test."""

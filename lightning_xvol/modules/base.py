@@ -1,4 +1,4 @@
-"""What training shares, whatever the task: the optimizer, its schedule, seeds; and metrics of pairs of tensors."""
+"""The base of the LightningModules of all tasks: optimizer, schedule, seeds, and metrics on pairs of tensors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lightning_xvol.seeding import derive_seed, seed_generators
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:
-    """What `optim.lr` is multiplied by at `step` (from 0): linear warm-up, then the schedule (`OptimConfig`)."""
+    """The factor of `optim.lr` at `step`, counted from 0: linear warm-up, then the schedule (`OptimConfig`)."""
     done = step / total_steps
     if optim.warmup and done < optim.warmup:
-        # Rounded first: 0.07 x 100 is 7.000000000000001, which has 7 steps.
+        # Rounded first: 0.07 x 100 is 7.000000000000001, and that warm-up has 7 steps, not 8.
         return (step + 1) / math.ceil(round(optim.warmup * total_steps, 6))
     if optim.schedule == "multistep":
         return optim.gamma ** sum(done >= milestone for milestone in optim.milestones)
@@ -29,7 +29,7 @@ def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> flo
 
 
 def make_optimizer(module: nn.Module, optim: OptimConfig, total_steps: int) -> dict[str, Any]:
-    """SGD with momentum (paper 4.1) or AdamW for every parameter that is trained, and its schedule per step."""
+    """SGD with momentum (paper 4.1) or AdamW for every trained parameter, with a schedule that moves at each step."""
     groups = _parameter_groups(module, optim)
     optimizer: torch.optim.Optimizer
     if optim.optimizer == "adamw":
@@ -61,8 +61,8 @@ def _parameter_groups(module: nn.Module, optim: OptimConfig) -> list[dict[str, A
 class TrainedModule(LightningModule):
     """Trains `network` by the optimizer and the schedule of `config`, and logs `train_loss` and `lr`.
 
-    Every global generator is seeded at the start of each batch from (seed, batch, rank), so that no random state
-    has to be carried over a resume.
+    Each batch begins by seeding every global generator from (seed, batch, rank), so that a resumed run needs no random
+    state of the run before it.
     """
 
     def __init__(self, network: nn.Module, config: RunConfig, *, total_steps: int) -> None:
@@ -80,7 +80,7 @@ class TrainedModule(LightningModule):
         seed_generators(derive_seed(self.config.seed, "step", micro_step, self.global_rank))
 
     def log_step(self, loss: Tensor) -> None:
-        """What a training step logs, where it will be seen: `log` costs a small network some percent of its time."""
+        """Log a training step if somebody sees it: `log` costs a small network some percent of its time."""
         shown = self.trainer.progress_bar_callback is not None
         if not shown and (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
@@ -92,11 +92,10 @@ class TrainedModule(LightningModule):
 
 
 class SupervisedModule(TrainedModule):
-    """Trains `network`, which maps inputs [B, C, H, W] to outputs; a task says with which loss and which metrics.
+    """Trains `network`, which maps inputs [B, C, H, W] to outputs. A subclass has the loss and the metrics of a task.
 
-    Logs the loss and every metric, in percent, after each epoch. Where the data has a test split (`has_test`), the
-    metrics of an epoch carry the name of the validation split (`registry.validation_name`) and those of
-    `trainer.test` their plain names; otherwise all names are plain.
+    Each evaluation logs the loss, and every metric in percent. If the data have a test split (`has_test`), metrics on
+    the validation split have a name of their own (`registry.validation_name`).
     """
 
     def __init__(
@@ -117,11 +116,11 @@ class SupervisedModule(TrainedModule):
         return validation_name(metric) if stage == "validation" and self.has_test else metric
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What is minimised, of one batch."""
+        """The loss of one batch, which training minimises."""
         raise NotImplementedError
 
     def update(self, metrics: nn.ModuleDict, inputs: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Count one batch in each of `metrics`."""
+        """Add one batch to each of `metrics`."""
         for metric in metrics.values():
             metric.update(outputs, targets)  # type: ignore[operator]
 

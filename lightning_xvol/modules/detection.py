@@ -25,11 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class DetectionModule(TrainedModule):
-    """Trains a `Detector` on the sum of its losses, unweighted.
+    """Trains a `Detector` on the unweighted sum of its losses.
 
-    Logs each loss beside `train_loss`, and after each evaluation `box_ap`, `box_ap50`, `box_ap75`, `box_ap_s`,
-    `box_ap_m`, `box_ap_l` and of a Mask R-CNN `mask_ap` and so on; what `annotations`, of the images to evaluate, leave
-    undefined is not logged. There is no loss to evaluate: a detector that detects has none.
+    Each training step logs every loss beside `train_loss`. Each evaluation logs `box_ap`, `box_ap50`, `box_ap75`,
+    `box_ap_s`, `box_ap_m` and `box_ap_l`, and for a Mask R-CNN also `mask_ap` and so on. A metric that is undefined for
+    the `annotations` of the evaluated images is not logged. An evaluation has no loss, because a detector in eval mode
+    computes none.
     """
 
     network: Detector
@@ -37,7 +38,7 @@ class DetectionModule(TrainedModule):
     def __init__(self, network: Detector, config: RunConfig, *, annotations: CocoAnnotations, total_steps: int) -> None:
         super().__init__(network, config, total_steps=total_steps)
         self.evaluator = CocoEvaluator(annotations, masks=network.roi_heads.has_mask())
-        self.shown: list[tuple[Tensor, int, list[Detection]]] = []  # picture, index and detections, for the trackers
+        self.shown: list[tuple[Tensor, int, list[Detection]]] = []  # image, index, detections: for the trackers
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         losses: dict[str, Tensor] = self.network(batch.images, batch.targets)
@@ -66,7 +67,7 @@ class DetectionModule(TrainedModule):
         self.log_dict(_defined(self.trainer.strategy.broadcast(metrics)), prog_bar=True)
 
     def _show(self) -> None:
-        """Give pictures to the trackers, whose copy of a run never fails it."""
+        """Give images with detections to the trackers. An error in them never fails the run."""
         shown, self.shown = self.shown, []
         annotations, masked = self.evaluator.annotations, self.network.roi_heads.has_mask()
         try:
@@ -93,7 +94,7 @@ class DetectionModule(TrainedModule):
 
 
 def gather(results: Results) -> Sequence[Results]:
-    """Those of every process of the run."""
+    """The results of every process of the run."""
     if not (is_available() and is_initialized()):
         return [results]
     parts: list[Results] = [{} for _ in range(get_world_size())]

@@ -1,4 +1,4 @@
-"""Regression of maps on maps as a LightningModule: what a network explains beyond a fitted static 1x1 convolution."""
+"""Regression of maps on maps as a LightningModule: the variance explained beyond a fitted static 1x1 convolution."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ REACH_MAPS = 32
 
 
 class ExplainedVariance(Metric):
-    """`1 - sum (output - target)^2 / sum (reference - target)^2` over everything counted, at best 1.
+    """`1 - sum (output - target)^2 / sum (reference - target)^2` over all batches; at best 1.
 
-    With the mean as reference it is R^2.
+    With the mean of the targets as reference it is R^2.
     """
 
     error: Tensor
@@ -42,12 +42,12 @@ class ExplainedVariance(Metric):
 
 
 class StaticFit(NamedTuple):
-    """The least-squares 1x1 convolution of C to C' channels.
+    """The 1x1 convolution from C to C' channels with the least squared error.
 
     Attributes:
-        weight: `[C', C + 1, 1, 1]`, the bias last.
-        scale: root mean square of what it leaves of the targets.
-        mean: of the targets, `[C', 1, 1]`.
+        weight: `[C', C + 1, 1, 1]`, with the bias last.
+        scale: root mean square of its error.
+        mean: mean of the targets, `[C', 1, 1]`.
     """
 
     weight: Tensor
@@ -56,7 +56,7 @@ class StaticFit(NamedTuple):
 
 
 def fit_static(batches: Iterable[tuple[Tensor, Tensor]]) -> StaticFit:
-    """Fit inputs `[B, C, H, W]` to targets `[B, C', H, W]` over all `batches`, in float64."""
+    """Fit targets `[B, C', H, W]` to inputs `[B, C, H, W]` over all `batches`, in float64."""
     inputs_squared, products, targets_squared = (torch.zeros((), dtype=torch.double) for _ in range(3))
     for inputs, targets in batches:
         x = _with_ones(inputs).double().movedim(1, 0).flatten(1)  # [C + 1, B H W]
@@ -64,7 +64,7 @@ def fit_static(batches: Iterable[tuple[Tensor, Tensor]]) -> StaticFit:
         inputs_squared = inputs_squared + x @ x.mT
         products = products + y @ x.mT
         targets_squared = targets_squared + y.square().sum()
-    # Inputs that depend on one another, as a channel that is always 0, leave the solution open: the smallest is taken.
+    # Dependent inputs, such as a channel that is always 0, allow many solutions: this takes the smallest.
     weight = torch.linalg.lstsq(inputs_squared, products.mT, driver="gelsd").solution.mT
     positions = inputs_squared[-1, -1]
     error = (targets_squared - (weight * products).sum()) / (positions * len(products))
@@ -76,12 +76,16 @@ def _with_ones(inputs: Tensor) -> Tensor:
 
 
 class RegressionModule(SupervisedModule):
-    """Trains `network` on what a static 1x1 convolution, fitted to the training draw beforehand, leaves of y.
+    """Trains `network` on the part of the targets that a static 1x1 convolution does not explain.
 
-    The output is `static(x) + scale * network(x)`, scale the root mean square of what is left, and the loss is the mean
-    square error in units of it. Metrics, in percent: `explained_beyond_static`, `1 - MSE / MSE of static(x)`, and
-    `explained_variance`, of y as a whole. `reach`, in pixels, is the radius of the smallest square around a position
-    that holds 95 % of the gradient of the network's output there.
+    The convolution is fitted to the training split beforehand. The output is `static(x) + scale * network(x)`, where
+    `scale` is the root mean square error of `static(x)`. The loss is the mean squared error in units of `scale`.
+
+    Metrics:
+        `explained_beyond_static`: `1 - MSE / MSE of static(x)`, in percent.
+        `explained_variance`: the explained part of the variance of the targets, in percent.
+        `reach`: the radius, in pixels, of the smallest square around a position that holds 95 % of the gradient of the
+            network's output at that position.
     """
 
     static_weight: Tensor
@@ -105,7 +109,7 @@ class RegressionModule(SupervisedModule):
             self.register_buffer(f"static_{name}", value.float())
 
     def fixed(self, inputs: Tensor) -> Tensor:
-        """What the static convolution makes of `inputs`."""
+        """The output of the static convolution."""
         return F.conv2d(_with_ones(inputs), self.static_weight.to(inputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -130,5 +134,5 @@ class RegressionModule(SupervisedModule):
         with torch.inference_mode(False):
             field, centre = effective_receptive_field(self.network, self.network, inputs.clone())
         if not torch.isfinite(field).all():
-            return math.nan  # the network has exploded: `Watch` records the run as diverged
+            return math.nan  # the network has exploded, and `Watch` records the run as diverged
         return (side_with(field.cpu(), centre, REACH_SHARE) - 1) / 2

@@ -1,4 +1,4 @@
-"""What accompanies a run: its metric rows, its checkpoints, its progress."""
+"""Callbacks and loggers of a run: its metric rows, checkpoints and progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOG_EVERY_STEPS = 10
 
 
 class Diverged(Exception):
-    """The loss, or a parameter, is no longer finite."""
+    """The loss or a parameter is no longer finite."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"the loss or a parameter is not finite at step {step}")
@@ -36,9 +36,9 @@ class Diverged(Exception):
 class RunLog(Logger):
     """Keeps every metric row in memory and appends it to `metrics.csv`.
 
-    The rows travel in the checkpoint: a resumed run writes the file anew with the rows up to its checkpoint, so
-    that what a killed process wrote after it is not there twice. Without a path, as beside the first of several
-    processes, nothing is written.
+    Checkpoints hold the rows too. A resumed run writes the file anew with the rows up to its checkpoint, so that no row
+    that a killed process wrote later is in it twice. Without a path nothing is written, as in all processes of a run
+    but the first.
     """
 
     def __init__(self, path: Path | None, plan: StepPlan, rows: list[Row]) -> None:
@@ -63,10 +63,10 @@ class RunLog(Logger):
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The configuration is in config.yaml."""
+        """Nothing: `config.yaml` holds the configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # Lightning counts batches from 0: a row belongs to the number of steps done.
+        # Lightning counts batches from 0; a row has the number of steps that are done.
         done = 0 if step is None else min(step + 1, self.plan.total_steps)
         epoch = math.ceil(done / self.plan.steps_per_epoch)
         rows = [
@@ -80,20 +80,20 @@ class RunLog(Logger):
                 file.write(self._text(rows))
 
     def series(self, name: str) -> list[tuple[int, float]]:
-        """(epoch, value) of every row called `name`, in the order they were logged."""
+        """(epoch, value) of every row called `name`, in the order in which they were logged."""
         return [(row["epoch"], row["value"]) for row in self.rows if row["name"] == name]
 
 
 def cpu_seconds() -> float:
-    """Of this process, its threads, and its children that have ended."""
+    """CPU time of this process with its threads, and of its children that have ended."""
     return sum(os.times()[:4])
 
 
 class Segments:
-    """`segments.json`: which process took the run from which step to which, and from what checkpoint it started.
+    """`segments.json`: for each process that worked on the run, its first and last step and its first checkpoint.
 
-    `cpu_seconds` are those of the process and of the loaders that it has waited for: unlike the wall clock they say
-    what the run costs on a machine that has other work to do.
+    `cpu_seconds` count the process and the loaders that have ended. Unlike the wall clock, they show the cost of a run
+    on a machine that does other work too.
     """
 
     def __init__(self, path: Path | None, start_step: int, checkpoint: str | None) -> None:
@@ -118,10 +118,10 @@ class Segments:
 
 
 class Checkpointer(Callback):
-    """Saves every `every` optimizer steps and at the end, and starts the trainer where the run left off.
+    """Saves every `every` optimizer steps and at the end, and starts the trainer at the step of the checkpoint.
 
-    A checkpoint at the end of an epoch is written after that epoch's validation, so that no resumed run has to
-    catch one up.
+    A checkpoint at the end of an epoch is written after the validation of that epoch, so that a resumed run has no
+    validation to repeat.
     """
 
     def __init__(
@@ -139,8 +139,8 @@ class Checkpointer(Callback):
         self.saved = start_step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning's own loop state is not restored (see lightning_xvol.ledger.checkpoints): these counters are all
-        # that is needed.
+        # The state of Lightning's loops is not restored (see lightning_xvol.ledger.checkpoints): setting these counters
+        # is enough.
         epoch, _ = self.plan.position(self.start_step)
         loop = trainer.fit_loop
         for name in ("ready", "started", "processed", "completed"):
@@ -157,7 +157,7 @@ class Checkpointer(Callback):
         step = trainer.global_step
         if step == self.saved or not (step % self.every == 0 or step == self.plan.total_steps):
             return
-        # An update may break what the loss before it does not show. Parameters are the same in all processes of a run.
+        # An update can break the weights although the loss before it was finite. All processes have the same weights.
         if not all(torch.isfinite(parameter).all() for parameter in trainer.lightning_module.parameters()):
             raise Diverged(step)
         trainer.save_checkpoint(checkpoint_path(self.folder, step))
@@ -167,7 +167,7 @@ class Checkpointer(Callback):
             self.segments.reached(step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Not when the batch before ended: Lightning logs its rows after that, and the checkpoint would lack them.
+        # Not at the end of the batch before: Lightning logs its rows later, and the checkpoint would lack them.
         self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -175,7 +175,7 @@ class Checkpointer(Callback):
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the epoch with the best validation accuracy, where a test draw is left to judge them."""
+    """Keeps the weights of the epoch with the best validation metric, for the final evaluation on the test split."""
 
     def __init__(self, path: Path, log: RunLog, metric: str) -> None:
         self.path, self.run_log, self.metric = path, log, metric
@@ -187,7 +187,7 @@ class BestWeights(Callback):
 
 
 class Watch(Callback):
-    """Stops a run whose loss is no longer finite, and reports how far it is."""
+    """Stops a run whose loss is no longer finite, and reports the progress of the run."""
 
     def __init__(self, plan: StepPlan, report: Report | None) -> None:
         self.plan, self.report = plan, report
@@ -198,9 +198,9 @@ class Watch(Callback):
     ) -> None:
         step = trainer.global_step
         loss = outputs["loss"]
-        # On an accelerator, reading the loss waits for it: only as often as it is logged anyway.
+        # Reading the loss waits for an accelerator, so it is read only as often as it is logged anyway.
         look = loss.device.type == "cpu" or step % LOG_EVERY_STEPS == 0
-        # Of several processes each sees a loss of its own, and all must stop.
+        # Each of several processes sees its own loss, and all of them must stop.
         if look and not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
             raise Diverged(step)
         now = time.monotonic()
@@ -208,13 +208,13 @@ class Watch(Callback):
             self.reported = now
             self.report(step, self.plan.total_steps)
 
-    def _look_at_evaluation(self, trainer: Trainer) -> None:
-        # The last update before it is one whose loss has not been seen yet.
+    def _check_evaluation(self, trainer: Trainer) -> None:
+        # Nobody has seen the loss after the last update before this evaluation.
         if not all(torch.isfinite(value) for value in trainer.callback_metrics.values()):
             raise Diverged(trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at_evaluation(trainer)
+        self._check_evaluation(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at_evaluation(trainer)
+        self._check_evaluation(trainer)

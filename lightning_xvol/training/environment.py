@@ -1,4 +1,4 @@
-"""Where a run was made: versions, device and commit, kept beside its results and out of its identity."""
+"""The environment of a run: versions, device and commit. It is recorded with the results and is no part of any id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy"
 
 
 def describe(config: RunConfig) -> dict[str, str]:
-    """Versions of what computes, the device's name, and a hash of every source file given by import path."""
+    """Versions of the packages that compute, the device, and a hash of every source file named by an import path."""
     import torch
 
     facts = {"python": platform.python_version(), "platform": platform.system().lower()}
@@ -53,7 +53,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with `-dirty` when tracked files differ from it; None outside a checkout."""
+    """The commit of the checkout, with `-dirty` if tracked files differ from it; None outside a checkout."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""What the final weights of a run are worth: its metrics, and whether its product of query and key is used."""
+"""The final evaluation of a run: its metrics, and whether its weights use the product of query and key."""
 
 from __future__ import annotations
 
@@ -21,27 +21,31 @@ from lightning_xvol.training.product_use import Probe, with_product
 from lightning_xvol.training.tasks import task_of
 
 Summary = dict[str, dict[str, float | int]]
-"""Metric to its `last`, `best` and `best_epoch`."""
+"""Maps each metric to its `last`, `best` and `best_epoch`."""
 
-_TRAINING_METRICS = ("train_", "lr")  # what their names begin with
+_TRAINING_METRICS = ("train_", "lr")  # prefixes of the names of metrics of training steps
 
 
 def metric_of(config: RunConfig) -> str:
-    """The metric that runs of this task are judged by."""
+    """The metric by which runs of this task are compared."""
     return registry.METRICS[registry.task(config.data.name, config.data.options)].name
 
 
 def selected_by(config: RunConfig) -> str:
-    """The metric of an epoch that chooses the best one, where there is a test draw."""
+    """The metric that chooses the best epoch, in a run with a test split."""
     return registry.validation_name(metric_of(config))
 
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """Evaluates the final weights of a run whose `log` holds its validation epochs.
+    """Evaluates the final weights of a run.
 
-    `best` is the file with the weights of the best of these, where the data has a test draw; `compute` gives what a
-    trainer of the run computes with.
+    Attributes:
+        config: the configuration of the run.
+        data: its data.
+        log: its metric rows, with every validation.
+        best: the file with the weights of the best validation epoch, if the data have a test split.
+        compute: returns the arguments with which a trainer of this run computes.
     """
 
     config: RunConfig
@@ -51,7 +55,7 @@ class FinalEvaluation:
     compute: Callable[[], Mapping[str, Any]]
 
     def summary(self) -> Summary:
-        """The metrics of the validation epochs."""
+        """The metrics of all validations."""
         rows = [
             (row["name"], row["epoch"], row["value"])
             for row in self.log.rows
@@ -60,9 +64,9 @@ class FinalEvaluation:
         return summarise(rows)
 
     def evaluate(self, trainer: Trainer, module: TrainedModule) -> Summary:
-        """The metrics of the validation epochs and, where there is a test draw, of its single use at the end.
+        """The metrics of all validations, and of the test split if there is one: it is used once, here.
 
-        On the test draw `last` belongs to the last weights and `best` to those of the best validation epoch.
+        On the test split, `last` belongs to the last weights and `best` to the weights of the best validation epoch.
         """
         if not self.data.has_test:
             return self.summary()
@@ -84,15 +88,15 @@ class FinalEvaluation:
         return summary
 
     def product_use(self, trainer: Trainer, module: TrainedModule) -> Summary:
-        """The task's metric of the last weights under each of its `ablations`; nothing where no product is."""
+        """The metric of the last weights under each probe of the task; empty for a network without a product."""
         if not with_product(module.network):
             return {}
         task, metric = task_of(self.config), metric_of(self.config)
         metrics = {}
-        for name in task.ablations:
+        for name in task.probes:
             changed = task.module(copy.deepcopy(module.network), self.config, self.data)
             found = self._test(changed, Probe(name))
-            if metric in found:  # where no image holds an object, no average precision is defined
+            if metric in found:  # images without objects define no average precision
                 metrics[f"{metric}_{name}"] = found[metric]
         if not metrics:
             return {}
@@ -102,7 +106,7 @@ class FinalEvaluation:
         return summarise([(name, epoch, value) for name, value in metrics.items()])
 
     def _test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
-        """The metrics of `module` on the split of the final evaluation, logged nowhere."""
+        """The metrics of `module` on the split of the final evaluation. Nothing is logged."""
         silent = Trainer(
             **self.compute(),
             logger=False,

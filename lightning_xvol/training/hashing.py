@@ -1,4 +1,4 @@
-"""A hash of weights: equal exactly when every tensor is bit-equal."""
+"""A hash of weights, which is equal exactly if every tensor is bit-equal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of the state dict, in the order of names."""
+    """SHA-256 of the names, shapes, types and bytes in the state dict, in the order of names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):

@@ -1,17 +1,17 @@
-"""Is the product of query and key used? A trained network is judged once more, without training, in two ways.
+"""Does a trained network use the product of query and key? Two probes change it and evaluate it again, untrained.
 
-* `mean_ablated`: each attention coefficient is replaced by its mean over training images, for every tap and head (or
-  channel). What is left of the branch is a static convolution.
-* `q_shuffled`: the queries of an image are those of another image of its batch, in every operator.
+* `mean_ablated` replaces each attention coefficient by its mean over training images, for every tap and head (or
+  channel). The branch becomes a static convolution.
+* `q_shuffled` gives each image the queries of another image of its batch, in every operator.
 
-A coefficient is what PSSA multiplies the shifted value with, apart from the tap weight: the product, with its position
-bias, for `dot` and `hadamard`; the softmax's weight for `softmax`; and for the forms without a value, where the key
-takes its place, the query. The mean runs over those positions whose tap lies in the map, the only ones where it counts.
+PSSA multiplies a shifted value by a tap weight and by a coefficient. The coefficient is the product with its position
+bias for `dot` and `hadamard`, and the weight of the softmax for `softmax`. In forms without a value, the key is in the
+place of the value, and the query is the coefficient. The mean counts only positions whose tap lies inside the map.
 
-Batch norms are recalibrated on the same training images: what accuracy is lost to shifted statistics is not lost to the
-product. Frozen ones, of a pretrained detector, keep theirs: new ones would not be what its other weights were trained
-beside, and a fall there may be one of statistics too. A fall shows that the weights use the product. Whether it is
-needed only a control that was trained can say.
+Both probes recalibrate batch norms on the same training images, so that a drop does not come from shifted statistics.
+The frozen norms of a pretrained detector keep their statistics, because its other weights were trained with them; there
+shifted statistics may cause part of a drop. A drop shows that the weights use the product. Only a trained control can
+show whether a network needs it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lightning_xvol.operators.pssa import PSSA
 BATCHES = 8  # of training images, for the means and for the batch norms
 
 Pass = Callable[[nn.Module], None]
-"""Shows the training images to a network, a batch at a time, without gradients."""
+"""Passes the training images through a network, one batch at a time, without gradients."""
 
 _STATIC = {"head": "static", "channel": "static_channel", "dense": "static_dense"}
 
@@ -45,7 +45,7 @@ def with_product(network: nn.Module) -> dict[str, PSSA]:
 
 
 def mean_ablated(network: nn.Module, show: Pass) -> None:
-    """Put its static twin in the place of every PSSA with a product, in place."""
+    """Replace every PSSA with a product by its static twin, in place."""
     operators = with_product(network)
     means = {path: _Mean() for path in operators}
     hooks = [operator.register_forward_pre_hook(means[path].add) for path, operator in operators.items()]
@@ -57,9 +57,9 @@ def mean_ablated(network: nn.Module, show: Pass) -> None:
 
 
 def q_shuffled(network: nn.Module, show: Pass) -> None:  # noqa: ARG001
-    """Let every image of a batch have the queries of the one half a batch before it; an only one keeps its own.
+    """Roll the queries of a batch by half its size, in place; a batch of one image is unchanged.
 
-    Half a batch, as neighbours on disk are of one class where images lie in a folder for each.
+    Half a batch, because neighbours have one class if the images lie in one folder for each class.
     """
     for operator in with_product(network).values():
         operator.get_submodule("query").register_forward_hook(
@@ -67,11 +67,11 @@ def q_shuffled(network: nn.Module, show: Pass) -> None:  # noqa: ARG001
         )
 
 
-ABLATIONS: dict[str, Callable[[nn.Module, Pass], None]] = {"mean_ablated": mean_ablated, "q_shuffled": q_shuffled}
+PROBES: dict[str, Callable[[nn.Module, Pass], None]] = {"mean_ablated": mean_ablated, "q_shuffled": q_shuffled}
 
 
 def recalibrate(network: nn.Module, show: Pass) -> None:
-    """Give the batch norms the mean statistics of the batches shown, and leave the network in eval mode."""
+    """Give batch norms the mean statistics of the images that `show` passes, and leave the network in eval mode."""
     network.eval()
     for norm in network.modules():
         if isinstance(norm, _BatchNorm):
@@ -83,7 +83,7 @@ def recalibrate(network: nn.Module, show: Pass) -> None:
 
 
 class _Mean:
-    """The mean coefficients of a PSSA over the inputs it meets."""
+    """The mean coefficients of a PSSA over its inputs."""
 
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
@@ -95,16 +95,16 @@ class _Mean:
 
     @property
     def value(self) -> Tensor:
-        """`[h, T]` or `[C, T]`, 0 for a tap that never lay in the map."""
+        """`[h, T]` or `[C, T]`; 0 for a tap that was never inside the map."""
         return torch.as_tensor(self.total) / torch.as_tensor(self.count).clamp_min(1)
 
 
 def coefficient_sums(operator: PSSA, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the coefficients of each tap, `[h, T]` or `[C, T]`, and over how many positions it goes, `[T]`."""
+    """The sum of the coefficients of each tap, `[h, T]` or `[C, T]`, and the number of its positions, `[T]`."""
     spec, form = operator.spec, operator.form
     query, key = (_exact(operator.get_submodule(name)(x)) for name in ("query", "key"))
     if spec.normalize:
-        # The inner product of `dot` is divided by sqrt(d): one of the two goes without that factor.
+        # `dot` divides the inner product by sqrt(d), so one of the two vectors goes without that factor.
         query = unit(query, spec.num_heads, scaled=spec.form != "dot")
         key = unit(key, spec.num_heads)
     soft = shifts.softmax(query, key, _exact(operator.tap_weight), spec) if form.softmax else None
@@ -127,7 +127,7 @@ def coefficient_sums(operator: PSSA, x: Tensor) -> tuple[Tensor, Tensor]:
 def static_twin(operator: PSSA, mean: Tensor) -> PSSA:
     """`operator` with the coefficients `mean`, `[h, T]` or `[C, T]`: a static PSSA that shares its other parameters."""
     spec, form = operator.spec, operator.form
-    with torch.device("meta"):  # every tensor is put in below
+    with torch.device("meta"):  # the lines below set every tensor
         twin = PSSA(
             operator.in_channels,
             operator.out_channels,
@@ -150,7 +150,7 @@ def static_twin(operator: PSSA, mean: Tensor) -> PSSA:
 
 
 def _keys(operator: PSSA) -> Any:
-    """What gives the keys of a form without a value, as they enter its products."""
+    """The module that computes the keys of a form without a value, as they enter its products."""
     key = operator.get_submodule("key")
     return nn.Sequential(key, _Normalised(operator.spec.num_heads)) if operator.spec.normalize else key
 
@@ -167,25 +167,25 @@ class _Normalised(nn.Module):
 
 
 def _exact(x: Tensor) -> Tensor:
-    """`x` in float32 at least: squares and sums lose too much in less."""
+    """`x` in float32 or more: squares and sums lose too much precision in less."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Probe(Callback):
-    """Ablates the network of a test run, for good, before it is tested. The run needs an `ImageDataModule`."""
+    """Applies the probe `name` to the network of a test run before the test. The run needs an `ImageDataModule`."""
 
     def __init__(self, name: str) -> None:
-        self.ablate = ABLATIONS[name]
+        self.change = PROBES[name]
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         show = partial(self._show, trainer, pl_module)
-        self.ablate(pl_module.network, show)
+        self.change(pl_module.network, show)
         recalibrate(pl_module.network, show)
 
     def _show(self, trainer: Trainer, module: Any, network: nn.Module) -> None:
         precision = trainer.precision_plugin
         for batch in trainer.datamodule.calibration_loader(BATCHES):  # type: ignore[attr-defined]
-            # What Lightning does with the batches of a test.
+            # As Lightning treats the batches of a test.
             images = trainer.strategy.batch_to_device(precision.convert_input(batch)).images
             with torch.inference_mode(), precision.test_step_context():
                 network(module.to_memory_format(images))

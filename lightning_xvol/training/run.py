@@ -1,4 +1,4 @@
-"""One run, from configuration to record, resumed exactly where it was interrupted."""
+"""One run, from configuration to record. An interrupted run resumes exactly."""
 
 from __future__ import annotations
 
@@ -57,26 +57,36 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run needs beside its configuration and what leaves its result as it is."""
+    """Everything that a run needs beside its configuration, and on which no result depends.
+
+    Attributes:
+        data_dir: the folder of the data sets.
+        download: whether torchvision may download data into it.
+        tracking: how W&B tracks the run.
+        progress_bar: whether to show a progress bar.
+        report: called now and then with the number of steps done and of all steps.
+        nodes: the number of machines that share the processes of the run (`train.devices`).
+        callbacks: further callbacks, which must not change the run.
+    """
 
     data_dir: Path | None = None
     download: bool = False
     tracking: Tracking = field(default_factory=Tracking)
     progress_bar: bool = False
     report: Report | None = None
-    nodes: int = 1  # over which the processes of a run (train.devices) are spread
-    callbacks: Sequence[Callback] = ()  # that only look on
+    nodes: int = 1
+    callbacks: Sequence[Callback] = ()
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
-    """The network of `config` with random weights, a function of the seed."""
+    """The network of `config` with random weights, which depend on the seed alone."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = task_of(config).network(config, num_classes, in_channels)
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
 def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
-    """Load into `network` the weights that `config` names for the backbone of a detector, if it does.
+    """Load the weights that `config` names for the backbone of a detector, if it names any.
 
     Raises:
         UserError: as `load_backbone`.
@@ -87,12 +97,12 @@ def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
 
 
 def train(config: RunConfig, folder: Path, context: RunContext | None = None) -> dict[str, Any]:
-    """Train `config` in `folder` and return its record. A finished run is not repeated, an interrupted one goes on.
+    """Train `config` in `folder` and return its record. A finished run is not repeated; an interrupted one resumes.
 
     Raises:
-        UserError: for a configuration or data that cannot work, or a folder that holds the record of another run;
-            nothing is written then.
-        locking.Held: where another process works in `folder`.
+        UserError: for a configuration or data that cannot work, or a folder with the record of another run. Nothing is
+            written then.
+        locking.Held: if another process works in `folder`.
     """
     context = context or RunContext()
     config = with_origin(config, None)
@@ -103,14 +113,14 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
-    # A run that goes on has all its weights in its checkpoint and does not need the file.
+    # A resumed run has all its weights in its checkpoint and does not need the file.
     pretrained = not list_checkpoints(folder / "checkpoints")
     if pretrained:
         load_pretrained(network, config)
     files.make_folder(folder / "checkpoints")
-    # Of several processes of one run, the first holds the folder and writes.
+    # Only the first process of a run holds the folder and writes.
     with locked(folder) if rank() == 0 else contextlib.nullcontext():
-        finished = _read_own_result(folder, config)  # another process may have ended it in the meantime
+        finished = _read_own_result(folder, config)  # another process may have finished it meanwhile
         if finished is not None:
             return finished
         run: _Run | None = None
@@ -124,7 +134,7 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
             if failure is not None and rank() == 0:
                 _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
             if isinstance(error, SIGTERMException):
-                # Lightning's exception would end the process with code 0, as if the run were finished.
+                # With Lightning's exception the process would end with code 0, as if the run had finished.
                 raise SystemExit(ExitCode.TERMINATED) from error
             raise
 
@@ -141,7 +151,7 @@ def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
 
 def _configure_process(config: RunConfig) -> None:
     torch.set_num_threads(config.train.threads)
-    # Lightning looks when it is imported, which in a forked process may have been in another one.
+    # Lightning reads the rank when it is imported; for a forked process, that may have been in another process.
     rank_zero_only.rank = rank()  # type: ignore[attr-defined]
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -158,7 +168,7 @@ def _configure_process(config: RunConfig) -> None:
 def _record_failure(folder: Path, error: str, step: int) -> None:
     try:
         write_failure(folder, error, step)
-    except OSError as full:  # a full disk is the likeliest cause of both
+    except OSError as full:  # a full disk may well be the cause of the first error too
         log.warning("cannot write failure.json: %s", full)
 
 
@@ -179,7 +189,7 @@ class _Run:
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
             "config": to_dict(config),
-            # So that the network can be built without the data.
+            # The next three let others build the network without the data.
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
@@ -205,7 +215,7 @@ class _Run:
             log.info("resuming from %s", self.checkpoint.name)
         data.first_step = start_step
         self.log = RunLog(folder / "metrics.csv" if writes else None, data.plan, rows)
-        self.judge = FinalEvaluation(config, data, self.log, folder / _BEST, self._compute)
+        self.evaluation = FinalEvaluation(config, data, self.log, folder / _BEST, self._compute)
         self.segments = Segments(
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
@@ -223,18 +233,18 @@ class _Run:
             raise
 
     def _best_weights_lost(self, rows: Sequence[Row]) -> bool:
-        """As where a finished run's record was lost: those weights went when it was written."""
+        """Whether the file with the best weights is missing, as after a finished run lost its record."""
         validated = any(row["name"] == selected_by(self.config) for row in rows)
         return validated and not (self.folder / _BEST).exists()
 
     def _make_trainer(self, context: RunContext, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
-            # First, so that no checkpoint holds weights that are not finite.
+            # First, so that every checkpoint holds finite weights.
             Watch(plan, context.report),
         ]
         if self.data.has_test:
-            # Before the checkpoint of its epoch: a run killed between the two goes through the epoch again.
+            # Before the checkpoint of the epoch: a run killed between the two repeats the epoch.
             callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
         callbacks.append(
             Checkpointer(
@@ -256,7 +266,7 @@ class _Run:
             **self._compute(),
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=self.config.optim.clip,
-            # The loader of a resumed epoch is shorter than the next one's.
+            # The loader of a resumed epoch is shorter than the next loader.
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             log_every_n_steps=LOG_EVERY_STEPS,
@@ -269,7 +279,7 @@ class _Run:
         )
 
     def _compute(self) -> dict[str, Any]:
-        """What a trainer of this run computes with, whether it trains or evaluates."""
+        """The arguments with which every trainer of this run computes, in training and evaluation."""
         train = self.config.train
         return {
             "devices": train.devices // self.nodes,
@@ -277,24 +287,23 @@ class _Run:
             "strategy": "ddp" if train.devices > 1 else "auto",
             "precision": train.precision,
             "use_distributed_sampler": False,
-            # Named, because Lightning would find Slurm and requeue by itself.
+            # Named, because otherwise Lightning would find Slurm and requeue the job itself.
             "plugins": [AtomicCheckpointIO(), LightningEnvironment()],
         }
 
     def complete(self) -> dict[str, Any]:
-        """Fit, evaluate, record."""
+        """Train, evaluate and write the record."""
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
-            metrics, status = self._judge(), "finished"
+            metrics, status = self._evaluate(), "finished"
         except Diverged as error:
             log.warning("%s; the run is recorded as diverged", error)
-            metrics, status = self.judge.summary(), "diverged"
+            metrics, status = self.evaluation.summary(), "diverged"
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
                 raise KeyboardInterrupt from None
             raise
-        # Lightning leaves the process's generators and its SIGTERM handler as it found them; the weights are final
-        # here.
+        # The weights are final here. Lightning has restored the generators and the SIGTERM handler of the process.
         segments = self._segments()
         result = {
             "schema": SCHEMA,
@@ -309,7 +318,7 @@ class _Run:
             **{
                 cost: round(sum(segment[cost] for segment in segments), 3)
                 for cost in ("wall_seconds", "cpu_seconds")
-                if all(cost in segment for segment in segments)  # old ones did not count CPU time
+                if all(cost in segment for segment in segments)  # older segments have no CPU time
             },
             "segments": segments,
             "weights_sha256": weights_sha256(self.module.network),
@@ -324,21 +333,23 @@ class _Run:
             self._tidy()
         return result
 
-    def _judge(self) -> Summary:
-        return self.judge.evaluate(self.trainer, self.module) | self.judge.product_use(self.trainer, self.module)
+    def _evaluate(self) -> Summary:
+        return self.evaluation.evaluate(self.trainer, self.module) | self.evaluation.product_use(
+            self.trainer, self.module
+        )
 
     def _segments(self) -> Sequence[dict[str, Any]]:
         self.segments.reached(self.segments.current["end_step"])
         return self.segments.all()
 
     def close(self, result: dict[str, Any] | None, error: str | None = None) -> None:
-        """End the tracker's run; a result says that it went well, an error why it did not."""
+        """End the tracked run, with its result or with the error that ended it."""
         if self.tracker is not None:
             self.tracker.finish(result, error)  # type: ignore[attr-defined]
             self.tracker = None
 
     def _tidy(self) -> None:
-        """What a finished run no longer needs; the newest checkpoint stays, for fusing, pictures and detectors."""
+        """Remove files that a finished run no longer needs. The newest checkpoint stays: other commands read it."""
         prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
         for name in (_BEST, "failure.json", "segments.json"):
             (self.folder / name).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""What a run is about: its data module, its network and its LightningModule.
+"""The tasks: for each, the data module, the network and the LightningModule of a run.
 
-The task belongs to the data set (`registry.task`): from images with labels a network learns to classify, from pairs of
-maps to regress, from annotated pictures to detect, and with masks to segment. Everything else, from the trainer to the
-record, is the same for all tasks. By which metric it is judged says `registry.METRICS`.
+The data set decides the task (`registry.task`): images with labels are for classification, pairs of maps for
+regression, annotated images for detection, and with masks for segmentation. Everything else, from the trainer to the
+record, is the same for all tasks. `registry.METRICS` names the metric of each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
-from lightning_xvol.config.detectors import get_settings
+from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.data.module import ImageDataModule
@@ -24,7 +24,7 @@ from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.modules.classification import ClassificationModule
 from lightning_xvol.modules.detection import DetectionModule
 from lightning_xvol.modules.regression import RegressionModule, fit_static
-from lightning_xvol.training.product_use import ABLATIONS
+from lightning_xvol.training.product_use import PROBES
 
 CHUNK = 256
 
@@ -35,16 +35,21 @@ def _whole(network: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Task:
-    """`body` is the part of the network whose multiply-adds are counted, which takes one tensor [B, C, H, W].
+    """How a run of a task is built.
 
-    `ablations` are those of `product_use` that a trained network is judged by.
+    Attributes:
+        data: makes the data module from (config, data_dir, download=...).
+        network: makes the network from (config, number of classes, channels of an image).
+        module: makes the LightningModule from (network, config, data module).
+        body: the part of the network whose multiply-adds are counted; it takes one tensor [B, C, H, W].
+        probes: the names of the probes in `product_use` for a trained network.
     """
 
-    data: Callable[..., ImageDataModule]  # (config, data_dir, download=...)
-    network: Callable[[RunConfig, int, int], nn.Module]  # (config, number of classes, channels of an image)
+    data: Callable[..., ImageDataModule]
+    network: Callable[[RunConfig, int, int], nn.Module]
     module: Callable[[nn.Module, RunConfig, ImageDataModule], TrainedModule]
     body: Callable[[nn.Module], nn.Module] = _whole
-    ablations: tuple[str, ...] = tuple(ABLATIONS)
+    probes: tuple[str, ...] = tuple(PROBES)
 
 
 def task_of(config: RunConfig) -> Task:
@@ -84,7 +89,7 @@ def _detector(config: RunConfig, num_classes: int, in_channels: int) -> nn.Modul
     return build_detector(
         config.backbone,
         config.operator,
-        get_settings(config.detector.settings),
+        get_preset(config.detector.preset),
         num_classes,
         masks=bool(config.data.options["masks"]),
         pretraining=config.detector.pretraining,
@@ -96,13 +101,13 @@ def _detection(network: Any, config: RunConfig, data: Any) -> DetectionModule:
 
 
 def _pyramid(detector: Any) -> nn.Module:
-    """What the heads cost depends on how many proposals there are."""
+    """The backbone with its pyramid: the cost of the heads depends on the number of proposals."""
     pyramid: nn.Module = detector.backbone
     return pyramid
 
 
-# Pictures are evaluated one by one, so none can have the queries of another.
-_DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, ablations=("mean_ablated",))
+# Detectors evaluate images one by one, so no image can take the queries of another.
+_DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, probes=("mean_ablated",))
 
 TASKS = {
     "classification": Task(ImageDataModule, _classifier, _classification),

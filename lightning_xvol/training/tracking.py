@@ -1,9 +1,8 @@
-"""Weights & Biases, offline unless asked otherwise. It is a copy of the record: no error of it fails a run.
+"""Tracking by Weights & Biases, offline by default. It is a copy of the record: no error of it fails a run.
 
-Every run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type, the plan of
-that sweep and, when it is done, the whole record as `result_json` or else the `error`, so that a copied folder of
-offline runs is complete without the ledger (`analysis.sources.offline`). wandb is imported only here and only when a
-run is tracked.
+A tracked run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type, the plan
+of that sweep, and at the end the whole record as `result_json`, or the `error`. So a copied folder of offline runs is
+complete without the ledger (`analysis.sources.offline`). Only this module imports wandb, and only for a tracked run.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["offline", "online", "disabled"]
 
-# Long enough for a slow link, short against a run; wandb's own 90 s would hold up every cell of a sweep without
-# network.
+# Long enough for a slow link and short compared to a run. Without a network, wandb's own 90 s would delay every cell of
+# a sweep.
 ONLINE_TIMEOUT_SECONDS = 20
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tracking:
-    """How a run is tracked. `labels` are further flat configuration keys, such as the sweep's row, axes and plan."""
+    """How a run is tracked. `labels` are more flat configuration keys, such as the row, axes and plan of the sweep."""
 
     mode: Mode = "offline"
     project: str = DEFAULT_PROJECT
@@ -43,7 +42,7 @@ class Tracking:
 
 
 def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn an error of W&B into one warning, after which the run goes on untracked."""
+    """Turn an error of W&B into one warning. The run then goes on untracked."""
 
     @functools.wraps(method)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,10 +66,10 @@ def _give_up(logger: Any, error: BaseException) -> None:
 def open_logger(
     tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
 ) -> WandbLogger | None:
-    """A Lightning WandbLogger whose failures only warn, or None where nothing is tracked.
+    """A Lightning WandbLogger whose failures only warn, or None if the run is not tracked.
 
-    The run id is the cell's id; `lengths` are further configuration keys: `steps_per_epoch` and `total_steps`. Asked to
-    go online without network or key, it falls back to an offline run with one warning.
+    The id of the W&B run is the id of the cell. `lengths` are two more configuration keys, `steps_per_epoch` and
+    `total_steps`. In mode `online` without a network or a key, the run is tracked offline with one warning.
     """
     if tracking.mode == "disabled":
         return None
@@ -99,9 +98,9 @@ def _open(
             self.experiment.summary.update(values)
 
         def finish(self, result: Mapping[str, Any] | None, error: str | None) -> None:
-            """Write the record or the error into the summary and close the run: exit code 0 with a record, 1 without.
+            """Write the record or the error into the summary and close the run, with exit code 0 for a record, else 1.
 
-            A run that failed to log is closed all the same: its file ends, and no later run of this process adds to it.
+            A run that failed to log is closed too, so that no later run of this process adds to its file.
             """
             if result is not None:
                 self.write_summary(_summary(result))
@@ -112,15 +111,15 @@ def _open(
             except Exception as error:
                 _give_up(self, error)
 
-    # wandb.init takes hold of SIGINT and the console; neither is its business here.
-    settings: dict[str, Any] = {
+    # By default wandb.init handles SIGINT and captures the console; here it must do neither.
+    options: dict[str, Any] = {
         "console": "off",
         "silent": True,
         "x_disable_stats": True,
-        "reinit": "create_new",  # a run that could not be closed stays its own
+        "reinit": "create_new",  # keeps a run apart from an earlier one that could not be closed
     }
     if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
-        settings["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
+        options["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
     arguments: dict[str, Any] = {
         "project": tracking.project,
         "dir": str(folder),
@@ -146,14 +145,14 @@ def _open(
     if tracking.mode == "online":
         try:
             run = wandb.init(
-                mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **settings), **arguments
+                mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **options), **arguments
             )
         except Exception as error:
             log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
             wandb.teardown()
     if run is None:
-        run = wandb.init(mode="offline", settings=wandb.Settings(**settings), **arguments)
-    # Rows carry the step themselves: W&B's own counter grows with every call, Lightning makes several a step.
+        run = wandb.init(mode="offline", settings=wandb.Settings(**options), **arguments)
+    # Each row holds its step: W&B's own counter grows with every call, and Lightning makes several calls a step.
     try:
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)

@@ -1,7 +1,7 @@
-"""What a configuration builds: stages, blocks, layers and their cost, as in the paper's Table 5.
+"""The network that a configuration builds: stages, blocks, layers and their cost, as in the paper's Table 5.
 
-The network is built on the meta device, from the number of classes and the image shape that its data set declares
-(`lightning_xvol.data.declared_shape`): nothing is computed and no data are needed.
+The network is built on the meta device, with the number of classes and the image shape that its data set declares
+(`lightning_xvol.data.declared_shape`). So nothing is computed, and no data are needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lightning_xvol.backbones import count_parameters, trace
-from lightning_xvol.backbones.cost import Run
+from lightning_xvol.backbones.cost import ModuleRun
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
 from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
@@ -31,13 +31,22 @@ _LAYERS = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2
 def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     """The network of `config` as plain values.
 
-    Keys: `schema`, `group_id`, `operator`, `backbone`, `data` (`name`, `label` and the fields of the configuration;
-    `data` also `num_classes` and `image_shape`), `params`, `macs` (of one image), `stages`. A stage has `name` (conv1,
-    conv2_x .. conv5_x, head), `output` (height, width), `channels`, `blocks` (how many), `summary` (as Table 5 writes
-    it, without the number of blocks), `params`, `macs`, and `layers`, in which each has `path`, `kind`, `name`,
-    `channels`, `kernel_size`, `stride`, `output` (channels, height, width), `params`, `macs`. Shortcuts and batch
-    norms are no layers, but count in `params` and `macs`. The softmax of the head is the loss's. Of a detector this is
-    the backbone with its feature pyramid, which stands for the head.
+    Keys of the description:
+
+    * `schema`, `group_id`;
+    * `operator`, `backbone`, `data`: `name`, `label` and the fields of the configuration; `data` also has `num_classes`
+      and `image_shape`;
+    * `params`, and `macs` of one image;
+    * `stages`, a list.
+
+    Keys of a stage: `name` (conv1, conv2_x .. conv5_x, head), `output` (height, width), `channels`, `blocks` (their
+    number), `summary` (as in Table 5, without the number of blocks), `params`, `macs`, `layers`.
+
+    Keys of a layer: `path`, `kind`, `name`, `channels`, `kernel_size`, `stride`, `output` (channels, height, width),
+    `params`, `macs`.
+
+    Shortcuts and batch norms are not layers, but count in `params` and `macs` of their stage. The head's summary ends
+    in softmax, which is part of the loss. A detector is described by its backbone; the feature pyramid is the head.
 
     Raises:
         UserError: for a configuration that cannot be built.
@@ -58,7 +67,7 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     }
 
 
-def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, list[Run]]:
+def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, list[ModuleRun]]:
     task = task_of(config)
 
     def build() -> nn.Module:
@@ -69,7 +78,7 @@ def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int
             with torch.device("meta"):
                 model = build()
             return model, trace(model, image_shape)
-        except (RuntimeError, NotImplementedError):  # an operator that does not run there
+        except (RuntimeError, NotImplementedError):  # an operator that does not run on the meta device
             model = build()
             return model, trace(model, image_shape)
     except UserError:
@@ -84,16 +93,16 @@ def _build(config: RunConfig, num_classes: int, image_shape: tuple[int, int, int
 
 @dataclass(frozen=True)
 class _Network:
-    """The built model with what ran in it."""
+    """The built model and the forward passes of its modules."""
 
     config: RunConfig
     model: nn.Module
-    runs: Sequence[Run]
+    runs: Sequence[ModuleRun]
 
     def stages(self) -> list[dict[str, Any]]:
         """conv1, conv2_x .. conv5_x and the head, in the order of the network."""
         found = [(stage, path, blocks) for stage, path, blocks, _ in stage_blocks(self.model, STAGES) if blocks]
-        inside = [place for place, run in enumerate(self.runs) if any(_below(run.path, path) for _, path, _ in found)]
+        inside = [index for index, run in enumerate(self.runs) if any(_below(run.path, path) for _, path, _ in found)]
         stem, head = self._leaves(self.runs[: inside[0]]), self._leaves(self.runs[inside[-1] + 1 :])
         pools = [layer for layer in stem if layer["kind"].endswith("pool")]
         stages = [
@@ -102,7 +111,7 @@ class _Network:
         last = self._head(head)
         first = self._stem([layer for layer in stem if layer not in pools])
         for key, total in (("params", count_parameters(self.model)), ("macs", sum(run.macs for run in self.runs))):
-            # Batch norms between the stages, and whatever else is no layer, belong to the beginning.
+            # Batch norms between the stages, and all else that is not a layer, count in the first stage.
             first[key] = total - sum(stage[key] for stage in [*stages, last])
         return [first, *stages, last]
 
@@ -135,16 +144,16 @@ class _Network:
         }
 
     def _block(self, stage: int, block: Block) -> list[dict[str, Any]]:
-        """The convolutions of `block`, with the operator where it stands in this stage."""
-        place = self._layer(f"{block.path}.conv2", block.place)
+        """The layers of `block`: its convolutions, and the operator if this stage has it."""
+        second = self._layer(f"{block.path}.conv2", block.second)
         operator = self.config.operator
         if stage in self.config.backbone.stages:
-            stride = block.place.stride if isinstance(getattr(block.place, "stride", None), int) else None
-            place |= {"kind": "operator", "name": registry.label("operator", operator.name), "stride": stride}
+            stride = block.second.stride if isinstance(getattr(block.second, "stride", None), int) else None
+            second |= {"kind": "operator", "name": registry.label("operator", operator.name), "stride": stride}
             if operator.name == "convolution":
                 size = operator.options["kernel_size"]
-                place |= {"kind": "convolution", "name": f"{size}x{size}", "kernel_size": [size, size]}
-        layers, last = [self._layer(f"{block.path}.conv1", block.first), place], f"{block.path}.conv3"
+                second |= {"kind": "convolution", "name": f"{size}x{size}", "kernel_size": [size, size]}
+        layers, last = [self._layer(f"{block.path}.conv1", block.first), second], f"{block.path}.conv3"
         return [*layers, self._layer(last, self.model.get_submodule(last))] if block.bottleneck else layers
 
     def _head(self, layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -162,7 +171,7 @@ class _Network:
             "layers": list(layers),
         }
 
-    def _leaves(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
+    def _leaves(self, runs: Iterable[ModuleRun]) -> list[dict[str, Any]]:
         modules = {run.path: self.model.get_submodule(run.path) for run in runs}
         operators = [path for path, module in modules.items() if callable(getattr(module, "macs", None))]
         inside = {path for path in modules for root in operators if path != root and _below(path, root)}
@@ -220,14 +229,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _with_stride(layer: Mapping[str, Any]) -> str:
-    """`7x7, 64, stride 2` of a convolution, `3x3 max pool, stride 2` of a pool; stride 1 goes without saying."""
+    """`7x7, 64, stride 2` for a convolution, `3x3 max pool, stride 2` for a pool; stride 1 is left out."""
     channels = f", {layer['channels']}" if layer["kind"] == "convolution" else ""
     stride = f", stride {layer['stride']}" if (layer["stride"] or 1) > 1 else ""
     return f"{layer['name']}{channels}{stride}"
 
 
 def to_text(description: Mapping[str, Any]) -> str:
-    """For a terminal: what it is, a line per stage, and the sums."""
+    """The description for a terminal: a heading, one line per stage, and the sums."""
     operator, backbone, data = (description[kind] for kind in ("operator", "backbone", "data"))
     shape = " x ".join(map(str, data["image_shape"]))
     outputs = "output channels" if registry.lookup("data", data["name"]).task == "regression" else "classes"
@@ -248,6 +257,6 @@ def to_text(description: Mapping[str, Any]) -> str:
             "",
             *columns(lines, right=(4, 5)),
             "",
-            "Parameters with those of batch norms and shortcuts; MACs of one image, one multiply-add each.",
+            "Parameters include batch norms and shortcuts. MACs are the multiply-adds of one image.",
         ]
     )

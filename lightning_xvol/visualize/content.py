@@ -1,4 +1,4 @@
-"""Everything that one figure shows of a trained network, as numbers."""
+"""The numbers behind one figure of a trained network."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from torch import Tensor, nn
 
 from lightning_xvol.backbones.receptive_field import (
     Pixel,
-    Place,
+    StageOperator,
     effective_receptive_field,
-    places,
     positions,
     run_to,
     side_with,
+    stage_operators,
 )
 from lightning_xvol.errors import UserError
 from lightning_xvol.visualize.dynamic_kernel import Windows, atomic_form, windows
 from lightning_xvol.visualize.tap_weights import TapWeights, find_pssa, tap_weights
 
-SHARE = 0.5  # of the gradient, in the square drawn around the centre
+SHARE = 0.5  # of the gradient, inside the square around the centre
 TAKEN_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Field:
-    """The effective receptive field `[H, W]` of the operator at `path`, and the square that holds `SHARE` of it."""
+    """The effective receptive field of one operator.
+
+    Attributes:
+        stage: of the operator.
+        path: of the operator.
+        field: `[H, W]`.
+        centre: row and column of its centre.
+        side: of the square around the centre that holds `SHARE` of the field.
+    """
 
     stage: int
     path: str
@@ -38,13 +46,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Content:
-    """The panels of a figure. One that does not apply is a sentence saying why.
+    """The panels of a figure. A panel that does not apply is a sentence that says why.
 
     Attributes:
         name: of the operator.
-        averaged: over how many images the fields are.
-        image: whose kernels are shown, `[C, H, W]`, and `pixels` of it.
-        shown: the operator of kernels and tap weights.
+        fields: one for each stage with an operator.
+        averaged: the number of images that the fields are averaged over.
+        image: `[C, H, W]`; the kernels are computed for it.
+        pixels: the positions in `image` whose kernels are shown.
+        shown: the operator whose kernels and tap weights are shown.
+        kernels: at `pixels`.
+        taps: the tap weights.
     """
 
     name: str
@@ -52,13 +64,13 @@ class Content:
     averaged: int
     image: Tensor
     pixels: list[Pixel]
-    shown: Place
+    shown: StageOperator
     kernels: Windows | str
     taps: TapWeights | str
 
 
 def default_pixels(height: int, width: int) -> list[Pixel]:
-    """The centre, and the pixels at 3/8 of the side to its left and above it."""
+    """The centre, and the two pixels that lie 3/8 of the side to its left and above it."""
     row, column = height // 2, width // 2
     return [(row, column), (row, column - 3 * width // 8), (row - 3 * height // 8, column)]
 
@@ -72,22 +84,27 @@ def gather(
     pixels: Sequence[Pixel] | None = None,
     stage: int | None = None,
 ) -> Content:
-    """Compute what there is to show of `network`, whose operators stand in `stages`.
+    """Compute the content of the figure of `network`.
 
     Args:
-        images: what the receptive fields are averaged over, `[B, C, H, W]`.
-        image: `[C, H, W]`; kernels are shown at `pixels` of it (`default_pixels`), of the operator in `stage` (the
-            first).
+        network: with operators in `stages`.
+        name: of the operator, for the caption.
+        stages: see `network`.
+        images: `[B, C, H, W]`; the receptive fields are averaged over them.
+        image: `[C, H, W]`; the kernels are computed for it.
+        pixels: positions in `image` whose kernels are shown (`default_pixels`).
+        stage: whose kernels and taps are shown (the first of the network).
 
     Raises:
         UserError: for a stage without an operator, or a pixel outside the image.
     """
-    found = places(network.eval(), stages)
+    found = stage_operators(network.eval(), stages)
     if not found:
-        raise UserError("the network has no operator in a known place: a `conv2` in a block of layer1 to layer4")
-    shown = next((place for place in found if place.stage == (found[0].stage if stage is None else stage)), None)
+        raise UserError("the network has no operator as `conv2` of a block of layer1 to layer4, where it is looked for")
+    shown = next((one for one in found if one.stage == (found[0].stage if stage is None else stage)), None)
     if shown is None:
-        raise UserError(f"--stage {stage} has no operator; this network has {', '.join(str(p.stage) for p in found)}")
+        known = ", ".join(str(one.stage) for one in found)
+        raise UserError(f"--stage {stage} has no operator; choose from {known}")
     height, width = image.shape[1:]
     chosen = default_pixels(height, width) if pixels is None else list(pixels)
     for row, column in chosen:
@@ -96,7 +113,7 @@ def gather(
     pssa = find_pssa(shown.operator)
     return Content(
         name=name,
-        fields=[_field(network, place, images) for place in found],
+        fields=[_field(network, operator, images) for operator in found],
         averaged=len(images),
         image=image,
         pixels=chosen,
@@ -106,21 +123,21 @@ def gather(
     )
 
 
-def _field(network: nn.Module, place: Place, images: Tensor) -> Field:
-    """In portions: the whole network's activations are kept for each."""
+def _field(network: nn.Module, at: StageOperator, images: Tensor) -> Field:
+    """The field in parts, because each part keeps the activations of the whole network."""
     total, centre = torch.zeros(images.shape[-2:]), (0, 0)
     for part in images.split(TAKEN_AT_ONCE):
-        field, centre = effective_receptive_field(network, place.operator, part)
+        field, centre = effective_receptive_field(network, at.operator, part)
         total += field.float() * len(part) / len(images)
     if not total.isfinite().all():
-        raise UserError(f"the gradient at {place.path} is not finite: these weights are of a run that diverged")
-    return Field(place.stage, place.path, total, centre, side_with(total, centre, SHARE))
+        raise UserError(f"the gradient at {at.path} is not finite: these weights come from a run that diverged")
+    return Field(at.stage, at.path, total, centre, side_with(total, centre, SHARE))
 
 
-def _kernels(network: nn.Module, place: Place, image: Tensor, pixels: Sequence[Pixel]) -> Windows | str:
-    atomic = atomic_form(place.operator)
+def _kernels(network: nn.Module, at: StageOperator, image: Tensor, pixels: Sequence[Pixel]) -> Windows | str:
+    atomic = atomic_form(at.operator)
     if isinstance(atomic, str):
         return atomic
     with torch.no_grad():
-        x, y = run_to(network, place.operator, image[None])
+        x, y = run_to(network, at.operator, image[None])
     return windows(atomic, x[0], positions(image, y, pixels))

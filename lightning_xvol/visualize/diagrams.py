@@ -1,7 +1,7 @@
 """The paper's Fig. 1, 2 and 4, drawn from the modules that a configuration builds.
 
-Fig. 1: an operator in training and at inference; Fig. 2: where it stands in a residual block; Fig. 4: PSSA in detail.
-Another option of the operator is another picture.
+Fig. 1 shows an operator in training and at inference, Fig. 2 its position in a residual block, Fig. 4 PSSA in detail.
+The options of the operator change the drawing.
 """
 
 from __future__ import annotations
@@ -31,21 +31,17 @@ from lightning_xvol.visualize.tap_weights import find_pssa
 
 PLAIN = OperatorConfig("convolution")
 NETWORKS = ("imagenet_resnet34", "imagenet_resnet50")  # of Fig. 2
-_MAP = 13  # side of a map that self-attention spans
-_MARGIN = 2  # of the map around the region, in cells
-_CELL = 0.07
+_MAP = 13  # side of the map that is drawn for self-attention
+_MARGIN = 2  # cells of the map that are drawn around the region
+_CELL = 0.07  # inches
 _STATIC = "#9cc7e3"
-_APART = 0.2  # between panels
+_APART = 0.2  # inches between panels
 _TIMES = "\N{MULTIPLICATION SIGN}"
-
-
-class NoPSSA(UserError):
-    """The operator has none, and Fig. 4 is its structure."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A panel of boxes from `enters` to `leaves`."""
+    """A panel of boxes, from the input `enters` to the output `leaves`."""
 
     title: str
     part: Part
@@ -55,9 +51,14 @@ class Flow:
 
 @dataclass(frozen=True)
 class Taps:
-    """A panel of positions around x_0: those of w^A (a dot), and those of w^c (a cell); `margin` of the map around.
+    """A panel of positions around x_0.
 
-    `everywhere`: w^A spans the map, whatever its size; what is shown is one of `_MAP` x `_MAP`.
+    Attributes:
+        title: of the panel.
+        dynamic: positions of w^A, drawn as dots.
+        static: positions of w^c, drawn as cells.
+        margin: cells of the map that are drawn around them.
+        everywhere: w^A covers a map of any size; the panel shows a map of `_MAP` x `_MAP`.
     """
 
     title: str
@@ -72,11 +73,11 @@ class Taps:
 
     @property
     def side(self) -> int:
-        """In cells."""
+        """Side of the panel in cells."""
         return 2 * (self.reach + self.margin) + 1
 
     def extent(self) -> str:
-        """How many positions in what window."""
+        """The number of positions and the size of their window, in words."""
         if self.everywhere:
             return "all positions of the map"
         return f"{len(self.dynamic | self.static)} positions in {self.side}{_TIMES}{self.side}"
@@ -87,15 +88,19 @@ Panel = Flow | Taps
 
 @dataclass(frozen=True)
 class Diagram:
-    """A figure of the paper: its panels from the left, and what stands below them."""
+    """A figure of the paper: its panels from the left, and its caption."""
 
     number: int
     panels: tuple[Panel, ...]
     caption: str
 
 
+class NoPSSA(UserError):
+    """Fig. 4 shows the structure of PSSA, and this operator has none."""
+
+
 def diagram(number: int, config: RunConfig) -> Diagram:
-    """Fig. `number` of the paper with the operator of `config`, at the width of its last place in the network.
+    """Fig. `number` of the paper for the operator of `config`, with the channels of its last position in the network.
 
     Raises:
         NoPSSA: for Fig. 4 of an operator without PSSA.
@@ -104,14 +109,14 @@ def diagram(number: int, config: RunConfig) -> Diagram:
     if number == 2:
         return _replacement(config)
     label = registry.label("operator", config.operator.name)
-    convolution: Any = _block(config.backbone, PLAIN).place
+    convolution: Any = _block(config.backbone, PLAIN).second
     channels = convolution.in_channels, convolution.out_channels
     operator = build_operator(config.operator.name, *channels, **config.operator.options).eval()
     if number == 1:
         return _training_and_inference(operator, label)
     pssa = find_pssa(operator)
     if pssa is None:
-        raise NoPSSA(f"Fig. 4 is the structure of PSSA, which {config.operator.name!r} has none of")
+        raise NoPSSA(f"Fig. 4 shows the structure of PSSA, and {config.operator.name!r} contains no PSSA")
     taps = frozenset(pssa.spec.offsets)
     return Diagram(
         4,
@@ -133,7 +138,7 @@ def _training_and_inference(operator: nn.Module, label: str) -> Diagram:
 
 
 def _fused(operator: nn.Module) -> AtomicXVolution | str:
-    """What the operator is at inference, or why it is what it was in training."""
+    """The operator at inference, or the reason why it is the same as in training."""
     if isinstance(operator, Convolution):
         return "it is one convolution"
     try:
@@ -156,7 +161,7 @@ def _told(label: str, window: Taps) -> Iterator[str]:
 
 
 def _window(atomic: AtomicXVolution) -> Taps:
-    """The kernel of a fused operator: of Eq. 9, w^A where it depends on the input, and w^c."""
+    """The kernel of a fused operator by Eq. 9: w^A, if it depends on the input, and w^c."""
     static = frozenset(offset for static in atomic.statics() for offset in static.offsets)
     term = atomic.term
     if term is None:
@@ -168,7 +173,7 @@ def _window(atomic: AtomicXVolution) -> Taps:
 
 
 def _one_convolution(window: Taps) -> Part:
-    """Eq. 9: what the fused operator computes."""
+    """The fused operator as boxes (Eq. 9)."""
     whole = Box(f"convolution:\n{window.extent()}", "operator")
     fixed = Box("$w^c_i$, $b$:\nas trained", "convolution")
     if not window.dynamic:
@@ -194,11 +199,11 @@ def _replacement(config: RunConfig) -> Diagram:
         ):
             panels.append(Flow(f"({'abcd'[len(panels)]}) {title}", part))
         told.append(f"the {'middle' if block.bottleneck else 'last'} 3{_TIMES}3 of a {kind} in {network} ({stage})")
-    return Diagram(2, tuple(panels), f"Where {label} stands: in place of {' and of '.join(told)}.")
+    return Diagram(2, tuple(panels), f"The position of {label}: it replaces {' and '.join(told)}.")
 
 
 def _block(backbone: BackboneConfig, operator: OperatorConfig) -> Block:
-    """The last residual block with the operator; it has no data, as nothing is computed."""
+    """The last residual block with the operator, on the meta device."""
     config = dataclasses.replace(backbone, places="block")
     with torch.device("meta"):
         network = build_backbone(config, operator, num_classes=1000)
@@ -209,7 +214,7 @@ def _block(backbone: BackboneConfig, operator: OperatorConfig) -> Block:
 
 
 def compose(shown: Diagram) -> Any:
-    """The figure of a diagram, an inch an inch."""
+    """The matplotlib figure of a diagram; one unit of its axes is one inch."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""One panel each: functions take arrays and optional axes, return the axes, and compute nothing of a network."""
+"""One function per panel: it takes arrays and optional axes, draws, and returns the axes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy
 from lightning_xvol.kernels.spec import DIRECTIONS
 from lightning_xvol.visualize import style
 
-DECADES = 3
+DECADES = 3  # of the log scale of receptive fields
 
 
 def sequential() -> Any:
-    """White to dark blue; grey where there is nothing."""
+    """White to dark blue, and grey for missing values."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("xvol_sequential", style.SEQUENTIAL).with_extremes(bad=style.NO_TAP)
@@ -29,7 +29,7 @@ def diverging() -> Any:
 
 
 def new_axes(**kwargs: Any) -> Any:
-    """Axes of their own."""
+    """Axes on a new figure."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -40,12 +40,12 @@ def new_axes(**kwargs: Any) -> Any:
 def receptive_field(
     field: numpy.ndarray, centre: tuple[int, int], side: int | None = None, *, title: str = "", ax: Any = None
 ) -> Any:
-    """A field `[H, W]` over its largest value on a log scale; a square of `side` around the pixel `centre`."""
+    """A field `[H, W]` relative to its largest value, on a log scale, with a square of `side` around `centre`."""
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
 
     ax = new_axes() if ax is None else ax
-    # What lies below the scale, exact zeros too, is white.
+    # Values below the scale are white, also exact zeros.
     shown = numpy.maximum(field / max(field.max(), 1e-30), 10.0**-DECADES)
     ax.imshow(shown, cmap=sequential(), norm=LogNorm(10.0**-DECADES, 1), interpolation="nearest")
     if side is not None:
@@ -57,7 +57,7 @@ def receptive_field(
 
 
 def image(pixels: numpy.ndarray, marks: Sequence[tuple[int, int]] = (), *, title: str = "", ax: Any = None) -> Any:
-    """An image `[C, H, W]`, stretched over the greys or colours, with numbered pixels (row, column)."""
+    """An image `[C, H, W]` with its values stretched to 0..1, and numbered marks at pixels (row, column)."""
     ax = new_axes() if ax is None else ax
     low, high = float(pixels.min()), float(pixels.max())
     shown = (pixels - low) / max(high - low, 1e-9)
@@ -74,7 +74,7 @@ def image(pixels: numpy.ndarray, marks: Sequence[tuple[int, int]] = (), *, title
 
 
 def kernel(norms: numpy.ndarray, largest: float, *, title: str = "", ax: Any = None) -> Any:
-    """The norms of a kernel's taps in their window `[K, K]`, grey where no tap is, from 0 to `largest`."""
+    """The norms of a kernel's taps in their window `[K, K]`, from 0 to `largest`; grey without a tap."""
     ax = new_axes() if ax is None else ax
     ax.imshow(norms, cmap=sequential(), vmin=0, vmax=largest, interpolation="nearest")
     middle = (len(norms) - 1) / 2
@@ -87,9 +87,9 @@ def kernel(norms: numpy.ndarray, largest: float, *, title: str = "", ax: Any = N
 def rose(
     rings: numpy.ndarray, centre: float | None, largest: float, *, signed: bool, title: str = "", ax: Any = None
 ) -> Any:
-    """Weights `[L, 8]` as rings of eight sectors, the nearest distance innermost, each sector in its direction.
+    """Weights `[L, 8]` as rings of eight sectors, one per direction, the smallest distance innermost.
 
-    The colours span -`largest` to `largest` where `signed`, else 0 to `largest`. `ax` must be polar.
+    The colours go from -`largest` to `largest` if `signed`, else from 0 to `largest`. `ax` must be polar.
     """
     ax = new_axes(subplot_kw={"projection": "polar"}) if ax is None else ax
     colors, low = (diverging(), -largest) if signed else (sequential(), 0.0)
@@ -103,12 +103,12 @@ def rose(
     ax.set_ylim(0, len(rings) + 1)
     ax.set_axis_off()
     ax.plot(0, 0, "+", color=style.VERMILLION, markersize=4, markeredgewidth=0.7)
-    ax.set_title(title, y=1.0, pad=1.0)  # a polar axis would leave room for the labels that it does not have
+    ax.set_title(title, y=1.0, pad=1.0)  # a polar axis leaves room for labels, which are off
     return ax
 
 
 def _angle(down: int, right: int) -> float:
-    """Counter-clockwise from the right, 0 to 2 pi: a polar axis has up where an image has fewer rows."""
+    """Angle of a direction, counter-clockwise from the right, 0 to 2 pi. Up in the plot is up in the image."""
     return math.atan2(-down, right) % (2 * math.pi)
 
 

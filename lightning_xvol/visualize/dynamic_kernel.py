@@ -1,4 +1,4 @@
-"""Eq. 9 of the paper at single positions: the kernel `w^A + w^c` that the operator is there, and its static part."""
+"""The dynamic kernel `w^A + w^c` of Eq. 9 of the paper at single positions, and its static part `w^c`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STATIC = "the kernel of this operator is the same for every input"
 
 @dataclass(frozen=True)
 class Windows:
-    """Frobenius norms over the channels, tap by tap: `[2 reach + 1, 2 reach + 1]` around x_0, NaN where no tap is.
+    """Frobenius norms over the channels of each tap: `[2 reach + 1, 2 reach + 1]` around x_0, NaN without a tap.
 
     Attributes:
-        static: w^c alone; None for an operator without.
-        dynamic: w^A + w^c for each position.
-        reach: how far the outermost tap lies.
+        static: of w^c alone; None if the operator has no static part.
+        dynamic: of w^A + w^c, for each position.
+        reach: distance of the outermost tap.
     """
 
     static: Tensor | None
@@ -35,7 +35,7 @@ class Windows:
 
 
 def atomic_form(operator: nn.Module) -> AtomicXVolution | str:
-    """The operator as a dynamic convolution, or the reason why it has none to show."""
+    """The operator as a dynamic convolution, or the reason why there is none to show."""
     if isinstance(operator, Convolution):
         return STATIC
     try:
@@ -64,7 +64,7 @@ def windows(atomic: AtomicXVolution, x: Tensor, positions: Sequence[Pixel]) -> W
 
 
 def window(kernels: Sequence[tuple[Sequence[Offset], Tensor]], reach: int) -> Tensor:
-    """The norm of the sum of kernels `[C_out, C_in, T]` at each of their taps: `[2 reach + 1, 2 reach + 1]`."""
+    """The norm of the sum of kernels `[C_out, C_in, T]` at each tap: `[2 reach + 1, 2 reach + 1]`."""
     sums: dict[Offset, Tensor] = {}
     for offsets, weight in kernels:
         for tap, offset in enumerate(offsets):

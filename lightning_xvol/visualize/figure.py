@@ -1,9 +1,11 @@
-"""The page: receptive fields above kernels above tap weights, a column of a paper wide, and its caption."""
+"""The figure of a trained network: receptive fields, kernels and tap weights from top to bottom, and a caption.
+
+It is as wide as one column of a paper.
+"""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,12 @@ from lightning_xvol.visualize.content import SHARE, Content
 from lightning_xvol.visualize.dynamic_kernel import Windows
 from lightning_xvol.visualize.tap_weights import TapWeights
 
-FORMATS = ("png", "pdf", "svg")
-ROSES = 8  # heads that are drawn
-_FIELDS, _KERNELS, _ROSES = 1.36, 0.98, 1.02  # heights of the rows, inches
+ROSES = 8  # at most this many heads are drawn
+_FIELDS, _KERNELS, _ROSES = 1.36, 0.98, 1.02  # heights of the rows in inches
 
 
 def rows(content: Content) -> list[str]:
-    """The rows that apply, in their order from (a) on."""
+    """The rows that apply, from (a) on."""
     kinds = ["fields"]
     kinds += ["kernels"] if isinstance(content.kernels, Windows) else []
     return kinds + (["taps"] if isinstance(content.taps, TapWeights) else [])
@@ -85,7 +86,7 @@ def _taps(part: Any, content: Content) -> str:
 
 
 def _axes(part: Any, count: int, columns: int, **kwargs: Any) -> list[Any]:
-    """`count` axes from the left in rows of `columns`: panels have one size whether there are few or many."""
+    """`count` axes in rows of `columns`, from the left. Their size does not depend on `count`."""
     every = list(part.subplots(-(-count // columns), columns, squeeze=False, **kwargs).flat)
     for ax in every[count:]:
         ax.set_visible(False)
@@ -93,7 +94,7 @@ def _axes(part: Any, count: int, columns: int, **kwargs: Any) -> list[Any]:
 
 
 def _scale(ax: Any, shown: Any, label: str) -> None:
-    """The colours of a row, to the right of `ax` and as high."""
+    """The colour bar of a row, to the right of `ax` and as high."""
     ax.figure.colorbar(shown, cax=ax.inset_axes((1.07, 0.0, 0.08, 1.0)), label=label)
 
 
@@ -109,38 +110,38 @@ def _rose_rows(content: Content) -> int:
 
 
 def caption(content: Content) -> str:
-    """What the figure shows, in words that can stand below it, and what it leaves out and why."""
+    """What the figure shows, and what it leaves out and why."""
     letters = dict(zip(rows(content), string.ascii_lowercase, strict=False))
-    return " ".join(_sentences(content, letters))
-
-
-def _sentences(content: Content, letters: dict[str, str]) -> Iterator[str]:
     images = "image" if content.averaged == 1 else "images"
-    yield (
+    fields = (
         f"{content.name}. ({letters['fields']}) Effective receptive field of the last operator of each stage: absolute "
-        f"gradient of its centre output with respect to the image, averaged over {content.averaged} {images}, over the "
-        f"largest value, on a log scale; the square holds {SHARE:.0%} of it and has the side given."
+        f"gradient of its centre output with respect to the image, averaged over {content.averaged} {images}, relative "
+        f"to the largest value, on a log scale. The square holds {SHARE:.0%} of the field; its side is given."
     )
-    where = f"the operator at {content.shown.path}"
-    if isinstance(content.kernels, Windows):
-        alone = ", beside the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
-        yield (
-            f"({letters['kernels']}) Norm over the channels of the dynamic kernel of {where} at the numbered positions "
-            f"of the image{alone}; grey: no tap, +: the position itself."
-        )
-    else:
-        yield f"No dynamic kernel is shown: {content.kernels}."
-    if isinstance(content.taps, TapWeights):
-        kind = "Weight per head" if content.taps.signed else "Root mean square over the channels of the weight"
-        more = len(content.taps.rings) - ROSES
-        cut = f"; the first {ROSES} of {ROSES + more} heads" if more > 0 else ""
-        centre = ", the tap at the position itself in the middle" if content.taps.centre is not None else ""
-        yield (
-            f"({letters['taps']}) {kind} of each tap of {where}, in its direction, the nearest distance innermost"
-            f"{centre}{cut}."
-        )
-    else:
-        yield f"No tap weights are shown: {content.taps}."
+    return " ".join([fields, _kernel_caption(content, letters), _tap_caption(content, letters)])
+
+
+def _kernel_caption(content: Content, letters: dict[str, str]) -> str:
+    if not isinstance(content.kernels, Windows):
+        return f"No dynamic kernel is shown: {content.kernels}."
+    alone = ", next to the static $w^c$" if content.kernels.static is not None else " (it has no static part)"
+    return (
+        f"({letters['kernels']}) Norm over the channels of the dynamic kernel of the operator at {content.shown.path}, "
+        f"at the numbered positions of the image{alone}; grey: no tap, +: the position itself."
+    )
+
+
+def _tap_caption(content: Content, letters: dict[str, str]) -> str:
+    taps = content.taps
+    if not isinstance(taps, TapWeights):
+        return f"No tap weights are shown: {taps}."
+    kind = "Weight per head" if taps.signed else "Root mean square over the channels of the weight"
+    centre = ", the tap at the position itself in the middle" if taps.centre is not None else ""
+    cut = f"; the first {ROSES} of {len(taps.rings)} heads" if len(taps.rings) > ROSES else ""
+    return (
+        f"({letters['taps']}) {kind} of each tap of the operator at {content.shown.path}, in its direction, the "
+        f"smallest distance innermost{centre}{cut}."
+    )
 
 
 def write(figure: Any, path: Path) -> None:

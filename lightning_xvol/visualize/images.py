@@ -1,4 +1,4 @@
-"""The images that a figure is made of: some of the recipe's validation split, or one of the user's."""
+"""The images of a figure: some of the recipe's validation split, or a picture of the user."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def validation_images(config: DataConfig, data_dir: Path | None, count: int) -> 
     """The first `count` images of the validation split, `[B, C, H, W]`, normalised.
 
     Raises:
-        UserError: where the data set is not there.
+        UserError: if the data set is missing.
     """
     split: Any = build_data(config, data_dir).validation()
     return torch.stack([split[index][0] for index in range(min(count, len(split)))])
 
 
 def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]) -> Tensor:
-    """The picture at `path` as the network of `config` takes it: `[C, H, W]`.
+    """The picture at `path` as input of a network for `config`: `[C, H, W]`.
 
-    It is resized to `image_shape`, and normalised by the mean and standard deviation that the class of the data set
-    declares as `mean` and `std`, else by its own.
+    It is resized to `image_shape` and normalised by `mean` and `std` of the data set's class. If the class has none,
+    the picture's own mean and standard deviation are used.
 
     Raises:
-        UserError: for a file that is no picture, or a network that takes neither grey nor colour images.
+        UserError: if the file is not a picture, or if the network takes neither grey nor colour images.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -1,4 +1,4 @@
-"""Draws boxes in series and in parallel, from the top down. A unit of length is an inch, as large as the text needs."""
+"""Draws boxes in series and in parallel, from top to bottom. Lengths are in inches, so that boxes fit their text."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from lightning_xvol.visualize import style
 from lightning_xvol.visualize.structure import Box, Part, Series
 
 LINE = 0.125  # height of a line of text
-CHARACTER = 0.051
+CHARACTER = 0.051  # mean width
 PADDING = 0.07
 GAP = 0.13  # between boxes, with the arrow
 APART = 0.18  # between branches
-JOIN = 0.11  # radius of the circle
-BYPASS = 0.24  # width of a line without boxes
+JOIN = 0.11  # radius of the circle where branches join
+BYPASS = 0.24  # width of a branch without boxes
 
 FILL = {"convolution": "#d4e6f3", "norm": "0.93", "attention": "#f8dcc8", "operator": "#f2b48a", "plain": "white"}
 EDGE = {"convolution": style.BLUE, "norm": "0.45", "attention": style.VERMILLION, "operator": style.VERMILLION}
 
 
 def size(part: Part) -> tuple[float, float]:
-    """Width and height."""
+    """Width and height of `part`."""
     if isinstance(part, Box):
         lines = part.text.split("\n")
         return CHARACTER * max(map(_length, lines)) + 2 * PADDING, LINE * len(lines) + 2 * PADDING
@@ -35,13 +35,13 @@ def size(part: Part) -> tuple[float, float]:
 
 
 def draw(ax: Any, part: Part, x: float, top: float) -> float:
-    """Draw `part` into `ax` with its input at `x`, `top`, and return where its output is: straight below, at y."""
+    """Draw `part` into `ax` with its input at (`x`, `top`), and return y of its output, which is straight below."""
     if isinstance(part, Box):
         return _box(ax, part, x, top)
     if isinstance(part, Series):
         y = top
-        for place, inner in enumerate(part.parts):
-            if place:
+        for number, inner in enumerate(part.parts):
+            if number:
                 _arrow(ax, (x, y), (x, y - GAP))
                 y -= GAP
             y = draw(ax, inner, x, y)
@@ -69,7 +69,7 @@ def draw(ax: Any, part: Part, x: float, top: float) -> float:
 
 
 def caption_arrow(ax: Any, x: float, top: float, text: str, below: bool = False) -> None:
-    """The arrow into a diagram at `top`, or out of it, with the name of what flows there."""
+    """The arrow into a diagram at `top`, or out of it if `below`, with `text` at its end."""
     _arrow(ax, (x, top + (0 if below else GAP)), (x, top - (GAP if below else 0)))
     y = top - GAP - 0.02 if below else top + GAP + 0.02
     ax.text(x, y, text, ha="center", va="top" if below else "bottom")
@@ -109,5 +109,5 @@ def _arrow(ax: Any, start: tuple[float, float], end: tuple[float, float]) -> Non
 
 
 def _length(text: str) -> int:
-    """In characters; what stands between dollars is set as mathematics, a command as one sign."""
+    """Length of `text` in characters. Text between dollars is mathematics, where a command is one character."""
     return len(re.sub(r"\\[a-z]+|[$_{}]", lambda found: "m" if found[0].startswith("\\") else "", text))

@@ -1,7 +1,7 @@
-"""What an operator or a residual block consists of, read off its modules: boxes in series and in parallel.
+"""The structure of an operator or a residual block, from its modules: boxes in series and in parallel.
 
-`structure` has a small function per class; anything else is one box. A class outside this package adds its own by
-`structure.register`.
+`structure` has one function for each class; any other module is one box. `structure.register` adds a function for a
+class outside this package.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from lightning_xvol.operators.xvolution_sa import XVolutionSA
 
 @dataclass(frozen=True)
 class Box:
-    """A step, what it does in `text`, and the module that does it, if one does.
+    """One step.
 
-    `kind`: convolution, norm, attention, operator or plain.
+    Attributes:
+        text: what the step does.
+        kind: convolution, norm, attention, operator or plain.
+        module: the module of the step, if there is one.
     """
 
     text: str
@@ -39,14 +42,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Series:
-    """One part after the other; none is a line that passes its input on."""
+    """Parts one after the other. A series without parts passes its input on."""
 
     parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Parts that have one input, and whose outputs `join` makes one."""
+    """Parts that share one input; `join` combines their outputs."""
 
     parts: tuple[Part, ...]
     join: str = "+"
@@ -56,7 +59,7 @@ Part = Box | Series | Branches
 
 
 def boxes(part: Part) -> Iterator[Box]:
-    """Every box, from the input on and from the left."""
+    """Every box, from input to output and from left to right."""
     if isinstance(part, Box):
         yield part
     else:
@@ -65,7 +68,7 @@ def boxes(part: Part) -> Iterator[Box]:
 
 
 def series(*parts: Part | None) -> Series:
-    """Those of `parts` that there are, one after the other."""
+    """`parts` one after the other, without those that are None."""
     return Series(tuple(part for part in parts if part is not None))
 
 
@@ -180,7 +183,7 @@ def _distances(module: PSSA) -> str:
 
 
 def weighting(module: PSSA) -> Box:
-    """What stands before the sum over the taps of a PSSA."""
+    """The weighting of the taps of a PSSA, before their sum."""
     taps, heads = len(module.spec.offsets), module.spec.num_heads
     if module.form.softmax:
         return Box(f"$+\\ w_j$, softmax over {taps} taps", "attention")
@@ -189,11 +192,11 @@ def weighting(module: PSSA) -> Box:
 
 
 def outline(module: nn.Module) -> Part:
-    """`structure`, with the attention branch of an operator of two branches as one box (Fig. 1)."""
+    """`structure`, but the attention branch of an operator with two branches is one box (Fig. 1)."""
     attention, convolution = getattr(module, "attention", None), getattr(module, "convolution", None)
     if attention is None or convolution is None:
         return structure(module)
-    # PSSA ends in its own batch norm, other attention in one of the operator.
+    # PSSA has its own batch norm at its end. For other attention the operator has it.
     norm = getattr(attention if isinstance(attention, PSSA) else module, "norm", None)
     ends = None if norm is None else structure(norm)
     return Branches((series(brief(attention), ends), structure(convolution)))
@@ -223,14 +226,14 @@ def _(module: Involution) -> Box:
 
 
 def block_structure(block: Block, operator: str | None) -> Part:
-    """A residual block; `operator` is how its operator is called, None for a convolution of the plain network."""
+    """A residual block. `operator` is the name of its operator, or None for a convolution of the plain network."""
     module = block.module
-    place = structure(block.place) if operator is None else _operator(block.place, operator)
+    second = structure(block.second) if operator is None else _operator(block.second, operator)
     inside: list[Part | None] = [
         structure(block.first),
         _child(module, "bn1"),
         Box("ReLU"),
-        place,
+        second,
         _child(module, "bn2"),
     ]
     if block.bottleneck:

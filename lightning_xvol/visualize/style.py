@@ -1,14 +1,18 @@
-"""The look of the house's figures; its colours are those of `analysis/figures/style.py`. No matplotlib here."""
+"""Colours and matplotlib settings of the figures. The colours are those of `analysis/figures/style.py`.
+
+This module does not import matplotlib.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+FORMATS = ("png", "pdf", "svg")
 BLACK, BLUE, VERMILLION, GREEN, ORANGE = "#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00"  # Okabe and Ito
-COLUMN = 3.5  # inches
-NO_TAP = "0.86"
+COLUMN = 3.5  # width of a column of a paper in inches
+NO_TAP = "0.86"  # grey
 RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.family": "DejaVu Sans",  # matplotlib ships it, so that every machine draws the same
     "font.size": 7.0,
     "axes.titlesize": 7.0,
     "axes.titlepad": 3.0,
@@ -30,6 +34,6 @@ METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
-# From white to dark, and from blue over white to vermillion: both keep their order in grey.
+# From white to dark, and from blue over white to vermillion. The sequential one keeps its order in grey.
 SEQUENTIAL = ("#ffffff", "#cfe5f3", "#7fb8dc", BLUE, "#00395a", "#001a2a")
 DIVERGING = ("#003a5c", BLUE, "#8fc3e3", "#ffffff", "#f2b48a", VERMILLION, "#6e3000")

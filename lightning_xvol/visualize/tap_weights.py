@@ -12,14 +12,15 @@ from lightning_xvol.operators.pssa import PSSA
 
 @dataclass(frozen=True)
 class TapWeights:
-    """`rings` `[G, L, 8]`: a group (G) is a head, or everything where the weights are per channel or dense.
-
-    The directions are those of `kernels.spec.DIRECTIONS`: row-major around x_0, from above left to below right.
+    """The weights of a PSSA's taps.
 
     Attributes:
-        centre: `[G]`, where there is a tap at x_0.
-        distances: the L shifts, in pixels of the map.
-        signed: weights of heads as they are; of channels, where signs cancel, root mean squares.
+        rings: `[G, L, 8]`. There is one group for each head. Weights per channel, and dense ones, form one group. The
+            directions are those of `kernels.spec.DIRECTIONS`: row-major around x_0, from above left to below right.
+        centre: `[G]`, the weights of the tap at x_0; None without such a tap.
+        distances: the L shift distances, in pixels of the map.
+        signed: whether these are the weights themselves, as for heads. For channels they are root mean squares,
+            because signs would cancel.
     """
 
     rings: Tensor
@@ -29,7 +30,7 @@ class TapWeights:
 
 
 def find_pssa(operator: nn.Module) -> PSSA | None:
-    """The PSSA in an operator, if there is one."""
+    """The PSSA inside an operator, or None."""
     return next((module for module in operator.modules() if isinstance(module, PSSA)), None)
 
 

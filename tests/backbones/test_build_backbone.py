@@ -1,4 +1,4 @@
-"""`build_backbone`: the small ResNet of the embedded experiment, torchvision's ResNets, and networks of others."""
+"""`build_backbone` builds the small ResNet, torchvision's ResNets and backbones by import path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def operators(model: nn.Module) -> list[str]:
 
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
 @pytest.mark.parametrize("name", ["convolution", "xvolution", "pssa"])
-def test_small_resnet_at_any_size(name: str, stride_in_1x1: bool) -> None:
+def test_small_resnet_takes_images_of_any_size(name: str, stride_in_1x1: bool) -> None:
     torch.manual_seed(0)
     model = build_backbone(BackboneConfig(stride_in_1x1=stride_in_1x1), OperatorConfig(name), 4)
     assert operators(model) == ["layer2.0.conv2", "layer3.0.conv2", "layer4.0.conv2"]
@@ -33,8 +33,8 @@ def test_small_resnet_at_any_size(name: str, stride_in_1x1: bool) -> None:
     assert strides == ([1, 1, 1] if stride_in_1x1 else [2, 1, 2])
 
 
-def test_small_resnet_maps() -> None:
-    """Stem 16 at half size, then strides 1, 2, 1, 2 with twice the width at each stage's output."""
+def test_small_resnet_has_maps_of_the_declared_sizes() -> None:
+    """The stem has 16 channels at half size. Strides are 1, 2, 1, 2; a stage's output is twice as wide as its 3x3."""
     model = SmallResNet(4)
     shapes = []
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
@@ -53,13 +53,13 @@ def test_small_resnet_maps() -> None:
 
 @pytest.mark.parametrize(("kernel_size", "parameters"), [(1, 26292), (3, 44724), (5, 81588), (7, 136884), (9, 210612)])
 def test_small_resnet_has_the_parameters_of_the_trial(kernel_size: int, parameters: int) -> None:
-    """The convolutions of `notes/data.md`'s kernel sweep, on images of one channel."""
+    """The numbers of parameters in the first trial of the kernel-size sweep, on images of one channel."""
     operator = OperatorConfig("convolution", {"kernel_size": kernel_size})
     model = build_backbone(BackboneConfig(), operator, num_classes=4, in_channels=1)
     assert count_parameters(model) == parameters
 
 
-def test_small_resnet_starts_as_torchvision_does() -> None:
+def test_small_resnet_is_initialised_as_in_torchvision() -> None:
     torch.manual_seed(0)
     model = SmallResNet(4, blocks=(1, 1, 1, 1), widths=(64, 64, 64, 64))
     weight = model.layer2[0].conv2.weight
@@ -87,22 +87,22 @@ def test_the_blocks_batch_norm_and_relu_follow_the_operator() -> None:
         ({"width": 3}, "has no option 'width'"),
     ],
 )
-def test_small_resnet_refuses(options: dict[str, object], message: str) -> None:
+def test_small_resnet_refuses_wrong_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_backbone(BackboneConfig(options=options), CONVOLUTION, 4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
-def test_torchvision_resnets(name: str) -> None:
+def test_torchvisions_resnets_take_an_operator(name: str) -> None:
     model = build_backbone(BackboneConfig(name, stages=(5,)), OperatorConfig("pssa"), 7).eval()
     assert len(operators(model)) == {"resnet18": 2}.get(name, 3)
     with torch.no_grad():
         assert model(torch.randn(1, 3, 65, 97)).shape == (1, 7)
-    # The stride holds for the whole network, so that rows differ in nothing but operator and stages.
+    # `stride_in_1x1` applies to the whole network, so that networks differ in operator and stages only.
     assert model.layer2[0].conv1.stride == (2, 2)
 
 
-def test_small_stem() -> None:
+def test_the_small_stem_keeps_the_size_of_the_image() -> None:
     with torch.device("meta"):
         model = build_backbone(BackboneConfig("resnet18", (5,), options={"stem": "small"}), CONVOLUTION, 10, 1)
         sizes = []
@@ -112,7 +112,7 @@ def test_small_stem() -> None:
     assert sizes == [(32, 32), (4, 4)]
 
 
-def test_other_channels_at_the_imagenet_stem() -> None:
+def test_the_imagenet_stem_takes_other_numbers_of_channels() -> None:
     torch.manual_seed(0)
     model = build_backbone(BackboneConfig("resnet18", (5,)), CONVOLUTION, 10, in_channels=5)
     assert model.conv1.weight.shape == (64, 5, 7, 7)

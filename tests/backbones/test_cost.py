@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds against numbers worked out by hand and those that torchvision publishes."""
+"""Parameters and multiply-adds equal numbers computed by hand and numbers that torchvision publishes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_xvol.operators import build_operator
 
 
 @pytest.mark.parametrize("name", ["ResNet18", "ResNet34", "ResNet50", "ResNet101"])
-def test_what_torchvision_publishes(name: str) -> None:
+def test_costs_are_those_that_torchvision_publishes(name: str) -> None:
     meta = getattr(torchvision.models, f"{name}_Weights").IMAGENET1K_V1.meta
     with torch.device("meta"):
         model = torchvision.models.get_model(name.lower(), weights=None)
@@ -22,8 +22,8 @@ def test_what_torchvision_publishes(name: str) -> None:
     assert count_macs(model, (3, 224, 224)) / 1e9 == pytest.approx(meta["_ops"], abs=1e-3)
 
 
-def test_resnet50_with_the_stride_in_the_1x1() -> None:
-    """Three 1x1 work on a quarter of the positions: 3/4 of 56^2 256 128, 28^2 512 256 and 14^2 1024 512 are saved."""
+def test_the_stride_in_the_1x1_saves_multiply_adds_in_resnet50() -> None:
+    """Three 1x1 work on a quarter of the positions. They save 3/4 of 56^2 256 128, 28^2 512 256 and 14^2 1024 512."""
     with torch.device("meta"):
         model = torchvision.models.resnet50(weights=None)
     before = count_macs(model, (3, 224, 224))
@@ -33,7 +33,7 @@ def test_resnet50_with_the_stride_in_the_1x1() -> None:
     assert count_macs(model, (3, 224, 224)) == before - saved
 
 
-def test_by_hand() -> None:
+def test_a_small_network_has_the_costs_computed_by_hand() -> None:
     model = nn.Sequential(
         nn.Conv2d(4, 8, 3, stride=2, padding=1),  # 5x4 positions, 8 channels, 9 taps of 4 channels
         nn.BatchNorm2d(8),
@@ -57,7 +57,7 @@ def test_operators_count_by_their_own_formula() -> None:
     assert count_macs(model, (3, 193, 257)) == macs
 
 
-def test_a_layer_that_does_not_run_on_the_meta_device() -> None:
+def test_a_layer_that_does_not_run_on_the_meta_device_is_counted_too() -> None:
     class Branching(nn.Conv2d):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return super().forward(input * 2) if input.sum().item() > 1 else super().forward(input)
@@ -65,7 +65,7 @@ def test_a_layer_that_does_not_run_on_the_meta_device() -> None:
     assert count_macs(nn.Sequential(nn.Conv2d(3, 2, 1), Branching(2, 4, 3)), (3, 8, 8)) == 64 * 6 + 36 * 8 * 9
 
 
-def test_a_bare_operator_and_a_layer_that_runs_twice() -> None:
+def test_an_operator_alone_is_counted_and_a_layer_that_runs_twice_counts_twice() -> None:
     operator = build_operator("pssa", 8, 8)
     assert count_macs(operator, (8, 6, 5)) == operator.macs(6, 5)
     linear = nn.Linear(7, 7)
@@ -84,6 +84,6 @@ def test_counting_leaves_the_model_alone() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 32), (3, 0, 32), (1, 3, 32, 32)])
-def test_a_shape_that_is_none(shape: tuple[int, ...]) -> None:
+def test_a_wrong_image_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="must be \\(channels, height, width\\)"):
         count_macs(nn.Identity(), shape)

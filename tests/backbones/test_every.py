@@ -19,7 +19,7 @@ ALL = (2, 3, 4, 5)
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "small_resnet", "small_vgg13"])
 def test_no_spatial_convolution_is_left(name: str) -> None:
-    """Except those inside operators, and with the sizes of every map kept."""
+    """Only operators contain spatial convolutions, and every map keeps its size."""
     with torch.device("meta"):
         plain = build_backbone(BackboneConfig(name, ALL), OperatorConfig("convolution", {"kernel_size": 1}), 4)
         model = build_backbone(BackboneConfig(name, ALL, places="every"), OperatorConfig("xvolution"), 4)
@@ -63,14 +63,14 @@ def test_strides_and_channels_are_those_of_the_convolutions() -> None:
         (nn.Conv2d(4, 4, 1), "no nn.Conv2d above 1x1"),
     ],
 )
-def test_what_cannot_be_replaced_leaves_the_model_whole(module: nn.Module, message: str) -> None:
+def test_a_convolution_that_cannot_be_replaced_leaves_the_model_unchanged(module: nn.Module, message: str) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), module) if message[0] != "n" else nn.Sequential(module)
     with pytest.raises(UserError, match=message):
         replace_every(model, "convolution")
     assert all(type(child) is nn.Conv2d for child in model)
 
 
-def test_every_place_is_every_stage() -> None:
+def test_places_every_needs_every_stage() -> None:
     with pytest.raises(UserError, match=r"places=every is the whole network: .*not \(5,\)"):
         resolve(RunConfig(backbone=BackboneConfig("resnet18", (5,), places="every")))
 
@@ -82,7 +82,7 @@ def test_describe_names_the_operators_of_stem_and_blocks(name: str) -> None:
     for stage in described["stages"][:-1]:
         kinds = {layer["name"] for layer in stage["layers"] if not layer["kind"].endswith("pool")}
         assert kinds == {"X-volution"}
-        assert all("." not in layer["path"].partition("conv")[2] for layer in stage["layers"]), "no part of an operator"
+        assert all("." not in layer["path"].partition("conv")[2] for layer in stage["layers"]), "a part of an operator"
     assert sum(stage["macs"] for stage in described["stages"]) == described["macs"]
 
 
@@ -101,8 +101,7 @@ def test_vgg13_is_torchvisions_up_to_its_head() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
-def test_a_small_resnet_has_the_plan_of_the_large_one(name: str) -> None:
-    """At its width, strides and expansion, torchvision's has the same convolutions in the same blocks."""
+def test_a_small_resnet_has_the_blocks_and_kernels_of_the_large_one(name: str) -> None:
     with torch.device("meta"):
         small = build_backbone(BackboneConfig(f"small_{name}", ALL), OperatorConfig(), 4)
         large = build_backbone(BackboneConfig(name, ALL), OperatorConfig(), 4)

@@ -62,11 +62,11 @@ def test_last_3x3_of_the_basic_blocks_of_resnet34(make: Callable[..., nn.Module]
     assert paths == [f"layer2.{index}.conv2" for index in range(4)] + CONV5
     assert model.layer2[0].conv1.stride == (2, 2)
     assert all(model.get_submodule(path).stride == 1 for path in paths)
-    # A BasicBlock's last 3x3 has stride 1 anyway: nothing moves and nothing is marked.
+    # The last 3x3 of a BasicBlock always has stride 1, so nothing moves and nothing is marked.
     assert not [key for key in model.state_dict() if "stride_mark" in key]
 
 
-def test_every_stage_in_the_order_of_the_model() -> None:
+def test_paths_are_in_the_order_of_the_model() -> None:
     with torch.device("meta"):
         model = tv("resnet50")
     paths = replace_operators(model, "convolution", [5, 2, 3, 4, 5], kernel_size=1)
@@ -90,7 +90,7 @@ def test_the_operator_takes_device_dtype_and_mode() -> None:
 @pytest.mark.parametrize(
     ("stride_in_1x1", "first", "operator"), [(True, (2, 2), 1), (False, (1, 1), 2), (None, (1, 1), 2)]
 )
-def test_where_the_stride_goes(
+def test_stride_in_1x1_decides_which_convolution_strides(
     make: Callable[..., nn.Module], stride_in_1x1: bool | None, first: tuple[int, int], operator: int
 ) -> None:
     model = make("resnet50")
@@ -120,7 +120,7 @@ def test_a_stride_that_lies_in_the_1x1_stays_or_moves_back() -> None:
     for stride_in_1x1, strides in [(None, ((2, 2), 1)), (False, ((1, 1), 2))]:
         with torch.device("meta"):
             model = tv("resnet50")
-        # As in the Caffe weights of Detectron2.
+        # Detectron2's Caffe weights stride there.
         model.layer4[0].conv1.stride, model.layer4[0].conv2.stride = (2, 2), (1, 1)
         replace_operators(model, "xvolution", stride_in_1x1=stride_in_1x1)
         assert (model.layer4[0].conv1.stride, model.layer4[0].conv2.stride) == strides
@@ -155,7 +155,7 @@ def untouched(model: nn.Module, before: dict[str, torch.Tensor], convolutions: i
         (tv, {"name": "vgg11"}, r"VGG has nothing to replace in stages \(5,\): looked in modules called layer4 for"),
     ],
 )
-def test_refused_networks_stay_whole(
+def test_refused_networks_stay_unchanged(
     make: Callable[..., nn.Module], arguments: dict[str, object], message: str
 ) -> None:
     arguments = dict(arguments)
@@ -170,8 +170,8 @@ def test_refused_networks_stay_whole(
 
 
 @pytest.mark.parametrize("name", ["resnet50d", "resnetaa50", "seresnet50", "ecaresnet50t"])
-def test_timm_variants(name: str) -> None:
-    """A deep stem, a pooled shortcut, attention after the block, a blur after the 3x3: around the replaced place."""
+def test_variants_of_timm_take_the_operator(name: str) -> None:
+    """Variants with a deep stem, a pooled shortcut, attention after the block, or a blur after the 3x3."""
     model = tm(name).eval()
     assert replace_operators(model, "pssa", (5,)) == CONV5
     with torch.no_grad():
@@ -201,14 +201,14 @@ def test_drop_block_stays_after_the_operator() -> None:
         ("5", r"stages='5' must be a tuple"),
     ],
 )
-def test_unknown_stages(stages: object, message: str) -> None:
+def test_unknown_stages_are_refused(stages: object, message: str) -> None:
     with torch.device("meta"):
         model = tv("resnet18")
     with pytest.raises(UserError, match=message):
         replace_operators(model, "pssa", stages)  # type: ignore[arg-type]
 
 
-def test_twice_raises_and_names_what_stands_there() -> None:
+def test_replacing_twice_raises_and_names_the_operator_that_was_found() -> None:
     with torch.device("meta"):
         model = tv("resnet50")
     replace_operators(model, "xvolution")
@@ -216,11 +216,11 @@ def test_twice_raises_and_names_what_stands_there() -> None:
         replace_operators(model, "convolution", (4, 5))
     assert isinstance(model.layer3[0].conv2, nn.Conv2d)
     model.layer3[2].conv2 = nn.Identity()
-    with pytest.raises(UserError, match=r"layer3 can be replaced in part only: layer3\.2\.conv2"):
+    with pytest.raises(UserError, match=r"layer3 can be replaced only in part: layer3\.2\.conv2"):
         replace_operators(model, "convolution", (4,))
 
 
-def test_a_refused_option_leaves_the_model_whole() -> None:
+def test_a_refused_option_leaves_the_model_unchanged() -> None:
     with torch.device("meta"):
         model = tv("resnet50")
     before = model.state_dict()
@@ -242,7 +242,7 @@ def test_an_operator_by_import_path() -> None:
 
 
 def test_a_convolution_with_the_same_weights_changes_nothing() -> None:
-    """The place is right if an operator that computes what stood there leaves the network's output as it was."""
+    """An operator with the same function leaves the network's output unchanged only if its position is right."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 65, 48)
     for make, name in [(tv, "resnet18"), (tm, "resnet26")]:

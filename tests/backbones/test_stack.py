@@ -1,4 +1,4 @@
-"""The backbone `stack`: positions meet in the operators alone."""
+"""The backbone `stack`: only its operators mix positions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_an_output_sees_as_far_as_the_operators_reach(operator: str, options: di
     assert (rows - 8).abs().max() == (columns - 7).abs().max() == depth * reach
 
 
-def test_it_starts_at_zero_with_an_operator_in_each_block() -> None:
+def test_its_output_starts_at_zero_and_each_block_has_an_operator() -> None:
     model = build(4, OperatorConfig("pssa"))
     assert not model(torch.randn(2, 3, 6, 5)).any()
     assert [type(block.conv2).__name__ for block in model.layer4] == ["PSSA"] * 4

@@ -1,4 +1,4 @@
-"""Weights carry where a bottleneck has its stride (design, section 2)."""
+"""Weights store which convolution of a bottleneck strides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def small(stride_in_1x1: bool) -> nn.Module:
 
 
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
-def test_state_dict_round_trip(stride_in_1x1: bool, tmp_path: Path) -> None:
+def test_weights_load_into_a_model_with_the_same_stride(stride_in_1x1: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, other = small(stride_in_1x1).eval(), small(stride_in_1x1).eval()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
@@ -45,7 +45,7 @@ def test_averaged_and_converted_copies_keep_the_mark() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
-def test_a_mismatch_raises(stride_in_1x1: bool, strict: bool) -> None:
+def test_weights_of_the_other_stride_raise(stride_in_1x1: bool, strict: bool) -> None:
     weights = small(not stride_in_1x1).state_dict()
     message = (
         f"made with stride_in_1x1={not stride_in_1x1} and the model has stride_in_1x1={stride_in_1x1} "
@@ -55,7 +55,7 @@ def test_a_mismatch_raises(stride_in_1x1: bool, strict: bool) -> None:
         small(stride_in_1x1).load_state_dict(weights, strict=strict)
 
 
-def test_a_mismatch_of_replaced_torchvision_networks_raises() -> None:
+def test_weights_of_the_other_stride_raise_in_torchvisions_networks_too() -> None:
     def make(stride_in_1x1: bool | None) -> nn.Module:
         model = torchvision.models.resnet50(weights=None, num_classes=2)
         replace_operators(model, "pssa", stride_in_1x1=stride_in_1x1)
@@ -65,12 +65,12 @@ def test_a_mismatch_of_replaced_torchvision_networks_raises() -> None:
     with pytest.raises(UserError, match=r"layer4\.0"):
         left.load_state_dict(moved.state_dict())
     make(False).load_state_dict(left.state_dict())
-    # A plain torchvision ResNet refuses them for their keys.
+    # A plain torchvision ResNet refuses them because of their keys.
     with pytest.raises(RuntimeError, match="Unexpected key"):
         torchvision.models.resnet50(weights=None, num_classes=2).load_state_dict(moved.state_dict())
 
 
-def test_plain_weights_load_elsewhere() -> None:
+def test_plain_weights_load_into_a_network_with_moved_strides() -> None:
     plain = torchvision.models.resnet50(weights=None, num_classes=2)
     model = torchvision.models.resnet50(weights=None, num_classes=2)
     paths = replace_operators(model, "convolution", stride_in_1x1=True)

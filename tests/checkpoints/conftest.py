@@ -1,42 +1,34 @@
-"""Checkpoints as a cell leaves them, of small networks that were not trained: what is tested reads them alike."""
+"""Checkpoints of small untrained networks, in the format that a cell leaves."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from lightning_xvol import __main__
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import set_value, to_dict
+from tests.commands import call as call
+from tests.threads import one_thread as one_thread
 
-SETTINGS: dict[str, Any] = {"backbone.stages": (5,), "backbone.options.blocks": (1, 1, 1, 1), "data.limit": 4}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+SMALL: dict[str, Any] = {"backbone.stages": (5,), "backbone.options.blocks": (1, 1, 1, 1), "data.limit": 4}
 
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The path of a checkpoint by operator and settings, the same one every time."""
+    """A function of operator and fields that returns the path of a checkpoint, the same one every time."""
     made: dict[str, Path] = {}
 
-    def make(operator: str, **settings: Any) -> Path:
-        key = f"{operator} {settings}"
+    def make(operator: str, **fields: Any) -> Path:
+        key = f"{operator} {fields}"
         if key not in made:
             config = get_recipe("match_small").config(operator)
-            for path, value in {**SETTINGS, **settings}.items():
+            for path, value in {**SMALL, **fields}.items():
                 config = set_value(config, path, value)
             config = resolve(config)
             torch.manual_seed(0)
@@ -52,14 +44,3 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return made[key]
 
     return make
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`python -m lightning_xvol ARGUMENTS` in this process."""
-
-    def run(*arguments: Any) -> int:
-        monkeypatch.setattr(sys, "argv", ["lightning_xvol", *map(str, arguments)])
-        return __main__.main()
-
-    return run

@@ -1,4 +1,4 @@
-"""`python -m lightning_xvol export`: what is written computes what the trained network computes, at any size."""
+"""`python -m lightning_xvol export` writes a graph with the outputs of the trained network, at any size."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra `export` is not installed",
 )
-# The command checks others.
+# Other sizes than those that the command checks.
 SIZES = [(1, 1, 40, 33), (5, 1, 32, 50)]
 
 
 @needs_onnx
 @pytest.mark.parametrize("operator", ["convolution", "pssa", "xvolution"])
-def test_round_trips(
+def test_an_exported_graph_has_the_outputs_of_the_trained_network(
     make_checkpoint: Callable,
     call: Callable,
     tmp_path: Path,
@@ -38,7 +38,7 @@ def test_round_trips(
     monkeypatch: pytest.MonkeyPatch,
     operator: str,
 ) -> None:
-    """Through the command as ONNX, and the program that it traced through an archive too."""
+    """Export as ONNX by the command, and the program that it traces as an archive."""
     import onnx
 
     programs, trace = [], exporting.trace
@@ -64,7 +64,9 @@ def test_round_trips(
         assert exporting.compare(loaded, network, SIZES).relative < 1e-5
 
 
-def test_torch_export(make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any) -> None:
+def test_torch_export_writes_a_program_that_torch_loads(
+    make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
+) -> None:
     checkpoint, output = make_checkpoint("convolution"), tmp_path / "model.pt2"
     assert call("export", "--checkpoint", checkpoint, "--output", output, "--format", "torch-export") == 0
     assert "loaded again" in capsys.readouterr().out
@@ -104,7 +106,7 @@ def test_a_network_of_one_size_or_that_cannot_be_traced_is_refused() -> None:
         exporting.trace(Untraceable(), (1, 32, 32))
 
 
-def test_a_model_without_operators_names_the_way_out() -> None:
+def test_the_error_for_a_model_without_operators_names_no_fuse() -> None:
     with pytest.raises(UserError, match="--no-fuse exports the network"):
         exporting.fused(torch.nn.Linear(2, 2).eval())
 
@@ -122,11 +124,11 @@ def test_the_help_loads_neither_torch_nor_matplotlib() -> None:
 
 
 class Payload:
-    """Unpickling it would run code."""
+    """An object whose unpickling would run code."""
 
 
 @pytest.mark.parametrize("command", ["export", "visualize"])
-def test_mistakes(
+def test_wrong_checkpoints_and_outputs_give_one_sentence(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     output = tmp_path / "out.pdf"

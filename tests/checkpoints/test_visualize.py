@@ -1,4 +1,4 @@
-"""`python -m lightning_xvol visualize`: a figure and a caption for every registered operator."""
+"""`python -m lightning_xvol visualize` writes a figure and prints a caption for every registered operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAPS = ("pssa", "xvolution", "xvolution_pointwise")
 
 
 @pytest.mark.parametrize("operator", list(OPERATORS))
-def test_every_operator_has_a_figure_of_what_applies(
+def test_every_operator_has_a_figure_with_the_panels_that_apply(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any, operator: str
 ) -> None:
     output = tmp_path / "figure.png"
@@ -65,7 +65,7 @@ def test_without_the_data_a_picture_is_enough(
     assert "averaged over 1 image," in " ".join(capsys.readouterr().out.split())
 
 
-def test_mistakes(make_checkpoint: Callable, call: Callable, tmp_path: Path) -> None:
+def test_wrong_arguments_give_one_sentence(make_checkpoint: Callable, call: Callable, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for arguments, message in [
         (["--output", tmp_path / "f.gif"], r"must end in \.png, \.pdf, \.svg"),
@@ -74,7 +74,7 @@ def test_mistakes(make_checkpoint: Callable, call: Callable, tmp_path: Path) -> 
         (["--pixel", "3"], "must be ROW,COLUMN"),
         (["--pixel", "3,32"], "outside the image of 32 x 32"),
         (["--pixel", "3,3"] * 4, "given 4 times"),
-        (["--stage", "3"], "--stage 3 has no operator; this network has 5"),
+        (["--stage", "3"], "--stage 3 has no operator; choose from 5"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
             call("visualize", "--checkpoint", make_checkpoint("pssa"), "--output", tmp_path / "f.pdf", *arguments)

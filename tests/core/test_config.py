@@ -266,7 +266,7 @@ def test_a_config_cannot_be_changed_in_place():
 def test_what_is_for_detectors_alone_is_refused_elsewhere():
     with pytest.raises(UserError, match=r"detector\.\* is for detection, and data 'match' is for classification"):
         resolve(set_value(RECIPES["match_small"].config(), "detector.pretraining", "own"))
-    with pytest.raises(UserError, match=r"unknown detector settings 'tinny' \(did you mean 'tiny'\?\)"):
-        resolve(set_value(RECIPES["shapes_faster_rcnn"].config(), "detector.settings", "tinny"))
+    with pytest.raises(UserError, match=r"unknown detector preset 'tinny' \(did you mean 'tiny'\?\)"):
+        resolve(set_value(RECIPES["shapes_faster_rcnn"].config(), "detector.preset", "tinny"))
     with pytest.raises(UserError, match=r"optim\.clip=0\.0 must be above 0"):
         resolve(set_value(RECIPES["shapes_faster_rcnn"].config(), "optim.clip", 0))

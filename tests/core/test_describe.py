@@ -154,8 +154,8 @@ def test_an_operator_that_cannot_be_built_is_one_sentence(monkeypatch):
 
 def test_the_command_prints_either_format(capsys):
     parser = Parser()
-    command_describe.add_to(parser.add_subparsers(parser_class=Parser))
-    arguments = ["describe", "--operator", "xvolution", "--set", "operator.kernel_size=5"]
+    command_describe.add_arguments(parser)
+    arguments = ["--operator", "xvolution", "--set", "operator.kernel_size=5"]
     assert command_describe.run(parser.parse_args([*arguments, "--format", "json"])) == 0
     description = json.loads(capsys.readouterr().out)
     assert description["recipe"] == "match_small" and description["operator"]["options"]["kernel_size"] == 5

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ablations.engine.catalogue import sweeps
-from ablations.engine.cli import cells_of, make_parser
+from ablations.engine.options import read_options
+from ablations.engine.selection import cells_of
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, from_dict, set_value, to_dict
@@ -100,7 +101,7 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
             r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
         ),
         (detector("involution"), "has no checkpoint; train it anew with --force"),
-        (classifier("pssa"), "data 'imagenet' is for no detection"),
+        (classifier("pssa"), "data 'imagenet' is not for detection"),
     ):
         with pytest.raises(UserError, match=message):
             backbone_from(config, tmp_path)
@@ -165,20 +166,19 @@ def test_a_sweep_needs_the_runs_of_the_cells_that_it_runs(tmp_path: Path) -> Non
     for name in ("convolution", "pssa"):
         finish(ledger, classifier(name))
     sweep = sweeps()["operator"]
-    common = ["--recipe", "coco_faster_rcnn", "--seeds", "1", "--backbone-from", str(ledger), "--out", str(tmp_path)]
-    flags = make_parser(sweep).parse_args(common)
-    found = cells_of(sweep, flags, {"operator": ["convolution", "pssa"]})
+    common = {"recipe": "coco_faster_rcnn", "seeds": 1, "backbone_from": ledger, "out": tmp_path}
+    found = cells_of(sweep, read_options({**common, "only": {"operator": ["convolution", "pssa"]}}))
     assert [cell.row for cell in found] == ["convolution", "pssa"]
     assert all(cell.config.detector.origin is not None for cell in found)
     with pytest.raises(UserError, match="no finished classification run of multi_convolution"):
-        cells_of(sweep, flags)
+        cells_of(sweep, read_options(common))
     with pytest.raises(UserError, match="no finished classification run of xvolution "):
-        cells_of(sweep, flags, {"operator": ["convolution", "xvolution"]})
+        cells_of(sweep, read_options({**common, "only": {"operator": ["convolution", "xvolution"]}}))
     # A task of a cluster runs one cell, and need not know of those that its sweep leaves out.
-    task = make_parser(sweep).parse_args([*common, "--cell", found[0].id])
+    task = read_options({**common, "cell": found[0].id})
     assert [cell.id for cell in cells_of(sweep, task)] == [cell.id for cell in found]
-    for classified, entries in ((ledger, 2), (tmp_path / "empty", 0)):
-        other = make_parser(sweep).parse_args([*common, "--cell", "none", "--backbone-from", str(classified)])
-        message = f"--cell 'none' names none of the {entries} entries .*: no finished classification run"
+    for classified, count in ((ledger, 2), (tmp_path / "empty", 0)):
+        other = read_options({**common, "cell": "none", "backbone_from": classified})
+        message = f"--cell 'none' names none of the {count} cells .*: no finished classification run"
         with pytest.raises(UserError, match=message):
             cells_of(sweep, other)

@@ -66,7 +66,7 @@ def test_only_fields_outside_the_identity_change_no_id():
         "optim.weight_decay": 0.2, "optim.schedule": "multistep", "optim.warmup": 0.2, "optim.milestones": (0.5,),
         "optim.gamma": 0.2, "backbone.stages": (5,), "backbone.stride_in_1x1": False, "backbone.name": "resnet18",
         "backbone.places": "every", "optim.optimizer": "adamw", "optim.decay_norms": False, "optim.clip": 1.0,
-        "detector.settings": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
+        "detector.preset": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
         "detector.weights": "resnet50.pth", "detector.origin_optimisation": "0123456789ab",
         "data.name": "digits", "operator.name": "pssa",
     }  # fmt: skip

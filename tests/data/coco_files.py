@@ -1,4 +1,4 @@
-"""A small folder in COCO's format with what real files hold."""
+"""Writes a small folder in COCO's format with everything that real files contain."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def annotation(number: int, image: int, category: float, box: list[float], segme
 
 
 def content() -> dict[str, Any]:
-    """Images 7 (objects), 3 (a crowd alone), 5 (nothing), 9 (upright; what is hard to take); ids are not in order."""
+    """Images 7 (objects), 3 (only a crowd), 5 (nothing) and 9 (portrait, with difficult objects); ids are unordered."""
     crowd = {"size": [HEIGHT, WIDTH], "counts": runs(heap())}
     return {
         "info": {"year": 2017},
@@ -68,7 +68,7 @@ def content() -> dict[str, Any]:
 
 
 def write(root: Path, train: dict[str, Any] | None = None, validation: dict[str, Any] | None = None) -> Path:
-    """The folder with both splits, `content()` where none is given."""
+    """Write both splits, each with `content()` by default, and return the folder."""
     (root / "annotations").mkdir(parents=True)
     for name, found in (("train2017", train), ("val2017", validation)):
         found = content() if found is None else found

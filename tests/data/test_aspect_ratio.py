@@ -1,4 +1,4 @@
-"""Batches of one kind of picture, in an order that depends on seed and epoch alone."""
+"""Batches have one orientation, in an order that depends on seed and epoch alone."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def epoch_of(run, epoch=0, rank=0, first_step=0):
 
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(1, 1), (2, 1), (1, 3), (2, 3)])
-def test_every_batch_that_runs_through_the_network_is_of_one_kind(devices, accumulate):
+def test_every_batch_that_runs_through_the_network_has_one_orientation(devices, accumulate):
     run = config(devices=devices, accumulate=accumulate)
     size = 12 // (devices * accumulate)
     batches = [batch for rank in range(devices) for batch in epoch_of(run, rank=rank)]
@@ -55,7 +55,7 @@ def test_a_resumed_epoch_goes_on_where_it_stopped():
     assert epoch_of(config(accumulate=2), 1, first_step=2) == epoch_of(config(accumulate=2), 1)[4:]
 
 
-def test_a_batch_larger_than_each_kind_is_refused():
+def test_a_batch_larger_than_both_groups_is_refused():
     run = dataclasses.replace(config(), data=DataConfig(batch_size=60))
     with pytest.raises(UserError, match="batch_size=60"):
         grouped_plan(run, LANDSCAPE)

@@ -1,4 +1,4 @@
-"""`attention_maps`: the attention against a sum written out, and what its maps are like."""
+"""`attention_maps`: the attention equals a sum that is written out, and the maps have the promised statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = {"train_size": 60, "validation_size": 20}
 
 
 def value_projection(channels):
-    """W^v, read off maps of one pixel: all attention is on itself."""
+    """W^v, from maps of one pixel, which can only attend to itself."""
     eye = torch.eye(channels, dtype=torch.double)[:, :, None, None]
     return global_attention(eye, softmax=True)[:, :, 0, 0].T
 
@@ -29,13 +29,13 @@ def test_attention_is_the_sum_over_all_positions(softmax):
     assert torch.allclose(value @ value.T, torch.eye(channels, dtype=torch.double))
     found = global_attention(x, softmax)
     for image, answer in zip(x.flatten(2), found.flatten(2), strict=True):
-        for place in range(height * width):
-            # The shared projection is orthogonal, so products are those of x itself.
-            products = [float(image[:, place] @ image[:, other]) / math.sqrt(channels) for other in range(15)]
+        for position in range(height * width):
+            # The shared projection is orthogonal, so it does not change the products.
+            products = [float(image[:, position] @ image[:, other]) / math.sqrt(channels) for other in range(15)]
             weights = [math.exp(product) for product in products] if softmax else products
             total = sum(weights) if softmax else height * width
             expected = sum(weight / total * (value @ image[:, other]) for other, weight in enumerate(weights))
-            assert torch.allclose(answer[:, place], expected)
+            assert torch.allclose(answer[:, position], expected)
 
 
 def test_without_softmax_it_is_one_matrix_per_image():
@@ -46,7 +46,7 @@ def test_without_softmax_it_is_one_matrix_per_image():
 
 
 @pytest.mark.parametrize("source", ["spectrum", "photographs"])
-def test_maps_are_like_features_after_a_relu(source):
+def test_maps_look_like_features_after_a_relu(source):
     data = AttentionMaps(source=source, **SMALL)
     train, validation = data.train(), data.validation()
     assert (len(train), len(validation)) == (60, 20) and data.test() is None
@@ -55,13 +55,13 @@ def test_maps_are_like_features_after_a_relu(source):
         assert split.inputs.dtype == split.targets.dtype == torch.float32
         assert split.inputs.min() == 0 and split.inputs.isfinite().all() and split.targets.isfinite().all()
     assert train.inputs.square().mean().sqrt().item() == pytest.approx(1, rel=1e-5)
-    # Neighbours are alike, far positions less so: no white noise.
+    # Neighbours are similar and distant positions less so, unlike white noise.
     near = torch.corrcoef(torch.stack([train.inputs[..., 1:].flatten(), train.inputs[..., :-1].flatten()]))[0, 1]
     far = torch.corrcoef(torch.stack([train.inputs[..., 8:].flatten(), train.inputs[..., :-8].flatten()]))[0, 1]
     assert near > 0.4 and near > far + 0.1
 
 
-def test_splits_and_draws_differ_and_repeat():
+def test_splits_repeat_and_differ_from_each_other_and_by_the_option_draw():
     for source in ("spectrum", "photographs"):
         one, again, other = (AttentionMaps(source=source, draw=draw, **SMALL) for draw in (0, 0, 1))
         assert torch.equal(one.train().inputs, again.train().inputs)
@@ -72,7 +72,7 @@ def test_splits_and_draws_differ_and_repeat():
 
 @pytest.mark.parametrize("source", ["spectrum", "photographs"])
 def test_a_larger_split_begins_with_the_smaller_one(source):
-    """But for the scale, which is that of the training draw."""
+    """Up to the scale, which depends on the whole training split."""
     small, large = (AttentionMaps(source=source, train_size=size).train().inputs for size in (10, 30))
     assert torch.allclose(small / small[0].max(), large[:10] / large[0].max(), atol=1e-5)
 

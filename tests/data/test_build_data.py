@@ -1,4 +1,4 @@
-"""`build_data`: names, import paths, options, limits."""
+"""`build_data` takes registered names and import paths, options and limits."""
 
 import inspect
 import textwrap
@@ -51,7 +51,7 @@ def test_a_limit_above_the_size_changes_nothing():
 
 
 class Sorted(ImageData):
-    """Ten images of each of three classes, sorted by class; not in memory, and without a third draw."""
+    """Ten images of each of three classes, sorted by class; not a tensor in memory, and without a test split."""
 
     num_classes = 3
     image_shape = (1, 1, 1)
@@ -91,8 +91,7 @@ def mine(tmp_path, monkeypatch, request):
 
 def test_the_example_of_the_docstring_works_by_its_import_path(mine):
     text = base.__doc__
-    example = textwrap.dedent(text[text.index("    class Stripes") : text.index("Images come out")])
-    name = mine(f"import torch\nfrom lightning_xvol.data import ImageData, TensorSplit\n{example}")
+    name = mine(textwrap.dedent(text[text.index("    import torch") : text.index("Splits return")]))
     data = build_data(DataConfig(name=f"{name}:Stripes", options={"period": 2}))
     image, label = data.train()[1]
     assert image.shape == data.image_shape and image.dtype == torch.float32 and label == 1
@@ -118,11 +117,11 @@ def test_a_class_of_ones_own_need_not_derive_from_ours(mine):
     assert build_data(DataConfig(name=f"{name}:Own")).root == Path("data")
 
 
-def test_what_is_no_data_set_is_refused(mine):
+def test_a_class_that_is_no_data_set_is_refused(mine):
     name = mine("number = 3\nclass Half:\n    num_classes = 2\n    def __init__(self, root, download): pass\n")
     with pytest.raises(UserError, match="lacks image_shape, train, validation, test"):
         build_data(DataConfig(name=f"{name}:Half"))
-    with pytest.raises(UserError, match="is no class"):
+    with pytest.raises(UserError, match="is not a class"):
         build_data(DataConfig(name=f"{name}:number"))
     with pytest.raises(UserError, match="cannot import data"):
         build_data(DataConfig(name=f"{name}:Absent"))

@@ -1,8 +1,6 @@
-"""COCO's folder: what of it is trained on and evaluated, in which pixels, and what is refused."""
+"""COCO's folder: what training and evaluation read from it, in which pixels, and which files are refused."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy
 import PIL.Image
@@ -11,9 +9,6 @@ import torch
 from pycocotools.coco import COCO
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parent))
-import coco_files
-
 from lightning_xvol.data import Limited
 from lightning_xvol.data.base import DataError
 from lightning_xvol.data.coco import Coco, Geometry, collate_detections
@@ -21,6 +16,7 @@ from lightning_xvol.data.coco_annotations import read_annotations
 from lightning_xvol.data.coco_masks import to_mask
 from lightning_xvol.data.keyed import KeyedDataset
 from lightning_xvol.errors import UserError
+from tests.data import coco_files
 
 SMALL = {"short_sides": (40,), "test_short_side": 40, "long_side": 60}
 
@@ -75,7 +71,7 @@ def test_objects_without_a_valid_segmentation_train_boxes_but_no_masks(folder):
 
 @pytest.mark.parametrize(
     ("size", "short_side", "expected"),
-    [  # of Detectron2's ResizeShortestEdge
+    [  # from Detectron2's ResizeShortestEdge
         ((480, 640), 800, (800, 1067)),
         ((427, 640), 640, (640, 959)),
         ((300, 640), 800, (625, 1333)),
@@ -84,7 +80,7 @@ def test_objects_without_a_valid_segmentation_train_boxes_but_no_masks(folder):
         ((1, 4000), 800, (1, 1333)),  # Detectron2 would leave no row
     ],
 )
-def test_sizes(size, short_side, expected):
+def test_pictures_are_resized_to_the_sizes_of_detectron2(size, short_side, expected):
     assert Geometry().size(*size, short_side) == expected
 
 
@@ -142,7 +138,7 @@ def test_coco_declares_its_size_without_any_file():
     assert Coco.declared(test_short_side=800, long_side=1333) == (80, (3, 800, 1333))
 
 
-def test_the_folder_above_will_do(folder, tmp_path):
+def test_the_folder_that_contains_coco_is_found_too(folder, tmp_path):
     (tmp_path / "coco").symlink_to(folder)
     assert len(build(tmp_path).validation()) == 4
 
@@ -176,9 +172,9 @@ def test_another_json_file_is_refused(tmp_path):
     refused(lambda: build(root), "no list 'annotations'", "instances_val2017.json")
 
 
-def spoiled(what, place, **changes):
+def spoiled(what, index, **changes):
     found = coco_files.content()
-    found[what][place].update(changes)
+    found[what][index].update(changes)
     return found
 
 
@@ -215,7 +211,7 @@ RLE = {"size": [40, 60], "counts": "zz~~zz"}
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_path_and_id(tmp_path, found, parts):
+def test_a_mistake_in_the_annotations_is_named_with_path_and_id(tmp_path, found, parts):
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(found))
     refused(lambda: read_annotations(path, masks=True), path, *parts)
@@ -234,7 +230,7 @@ def test_run_lengths_may_be_written_as_floats(tmp_path):
 
 
 def test_a_picture_lying_on_its_side_is_turned_as_its_camera_says(tmp_path):
-    """As in Detectron2, whose annotations are of the upright picture; predict does the same."""
+    """As in Detectron2, whose annotations are for the upright picture. `predict` does the same."""
     root = coco_files.write(tmp_path / "copy")
     path = root / "val2017" / "000000000009.png"  # 40 wide, 60 high
     with PIL.Image.open(path) as picture:
@@ -244,7 +240,7 @@ def test_a_picture_lying_on_its_side_is_turned_as_its_camera_says(tmp_path):
     upright.transpose(PIL.Image.Transpose.ROTATE_90).save(path, exif=exif)
     picture, _ = by_image(build(root).validation())[9]
     assert torch.equal(picture, torch.from_numpy(numpy.array(upright)).permute(2, 0, 1))
-    upright.save(path, exif=exif)  # annotated as it lies
+    upright.save(path, exif=exif)  # now the annotations are for the picture on its side
     with pytest.raises(DataError, match=r"60 x 40 pixels, upright as its EXIF orientation says, .* for 40 x 60"):
         by_image(build(root).validation())
 

@@ -10,7 +10,7 @@ from lightning_xvol.data.digits import Digits
 from lightning_xvol.errors import UserError
 
 
-def test_split_is_stratified_and_of_the_sizes_of_the_protocol():
+def test_every_class_has_a_third_of_its_images_in_validation():
     data = Digits()
     train, validation = data.train(), data.validation()
     assert (len(train), len(validation), data.test()) == (1198, 599, None)
@@ -44,7 +44,7 @@ def test_images_have_the_size_asked_for_and_are_normalised(size):
     assert abs(data.train().images.mean()) < 0.05
 
 
-def test_the_first_images_are_of_all_classes():
+def test_the_first_images_cover_all_classes():
     split = build_data(DataConfig(name="digits", limit=100)).train()
     assert split.labels.unique().tolist() == [*range(10)]
 

@@ -1,4 +1,4 @@
-"""ImageNet's folders, with small real JPEGs made here."""
+"""ImageNet's folders, with small JPEG files that the tests write."""
 
 import shutil
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_the_module_normalises_in_the_precision_of_the_run(pictures, plugin, dty
     assert module.on_after_batch_transfer(finished, 0) is finished
 
 
-def test_data_dir_may_be_the_folder_above(pictures, tmp_path):
+def test_data_dir_may_be_the_folder_that_contains_imagenet(pictures, tmp_path):
     (tmp_path / "imagenet").symlink_to(pictures)
     assert len(build(tmp_path).train()) == 12
 
@@ -179,7 +179,7 @@ def test_a_corrupt_picture_is_named_in_one_sentence(root, how):
 
 
 def failure(loader):
-    """Not `pytest.raises`: it keeps the frames, and torch waits 5 s for each worker that the garbage collector ends."""
+    """The error's sentence. `pytest.raises` would keep the frames, and torch would then wait 5 s for each worker."""
     try:
         list(loader)
     except DataError as error:
@@ -236,7 +236,7 @@ def test_a_class_without_pictures_is_named(root):
     assert CLASSES[0] in refused(root)
 
 
-def test_hidden_folders_are_no_classes(root):
+def test_hidden_folders_are_not_classes(root):
     (root / "train" / ".ipynb_checkpoints").mkdir()
     assert build(root).num_classes == 3
 

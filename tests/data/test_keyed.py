@@ -1,4 +1,4 @@
-"""Keyed images and derived seeds: nothing may depend on the process that loads."""
+"""Keyed images and derived seeds do not depend on the process that loads them."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from lightning_xvol.seeding import derive_seed, seed_generators
 
 
 class Augmented(Dataset):
-    """Every image is a draw from each of the three global generators."""
+    """Every image is one random number of each of the three global generators."""
 
     def __len__(self):
         return 12
@@ -27,7 +27,7 @@ class Augmented(Dataset):
 
 
 def load(seed=0, epoch=0, order=range(12), workers=0, batch_size=4):
-    """Images by index, loaded in `order`."""
+    """The images, loaded in `order` and sorted by index."""
     keys = [(epoch, index) for index in order]
     loader = DataLoader(
         KeyedDataset(Augmented(), seed), batch_size, sampler=keys, num_workers=workers, collate_fn=collate

@@ -1,4 +1,4 @@
-"""The embedded data set `match`, read back by a decoder that knows its description only."""
+"""The embedded data set `match`, read by a decoder that is written from its description alone."""
 
 import time
 
@@ -13,7 +13,7 @@ SMALL = {"train_size": 300, "validation_size": 100, "test_size": 100}
 
 
 def decode(images, distance):
-    """Which candidates equal the middle of each noise-free image [1, 32, 32]: booleans [N, 4], left right up down."""
+    """Which candidates equal the middle of each image without noise: booleans [N, 4], left, right, up, down."""
     bright = images[:, 0] > 0
     centre = images.shape[-1] // 2
     patch = {}
@@ -89,7 +89,7 @@ def test_a_larger_split_begins_with_the_smaller_one():
     assert torch.equal(small.images, large.images[:10]) and torch.equal(small.labels, large.labels[:10])
 
 
-def test_splits_and_draws_share_no_image():
+def test_splits_of_two_values_of_draw_share_no_image():
     images = []
     for draw in (0, 1):
         data = Match(noise=0.0, draw=draw, **SMALL)
@@ -107,7 +107,7 @@ def test_generation_is_deterministic():
 
 
 def test_numbers_are_those_of_earlier_versions():
-    """A change here changes every result on `match`, whatever the fingerprint says: numpy's streams included."""
+    """If these numbers change, every result on `match` changes, although the fingerprint does not."""
     split = Match(train_size=6).train()
     assert split.labels.tolist() == [2, 2, 2, 2, 0, 0]
     codes = [

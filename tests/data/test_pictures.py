@@ -1,4 +1,4 @@
-"""Pictures as files hold them, in RGB of 8 bits."""
+"""Pictures of any mode are read as RGB with 8 bits."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The generated data set is COCO to pycocotools, whole or not there, and the same every time."""
+"""pycocotools reads the generated data set; it is complete or absent, and the same every time."""
 
 import json
 import multiprocessing
@@ -32,7 +32,7 @@ def test_masks_boxes_and_areas_agree(theirs):
         assert api.toBbox(theirs.annToRLE(item)).tolist() == item["bbox"], number
 
 
-def test_every_size_and_every_form_of_segmentation_is_there(theirs):
+def test_every_size_and_every_form_of_segmentation_occurs(theirs):
     items = theirs.anns.values()
     sizes = Counter((item["area"] >= 32**2) + (item["area"] >= 96**2) for item in items if not item["iscrowd"])
     assert min(sizes[size] for size in range(3)) >= 3
@@ -44,7 +44,7 @@ def test_every_size_and_every_form_of_segmentation_is_there(theirs):
     assert crowds and all(isinstance(item["segmentation"]["counts"], list) for item in crowds)
 
 
-def test_hidden_shapes_give_up_their_pixels(theirs):
+def test_no_pixel_belongs_to_two_masks(theirs):
     for image in theirs.imgs:
         objects = theirs.loadAnns(theirs.getAnnIds(imgIds=[image]))
         assert not objects or sum(theirs.annToMask(item).astype(int) for item in objects).max() == 1
@@ -64,7 +64,7 @@ def test_splits_share_no_image(shapes):
 def test_the_loader_reads_it(shapes):
     train, validation = shapes.train(), shapes.validation()
     assert shapes.num_classes == 6 and shapes.classes[5] == "ring"
-    assert len(train) == 34 - 2 and len(validation) == 16  # image 15 holds a crowd alone, 31 nothing
+    assert len(train) == 34 - 2 and len(validation) == 16  # image 15 has only a crowd, 31 has nothing
     picture, target = train[0]
     assert picture.shape == (3, 192, 192) == shapes.image_shape and target["masks"].shape[1:] == (192, 192)
     assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"]) > 0
@@ -89,7 +89,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     }
 
 
-def test_what_a_killed_process_left_is_not_taken_for_whole(tmp_path, monkeypatch):
+def test_the_folder_of_a_killed_process_is_written_again(tmp_path, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_is_not_taken_for_whole(tmp_path, monkeypatch
     assert len(content(whole.root)) == 6 and not rest.exists()
 
 
-def test_what_is_there_is_not_written_again(tmp_path, monkeypatch):
+def test_an_existing_folder_is_not_written_again(tmp_path, monkeypatch):
     small(tmp_path)
     monkeypatch.setattr("lightning_xvol.data.shapes_coco.draw_image", None)
     assert len(small(tmp_path).validation()) == 1

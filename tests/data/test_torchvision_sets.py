@@ -1,4 +1,4 @@
-"""CIFAR and Fashion-MNIST on files made here, in the formats that torchvision reads."""
+"""CIFAR and Fashion-MNIST, read from small files in torchvision's formats that the tests write."""
 
 import pickle
 import shutil
@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + GREY.tobytes())
         header = numpy.array([0x801, 10], dtype=">i4").tobytes()
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + bytes(range(10)))
-    # The real files are known by their checksums; ours are not them.
+    # torchvision checks the real files by checksum, which ours do not match.
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: Path(self.root, self.base_folder).is_dir())
     monkeypatch.setattr(datasets.cifar, "check_integrity", lambda *_: True)
     return tmp_path
@@ -109,7 +109,7 @@ def test_limit_keeps_the_first_images(root):
     ("name", "folder"),
     [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python"), ("fashion_mnist", "FashionMNIST/raw")],
 )
-def test_missing_files_give_one_sentence_with_the_way_out(tmp_path, name, folder):
+def test_missing_files_give_one_sentence_that_says_what_to_do(tmp_path, name, folder):
     with pytest.raises(UserError) as caught:
         build(name, tmp_path)
     message = str(caught.value)

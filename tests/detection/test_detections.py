@@ -1,4 +1,4 @@
-"""From the network's picture into the annotated image."""
+"""Boxes and masks are mapped from the network's picture to the annotated image."""
 
 import math
 

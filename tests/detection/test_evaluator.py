@@ -1,4 +1,4 @@
-"""COCO's twelve numbers: those of pycocotools, for boxes and masks, however the results came together."""
+"""COCO's twelve numbers equal those of pycocotools, for boxes and masks, from one process or several."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ from lightning_xvol.detection.evaluator import KINDS, REPORTED, STATISTICS, Coco
 
 
 def perfect(annotations):
-    """Every object that is no crowd as a detection."""
+    """Every object that is not a crowd as a detection."""
     results = {}
     for index in range(len(annotations)):
         image = annotations.image(index)
@@ -36,7 +36,7 @@ def perfect(annotations):
 
 
 def noisy(annotations, seed=0):
-    """Detections as a mediocre detector makes them: shifted, missing, doubled, mislabelled, in crowds, made up."""
+    """Detections of a mediocre detector: shifted, missing, doubled, mislabelled, inside crowds."""
     random = numpy.random.RandomState(seed)
     results = {}
     for index in range(len(annotations)):
@@ -64,15 +64,15 @@ def noisy(annotations, seed=0):
 
 
 def oracle(truth, results, kind):
-    """pycocotools on the same results, saved as COCO wants them."""
+    """The numbers of pycocotools for the same results, converted to COCO's format."""
     found = []
     ids = sorted(category["id"] for category in truth["categories"])
     for image_id, detections in results.items():
         for item in detections:
-            entry = {"image_id": image_id, "category_id": ids[item["label"] - 1], "score": item["score"]}
+            record = {"image_id": image_id, "category_id": ids[item["label"] - 1], "score": item["score"]}
             x1, y1, x2, y2 = item["box"]
             found.append(
-                entry | ({"segmentation": item["rle"]} if kind == "mask" else {"bbox": [x1, y1, x2 - x1, y2 - y1]})
+                record | ({"segmentation": item["rle"]} if kind == "mask" else {"bbox": [x1, y1, x2 - x1, y2 - y1]})
             )
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -109,12 +109,12 @@ def test_all_twelve_numbers_are_those_of_pycocotools(annotations, kind, seed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ground_truth_fed_back_gives_100(annotations, kind):
     numbers = evaluate(truth_of(annotations, kind), perfect(annotations), kind)
-    # The first one or ten detections of an image cannot find all its objects.
+    # One or ten detections per image cannot find all objects, so ar1 and ar10 stay below 100.
     full = {name: round(value, 9) for name, value in numbers.items() if name not in ("ar1", "ar10")}
     assert set(REPORTED) < set(full) and set(full.values()) == {100}
 
 
-def test_detections_in_a_crowd_count_neither_way(annotations):
+def test_detections_in_a_crowd_are_neither_right_nor_wrong(annotations):
     truth, results = truth_of(annotations, "box"), perfect(annotations)
     crowd = next(item for item in truth["annotations"] if item["iscrowd"])
     x, y, width, height = crowd["bbox"]
@@ -130,7 +130,7 @@ def test_detections_in_a_crowd_count_neither_way(annotations):
 def test_images_that_several_processes_evaluated_count_once(annotations, kind):
     truth, results = truth_of(annotations, kind), noisy(annotations)
     ids = list(results)
-    # A sampler over three processes that fills up with images from the start.
+    # A sampler over three processes fills up its last batches with the first images.
     shares = [[*ids, *ids[:2]][rank::3] for rank in range(3)]
     parts = [{image: copy.deepcopy(results[image]) for image in share} for share in reversed(shares)]
     merged = merge_results(parts)
@@ -139,7 +139,7 @@ def test_images_that_several_processes_evaluated_count_once(annotations, kind):
     assert list(evaluate(truth, merged, kind).values()) == pytest.approx(100 * oracle(truth, results, kind), abs=1e-9)
 
 
-def test_the_evaluator_keeps_an_image_that_comes_again_once(annotations):
+def test_the_evaluator_keeps_an_image_that_comes_twice_once(annotations):
     results = noisy(annotations)
     evaluator = CocoEvaluator(annotations, masks=True)
     for image_id in [*results, *list(results)[:3]]:
@@ -158,7 +158,7 @@ def test_no_detection_at_all_gives_zero(annotations):
     assert set(evaluate(truth_of(annotations, "mask"), results, "mask").values()) == {0.0}
 
 
-def test_what_no_object_is_of_is_missing(annotations):
+def test_a_number_without_objects_of_its_size_is_missing(annotations):
     truth = truth_of(annotations, "box")
     truth["annotations"] = [item for item in truth["annotations"] if item["area"] < 96**2]
     results = perfect(annotations)
@@ -169,7 +169,7 @@ def test_what_no_object_is_of_is_missing(annotations):
     assert all(math.isnan(value) for value in evaluate(truth, results, "box").values())
 
 
-def test_sizes_go_by_the_area_of_the_mask_for_boxes_too(annotations):
+def test_the_area_of_the_mask_decides_the_size_of_an_object_for_boxes_too(annotations):
     truth = truth_of(annotations, "box")
     boxes = {
         **truth,
@@ -179,7 +179,7 @@ def test_sizes_go_by_the_area_of_the_mask_for_boxes_too(annotations):
     assert evaluate(truth, results, "box")["ap_m"] != evaluate(boxes, results, "box")["ap_m"]
 
 
-def test_lost_or_foreign_images_are_not_evaluated_in_silence(annotations):
+def test_lost_or_foreign_images_are_an_error(annotations):
     truth, results = truth_of(annotations, "box"), perfect(annotations)
     lost = dict(list(results.items())[2:])
     with pytest.raises(ValueError, match=r"2 images have no results, such as 1000001; 32 are"):
@@ -188,7 +188,7 @@ def test_lost_or_foreign_images_are_not_evaluated_in_silence(annotations):
         evaluate(truth, {**results, 7: []}, "box")
 
 
-def test_masks_that_were_not_read_cannot_be_judged(annotations):
+def test_masks_that_were_not_read_cannot_be_evaluated(annotations):
     boxes_alone = read_annotations(annotations.path, masks=False)
     with pytest.raises(ValueError, match="was read without masks"):
         CocoEvaluator(boxes_alone, masks=True).measure(perfect(annotations))

@@ -1,4 +1,4 @@
-"""Detectors that train and detect, and the parts in which they differ from torchvision's."""
+"""Detectors train and detect, and their parts differ from torchvision's as intended."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from torchvision.models.detection import roi_heads, rpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
 
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
@@ -73,7 +73,7 @@ def test_faster_rcnn_needs_no_masks(tiny):
     assert set(detector.eval()(images)[0]) == {"boxes", "scores", "labels"}
 
 
-def test_the_batch_mates_do_not_change_what_a_convolution_detects(tiny):
+def test_other_pictures_of_a_batch_do_not_change_what_a_convolution_detects(tiny):
     detector = tiny().eval()
     images, _ = batch_of(((64, 64), (96, 96)))
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_pictures_are_normalised_and_padded_with_zeros():
 
 def test_the_losses_are_those_of_torchvision_at_its_beta(tiny):
     images, targets = batch_of()
-    detector = tiny(settings=dataclasses.replace(SETTINGS["tiny"], box_loss_beta=1 / 9, roi_aligned=False))
+    detector = tiny(preset=dataclasses.replace(PRESETS["tiny"], box_loss_beta=1 / 9, roi_aligned=False))
     torch.manual_seed(5)
     own = detector(images, targets)
     # torchvision's code with our parts, on the same random numbers.
@@ -129,35 +129,35 @@ def test_the_losses_of_boxes_are_l1_at_beta_0():
 
 
 def square(left, top, right, bottom):
-    """One object that fills its box [1, 64, 64]."""
+    """The mask of one object that fills its box [1, 64, 64]."""
     mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
     mask[:, top:bottom, left:right] = 1
     return mask
 
 
-ITSELF = torch.tensor([0])
+FIRST = torch.tensor([0])  # the box is matched with the first object
 
 
 def test_the_loss_of_masks_is_torchvisions_where_they_are_not_aligned():
     torch.manual_seed(3)
     masks = (torch.rand(3, 40, 50) > 0.5).to(torch.uint8)
     boxes = torch.tensor([[3.2, 5.0, 40.7, 33.0], [0.0, 0.0, 50.0, 40.0], [8.5, 9.5, 11.0, 30.0], [1.0, 2.0, 9.0, 7.0]])
-    classes, places, logits = torch.tensor([4, 1, 2]), torch.tensor([2, 0, 0, 1]), torch.randn(4, 5, 14, 14)
-    own = mask_loss(logits, classes[places], mask_targets(masks, boxes, places, 14, aligned=False))
-    assert own == roi_heads.maskrcnn_loss(logits, [boxes], [masks], [classes], [places])
-    nothing = mask_loss(logits[:0], places[:0], mask_targets(masks, boxes[:0], places[:0], 14, aligned=False))
-    assert nothing == roi_heads.maskrcnn_loss(logits[:0], [boxes[:0]], [masks], [classes], [places[:0]]) == 0
+    classes, matches, logits = torch.tensor([4, 1, 2]), torch.tensor([2, 0, 0, 1]), torch.randn(4, 5, 14, 14)
+    own = mask_loss(logits, classes[matches], mask_targets(masks, boxes, matches, 14, aligned=False))
+    assert own == roi_heads.maskrcnn_loss(logits, [boxes], [masks], [classes], [matches])
+    nothing = mask_loss(logits[:0], matches[:0], mask_targets(masks, boxes[:0], matches[:0], 14, aligned=False))
+    assert nothing == roi_heads.maskrcnn_loss(logits[:0], [boxes[:0]], [masks], [classes], [matches[:0]]) == 0
 
 
 @pytest.mark.parametrize("box", [(10, 20, 40, 50), (0, 0, 63, 64), (3, 8, 10, 63)])
 def test_the_target_of_an_object_from_its_own_box_is_full(box):
     edges = torch.tensor([box]).float()
-    assert (mask_targets(square(*box), edges, ITSELF, 28, aligned=True) == 1).all()
-    assert not (mask_targets(square(*box), edges, ITSELF, 28, aligned=False) == 1).all()
+    assert (mask_targets(square(*box), edges, FIRST, 28, aligned=True) == 1).all()
+    assert not (mask_targets(square(*box), edges, FIRST, 28, aligned=False) == 1).all()
 
 
 @pytest.mark.parametrize("aligned", [False, True])
-def test_targets_are_aligned_where_features_are(tiny, aligned, monkeypatch):
+def test_mask_targets_are_aligned_if_features_are(tiny, aligned, monkeypatch):
     def spy(*arguments):
         targets = mask_targets(*arguments)
         made.append(targets)
@@ -165,16 +165,16 @@ def test_targets_are_aligned_where_features_are(tiny, aligned, monkeypatch):
 
     made = []
     monkeypatch.setattr("lightning_xvol.detection.parts.mask_targets", spy)
-    tiny(settings=dataclasses.replace(SETTINGS["tiny"], roi_aligned=aligned))(*batch_of())
+    tiny(preset=dataclasses.replace(PRESETS["tiny"], roi_aligned=aligned))(*batch_of())
     values = torch.cat(made)
     assert len(values) and bool(((values == 0) | (values == 1)).all()) is aligned
 
 
 @pytest.mark.parametrize("box", [(0, 0, 56, 56), (8, 4, 36, 60), (10, 20, 38, 48)])
 def test_a_target_pasted_back_is_the_mask(box):
-    """Of boxes whose bins are whole pixels, around, across and within the object."""
+    """For boxes around, across and inside the object, with bins of whole pixels."""
     mask, edges = square(10, 20, 40, 48), torch.tensor(box).float()
-    [target] = mask_targets(mask, edges[None], ITSELF, 28, aligned=True)
+    [target] = mask_targets(mask, edges[None], FIRST, 28, aligned=True)
     expected = mask[0].numpy() * square(*box)[0].numpy()
     assert (paste(target, edges, (64, 64)) == expected).all() and expected.any()
 
@@ -192,15 +192,15 @@ def test_roi_align_is_torchvisions():
     torch.testing.assert_close(LevelRoIAlign((4, 8, 16, 32), 7, 2, False)(features(), BOXES, None), theirs)
 
 
-def test_aligned_roi_align_takes_half_a_pixel_less():
+def test_aligned_roi_align_is_shifted_by_half_a_pixel():
     pooled = LevelRoIAlign((4, 8, 16, 32), 7, 0, True)(features(), BOXES, None)
     rois = torch.tensor([[0, 3.0, 5.0, 40.0, 33.0]])
     torch.testing.assert_close(pooled[:1], roi_align(features()["0"], rois, 7, 0.25, aligned=True))
     assert LevelRoIAlign((4, 8, 16, 32), 7, 0, True)(features(), [torch.zeros(0, 4)] * 2, None).shape == (0, 4, 7, 7)
 
 
-def test_the_first_batch_does_not_decide_about_the_next_ones(tiny):
-    """torchvision keeps the strides that it found in its first batch: 40 pixels padded to 64 look like another one."""
+def test_the_first_batch_does_not_decide_the_strides_of_the_next_ones():
+    """torchvision keeps the strides of its first batch, where 40 pixels padded to 64 suggest a wrong one."""
     pool = LevelRoIAlign((4, 8, 16, 32), 7, 2, False)
     pool({name: level[..., :2, :2] for name, level in features().items()}, [torch.zeros(0, 4)] * 2, [(40, 40)] * 2)
     theirs = MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)(features(), BOXES, [(256, 256)] * 2)
@@ -215,10 +215,10 @@ def test_under_autocast_boxes_are_decoded_in_float32(tiny):
     assert found["boxes"].dtype == found["scores"].dtype == found["masks"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", ["detectron2", "torchvision"])
-def test_under_autocast_anchors_are_those_of_float32(tiny, settings):
-    """bfloat16 has 8 bits: a thousand pixels away its anchors would stand 4 pixels apart."""
-    generator = tiny(settings=SETTINGS[settings]).rpn.anchor_generator
+@pytest.mark.parametrize("preset", ["detectron2", "torchvision"])
+def test_under_autocast_anchors_are_those_of_float32(tiny, preset):
+    """bfloat16 has 8 bits of precision: at 1000 pixels its anchors would be 4 pixels apart."""
+    generator = tiny(preset=PRESETS[preset]).rpn.anchor_generator
     images = ImageList(torch.zeros(1, 3, 32, 1344), [(32, 1344)])
     maps = [torch.zeros(1, 1, max(1, 32 // stride), 1344 // stride) for stride in (4, 8, 16, 32, 64)]
     [expected] = generator(images, maps)
@@ -236,15 +236,15 @@ def test_frozen_norms_are_torchvisions_in_the_precision_of_their_input():
     assert ours(x.bfloat16()).dtype == torch.bfloat16
 
 
-def test_random_weights_keep_every_norm_alive_and_train_all(tiny):
-    detector = tiny(settings=SETTINGS["detectron2"])
+def test_random_weights_freeze_nothing(tiny):
+    detector = tiny(preset=PRESETS["detectron2"])
     assert all(parameter.requires_grad for parameter in detector.parameters())
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in detector.modules())
     assert detector.new == detector.replaced == tuple(f"layer4.{block}.conv2" for block in range(3))
 
 
 def test_weights_of_the_same_operator_freeze_its_norms_too(tiny):
-    detector = tiny("xvolution", settings=SETTINGS["detectron2"], pretraining="own")
+    detector = tiny("xvolution", preset=PRESETS["detectron2"], pretraining="own")
     assert detector.new == () and len(detector.replaced) == 3
     assert not any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
     images, targets = batch_of()
@@ -252,29 +252,29 @@ def test_weights_of_the_same_operator_freeze_its_norms_too(tiny):
 
 
 def test_with_torchvisions_weights_the_convolution_is_not_new(tiny):
-    detector = tiny(settings=SETTINGS["detectron2"], pretraining="torchvision", stride_in_1x1=False)
+    detector = tiny(preset=PRESETS["detectron2"], pretraining="torchvision", stride_in_1x1=False)
     assert detector.new == () and not any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
-    larger = tiny(options={"kernel_size": 5}, settings=SETTINGS["detectron2"], pretraining="torchvision")
+    larger = tiny(options={"kernel_size": 5}, preset=PRESETS["detectron2"], pretraining="torchvision")
     assert larger.new == larger.replaced
 
 
 def test_moving_the_stride_of_torchvisions_convolution_is_refused(tiny):
     with pytest.raises(UserError, match=r"layer4\.0\.conv2; set backbone\.stride_in_1x1=false"):
-        tiny(settings=SETTINGS["detectron2"], pretraining="torchvision", stride_in_1x1=True)
+        tiny(preset=PRESETS["detectron2"], pretraining="torchvision", stride_in_1x1=True)
 
 
 def test_only_the_replaced_blocks_move_their_stride_under_torchvisions_weights():
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=True)
-    make = {"settings": SETTINGS["detectron2"], "num_classes": 2, "masks": False}
+    make = {"preset": PRESETS["detectron2"], "num_classes": 2, "masks": False}
     for pretraining, strides in (("torchvision", [1, 1, 2]), ("own", [2, 2, 2])):
         body = build_detector(backbone, OperatorConfig("pssa"), pretraining=pretraining, **make).backbone.body
         assert [body[layer][0].conv1.stride[0] for layer in ("layer2", "layer3", "layer4")] == strides
 
 
-def test_a_frozen_stage_trains_the_operator_that_stands_in_it(tiny):
+def test_a_frozen_stage_trains_its_operator():
     backbone = BackboneConfig("resnet18", (2,))
     detector = build_detector(
-        backbone, OperatorConfig("involution"), SETTINGS["detectron2"], 2, masks=False, pretraining="torchvision"
+        backbone, OperatorConfig("involution"), PRESETS["detectron2"], 2, masks=False, pretraining="torchvision"
     )
     trained = {name for name, parameter in detector.backbone.body.layer1.named_parameters() if parameter.requires_grad}
     assert trained and all(".conv2." in name for name in trained)
@@ -282,4 +282,4 @@ def test_a_frozen_stage_trains_the_operator_that_stands_in_it(tiny):
 
 def test_stages_that_do_not_halve_the_map_are_refused():
     with pytest.raises(UserError, match=r"strides \(2, 4, 4, 8\).*strides=\(1, 2, 2, 2\)"):
-        build_detector(BackboneConfig(), OperatorConfig(), SETTINGS["tiny"], 2, masks=False)
+        build_detector(BackboneConfig(), OperatorConfig(), PRESETS["tiny"], 2, masks=False)

@@ -1,4 +1,4 @@
-"""Whole runs of the embedded recipes: recorded, interrupted, resumed, and used to detect."""
+"""Whole runs of the embedded recipes: their records, resume after an interruption, and prediction."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ SMALL: dict[str, Any] = {
     "train.steps": 5,
     "train.checkpoint_every": 2,
 }
-BOXES = {"box_ap", "box_ap50", "box_ap75", "box_ap_s", "box_ap_m"}  # 96 pixels leave no room for a large object
+BOXES = {"box_ap", "box_ap50", "box_ap75", "box_ap_s", "box_ap_m"}  # 96 pixels are too few for a large object
 
 
-def small(recipe: str, operator: str = "convolution", **settings: Any) -> RunConfig:
+def small(recipe: str, operator: str = "convolution", **fields: Any) -> RunConfig:
     config = get_recipe(recipe).config(operator)
-    for path, value in {**SMALL, **{key.replace("__", "."): value for key, value in settings.items()}}.items():
+    for path, value in {**SMALL, **{key.replace("__", "."): value for key, value in fields.items()}}.items():
         config = set_value(config, path, value)
     return resolve(config)
 
 
 class Interrupt(Callback):
-    """Raises before the training step number `step`, after what is saved there."""
+    """Raises before training step `step`, after the checkpoint at that step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -82,7 +82,7 @@ def mask_run(tmp_path_factory: pytest.TempPathFactory, quiet: RunContext) -> Pat
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions."""
+    """The results that must not depend on interruptions."""
     result = json.loads((folder / "result.json").read_text())
     return {
         **{key: result[key] for key in ("weights_sha256", "metrics", "cell_id", "status")},
@@ -93,14 +93,16 @@ def outcome(folder: Path) -> dict[str, Any]:
 def test_the_record_has_the_average_precision_of_every_validation(mask_run: Path) -> None:
     metrics = outcome(mask_run)["metrics"]
     masks = {name.replace("box", "mask") for name in BOXES}
-    # The queries of another image cannot be had where pictures are evaluated one by one.
+    # Pictures are evaluated one by one, so the queries cannot come from another image.
     assert set(metrics) == BOXES | masks | {"mask_ap_mean_ablated"}
     rows = [line.split(",") for line in outcome(mask_run)["rows"].splitlines()]
     steps = [int(step) for step, _, name, _ in rows if name == "mask_ap"]
     assert steps[-1] == 5 and len(steps) > 1
 
 
-def test_an_interrupted_run_ends_bit_for_bit_as_the_other(mask_run: Path, quiet: RunContext, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
+    mask_run: Path, quiet: RunContext, tmp_path: Path
+) -> None:
     config, folder = small("shapes_mask_rcnn", "xvolution"), tmp_path / "cell"
     with pytest.raises(InterruptedError):
         train(config, folder, dataclasses.replace(quiet, callbacks=[Interrupt(3)]))
@@ -124,8 +126,8 @@ def test_faster_rcnn_is_trained_and_tracked_with_pictures(
 
 def predicted(*arguments: object) -> int:
     parser = Parser()
-    predict.add_to(parser.add_subparsers())
-    return predict.run(parser.parse_args(["predict", *map(str, arguments)]))
+    predict.add_arguments(parser)
+    return predict.run(parser.parse_args([*map(str, arguments)]))
 
 
 def test_predict_draws_what_it_finds(mask_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,10 +142,12 @@ def test_predict_draws_what_it_finds(mask_run: Path, tmp_path: Path, capsys: pyt
     assert numpy.asarray(drawn).tobytes() != numpy.asarray(PIL.Image.open(tmp_path / "own.jpg")).tobytes()
 
 
-def test_a_score_below_that_of_evaluations_is_not_cut_off_there(mask_run: Path) -> None:
+def test_predict_shows_scores_below_the_limit_of_evaluation(mask_run: Path) -> None:
     [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
     trained = read_detector(checkpoint)
-    nn.init.constant_(trained.detector.roi_heads.box_predictor.cls_score.bias[:1], 4.5)  # nearly all is background
+    nn.init.constant_(
+        trained.detector.roi_heads.box_predictor.cls_score.bias[:1], 4.5
+    )  # almost everything is background
     picture = PIL.Image.new("RGB", (96, 96), "gray")
     assert detect(trained, picture, 0.05) == []
     assert detect(trained, picture, 0.0)
@@ -155,7 +159,7 @@ def test_predict_turns_a_photograph_as_its_camera_says(
     [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
     upright = PIL.Image.fromarray(numpy.random.RandomState(0).randint(0, 256, (110, 70, 3), dtype=numpy.uint8))
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # orientation: to be turned clockwise by a quarter
+    exif[0x0112] = 6  # orientation: turn clockwise by a quarter
     upright.save(tmp_path / "upright.png")
     upright.transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
     printed = []
@@ -166,7 +170,7 @@ def test_predict_turns_a_photograph_as_its_camera_says(
     assert printed[0] == printed[1] and numpy.array_equal(*drawn)
 
 
-def test_predict_takes_a_line_of_pixels_and_says_what_jpeg_cannot_hold(mask_run: Path, tmp_path: Path) -> None:
+def test_predict_takes_a_line_of_pixels_and_says_if_a_format_cannot_hold_it(mask_run: Path, tmp_path: Path) -> None:
     [checkpoint] = (mask_run / "checkpoints").glob("*.ckpt")
     PIL.Image.new("L", (65_536, 1)).save(tmp_path / "line.png")
     given = ("--checkpoint", checkpoint, "--image", tmp_path / "line.png")
@@ -180,13 +184,13 @@ def test_predict_takes_a_line_of_pixels_and_says_what_jpeg_cannot_hold(mask_run:
     [
         (["--image", "missing.png"], "no picture at 'missing.png'"),
         (["--image", "torn.png"], "cannot read the picture"),
-        (["--image", "own.png", "--out", "own.png"], "--out and --image are one file"),
+        (["--image", "own.png", "--out", "own.png"], "--out and --image are the same file"),
         (["--image", "own.png", "--out", "drawn.pdf"], r"must end in \.png"),
         (["--image", "own.png", "--checkpoint", "none.ckpt"], "no checkpoint at"),
         (["--image", "own.png", "--checkpoint", "classifier.ckpt"], "holds no detector"),
     ],
 )
-def test_what_cannot_be_predicted(
+def test_wrong_arguments_of_predict_give_one_sentence(
     arguments: list[str], message: str, mask_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,12 +209,12 @@ def test_batches_are_grouped_in_training_and_single_in_evaluation(data_dir: Path
     assert data.classes == ("disc", "square", "triangle", "star", "bars", "ring") and not data.has_test
     for batch in data.loader_of_epoch(0):
         assert len({image.shape for image in batch.images}) == 1 and len(batch.images) == 2
-    places = [int(place) for batch in data.val_dataloader() for place in batch.indices]
-    assert places == list(range(5))
+    indices = [int(index) for batch in data.val_dataloader() for index in batch.indices]
+    assert indices == list(range(5))
 
 
 def write_classifier(ledger: Path, config: RunConfig) -> None:
-    """A finished classification run of the backbone of `config`, with random weights."""
+    """Write a finished classification run with the backbone of `config` and random weights."""
     classifier = resolve(
         dataclasses.replace(get_recipe("cifar10_resnet18").config(), operator=config.operator, backbone=config.backbone)
     )
@@ -233,7 +237,7 @@ def test_a_detector_starts_from_the_classifier_of_its_operator(tmp_path: Path, q
     assert result["status"] == "finished" and result["cell_id"] != cell_id(config)
     state = torch.load(tmp_path / "cell" / "checkpoints" / "step=00000001.ckpt", weights_only=True)["state_dict"]
     given = torch.load(started.detector.weights, weights_only=True)["state_dict"]
-    # Without a learning rate they are what they were.
+    # With a learning rate of 0 the weights do not change.
     key = "layer4.0.conv2.value.weight"
     torch.testing.assert_close(state[f"network.backbone.body.{key}"], given[f"network.{key}"], rtol=0, atol=0)
 
@@ -250,13 +254,13 @@ def test_an_interrupted_run_goes_on_without_the_weights_that_it_started_from(tmp
     shutil.copytree(tmp_path / "cell", tmp_path / "torn")
     train(started, tmp_path / "cell", quiet)
     assert outcome(tmp_path / "cell") == outcome(tmp_path / "whole")
-    # With no checkpoint left that is whole it starts anew, and needs them.
+    # Without a whole checkpoint it starts again, and needs the weights.
     (tmp_path / "torn" / "checkpoints" / checkpoint.name).write_bytes(checkpoint.name.encode())
     with pytest.raises(UserError, match=r"no checkpoint at .*ledger"):
         train(started, tmp_path / "torn", quiet)
 
 
-def test_pictures_that_cannot_be_made_fail_no_run(
+def test_a_run_goes_on_if_its_pictures_for_the_tracker_fail(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:

@@ -1,11 +1,12 @@
-"""Detectors learn, and fit into memory at COCO's sizes."""
+"""Detectors learn, and a step at COCO's sizes fits into memory."""
 
 import resource
 
 import pytest
 import torch
 
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
+from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.data.coco import collate_detections
@@ -14,18 +15,7 @@ from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import evaluate
 from lightning_xvol.detection.model import build_detector
 
-EMBEDDED = BackboneConfig(
-    "small_resnet",
-    (5,),
-    stride_in_1x1=True,
-    options={
-        "blocks": (1, 1, 1, 3),
-        "widths": (16, 32, 64, 128),
-        "strides": (1, 2, 2, 2),
-        "expansion": 4,
-        "stem_pool": True,
-    },
-)
+EMBEDDED = get_recipe("shapes_faster_rcnn").config().backbone
 
 
 @pytest.mark.slow
@@ -33,7 +23,7 @@ EMBEDDED = BackboneConfig(
 def test_every_operator_learns_eight_images_by_heart(tmp_path, operator):
     split = ShapesCoco(tmp_path, train_size=8, validation_size=1, flip=0.0).train()
     torch.manual_seed(0)
-    detector = build_detector(EMBEDDED, OperatorConfig(operator), SETTINGS["tiny"], 6, masks=False)
+    detector = build_detector(EMBEDDED, OperatorConfig(operator), PRESETS["tiny"], 6, masks=False)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
     losses = []
     for step in range(60):
@@ -60,8 +50,8 @@ def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator, masks):
     """Faster and Mask R-CNN of ResNet-50 on two pictures, of 800 x 1333 and of an odd size."""
     torch.manual_seed(0)
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=operator != "convolution")
-    settings = SETTINGS["detectron2"]
-    detector = build_detector(backbone, OperatorConfig(operator), settings, 80, masks=masks, pretraining="torchvision")
+    preset = PRESETS["detectron2"]
+    detector = build_detector(backbone, OperatorConfig(operator), preset, 80, masks=masks, pretraining="torchvision")
     images, targets = [], []
     for height, width in ((800, 1333), (641, 857)):
         shapes = torch.zeros(3, height, width, dtype=torch.uint8)
@@ -76,5 +66,5 @@ def test_a_step_at_the_sizes_of_coco_fits_into_memory(operator, masks):
     trained = {name: parameter for name, parameter in detector.named_parameters() if parameter.requires_grad}
     assert not [name for name, parameter in trained.items() if parameter.grad is None]
     assert all(torch.isfinite(parameter.grad).all() for parameter in trained.values())
-    # The peak of the whole process, in KiB: at least that of this step.
+    # The peak of the whole process in KiB, which is at least that of this step.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 12 * 2**20

@@ -1,4 +1,4 @@
-"""Pretrained weights: all of the model comes from the file, or is declared new, or the loading fails."""
+"""Every weight of the model comes from the file or is declared new; otherwise loading fails."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import torch
 from torchvision.models import resnet50
 
 from lightning_xvol.backbones import build_backbone
-from lightning_xvol.config.detectors import SETTINGS
+from lightning_xvol.config.detectors import PRESETS
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, RunConfig
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.detection.weights import load_backbone
@@ -19,7 +19,7 @@ SMALL = BackboneConfig(options={"strides": (2, 2, 2, 2)}, stages=(5,))
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """torchvision's ResNet-50 in its exact layout with random values, as a file."""
+    """A file with the exact keys and shapes of torchvision's ResNet-50, and random values."""
     path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
     generator = torch.Generator().manual_seed(0)
     state = {
@@ -32,11 +32,11 @@ def theirs(tmp_path_factory):
 
 def resnet50_detector(operator, stride_in_1x1=True, pretraining="torchvision"):
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1)
-    settings = SETTINGS["detectron2"]
-    return build_detector(backbone, OperatorConfig(operator), settings, 80, masks=False, pretraining=pretraining)
+    preset = PRESETS["detectron2"]
+    return build_detector(backbone, OperatorConfig(operator), preset, 80, masks=False, pretraining=pretraining)
 
 
-def test_torchvisions_weights_load_and_exactly_the_replaced_ones_are_new(theirs):
+def test_torchvisions_weights_load_and_only_the_replaced_operators_are_new(theirs):
     detector = resnet50_detector("xvolution")
     body = detector.backbone.body
     expected = {
@@ -78,7 +78,7 @@ def test_files_of_old_torch_load_too(tmp_path, theirs):
 
 
 def classifier(path, operator="self_attention", backbone=SMALL, **options):
-    """A checkpoint as a classification run leaves it."""
+    """Write a checkpoint in the format of a classification run."""
     torch.manual_seed(1)
     operator_config = OperatorConfig(operator, options)
     network = build_backbone(backbone, operator_config, num_classes=10)
@@ -90,7 +90,7 @@ def classifier(path, operator="self_attention", backbone=SMALL, **options):
 def detector_for(operator="self_attention", backbone=SMALL, pretraining="own", **options):
     torch.manual_seed(2)
     return build_detector(
-        backbone, OperatorConfig(operator, options), SETTINGS["tiny"], 6, masks=False, pretraining=pretraining
+        backbone, OperatorConfig(operator, options), PRESETS["tiny"], 6, masks=False, pretraining=pretraining
     )
 
 
@@ -113,7 +113,7 @@ def test_our_own_checkpoint_fills_the_body_of_the_same_operator(tmp_path):
             torch.testing.assert_close(levels[str(number)], x)
 
 
-def test_tables_of_relative_positions_are_stretched_and_told(tmp_path):
+def test_tables_of_relative_positions_are_stretched_and_reported(tmp_path):
     network = classifier(tmp_path / "own.ckpt", position_encoding=True, position_size=4)
     generator = torch.Generator().manual_seed(0)
     table = torch.rand(7, 32, generator=generator)
@@ -126,7 +126,7 @@ def test_tables_of_relative_positions_are_stretched_and_told(tmp_path):
     assert set(report.resized) == {f"layer4.0.conv2.positions.{name}" for name in ("rows", "columns")}
     assert "2 resized (layer4.0.conv2.positions.rows" in str(report) and report.new == ()
     stretched = detector.backbone.body["layer4"][0].conv2.positions.rows
-    # 7 offsets become 13: every second one is an old one, the others lie half-way between two.
+    # 7 offsets become 13: every second one is old, and the others lie half-way between two old ones.
     torch.testing.assert_close(stretched[::2].detach(), table)
     torch.testing.assert_close(stretched[1::2].detach(), (table[1:] + table[:-1]) / 2)
 
@@ -152,7 +152,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_backbone(detector_for(backbone=wider), tmp_path / "own.ckpt")
 
 
-def test_weights_of_the_other_origin_are_refused(theirs, tmp_path):
+def test_weights_of_another_origin_are_refused(theirs, tmp_path):
     classifier(tmp_path / "own.ckpt")
     refused(detector_for(pretraining="torchvision"), tmp_path / "own.ckpt", "pretraining='own'")
     refused(resnet50_detector("pssa", pretraining="own"), theirs, "pretraining='torchvision'")

@@ -105,7 +105,7 @@ def test_mistakes_get_one_sentence(checkpoint: Path, tmp_path: Path, monkeypatch
         ("convolution.ckpt", good, r"nothing to fuse"),
         (checkpoint, tmp_path / "nowhere" / "f", r"there is no folder"),
         (checkpoint, tmp_path, r"is a folder"),
-        (checkpoint, checkpoint, r"are one file"),
+        (checkpoint, checkpoint, r"are the same file"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
             call(monkeypatch, "--checkpoint", tmp_path / source, "--output", output)

@@ -1,4 +1,4 @@
-"""What the figures show, against what is known by other means."""
+"""The numbers of the figures equal numbers that are known by other means."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_field_of_a_3x3_convolution_is_its_kernel() -> None:
     assert side_with(field, centre, 1.0) == 3
 
 
-def test_two_of_them_and_a_stride_reach_farther() -> None:
+def test_two_convolutions_and_a_stride_reach_farther() -> None:
     first, second = nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.Conv2d(3, 2, 3, padding=1)
     field, centre = effective_receptive_field(
         nn.Sequential(first, second, nn.ReLU(True)), second, torch.randn(2, 1, 16, 16)
@@ -72,7 +72,7 @@ def test_without_tap_weights_the_dynamic_kernel_is_the_static_one(form: str) -> 
 
 
 def test_the_static_kernel_is_that_of_the_convolutions() -> None:
-    """Both fall on the centre, which the norm of the sum counts once."""
+    """Both have a tap at the centre; the kernel there is the norm of their sum."""
     operator = build_operator("xvolution", 4, 6).eval()
     branch: Any = operator.convolution
     found = windows(fuse(operator), torch.randn(4, 9, 9), [(4, 4)]).static

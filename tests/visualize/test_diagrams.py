@@ -1,9 +1,8 @@
-"""Diagrams follow the modules: what is built is drawn, once, and another option is another picture."""
+"""Diagrams show every module that is built, once, and change with the options of the operator."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 from torch import nn
 
-from lightning_xvol import __main__
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.registry import OPERATORS
 from lightning_xvol.config.resolved import resolve
@@ -56,7 +54,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "options", "shape"), CASES, ids=str)
 @pytest.mark.parametrize("read", [structure, outline])
-def test_every_module_stands_in_one_box(
+def test_every_module_is_in_one_box(
     name: str, options: dict[str, Any], shape: tuple[int, int, int], read: Callable[[nn.Module], Part]
 ) -> None:
     operator = build_operator(name, shape[0], shape[1], stride=shape[2], **options)
@@ -64,8 +62,8 @@ def test_every_module_stands_in_one_box(
     assert len({id(module) for module in shown}) == len(shown)
     covered = [leaf for module in shown for leaf in leaves(module)]
     assert {id(leaf) for leaf in covered} == {id(leaf) for leaf in leaves(operator)}
-    if read is structure:  # in outline PSSA is a box, and its batch norm another
-        assert len(covered) == len({id(leaf) for leaf in covered}), "none stands in two"
+    if read is structure:  # in `outline`, PSSA is one box and its batch norm another one
+        assert len(covered) == len({id(leaf) for leaf in covered}), "no module is in two boxes"
 
 
 def test_fig_1_of_the_papers_operator() -> None:
@@ -76,7 +74,7 @@ def test_fig_1_of_the_papers_operator() -> None:
     ]  # fmt: skip
     assert "convolution:\n49 positions in 11×11" in [box.text for box in boxes(inference.part)]
     assert isinstance(region, Taps) and isinstance(window, Taps)
-    # Eight directions at distances 1, 3 and 5; a 3x3 and every second position of a 9x9, which share the centre.
+    # Eight directions at distances 1, 3 and 5. A 3x3, and every second position of a 9x9, share the centre.
     expected = {(d * row, d * column) for d in (1, 3, 5) for row in (-1, 0, 1) for column in (-1, 0, 1)} - {(0, 0)}
     assert region.dynamic == window.dynamic == expected
     near = set(itertools.product((-1, 0, 1), repeat=2))
@@ -84,7 +82,7 @@ def test_fig_1_of_the_papers_operator() -> None:
     assert (window.side, region.side) == (11, 15)
 
 
-def test_other_options_are_another_picture() -> None:
+def test_options_change_the_diagram() -> None:
     wider = texts(1, kernel_size=7)
     assert "7×7 conv, 32" in wider[0] and "3×3 conv, 32" not in wider[0]
     assert "convolution:\n73 positions in 11×11" in wider[1]
@@ -112,7 +110,7 @@ def test_fig_1_of_other_operators() -> None:
 
 
 class Strange(nn.Module):
-    """Whose structure nothing knows."""
+    """A module without a `structure` function."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -139,19 +137,8 @@ def test_fig_4_follows_the_form() -> None:
     assert not any(text.startswith("Value") for text in no_value)
     [static] = texts(4, form="static")
     assert not any(text.startswith(("Query", "Key")) for text in static)
-    with pytest.raises(UserError, match=r"Fig\. 4 is the structure of PSSA, which 'involution' has none of"):
+    with pytest.raises(UserError, match=r"Fig\. 4 shows the structure of PSSA, and 'involution' contains no PSSA"):
         diagram(4, config("involution"))
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`python -m lightning_xvol ARGUMENTS` in this process."""
-
-    def run(*arguments: Any) -> int:
-        monkeypatch.setattr(sys, "argv", ["lightning_xvol", *map(str, arguments)])
-        return __main__.main()
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -161,7 +148,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (2, "xvolution_sa", {}), (4, "xvolution", {"position_encoding": True, "propagate": True}),
     ],
 )  # fmt: skip
-def test_nothing_covers_anything_else(number: int, operator: str, options: dict[str, Any]) -> None:
+def test_boxes_and_texts_do_not_overlap(number: int, operator: str, options: dict[str, Any]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patches import FancyBboxPatch
 
@@ -181,12 +168,14 @@ def test_nothing_covers_anything_else(number: int, operator: str, options: dict[
         assert inside and all(box.padded(1).contains(*corner) for text in inside for corner in text.corners())
 
 
-def test_length_counts_what_is_set() -> None:
+def test_length_counts_the_characters_that_are_drawn() -> None:
     assert layout._length(r"$\times w_j$: 24") == len("x wj: 24")
     assert layout._length("BN") == 2
 
 
-def test_command(call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_every_figure_and_format(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--recipe", "match_small", "--out", tmp_path / "a"]
     assert call("diagram", *arguments) == 0
     names = {f"figure_{number}.{kind}" for number in (1, 2, 4) for kind in ("png", "pdf", "svg")}
@@ -201,5 +190,5 @@ def test_command(call: Callable[..., int], tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     call("diagram", "--operator", "convolution", "--recipe", "match_small", "--out", tmp_path / "e")
     assert "left out: Fig. 4" in capsys.readouterr().out and not (tmp_path / "e" / "figure_4.png").exists()
-    with pytest.raises(UserError, match="has none of"):
+    with pytest.raises(UserError, match="contains no PSSA"):
         call("diagram", "--operator", "convolution", "--figure", "4", "--out", tmp_path / "f")

@@ -1,4 +1,4 @@
-"""Panels take arrays and optional axes and return the axes."""
+"""Panels take arrays and optional axes, draw into the axes and return them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Settings and recipes, one by one, against what Detectron2 publishes and torchvision builds, and the model of them.
+"""Every value of the presets and recipes equals what Detectron2 publishes or torchvision builds; so does the model.
 
-Sources, all in https://github.com/facebookresearch/detectron2: `detectron2/config/defaults.py` (D),
-`configs/Base-RCNN-FPN.yaml` (B), which overrides it, and the code that is named.
+The sources are all in https://github.com/facebookresearch/detectron2: `detectron2/config/defaults.py` (D),
+`configs/Base-RCNN-FPN.yaml` (B), which overrides it, and the code files that are named.
 """
 
 import dataclasses
@@ -17,9 +17,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import FrozenBatchNorm2d
 
-from lightning_xvol.config.detectors import SETTINGS, DetectorSettings, get_settings
+from lightning_xvol.config.detectors import PRESETS, DetectorPreset, get_preset
 from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import BackboneConfig, OperatorConfig, from_dict, set_value, to_dict
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.model import build_detector
 from lightning_xvol.errors import UserError
@@ -79,8 +80,8 @@ GEOMETRY = [
 
 
 @pytest.mark.parametrize(("name", "value", "source"), TABLE, ids=[row[0] for row in TABLE])
-def test_settings_are_those_of_detectron2(name, value, source):
-    assert getattr(SETTINGS["detectron2"], name) == value, source
+def test_the_preset_detectron2_has_the_values_of_detectron2(name, value, source):
+    assert getattr(PRESETS["detectron2"], name) == value, source
 
 
 @pytest.mark.parametrize(("name", "value", "source"), GEOMETRY, ids=[row[0] for row in GEOMETRY])
@@ -99,7 +100,7 @@ def test_recipes_train_as_detectron2_does(recipe, path, value, source):
 def test_the_learning_rate_is_that_of_detectron2_at_every_step(recipe):
     """B: SOLVER.STEPS = 60000, 80000; D: WARMUP_ITERS = 1000, WARMUP_FACTOR = 0.001, WARMUP_METHOD = linear.
 
-    Warm-up: Detectron2 goes from 0.001 at step 0 to 1 at step 1000, ours to 1 at step 999, at most 0.001 above.
+    Detectron2's warm-up goes from 0.001 at step 0 to 1 at step 1000. Ours reaches 1 at step 999, at most 0.001 above.
     """
     config = get_recipe(recipe).config()
     for step in (*range(1001), 59_999, 60_000, 79_999, 80_000, 89_999):
@@ -108,8 +109,8 @@ def test_the_learning_rate_is_that_of_detectron2_at_every_step(recipe):
         assert learning_rate_factor(config.optim, step, config.train.steps) == pytest.approx(expected, abs=0.001)
 
 
-def test_settings_are_those_of_torchvision():
-    """Field by field, in the model that it builds; weights decide about freezing and norms, and none are loaded."""
+def test_the_preset_torchvision_has_the_values_of_the_model_that_torchvision_builds():
+    """Freezing and norms depend on pretrained weights, which the test does not load."""
     with torch.device("meta"):  # Mask R-CNN is Faster R-CNN with masks
         built = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     rpn, heads, anchors = built.rpn, built.roi_heads, built.rpn.anchor_generator
@@ -135,7 +136,7 @@ def test_settings_are_those_of_torchvision():
         "box_pool": heads.box_roi_pool.output_size[0],
         "mask_pool": heads.mask_roi_pool.output_size[0],
         "roi_samples": heads.box_roi_pool.sampling_ratio,
-        "roi_aligned": False,  # MultiScaleRoIAlign knows no other
+        "roi_aligned": False,  # MultiScaleRoIAlign has no such option
         "box_channels": heads.box_head.fc7.out_features,
         "score": heads.score_thresh,
         "nms": heads.nms_thresh,
@@ -144,23 +145,31 @@ def test_settings_are_those_of_torchvision():
         "mask_channels": heads.mask_predictor.conv5_mask.out_channels,
         "box_loss_beta": pytest.approx(step**2 / 2 / box_loss.item()),
         "head_init": "torchvision",
-        # Of the pretrained model: trainable_backbone_layers = 3 of 5, FrozenBatchNorm2d.
+        # The pretrained model has trainable_backbone_layers = 3 of 5, and FrozenBatchNorm2d.
         "freeze_at": 5 - _validate_trainable_layers(True, None, 5, 3),
         "frozen_norms": True,
     }
-    assert vars(SETTINGS["torchvision"]) == expected
+    assert vars(PRESETS["torchvision"]) == expected
     assert (heads.mask_roi_pool.sampling_ratio, heads.proposal_matcher.high_threshold) == (2, 0.5)
     assert {type(layer) for layer in anchors.modules()} == {AnchorGenerator}
 
 
-def test_no_setting_is_left_out():
-    assert {row[0] for row in TABLE} == {item.name for item in dataclasses.fields(DetectorSettings)}
+def test_the_tables_have_every_value():
+    assert {row[0] for row in TABLE} == {item.name for item in dataclasses.fields(DetectorPreset)}
     assert {row[0] for row in GEOMETRY} == {item.name for item in dataclasses.fields(Geometry)}
 
 
-def test_unknown_settings_name_the_nearest():
+def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(UserError, match=r"'detectron' \(did you mean 'detectron2'\?\)"):
-        get_settings("detectron")
+        get_preset("detectron")
+
+
+def test_records_and_ids_keep_the_first_name_of_the_preset():
+    recipe = get_recipe("shapes_faster_rcnn").config()
+    new, old = (resolve(set_value(recipe, f"detector.{name}", "torchvision")) for name in ("preset", "settings"))
+    assert new == old and new.detector.preset == "torchvision"
+    assert to_dict(new)["detector"]["settings"] == "torchvision" and "preset" not in to_dict(new)["detector"]
+    assert from_dict(to_dict(new)) == from_dict({**to_dict(new), "detector": {"preset": "torchvision"}}) == new
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +177,10 @@ def detector():
     torch.manual_seed(0)
     backbone = BackboneConfig("resnet50", (5,), stride_in_1x1=True)
     operator = OperatorConfig("xvolution")
-    return build_detector(backbone, operator, SETTINGS["detectron2"], 80, masks=True, pretraining="torchvision")
+    return build_detector(backbone, operator, PRESETS["detectron2"], 80, masks=True, pretraining="torchvision")
 
 
-def test_the_parts_have_the_settings(detector):
+def test_the_parts_have_the_values_of_the_preset(detector):
     rpn, heads = detector.rpn, detector.roi_heads
     assert rpn._pre_nms_top_n == {"training": 2000, "testing": 1000}
     assert rpn._post_nms_top_n == {"training": 1000, "testing": 1000}
@@ -203,7 +212,7 @@ def test_anchors_are_those_of_detectron2(detector):
     torch.testing.assert_close(anchors, torch.tensor(expected))
 
 
-def test_heads_begin_as_in_detectron2(detector):
+def test_heads_are_initialised_as_in_detectron2(detector):
     """fast_rcnn.py: normal of 0.01 and 0.001; box_head.py: c2_xavier_fill; mask_head.py: c2_msra_fill and 0.001."""
     heads = detector.roi_heads
     for layer, deviation in (
@@ -220,7 +229,7 @@ def test_heads_begin_as_in_detectron2(detector):
         assert not layer.bias.any()
 
 
-def test_stem_and_first_stage_are_frozen_and_norms_live_in_replaced_blocks_alone(detector):
+def test_stem_and_first_stage_are_frozen_and_only_replaced_blocks_have_live_norms(detector):
     body = detector.backbone.body
     frozen = {name.split(".")[0] for name, parameter in body.named_parameters() if not parameter.requires_grad}
     assert frozen == {"conv1", "layer1"}
@@ -233,7 +242,7 @@ def test_stem_and_first_stage_are_frozen_and_norms_live_in_replaced_blocks_alone
     assert all(kind is FrozenBatchNorm2d for name, kind in norms.items() if not name.startswith("layer4."))
 
 
-def test_the_operator_stands_in_the_three_3x3_of_conv5_and_strides_in_the_1x1(detector):
+def test_the_operator_replaces_the_three_3x3_of_conv5_and_the_1x1_strides(detector):
     assert detector.replaced == detector.new == tuple(f"layer4.{block}.conv2" for block in range(3))
     layer4 = detector.backbone.body.layer4
     assert layer4[0].conv1.stride == (2, 2) and all(block.conv2.stride == 1 for block in layer4)

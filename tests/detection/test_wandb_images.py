@@ -1,4 +1,4 @@
-"""What W&B gets to draw."""
+"""The pictures, boxes and masks that W&B gets."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from lightning_xvol.detection.wandb_images import picture_of
 
 
 @pytest.mark.parametrize("categories", [255, 300])
-def test_masks_are_left_out_where_bytes_cannot_tell_the_labels_apart(categories):
+def test_masks_are_left_out_if_there_are_more_labels_than_a_byte_holds(categories):
     mask = numpy.zeros((1, 6, 8), dtype=bool)
     mask[:, 2:5, 1:4] = True
     [rle] = coco_masks.encode(mask)
