@@ -18,7 +18,7 @@ FIGURES = [f"{name}-column.{kind}" for name in ("figure", "seeds", "learning") f
 
 
 def commands() -> list[list[str]]:
-    return [shlex.split(line, comments=True) for line in block("").splitlines()]
+    return [shlex.split(line, comments=True) for line in block("bash").splitlines()]
 
 
 def block(language: str) -> str:
