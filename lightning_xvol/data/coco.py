@@ -212,8 +212,9 @@ class CocoSplit(Dataset[DetectionItem]):
         valid = (target["boxes"][:, 2:] > target["boxes"][:, :2]).all(1)
         if self.masks:
             masks = numpy.zeros((len(kept), height, width), dtype=numpy.uint8)
+            annotated = (image.height, image.width)
             for mask, item in zip(masks, kept, strict=True):
-                mask[:] = coco_masks.to_mask(item.segmentation, (image.height, image.width), size)  # type: ignore[arg-type]
+                mask[:] = coco_masks.to_mask(item.segmentation, annotated, size)  # type: ignore[arg-type]
             target["masks"] = torch.from_numpy(_mirror(masks, mirrored, axis=2))
             valid &= torch.from_numpy(masks.any(axis=(1, 2)))
         return {name: values[valid] for name, values in target.items()}

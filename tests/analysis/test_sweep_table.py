@@ -72,8 +72,8 @@ LATEX += r"""These data cannot reproduce the paper.}
 """
 
 HEADER = (
-    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,params,macs,"
-    "wall_seconds,added_params"
+    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,"
+    "params,macs,wall_seconds,added_params"
 )
 
 

@@ -7,7 +7,8 @@ limits and permits.
 A new operation is a function with `@operation` in a module that this package imports.
 """
 
-from tests.wandb_server import histories, runs, sweeps, viewer, views  # noqa: F401  importing them registers their operations
+# Importing them registers their operations.
+from tests.wandb_server import histories, runs, sweeps, viewer, views  # noqa: F401
 from tests.wandb_server.server import KEY, Fault, WandbServer
 
 __all__ = ["KEY", "Fault", "WandbServer"]
