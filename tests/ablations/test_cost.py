@@ -37,7 +37,7 @@ def with_train(cell: Cell, **changes: Any) -> Cell:
     config = cell.config
     for name, value in changes.items():
         config = set_value(config, f"train.{name}", value)
-    return Cell(cell.row, cell.axes, config)
+    return Cell(cell.row, cell.axes, resolve(config))
 
 
 def test_the_most_alike_run_counts(tmp_path: Path) -> None:
