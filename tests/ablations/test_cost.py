@@ -45,7 +45,9 @@ def test_the_most_alike_run_counts(tmp_path: Path) -> None:
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
     assert cost.from_records(cells, tmp_path) is None
-    finish(dataclasses.replace(convolutions[0], config=set_value(convolutions[0].config, "seed", 1)), tmp_path, 10.0)
+    finish(
+        dataclasses.replace(convolutions[0], config=dataclasses.replace(convolutions[0].config, seed=1)), tmp_path, 10.0
+    )
     finish(convolutions[1], tmp_path, 20.0, size=1000)
 
     def seconds(cell: Cell) -> float:
