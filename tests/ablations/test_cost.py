@@ -38,7 +38,7 @@ def with_train(cell: Cell, **changes: Any) -> Cell:
     config = cell.config
     for name, value in changes.items():
         config = set_value(config, f"train.{name}", value)
-    return Cell(cell.row, cell.axes, config)
+    return Cell(cell.row, cell.axes, resolve(config))
 
 
 def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
@@ -46,7 +46,9 @@ def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
     assert cost.from_records(cells, tmp_path) is None
-    finish(dataclasses.replace(convolutions[0], config=set_value(convolutions[0].config, "seed", 1)), tmp_path, 10.0)
+    finish(
+        dataclasses.replace(convolutions[0], config=dataclasses.replace(convolutions[0].config, seed=1)), tmp_path, 10.0
+    )
     finish(convolutions[1], tmp_path, 20.0, size=1000)
 
     def seconds(cell: Cell) -> float:
