@@ -73,8 +73,9 @@ def collect(sources: Sources) -> Collection:
     """
     if isinstance(sources, Collection):
         return sources
-    several = isinstance(sources, Iterable) and not isinstance(sources, (str, Path))
-    names: list[Any] = list(sources) if several else [sources]
+    if isinstance(sources, (str, Path)) or not isinstance(sources, Iterable):
+        sources = [sources]
+    names = list(sources)
     if not names:
         raise UserError(f"no source is named; give {WANTED}")
     for name in names:
