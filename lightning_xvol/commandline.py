@@ -167,10 +167,10 @@ def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
     )
     parser.add_argument(
         "--backbone-from", type=Path, metavar="LEDGER",
-        help="start each detector from the classification run in this ledger that has its backbone, operator and seed",
+        help="start each detector from the classification run in this ledger with the same backbone, operator and seed",
     )  # fmt: skip
     parser.add_argument(
-        "--wandb", choices=WANDB_MODES, default="offline", help="tracking by Weights & Biases (default: offline)"
+        "--wandb", choices=WANDB_MODES, default="offline", help="how Weights & Biases tracks runs (default: offline)"
     )
     parser.add_argument(
         "--wandb-project", default=DEFAULT_PROJECT, metavar="NAME", help="W&B project (default: %(default)s)"

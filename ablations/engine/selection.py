@@ -42,8 +42,8 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
             missing.append(error)
     if missing and options.cell is not None and not _matching(started, options.cell, options.seed):
         raise UserError(
-            f"--cell {options.cell!r} names none of the {len(started)} cells that have their classification run; "
-            f"the first of the {len(missing)} others has none: {missing[0]}"
+            f"--cell {options.cell!r} names none of the {len(started)} cells whose classification run is finished; "
+            f"{len(missing)} other cells have none, for example: {missing[0]}"
         )
     return started
 
@@ -78,7 +78,7 @@ def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
         chosen = [cell for cell in chosen if _value(cell, key) in values]
     if not chosen:
         asked = " ".join(f"{key}={','.join(values)}" for key, values in only.items())
-        raise UserError(f"--only {asked} selects no cell; --dry-run without it lists them")
+        raise UserError(f"--only {asked} selects no cell; --dry-run without --only lists all cells")
     return chosen
 
 
@@ -98,7 +98,7 @@ def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
     matching = _matching(cells, prefix, seed)
     if len(matching) != 1:
         which = f"--cell {prefix!r}" + ("" if seed is None else f" --seed {seed}")
-        raise UserError(f"{which} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them")
+        raise UserError(f"{which} names {len(matching)} cells of this sweep but must name one; --dry-run lists them")
     return next(iter(matching.values()))
 
 

@@ -91,7 +91,7 @@ def values_along(column: pd.Series) -> list[Any]:
 
 
 def positions_along(column: pd.Series) -> dict[Any, float]:
-    """The position of each value of a column on an axis: numbers are their own, and other values are evenly spaced."""
+    """The position of each value of a column on an axis: a number is its own position, others are evenly spaced."""
     values = values_along(column)
     return dict(zip(values, values if _is_numeric(column) else range(len(values)), strict=True))
 

@@ -1,8 +1,8 @@
 """A cache of what was read from W&B runs; an entry is valid while the stamp of its run stays the same.
 
-The stamp is a file's size and time of change, or a server's sign of life. The cache is one SQLite file,
-`lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file is
-damaged or cannot be written, the cache is in memory.
+The stamp is a file's size and time of change, or the time of a run's last activity on a server. The cache is one SQLite
+file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
+is damaged or cannot be written, the cache is in memory.
 """
 
 from __future__ import annotations

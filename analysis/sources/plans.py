@@ -58,7 +58,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     for part in plan.parts or (plan,):
         own = {cell["group_id"] for cell in part.content.get("cells", ()) if row_of(cell) == row}
         if own.issuperset(groups):
-            return UserError(f"{part.where!r} gives {name} two configurations; give each its row label")
+            return UserError(f"{part.where!r} gives {name} two configurations; give each a row label of its own")
         for group in own.intersection(groups):
             files[group].append(part.where)
     first, second = (files[group][0] for group in groups)

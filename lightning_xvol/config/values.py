@@ -26,7 +26,7 @@ def literal(value: Any) -> Any:
 
 
 def storable(value: Any, path: str) -> Any:
-    """`value` itself, if YAML and JSON can hold it: nothing else has a fingerprint. `path` names the field.
+    """Return `value` if YAML and JSON can hold it. Other values have no fingerprint. `path` names the field.
 
     Raises:
         UserError: for any other value.

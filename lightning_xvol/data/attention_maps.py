@@ -53,7 +53,7 @@ class AttentionMaps(ImageData):
         size: height and width.
         train_size: maps for training. A larger split begins with the maps of a smaller one.
         validation_size: maps held out.
-        draw: another number gives other maps.
+        draw: another number gives other random maps.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class Match(ImageData):
         train_size: images for training. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
         test_size: images for the test.
-        draw: another number gives other images. Every split of every number has its own random stream.
+        draw: another number gives other random images. Each split of each number has its own random stream.
         canvas: side of an image in pixels, a multiple of 4, at least 24. Its map at stride 4 is canvas / 4 wide.
     """
 

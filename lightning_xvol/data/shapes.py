@@ -34,7 +34,7 @@ class Shapes:
     Attributes:
         image_size: shorter side in pixels.
         aspect_ratios: width over height; the pictures take them in turn.
-        draw: another number gives other pictures.
+        draw: another number gives other random pictures.
     """
 
     image_size: int = SIDE

@@ -98,7 +98,7 @@ def _read_legacy(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{str(path)!r} is torn or holds no weights; fetch the file again") from error
+        raise UserError(f"{str(path)!r} is incomplete or holds no weights; fetch the file again") from error
 
 
 def _check_origin(detector: Detector, weights: dict[str, Tensor], path: Path) -> None:

@@ -130,7 +130,7 @@ def load_fused(path: Path) -> nn.Module:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{str(path)!r} is torn or no safetensors file: {error}") from error
+        raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
     if not {"config", "num_classes", "image_shape", "block_norms"} <= header.keys():
         raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
     config, num_classes, image_shape = (json.loads(header[name]) for name in ("config", "num_classes", "image_shape"))

@@ -63,7 +63,7 @@ class RunLog(Logger):
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` holds the configuration."""
+        """Do nothing, because `config.yaml` holds the configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # Lightning counts batches from 0; a row has the number of steps that are done.

@@ -202,7 +202,7 @@ class _Run:
             files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
-            log.warning("the weights of the best epoch are gone; starting anew")
+            log.warning("the weights of the best epoch are missing; the run starts again")
             found = None
         if found is None and not pretrained:
             load_pretrained(network, config)

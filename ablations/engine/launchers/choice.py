@@ -34,7 +34,7 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
         if launcher != name and value is not None and (flag, value) != ("jobs", 1):
             raise UserError(
                 f"--{flag.replace('_', '-')} {value} is a flag of --launcher {launcher}, "
-                f"this command runs with --launcher {name}"
+                f"but this command runs with --launcher {name}"
             )
     if name == "slurm":
         from ablations.engine.launchers.slurm import Resources, SlurmLauncher
@@ -56,5 +56,5 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
         slots = Slots(list_gpus(), options.jobs or 1, devices, options.cells_per_gpu or 1)
         return LocalLauncher(options.jobs or 1, options.wandb != "disabled", slots)
     if devices > 1:  # Lightning would start the other processes by repeating the command line, the whole sweep
-        raise UserError(f"train.devices={devices}: --launcher inline runs cells of one process; take local or slurm")
+        raise UserError(f"train.devices={devices}: --launcher inline runs cells of one process; use local or slurm")
     return InlineLauncher()

@@ -193,7 +193,10 @@ class SlurmLauncher:
         for cell, job in zip(cells, jobs, strict=True):
             files.write_json(_task_file(cell, context), {"task": job.job_id})
         array = jobs[0].job_id.partition("_")[0]
-        print(f"{len(cells)} cells are Slurm's array {array}; it goes on without this command, until scancel {array}")
+        print(
+            f"{len(cells)} cells are in Slurm's array {array}; it goes on without this command, "
+            f"and scancel {array} stops it"
+        )
         sys.stdout.flush()
         return {cell.id: job.job_id for cell, job in zip(cells, jobs, strict=True)}
 
