@@ -162,7 +162,7 @@ def _run_all(
         _run_and_wait(to_run, context, launcher, progress, options)
     if to_run:
         messages.tell_time(progress.ended_here, time.monotonic() - started)
-    write_plan(sweep, recipe, cells, options)  # again, because another command may have replaced it meanwhile
+    write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
     messages.tell_problems(progress.failures, progress.held, out)
     return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)

@@ -22,9 +22,9 @@ COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
 _NOTE_POINTS = 6.5
 # The width of a character of DejaVu Sans, in ems.
-_CHARACTER = 0.58  # generous
-_IN_PROSE = 0.47  # on average
-_ON_AN_AXIS = 0.54  # in the name of a metric with its unit
+_CHARACTER = 0.58  # more than the average
+_IN_PROSE = 0.47  # the average in a sentence
+_ON_AN_AXIS = 0.54  # the average in the name of a metric with its unit
 _HANDLE = 4.7  # ems that a legend needs beside the text of each row
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-VERSION = 2  # of what the cache holds; another version begins a new file
+VERSION = 2  # the version of the content; another version begins a new file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);

@@ -193,7 +193,7 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
         "reproduces",
     )  # fmt: skip
-    # In the order of the rows, which JSON with sorted keys does not keep.
+    # This is the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
     return SweepLayout(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,

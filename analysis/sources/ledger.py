@@ -42,7 +42,7 @@ class Ledger:
         points: dict[int, tuple[int, float]] = {}
         if not path.exists():
             return points
-        # A torn line is left out, and so are the lines after one that is not text.
+        # An incomplete line is left out, and so are the lines after one that is not text.
         with path.open(newline="", errors="replace") as file, contextlib.suppress(csv.Error):
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError, TypeError, KeyError):

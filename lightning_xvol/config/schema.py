@@ -232,7 +232,7 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-# A change of weights forgets the facts about the old ones.
+# When the weights change, the facts about the old weights are no longer true.
 _FORGETS = {
     "weights": ("origin", "origin_optimisation"),
     "pretraining": ("origin", "origin_optimisation"),
@@ -269,7 +269,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
-            # Options that the new name does not have go: they were given for the old one and would be refused.
+            # Drop the options that the new name does not have. They were given for the old name and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
         if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):

@@ -32,7 +32,7 @@ from lightning_xvol.seeding import derive_seed
 SOURCES = ("spectrum", "photographs")
 FILTER = 5  # pixels a side
 POOLING = 2  # photographs are averaged over squares of this side
-TRAINING_PART = 0.7  # of each photograph, from its left edge
+TRAINING_PART = 0.7  # the part of each photograph that is for training, from its left edge
 CHUNK = 100  # maps whose attention is computed at once
 
 

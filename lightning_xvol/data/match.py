@@ -89,7 +89,7 @@ class Match(ImageData):
         return _split(self.draw, "test", self.test_size, self.distance, self.noise, self.canvas)
 
 
-@functools.lru_cache(maxsize=6)  # two data sets: every cell of a sweep in one process asks again
+@functools.lru_cache(maxsize=6)  # two data sets, because every cell of a sweep in one process asks for its data again
 def _split(draw: int, split: str, size: int, distance: int, noise: float, canvas: int) -> TensorSplit:
     codes, labels = _patterns(draw, split, size)
     images = numpy.zeros((size, 1, canvas, canvas), dtype=numpy.float32)

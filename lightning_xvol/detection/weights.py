@@ -21,7 +21,7 @@ from lightning_xvol.detection.model import Detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.checkpoints import network_weights, read_checkpoint
 
-_TABLES = ("positions.rows", "positions.columns")  # of RelativePositions [2 L - 1, C]
+_TABLES = ("positions.rows", "positions.columns")  # the tables of RelativePositions, [2 L - 1, C]
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class _Run:
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
             "config": to_dict(config),
-            # The next three let others build the network without the data.
+            # With the next three values, other commands build the network without the data.
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
@@ -240,11 +240,11 @@ class _Run:
     def _make_trainer(self, context: RunContext, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
-            # First, so that every checkpoint holds finite weights.
+            # This is first, so that every checkpoint holds finite weights.
             Watch(plan, context.report),
         ]
         if self.data.has_test:
-            # Before the checkpoint of the epoch: a run killed between the two repeats the epoch.
+            # This comes before the checkpoint of the epoch, so a run that is killed between the two repeats the epoch.
             callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
         callbacks.append(
             Checkpointer(

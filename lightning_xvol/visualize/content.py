@@ -21,7 +21,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.visualize.dynamic_kernel import Windows, atomic_form, windows
 from lightning_xvol.visualize.tap_weights import TapWeights, find_pssa, tap_weights
 
-SHARE = 0.5  # of the gradient, inside the square around the centre
+SHARE = 0.5  # the part of the gradient that lies inside the square around the centre
 TAKEN_AT_ONCE = 16
 
 

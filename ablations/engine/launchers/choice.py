@@ -25,7 +25,7 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
     Raises:
         UserError: for a flag of another launcher, or where this machine lacks something that the launcher needs.
     """
-    if options.cell is not None:  # one cell runs here, also where the other flags are those of a whole sweep
+    if options.cell is not None:  # one cell runs in this process, whatever the other flags say
         return InlineLauncher()
     several = (options.jobs or 1) > 1 or options.cells_per_gpu or devices > 1
     name = options.launcher or ("local" if several else "inline")

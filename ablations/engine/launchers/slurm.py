@@ -145,7 +145,7 @@ class SlurmLauncher:
         self.resources, self.wait = resources, wait
 
     def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
-        # Before anything is written, like every other mistake.
+        # This fails before anything is written, like every other mistake.
         return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
