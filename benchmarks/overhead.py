@@ -144,7 +144,7 @@ def _batches(data: ImageDataModule, device: torch.device) -> Iterator[tuple[torc
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         [
             row["operator"],

@@ -51,7 +51,7 @@ class Options:
         force: Run the cells again. The old ones stay as `<id>.old-N`.
         fail_fast: Start no further cell after the first failure.
         no_wait: Do not wait for cells that another process works on.
-        cell: Run only the cell whose id begins so, in this process, and write no table.
+        cell: Run only the cell whose id begins with this text, in this process, and write no table.
         seed: The seed of `cell`, which may then be the id of a group.
         emit_wandb_sweep: Run nothing and write this file for `wandb sweep`, whose agents run the cells. An empty name
             is `OUT/<sweep>/wandb-sweep.yaml`.

@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a run needs beside its configuration, and on which no result depends.
+    """Everything that a run needs beside its configuration. No result depends on it.
 
     Attributes:
         data_dir: the folder of the data sets.

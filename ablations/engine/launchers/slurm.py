@@ -61,7 +61,7 @@ class Resources:
     parallelism: int | None
 
     def parameters(self) -> dict[str, Any]:
-        """The same as parameters of submitit."""
+        """These resources as parameters of submitit."""
         parameters = {
             "partition": self.partition,
             "nodes": self.nodes,
@@ -149,7 +149,7 @@ class SlurmLauncher:
         return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
-        """No trial here, because cells run on other machines."""
+        """Return no costs, because cells run on other machines."""
         return {}
 
     def run(
@@ -201,7 +201,7 @@ class SlurmLauncher:
         return {cell.id: job.job_id for cell, job in zip(cells, jobs, strict=True)}
 
     def close(self) -> None:
-        """The array goes on without this launcher."""
+        """Do nothing: the array goes on without this launcher."""
 
 
 class _Watch:
