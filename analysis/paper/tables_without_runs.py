@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-import lightning_xvol
 from analysis import numbers
 from analysis.paper.published import printed
 from analysis.sources.cache import cache_folder
@@ -55,7 +54,7 @@ def describe(recipe: str, operator: str) -> dict[str, Any]:
 
 def _code() -> str:
     """A text that changes with every source file of the package."""
-    package = Path(lightning_xvol.__file__).parent
+    package = Path(record.__file__).parents[1]
     stats = {path: path.stat() for path in sorted(package.rglob("*.py"))}
     facts = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
