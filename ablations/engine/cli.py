@@ -84,18 +84,18 @@ def _add_launcher_flags(parser: argparse.ArgumentParser) -> None:
         "--launcher", choices=LAUNCHERS,
         help="here, a pool of processes, or an array of Slurm (default: local if --jobs > 1, else inline)",
     )  # fmt: skip
-    parser.add_argument("--jobs", metavar="N", help="local: cells at a time (default: 1)")
-    parser.add_argument(
-        "--gpus-per-cell", metavar="N",
-        help="GPUs and processes (DDP) of each cell; sets train.devices=N, which makes other cells of them",
-    )  # fmt: skip
-    parser.add_argument("--cells-per-gpu", metavar="N", help="local: cells that share a GPU (default: 1)")
     slurm = parser.add_argument_group("Slurm (--launcher slurm)")
     slurm.add_argument("--partition", metavar="NAME", help="default: the cluster's")
-    slurm.add_argument("--cpus-per-cell", metavar="N", help="CPUs of each process of a cell")
-    slurm.add_argument("--nodes-per-cell", metavar="N", help="nodes that --gpus-per-cell are spread over")
     slurm.add_argument(
         "--time", metavar="TIME",
         help="limit of one task, in Slurm's notation; a cell that needs longer is requeued (default: 60 minutes)",
     )  # fmt: skip
-    slurm.add_argument("--array-parallelism", metavar="N", help="cells at a time")
+    for group, flag, text in (
+        (parser, "--jobs", "local: cells at a time (default: 1)"),
+        (parser, "--gpus-per-cell", "GPUs and processes (DDP) of each cell: train.devices=N, which makes other cells"),
+        (parser, "--cells-per-gpu", "local: cells that share a GPU (default: 1)"),
+        (slurm, "--cpus-per-cell", "CPUs of each process of a cell"),
+        (slurm, "--nodes-per-cell", "nodes that --gpus-per-cell are spread over"),
+        (slurm, "--array-parallelism", "cells at a time"),
+    ):
+        group.add_argument(flag, metavar="N", help=text)

@@ -140,7 +140,7 @@ def _only(given: Mapping[str, Any] | Iterable[str]) -> dict[str, list[str]]:
     if isinstance(given, Mapping):
         pairs = [(key, [text(value) for value in _listed(values)]) for key, values in given.items()]
     else:
-        split = [selection(words) for words in _listed(given)]
+        split = [selection(str(words)) for words in _listed(given)]
         pairs = [(key, [value for value in values.split(",") if value]) for key, values in split]
     only: dict[str, list[str]] = {}
     for key, values in pairs:
@@ -153,13 +153,13 @@ def _only(given: Mapping[str, Any] | Iterable[str]) -> dict[str, list[str]]:
 def _settings(given: Mapping[str, Any] | Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of field and value, from a mapping or from texts `PATH=VALUE`."""
     if not isinstance(given, Mapping):
-        return [setting(words) for words in _listed(given)]
+        return [setting(str(words)) for words in _listed(given)]
     rows = [("operator.name", str(name)) for name in _listed(given.get("operator.name", []))]
     return [*rows, *((path, str(value)) for path, value in given.items() if path != "operator.name")]
 
 
 def _listed(values: Any) -> list[Any]:
-    """A list of values as it is, one value as a list. A tuple is one value: that of an axis or a field of lists."""
+    """A list as it is, and one value as a list. A tuple is one value, of an axis or of a field that holds a list."""
     return values if isinstance(values, list) else [values]
 
 
@@ -187,6 +187,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
-    **dict.fromkeys(("out", "data_dir", "backbone_from"), Path),
+    **dict.fromkeys(("out", "data_dir", "backbone_from"), lambda value: Path(str(value))),
+    **dict.fromkeys(("recipe", "reading", "cell", "partition", "wandb_project", "emit_wandb_sweep"), str),
 }
 _FLAGS = {"settings": "--set"}

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = Path(__file__).with_name("plugins")
 sys.path.insert(0, str(PLUGINS))
+pytest.register_assert_rewrite("sweep_bench", "struck_sweep")
 
 from sweep_bench import Bench, Ledger  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""`python -m ablations.all`: several sweeps on one recipe, their shared cells run once."""
+"""`python -m ablations.all` runs several sweeps on one recipe, and the cells that they share once."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_dry_run_lists_the_union(known: dict[str, Sweep], tmp_path: Path, ca
     assert not (tmp_path / "runs").exists()
 
 
-def test_sweeps_for_another_recipe_are_left_out_or_where_named_refused(known: Any, tmp_path: Path, capsys: Any) -> None:
+def test_sweeps_for_another_recipe_are_left_out_or_refused(known: Any, tmp_path: Path, capsys: Any) -> None:
     known["one"] = dataclasses.replace(known["one"], recipes=("digits_small",))
     arguments = [*QUICK, "--out", str(tmp_path / "runs")]
     del known["unbuilt"]
@@ -101,7 +101,7 @@ def test_sweeps_for_another_recipe_are_left_out_or_where_named_refused(known: An
     assert "one: error: sweep 'one' does not run on recipe 'match_small'" in capsys.readouterr().err
 
 
-def test_mistakes(known: dict[str, Sweep]) -> None:
+def test_mistakes_raise_a_user_error(known: dict[str, Sweep]) -> None:
     for arguments, words in {
         ("--sweeps", "tow"): "--sweeps tow: no such sweep .did you mean 'two'.*one",
         ("--sweeps", ","): "chooses nothing",

@@ -1,4 +1,4 @@
-"""The sweep of controls: which cells it shares, and what its rows differ in."""
+"""The sweep of controls: the cells that it shares, and the parameters of its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_it_shares_the_cells_of_the_kernel_size_sweep(recipe: str) -> None:
     assert len(shared) == 6 and len({cell.id for cell in cells}) == len(cells) == 22
 
 
-def test_parameters_in_the_embedded_network() -> None:
+def test_rows_with_equal_parameters_have_them_in_the_embedded_network() -> None:
     params = {}
     for cell in make_cells(controls.SWEEP, get_recipe("match_small"), seeds=1):
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The sweep of accuracy against cost: its rows, and a table and a figure without axes."""
+"""The sweep of accuracy against cost: its rows, and a table and a figure of a sweep without axes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_operator_has_a_row_and_attention_its_control(recipe: str) -> None
     assert len({cell.group for cell in cells}) == len(cells) == len(SWEEP.rows)
 
 
-def test_table_and_figure_of_a_smoke_run(make_bench: Any, tmp_path: Path) -> None:
+def test_a_smoke_run_shows_the_cost_of_every_operator_that_ran(make_bench: Any, tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     bench.sweep = "efficiency"
     rows = "operator=convolution,xvolution,xvolution_static"

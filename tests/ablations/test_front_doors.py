@@ -1,4 +1,4 @@
-"""What `python -m ablations` and its sweeps print without running anything, and what they do not load for it."""
+"""What `python -m ablations` and its sweeps print without running anything. They load nothing heavy for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import ablations.__main__
 SWEEPS = ablations.__main__.sweeps()
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "wandb", "pandas", "scipy", "matplotlib", "numpy")
 
-# Runs a module as `python -m` does and says on stderr which heavy packages that loaded.
+# Runs a module as `python -m` does, and prints on stderr the heavy packages that it loaded.
 PROGRAM = """
 import runpy, sys
 sys.argv = sys.argv[1:]
