@@ -20,8 +20,18 @@ from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import add_launcher_flags, choose_launcher
 from ablations.engine.plan import write_plan
 from ablations.engine.progress import Progress
+from ablations.engine.stored import stored_paths
 from ablations.engine.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
-from lightning_xvol.commandline import Parser, add_run_flags, at_least, duration, is_helper_process, selection, setting
+from lightning_xvol.commandline import (
+    Parser,
+    add_run_flags,
+    add_trust,
+    at_least,
+    duration,
+    is_helper_process,
+    selection,
+    setting,
+)
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import ExitCode, UserError, run_command_line
 from lightning_xvol.ledger import files
@@ -58,6 +68,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         help="run only these: operator, an axis, or seed; repeatable",
     )
     parser.add_argument("--cell", metavar="ID", help="run one cell here, by the beginning of its id; write no table")
+    add_trust(parser, "--cell of a ledger")
     parser.add_argument(
         "--seed", type=at_least(0, "seed"), metavar="N", help="with --cell, which then may be the id of a group"
     )
@@ -155,11 +166,14 @@ def execute(sweep: Sweep, parsed: argparse.Namespace, only: Mapping[str, Sequenc
     if parsed.seed is not None and parsed.cell is None:
         raise UserError(f"--seed {parsed.seed} goes with --cell GROUP; choose seeds with --seeds N or --only seed=0,1")
     recipe = get_recipe(parsed.recipe)
+    out = out_of(parsed)
     cells = cells_of(sweep, parsed, only)
+    if parsed.cell is not None and not _matching(cells, parsed.cell, parsed.seed):
+        parsed.settings = [*parsed.settings, *stored_paths(out, parsed.cell, parsed.trust)]
+        cells = cells_of(sweep, parsed, only)
     chosen = select(cells, only)
     if parsed.cell is not None:
         chosen = [find_cell(chosen, parsed.cell, parsed.seed)]
-    out = out_of(parsed)
     settings = Settings(out, sweep.name, parsed.data_dir, parsed.download, parsed.wandb, parsed.wandb_project)
     if parsed.dry_run:
         return list_cells(sweep, recipe, chosen, out, parsed.jobs or 1)
