@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 PATH = "faulty_operators:Sound"
 
@@ -42,3 +45,34 @@ def test_a_ledger_without_that_cell_or_with_a_damaged_one_is_no_way_in(bench: An
             ended = bench.here(*bench.quick, "--cell", cell, "--trust")
             assert (ended.code, ended.out) == (2, "")
             assert f"--cell '{cell}' names 0 cells" in ended.one_error
+
+
+def test_tasks_of_slurm_unpickle_nothing_that_a_ledger_brings_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit's tasks run what lies under the number of their job, also where it lay there before."""
+    submitit = pytest.importorskip("submitit")
+    from ablations.engine.cell import Settings
+    from ablations.engine.launchers.slurm import Resources, SlurmLauncher
+
+    class Stops(Exception):
+        pass
+
+    folders = []
+
+    def executor(folder: str, **_: Any) -> None:
+        folders.append(Path(folder))
+        assert folders[-1].is_absolute() and not list(folders[-1].iterdir())
+        assert folders[-1].stat().st_mode & 0o777 == 0o700
+        raise Stops
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", executor)
+    launcher = SlurmLauncher.__new__(SlurmLauncher)
+    launcher.resources = Resources(None, devices=1, gpus=0, cpus=None, nodes=1, minutes=1, parallelism=None)
+    settings = Settings(tmp_path, "kernel_size", None, False, "disabled", "project")
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "7_0_submitted.pkl").write_bytes(b"hostile")
+    for _ in range(2):
+        with pytest.raises(Stops):
+            launcher._submit([], settings)
+    assert len(set(folders)) == 2 and all(folder.parent == tmp_path / "slurm" for folder in folders)

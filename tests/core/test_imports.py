@@ -46,9 +46,7 @@ def files_that_call(*names: str) -> set[str]:
 
 
 def test_only_the_gate_imports_by_a_name_that_a_file_could_choose() -> None:
-    importers = (
-        "import_module __import__ exec_module spec_from_file_location run_path run_module resolve_name"
-    )
+    importers = "import_module __import__ exec_module spec_from_file_location run_path run_module resolve_name"
     assert files_that_call(*importers.split(), "entry_points") == set(IMPORTS)
     assert files_that_call("import_class") == {"lightning_xvol/config/registry.py"}
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -171,8 +172,9 @@ class SlurmLauncher:
         """The task of each cell, from one array, noted down for the next launcher."""
         import submitit
 
-        folder = files.make_folder(settings.out / "slurm")
-        executor = submitit.SlurmExecutor(folder=folder.absolute(), max_num_timeout=TIME_LIMITS)
+        # Tasks unpickle what they find under the number of their job, which others can guess: a folder of its own.
+        folder = tempfile.mkdtemp(prefix="array-", dir=files.make_folder(settings.out / "slurm").absolute())
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIME_LIMITS)
         executor.update_parameters(job_name=settings.sweep, **self.resources.parameters())
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints there what it raises
