@@ -22,8 +22,8 @@ def main() -> int:
     rows = []
     for name, sweep in sweeps().items():
         readings = f" (also --reading {', '.join(sweep.readings)})" if sweep.readings else ""
-        size = " x ".join(map(str, (len(sweep.rows), *map(len, sweep.axes.values()))))
-        rows.append((f"python -m ablations.{name}", sweep.reproduces, f"{sweep.title}: {size} table cells{readings}"))
+        size = " x ".join([f"{len(sweep.rows)} rows", *(str(len(values)) for values in sweep.axes.values())])
+        rows.append((f"python -m ablations.{name}", sweep.reproduces, f"{sweep.title}: {size}{readings}"))
     print("\n".join(columns(rows)))
     print(
         "\nEach command takes --help, which names its rows, --dry-run and --recipe. docs/recipes.md describes the "

@@ -1,4 +1,4 @@
-"""One cell: the only place of this package that reaches into training."""
+"""The run of one cell. No other module of this package reaches into training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TRIAL_SECONDS = 3.0
-TRIAL_PIXELS = 1 << 18  # of a batch on a CPU; larger ones are cut, and their time counted up
+TRIAL_PIXELS = 1 << 18  # a larger batch is cut to this on a CPU, and its time scaled up
 
 State = Literal["done", "diverged", "interrupted", "failed", "missing"]
 Outcome = Literal["done", "diverged", "held", "failed"]
@@ -33,15 +33,25 @@ Outcome = Literal["done", "diverged", "held", "failed"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run: seconds of computing and bytes on disk."""
+    """The cost of one run: seconds of computing and bytes on disk."""
 
     seconds: float
     bytes: float
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What every cell of a command shares and no result depends on."""
+class SweepContext:
+    """What all cells of a command share. No result depends on it.
+
+    Attributes:
+        out: The ledger folder.
+        sweep: The name of the sweep, and of its folder in `out`.
+        data_dir: The folder that holds the data sets.
+        download: Whether missing data may be downloaded.
+        wandb: `offline`, `online` or `disabled`.
+        wandb_project: The W&B project.
+        nodes: The number of machines that each cell runs on.
+    """
 
     out: Path
     sweep: str
@@ -53,7 +63,7 @@ class Settings:
 
 
 def state(cell: Cell, out: Path) -> State:
-    """Where `cell` stands, from its own files alone."""
+    """The state of `cell`, from its own files alone."""
     folder = cell.folder(out)
     result = record.read_result(folder)
     if result is not None and result["cell_id"] == cell.id:
@@ -63,49 +73,66 @@ def state(cell: Cell, out: Path) -> State:
     return "interrupted" if any((folder / "checkpoints").glob("step=*.ckpt")) else "missing"
 
 
-def run_cell(
-    cell: Cell, settings: Settings, report: Callable[[int, int], None] | None = None, progress_bar: bool = False
-) -> tuple[Outcome, str]:
-    """Train `cell` unless it is done, and say how that ended, with one line of detail.
+def has_result(cell: Cell, out: Path) -> bool:
+    """Whether `cell` has ended with a result. Only such a cell is not run again."""
+    return state(cell, out) in ("done", "diverged")
 
-    Raises:
-        nothing but what ends a process: a cell's failure is an outcome, because the other cells go on.
+
+def run_cell(
+    cell: Cell, context: SweepContext, report: Callable[[int, int], None] | None = None, progress_bar: bool = False
+) -> tuple[Outcome, str]:
+    """Train `cell` unless it is done. Returns the outcome and one line of detail.
+
+    A failure is an outcome, because the other cells go on. Only what ends a process is raised, such as Ctrl-C.
     """
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
-    context = RunContext(
-        data_dir=settings.data_dir,
-        download=settings.download,
-        tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, _labels(cell, settings)),
+    run_context = RunContext(
+        data_dir=context.data_dir,
+        download=context.download,
+        tracking=Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context)),
         progress_bar=progress_bar,
         report=report,
-        nodes=settings.nodes,
+        nodes=context.nodes,
     )
     try:
-        result = train(cell.config, cell.folder(settings.out), context)
+        with _threads_kept():
+            result = train(cell.config, cell.folder(context.out), run_context)
     except Held:
         return "held", "another process works on it"
     except Exception as error:
         if not isinstance(error, UserError):
-            _log_traceback(cell.folder(settings.out))
+            _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
     return _outcome(result)
 
 
-def _labels(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """What a tracked run says of its place; the plan of the whole sweep, so that its runs alone make the table."""
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Give the caller's process its number of threads back: a recipe sets that of its runs."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
+    """The labels of a tracked run: its row, its axes, and the plan of the sweep. Tracked runs alone make the table."""
     labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
-    plan = files.read_json(settings.out / settings.sweep / "cells.json")
-    if not isinstance(plan, dict) or cell.id not in {entry["cell_id"] for entry in plan["cells"]}:
+    plan = files.read_json(context.out / context.sweep / "cells.json")
+    if not isinstance(plan, dict) or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
         return labels  # another command has begun this sweep on another recipe in the meantime
     return {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
 
 
-def write_to_log(cell: Cell, settings: Settings) -> None:
+def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
-    folder = files.make_folder(cell.folder(settings.out))
+    folder = files.make_folder(cell.folder(context.out))
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -127,9 +154,9 @@ def _log_traceback(folder: Path) -> None:
         traceback.print_exc()
 
 
-def record_death(cell: Cell, settings: Settings, error: str) -> tuple[Outcome, str]:
-    """The outcome of a process that ended without telling: what it recorded, or a failure, which is written for it."""
-    folder = cell.folder(settings.out)
+def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome, str]:
+    """The outcome of a process that ended without a message: its record, or else a failure, written for it."""
+    folder = cell.folder(context.out)
     result = record.read_result(folder)
     if result is not None:
         return _outcome(result)
@@ -151,7 +178,7 @@ def summary(result: dict) -> str:
 
 
 def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
-    """Build the data and, on the meta device, every network, so that a mistake shows before anything is written.
+    """Build the data and, on the meta device, every network: a mistake shows before anything is written.
 
     Raises:
         UserError: for missing data, or an operator or option that cannot be built.
@@ -161,7 +188,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
     from lightning_xvol.training.tasks import task_of
 
     shapes = {}
-    # Seeds, and all that is no part of a network, make none anew.
+    # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         key = repr(config.data)
         try:
@@ -183,11 +210,11 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 
 
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
-    """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
+    """The cost of each of `cells`, by group, from a few training steps on random images: some seconds in all.
 
-    A cell that fails here is left out; its run will say why. Evaluation and the start of a run are not in it, nor the
-    heads of a detector. On disk lie the weights of the last checkpoint and what the optimizer keeps beside each: SGD
-    its momentum, AdamW two moments.
+    A cell that fails here is left out; its run will say why. The time leaves out evaluation, the start of a run and the
+    heads of a detector. The size is that of the last checkpoint: the weights, and per weight the momentum of SGD or the
+    two moments of AdamW.
     """
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
@@ -197,7 +224,7 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     costs = {}
     for cell in cells:
         key = repr(cell.config.data)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _threads_kept():
             if key not in modules:
                 modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
             data = modules[key]
@@ -211,14 +238,14 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
 
 
 def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[int, int, int], budget: float) -> float:
-    """The time of a training step, from as many as `budget` seconds allow after a first one."""
+    """The seconds of a training step: the mean of as many as fit into `budget` seconds, after a first one."""
     import torch
 
     torch.set_num_threads(config.train.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
-    size = config.data.batch_size // (config.train.devices * config.train.accumulate)  # that pass together
+    size = config.data.batch_size // (config.train.devices * config.train.accumulate)  # images in one pass
     if device.type == "cpu":
         size = min(size, max(2, TRIAL_PIXELS // (image_shape[1] * image_shape[2])))
     images = torch.randn(size, *image_shape, device=device)
@@ -226,7 +253,7 @@ def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[in
     def step() -> None:
         optimizer.zero_grad()
         outputs = network(images)
-        levels = outputs.values() if isinstance(outputs, dict) else [outputs]  # of a feature pyramid
+        levels = outputs.values() if isinstance(outputs, dict) else [outputs]  # a feature pyramid
         loss = sum(level.logsumexp(1).mean() for level in levels)
         loss.backward()
         optimizer.step()

@@ -1,13 +1,12 @@
-"""The plan of a sweep, `OUT/<sweep>/cells.json`: which run stands where in its table. Nothing here imports torch."""
+"""The plan of a sweep, `OUT/<sweep>/cells.json`: the run of each position in its table. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from ablations.engine.options import Options
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
@@ -15,13 +14,14 @@ from lightning_xvol.config.resolved import SCHEMA
 from lightning_xvol.ledger import files
 
 
-def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, flags: argparse.Namespace) -> None:
-    """`cells.json`: what a table needs, and what every tracked run carries. Says so where it replaces another one."""
-    settings = ["=".join(pair) for pair in flags.settings if pair[0] != "operator.name"]
-    if flags.gpus_per_cell is not None:
-        settings.append(f"train.devices={flags.gpus_per_cell}")
-    plan = describe_cells(sweep, recipe, cells, flags.smoke, settings)
-    folder = files.make_folder(out / sweep.name)
+def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Options) -> None:
+    """Write `cells.json`, and say so where it replaces the plan of another experiment.
+
+    Tables are laid out by it, and every tracked run carries it.
+    """
+    settings = ["=".join(pair) for pair in options.changes() if pair[0] != "operator.name"]
+    plan = describe_cells(sweep, recipe, cells, options.smoke, settings)
+    folder = files.make_folder(options.folder / sweep.name)
     before = files.read_json(folder / "cells.json")
     if isinstance(before, dict) and replaces(before, plan):
         print(
@@ -33,16 +33,16 @@ def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], out: Path, f
 
 
 def replaces(before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    """Whether an entry of `before`, the content of a `cells.json`, is another run in `plan`."""
+    """Whether a position of `before`, the content of a `cells.json`, has another run in `plan`."""
     try:
-        runs = {_entry(cell): cell["cell_id"] for cell in before["cells"]}
+        runs = {_position(cell): cell["cell_id"] for cell in before["cells"]}
     except (KeyError, TypeError):  # of another version, or damaged
         return False
-    return any(runs.get(_entry(cell), cell["cell_id"]) != cell["cell_id"] for cell in plan["cells"])
+    return any(runs.get(_position(cell), cell["cell_id"]) != cell["cell_id"] for cell in plan["cells"])
 
 
-def _entry(cell: Mapping[str, Any]) -> str:
-    """The place of an entry in a table."""
+def _position(cell: Mapping[str, Any]) -> str:
+    """The position of a cell in a table, as a key."""
     return json.dumps([cell["operator"], cell["axes"], cell["seed"]], sort_keys=True)
 
 
@@ -54,7 +54,10 @@ def _described(plan: Mapping[str, Any]) -> str:
 def describe_cells(
     sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], smoke: bool, settings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """`cells.json`: what analysis needs to lay the sweep's table and figure out; `settings` are those of `--set`."""
+    """The content of `cells.json`: what analysis needs for the table and the figure of the sweep.
+
+    `settings` are the changes of `--set` as texts, without the operators that it adds.
+    """
     reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
     metric = registry.METRICS[recipe.task]
     return {
@@ -66,7 +69,7 @@ def describe_cells(
         "budget": _budget(cells),
         "metric": metric.name,
         "metric_label": metric.label,
-        "beside": list(metric.secondary_metrics.items()),  # in their order, which sorted keys would not keep
+        "beside": list(metric.secondary_metrics.items()),  # a list keeps their order, sorted keys would not
         "axes": list(sweep.axes),
         "axis_labels": dict(sweep.axis_labels),
         "baseline": sweep.baseline,
@@ -93,7 +96,7 @@ def describe_cells(
 
 
 def _budget(cells: Sequence[Cell]) -> str:
-    """For example `3 epochs`, or of a sweep over budgets `1, 2, 3, 6 epochs`."""
+    """The budget of the cells, for example `3 epochs`; for a sweep over budgets `1, 2, 3, 6 epochs`."""
     budgets = dict.fromkeys(
         (cell.config.train.steps, "step") if cell.config.train.steps else (cell.config.train.epochs, "epoch")
         for cell in cells

@@ -20,13 +20,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one)")
     parser.add_argument(
         "--paper", nargs="*", type=int, choices=PAPER_TABLES, metavar="N",
-        help="render these tables of the paper, in its layout, instead (default: those that there are runs for); "
+        help="render these tables of the paper instead, in its layout (default: those that there are runs for); "
         "5 and 7 need no --source",
     )  # fmt: skip
     parser.add_argument(
-        "--interval", choices=INTERVALS, default="t", help="of a sweep's differences (default: Student's t)"
+        "--interval", choices=INTERVALS, default="t", help="the interval of a difference (default: Student's t)"
     )
-    parser.add_argument("--holm", action="store_true", help="adjust a sweep's p-values for its comparisons")
+    parser.add_argument("--holm", action="store_true", help="adjust the p-values for all comparisons of a sweep (Holm)")
     add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
 
 

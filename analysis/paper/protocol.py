@@ -40,8 +40,8 @@ def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def protocol(config: RunConfig) -> dict[str, Any]:
-    """What `config` optimises, where the origin of a detector is `PAPERS` if its own classifier is the paper's."""
+def comparable(config: RunConfig) -> dict[str, Any]:
+    """What `config` optimises. The origin of a detector is `PAPERS` if its own classifier is the paper's."""
     config = _with_known_origin(config)
     values = optimisation(config)
     papers = with_papers_origin(config).detector.origin_optimisation
@@ -51,11 +51,12 @@ def protocol(config: RunConfig) -> dict[str, Any]:
 
 
 def differences(
-    config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = protocol
+    config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = comparable
 ) -> dict[str, str]:
     """Where `view` tells `config` from `other`, in the values of `config`: `optim.lr` -> `optim.lr=0.2`."""
+    config = resolve(config)
     own, others = (flat(view(each), ".") for each in (config, other))
-    values = flat(to_dict(resolve(config)), ".")
+    values = flat(to_dict(config), ".")
     paths = [path for path in values if own.get(path, _ABSENT) != others.get(path, _ABSENT)]
     return {path: f"{path}={_text(values[path])}" for path in paths}
 

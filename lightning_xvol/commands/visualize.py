@@ -32,11 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a position in the image; up to three times (default: the centre, and 3/8 of the side left and above)",
     )  # fmt: skip
     parser.add_argument(
-        "--stage",
-        type=at_least(2, "stage"),
-        metavar="N",
+        "--stage", type=at_least(2, "stage"), metavar="N",
         help="stage whose kernels and taps are shown (default: the first)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--images", type=at_least(1, "images"), default=IMAGES, metavar="N",
         help="number of validation images that receptive fields are averaged over (default: %(default)s)",

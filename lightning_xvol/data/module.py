@@ -20,12 +20,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data import build_data
-from lightning_xvol.data.keyed import KeyedBatch, KeyedDataset, collate
+from lightning_xvol.data.keyed import Key, KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError
 from lightning_xvol.processes import end_with_parent
 from lightning_xvol.seeding import derive_seed
-
-Key = tuple[int, int]  # (epoch, index)
 
 
 @dataclass(frozen=True)

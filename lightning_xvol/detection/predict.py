@@ -22,12 +22,10 @@ from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import Detection
 from lightning_xvol.detection.model import Detector, build_detector
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.checkpoints import read_checkpoint
+from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito
 OPACITY = 0.4  # of a mask
-
-_PREFIX = "network."  # of TrainedModule
 
 
 class TrainedDetector(NamedTuple):
@@ -73,12 +71,7 @@ def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
         masks=bool(options["masks"]),
         pretraining=config.detector.pretraining,
     )
-    weights = {name.removeprefix(_PREFIX): value for name, value in content["state_dict"].items()}
-    try:
-        detector.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise UserError(f"the weights in {str(checkpoint)!r} do not fit their configuration: {first}") from error
+    load_weights(detector, network_weights(content), checkpoint)
     geometry = Geometry(test_short_side=run["image_shape"][1], long_side=options["long_side"])
     return TrainedDetector(detector.float().eval(), run["classes"], geometry)
 

@@ -22,10 +22,8 @@ from lightning_xvol.config.imports import importable
 from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.walk import fuse
-from lightning_xvol.ledger.checkpoints import read_checkpoint
+from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
 from lightning_xvol.ledger.files import write_bytes
-
-_PREFIX = "network."  # of SupervisedModule
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,9 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
             "use `python -m lightning_xvol predict`, which draws the objects that a detector finds"
         )
     num_classes, image_shape = _sizes(run, config, data_dir)
-    weights = {
-        name.removeprefix(_PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(_PREFIX)
-    }
+    weights = network_weights(content)
     network = _build(config, num_classes, image_shape[0], weights)
-    _load(network, weights, checkpoint)
+    load_weights(network, weights, checkpoint)
     return Trained(network, config, num_classes, image_shape, run)
 
 
@@ -101,14 +97,6 @@ def _build(config: RunConfig, num_classes: int, in_channels: int, weights: Mappi
     if config.train.memory_format == "channels_last":
         network.to(memory_format=torch.channels_last)
     return network.eval()
-
-
-def _load(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise UserError(f"the weights in {str(path)!r} do not fit their configuration's network: {first}") from error
 
 
 def random_images(trained: Trained, count: int) -> Tensor:
@@ -160,5 +148,5 @@ def load_fused(path: Path, trust: bool = False) -> nn.Module:
     built = importable(from_dict(config, source=repr(str(path)), trust=trust))
     network = _build(built, num_classes, image_shape[0], weights)
     fused = fuse(network, block_norms=json.loads(header["block_norms"]))
-    _load(fused, weights, path)
+    load_weights(fused, weights, path)
     return fused

@@ -334,9 +334,8 @@ class _Run:
         return result
 
     def _evaluate(self) -> Summary:
-        return self.evaluation.evaluate(self.trainer, self.module) | self.evaluation.product_use(
-            self.trainer, self.module
-        )
+        evaluation, what = self.evaluation, (self.trainer, self.module)
+        return evaluation.evaluate(*what) | evaluation.product_use(*what)
 
     def _segments(self) -> Sequence[dict[str, Any]]:
         self.segments.reached(self.segments.current["end_step"])

@@ -52,7 +52,7 @@ def test_tasks_of_slurm_unpickle_nothing_that_a_ledger_brings_along(
 ) -> None:
     """submitit's tasks run what lies under the number of their job, also where it lay there before."""
     submitit = pytest.importorskip("submitit")
-    from ablations.engine.cell import Settings
+    from ablations.engine.cell import SweepContext
     from ablations.engine.launchers.slurm import Resources, SlurmLauncher
 
     class Stops(Exception):
@@ -69,10 +69,10 @@ def test_tasks_of_slurm_unpickle_nothing_that_a_ledger_brings_along(
     monkeypatch.setattr(submitit, "SlurmExecutor", executor)
     launcher = SlurmLauncher.__new__(SlurmLauncher)
     launcher.resources = Resources(None, devices=1, gpus=0, cpus=None, nodes=1, minutes=1, parallelism=None)
-    settings = Settings(tmp_path, "kernel_size", None, False, "disabled", "project")
+    context = SweepContext(tmp_path, "kernel_size", None, False, "disabled", "project")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "7_0_submitted.pkl").write_bytes(b"hostile")
     for _ in range(2):
         with pytest.raises(Stops):
-            launcher._submit([], settings)
+            launcher._submit([], context)
     assert len(set(folders)) == 2 and all(folder.parent == tmp_path / "slurm" for folder in folders)

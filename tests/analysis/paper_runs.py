@@ -1,4 +1,4 @@
-"""Runs that carry the paper's printed numbers, written as a ledger holds them."""
+"""Ledgers of runs with the paper's printed numbers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
     spread: Spread = lambda row, seed: 0.0, **changes: Any,
 ) -> None:  # fmt: skip
-    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them.
+    """Write a ledger of runs with the metrics of `rows` (label, axes, metrics).
 
-    `changes` are fields that are set after all, such as `train__devices=8`; a function makes the value from the rest.
+    `changes` are fields that are set last, such as `train__devices=8`; a function computes its value from the others.
     """
     cells = []
     for label, axes, metrics in rows:
@@ -85,9 +85,9 @@ def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dic
 
 
 def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0, **changes: Any) -> list[str]:
-    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes.
+    """Write ledgers with a run for every printed row of Tables 1, 2, 3, 4 and 6; return the arguments of `--source`.
 
-    `changes` are those of `write_sweep`.
+    `changes` are as in `write_sweep`.
     """
 
     def write(

@@ -18,6 +18,7 @@ SOURCES = {
 IMPORTS = {
     "lightning_xvol/config/imports.py": "the gate",
     "lightning_xvol/__init__.py": "names of its own table",
+    "analysis/__init__.py": "names of its own table",
     "ablations/engine/catalogue.py": "modules of the package itself",
     "benchmarks/__main__.py": "one of the subcommands",
 }

@@ -24,8 +24,9 @@ from lightning_xvol.operators.xvolution import XVolution
 @pytest.mark.parametrize("name", OPERATORS)
 def test_constructor_and_registry_agree(name: str) -> None:
     operator, options = registry.load("operator", name), OPERATORS[name].options
-    parameters = inspect.signature(operator).parameters.values()
-    assert [parameter.name for parameter in parameters][:3] == ["in_channels", "out_channels", "stride"]
+    parameters = list(inspect.signature(operator).parameters.values())
+    assert [parameter.name for parameter in parameters[:3]] == ["in_channels", "out_channels", "stride"]
+    assert all(parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) for parameter in parameters[2:])
     keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     own = {parameter.name: parameter.default for parameter in keywords}
     assert own.pop("stride") == 1 and own.items() <= options.items()

@@ -1,4 +1,4 @@
-"""Which GPUs this machine has, found without any CUDA call, and which of them a process gets."""
+"""The GPUs of this machine, found without any CUDA call, and those that a process gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_xvol.errors import UserError
 
 
 def list_gpus() -> list[str]:
-    """What `CUDA_VISIBLE_DEVICES` names, else what `nvidia-smi` lists; nothing on a machine without GPUs."""
+    """The GPUs that `CUDA_VISIBLE_DEVICES` names, else those that `nvidia-smi` lists. A machine may have none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip()]
@@ -22,22 +22,23 @@ def list_gpus() -> list[str]:
 
 
 class Slots:
-    """GPUs to lend, `cells_per_gpu` cells at a time on each; without GPUs nothing is lent and nothing limited.
+    """Lends GPUs to cells, each GPU to `cells_per_gpu` cells at a time. Without GPUs it lends none and limits nothing.
 
     Raises:
-        UserError: where `jobs` cells of `devices` processes each do not find room.
+        UserError: where there is no room for `jobs` cells of `devices` processes each.
     """
 
     def __init__(self, gpus: Sequence[str], jobs: int, devices: int, cells_per_gpu: int) -> None:
         if gpus and (devices > len(gpus) or jobs * devices > len(gpus) * cells_per_gpu):
             raise UserError(
-                f"--jobs {jobs} with train.devices={devices} needs {jobs * devices} places on {devices} GPUs or more, "
-                f"here are {len(gpus)} GPUs with {cells_per_gpu} each; change --jobs or --cells-per-gpu"
+                f"--jobs {jobs} with train.devices={devices} needs room for {jobs * devices} processes on {devices} or "
+                f"more GPUs; here are {len(gpus)} GPUs with room for {cells_per_gpu} each; change --jobs or "
+                "--cells-per-gpu"
             )
         self.load = dict.fromkeys(gpus, 0)
 
     def take(self, devices: int) -> list[str]:
-        """The `devices` GPUs with the least on them."""
+        """The `devices` GPUs with the fewest cells on them."""
         chosen = sorted(self.load, key=lambda gpu: self.load[gpu])[:devices]
         for gpu in chosen:
             self.load[gpu] += 1
