@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ablations.engine.options import LAUNCHERS
 from ablations.engine.runner import run
 from ablations.engine.sweep import Sweep, recipes_for
-from lightning_xvol.commandline import Parser, add_run_flags
+from lightning_xvol.commandline import Parser, add_run_flags, add_trust
 from lightning_xvol.errors import run_command_line
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -44,6 +44,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cell", metavar="ID", help="run only the cell whose id begins with ID, in this process; write no table"
     )
+    add_trust(parser, "--cell of a ledger")
     parser.add_argument("--seed", metavar="N", help="the seed of --cell; ID is then the beginning of the id of a group")
     parser.add_argument(
         "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",

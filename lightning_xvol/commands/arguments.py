@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lightning_xvol.commandline import add_trust
 from lightning_xvol.errors import UserError
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add --checkpoint."""
+    """Add --checkpoint and --trust."""
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -22,10 +23,11 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the checkpoint of a cell, runs/cells/<id>/checkpoints/step=N.ckpt",
     )
+    add_trust(parser, "--checkpoint")
 
 
 def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add --checkpoint, --output with the help text `output`, and --data-dir."""
+    """Add --checkpoint, --trust, --output with the help text `output`, and --data-dir."""
     add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")

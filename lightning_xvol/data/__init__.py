@@ -33,8 +33,6 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     options = registry.resolve_options("data", config.name, config.options)
     make = registry.load("data", config.name)
     root = Path("data") if data_dir is None else Path(data_dir)
-    if not callable(make):
-        raise UserError(f"data {config.name!r} is not a class; lightning_xvol/data/base.py shows what is expected")
     try:
         # Check the options first, so that a TypeError inside the constructor is not blamed on them.
         inspect.signature(make).bind(root, download=download, **options)
