@@ -23,6 +23,7 @@ from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
+from lightning_xvol.processes import refuse_several_tasks
 
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
@@ -95,6 +96,7 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     if options.dry_run:
         messages.list_cells(sweep.name, recipe.name, chosen, out, options.jobs or 1)
         return make_report(sweep, recipe, chosen, out)
+    refuse_several_tasks()
     if options.emit_wandb_sweep is not None:
         from ablations.engine.wandb_sweep import emit
 

@@ -30,7 +30,7 @@ from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoin
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
-from lightning_xvol.processes import rank
+from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
@@ -48,6 +48,7 @@ from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selecte
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.training.tracking import Tracking, open_logger
+from lightning_xvol.training.trainer import make_trainer
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BEST = "checkpoints/best.pt"
@@ -104,8 +105,11 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
             written then.
         locking.Held: if another process works in `folder`.
     """
-    context = context or RunContext()
-    config = with_origin(config, None)
+    with own_variables():
+        return _train(with_origin(config, None), folder, context or RunContext())
+
+
+def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any]:
     finished = _read_own_result(folder, config)
     if finished is not None:
         return finished
@@ -260,7 +264,8 @@ class _Run:
         if context.progress_bar:
             callbacks.append(TQDMProgressBar())
         callbacks += context.callbacks
-        return Trainer(
+        return make_trainer(
+            threads=train.threads,
             max_epochs=-1,
             max_steps=plan.total_steps,
             **self._compute(),
