@@ -86,8 +86,8 @@ def refuse_several_tasks() -> None:
         if count is not None and count.isdecimal() and int(count) > 1:
             raise UserError(
                 f"{launcher} starts this command {count} times, and it must be started once: run it without "
-                f"{launcher}, as python -m ablations.SWEEP --gpus-per-cell N --launcher local (or slurm), which starts the N "
-                "processes of each cell itself"
+                f"{launcher}, as python -m ablations.SWEEP --gpus-per-cell N --launcher local (or slurm), which starts "
+                "the N processes of each cell itself"
             )
 
 

@@ -36,7 +36,7 @@ def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for key, result in results.items():
         with contextlib.suppress(UserError):
-            found[key] = result.get("optimisation_id") or identity(from_dict(result["config"]))
+            found[key] = record.recorded_optimisation(result) or identity(from_dict(result["config"]))
     return found
 
 
