@@ -7,6 +7,7 @@ The folder of a cell holds:
 | `config.yaml` | the resolved configuration |
 | `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
 | `result.json` | the record; it exists only if the run is finished |
+| `data.json` | what the data are (`lightning_xvol.ledger.contents`), until the record holds it |
 | `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
 | `wandb/`, `log.txt` | the tracker's files, and the output of the run |

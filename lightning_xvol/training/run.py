@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import ExitCode, UserError, one_line
-from lightning_xvol.ledger import files
+from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
@@ -112,10 +112,12 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
 def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any]:
     finished = _read_own_result(folder, config)
     if finished is not None:
+        _check_finished(finished, config, context, folder)
         return finished
     check_weights(config)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
+    contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
     network = build_network(config, data.num_classes, data.image_shape[0])
     # A resumed run has all its weights in its checkpoint and does not need the file.
     pretrained = not list_checkpoints(folder / "checkpoints")
@@ -126,6 +128,7 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
     with locked(folder) if rank() == 0 else contextlib.nullcontext():
         finished = _read_own_result(folder, config)  # another process may have finished it meanwhile
         if finished is not None:
+            contents.check(finished.get("data"), data.contents, config.data, _whose(folder))
             return finished
         run: _Run | None = None
         try:
@@ -151,6 +154,26 @@ def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
             "move it away or choose another folder"
         )
     return result
+
+
+def _whose(folder: Path) -> str:
+    return f"the finished run in {str(folder)!r}"
+
+
+def _check_finished(result: Mapping[str, Any], config: RunConfig, context: RunContext, folder: Path) -> None:
+    """Check that a finished run has seen the data that are here. Where there are none, nothing speaks against it."""
+    before = result.get("data")
+    if before is None:
+        log.info("note: %s is older than the digest of data; it counts as done", _whose(folder))
+        return
+    now = contents.generated(config.data)
+    if now is None:
+        try:
+            now = task_of(config).data(config, context.data_dir, download=context.download).contents
+        except UserError as error:
+            log.info("note: the data of %s are not checked: %s", _whose(folder), error)
+            return
+    contents.check(before, now, config.data, _whose(folder))
 
 
 def _configure_process(config: RunConfig) -> None:
@@ -203,6 +226,7 @@ class _Run:
         if writes:
             for place in (folder, folder / "checkpoints"):
                 files.remove_leftovers(place)
+            files.write_json(folder / contents.FILE, data.contents)
             files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
@@ -329,6 +353,7 @@ class _Run:
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
+            "data": self.data.contents,
             "status": status,
             "metrics_bytes": metrics_bytes(self.folder),
         }
@@ -355,5 +380,5 @@ class _Run:
     def _tidy(self) -> None:
         """Remove files that a finished run no longer needs. The newest checkpoint stays: other commands read it."""
         prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
-        for name in (_BEST, "failure.json", "segments.json"):
+        for name in (_BEST, "failure.json", "segments.json", contents.FILE):
             (self.folder / name).unlink(missing_ok=True)
