@@ -74,7 +74,7 @@ def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
     from analysis.sweep.table import sweep_table
     from analysis.table import Table
 
-    table = sweep if isinstance(sweep, Table) else sweep_table(sweep)
+    table = sweep if isinstance(sweep, Table) else sweep_table(_check_sweep(sweep))
     return str(getattr(table, f"to_{format}")())
 
 
@@ -88,9 +88,8 @@ def draw_figure(
 
     Args:
         sweep: The result of `load_sweep`.
-        kind: The kind of figure, without which it is the one that the sweep asks for: `lines`, `facets`, `scatter`,
-            `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means) or `learning` (learning
-            curves).
+        kind: `lines`, `facets`, `scatter`, `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means)
+            or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
         ax: Axes to draw into. Without them, the figure has its own.
         size: Width and height in inches, or one of `column`, `page` and `slide`, whose height fits the content.
             Without it, the figure has the width that suits it.
@@ -104,6 +103,7 @@ def draw_figure(
     """
     from analysis.sweep import figures as sweep_figures
 
+    _check_sweep(sweep)
     drawn = sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax)
     if size is not None and not isinstance(size, str):
         _figure_of(drawn).set_size_inches(size)  # a long legend would make it higher
@@ -137,6 +137,14 @@ def _figure_of(ax: Axes) -> Any:
 def _check(name: str, value: str, known: Sequence[str] | Mapping[str, object]) -> None:
     if value not in known:
         raise UserError(f"{name}={value!r} must be one of {', '.join(known)}{nearest(str(value), known)}")
+
+
+def _check_sweep(sweep: SweepResults) -> SweepResults:
+    from analysis.sweep.results import SweepResults
+
+    if not isinstance(sweep, SweepResults):
+        raise UserError(f"{type(sweep).__name__} is not a sweep; give the result of load_sweep(sources, name)")
+    return sweep
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def prepared(command: str, folder: Path) -> str:
     if command.startswith("make "):
         return command.replace("make", "make -n", 1)
     words = command.replace("<name>", "kernel_size").split()
-    for index, word in enumerate(words[1:]):
+    for index, word in enumerate(words[1:] if "--help" not in words else ()):
         if word == "--source":
             name = words[index + 2] = words[index + 2].replace("wandb:", "server/")
             shutil.copytree(folder / "runs-smoke", folder / name, dirs_exist_ok=True)

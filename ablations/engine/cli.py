@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ablations.engine.options import LAUNCHERS
 from ablations.engine.runner import run
 from ablations.engine.sweep import Sweep, recipes_for
-from lightning_xvol.commandline import Parser, add_run_flags
+from lightning_xvol.commandline import Parser, add_run_flags, add_trust
 from lightning_xvol.errors import run_command_line
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -42,6 +42,7 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         help="run only these cells, by operator, an axis, or seed; repeatable",
     )  # fmt: skip
     parser.add_argument("--cell", metavar="ID", help="run one cell here, by the beginning of its id; write no table")
+    add_trust(parser, "--cell of a ledger")
     parser.add_argument("--seed", metavar="N", help="with --cell, which may then be the id of a group")
     parser.add_argument(
         "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",

@@ -52,6 +52,7 @@ class Options:
         fail_fast: Start no further cell after the first failure.
         no_wait: Do not wait for cells that another process works on.
         cell: Run only the cell whose id begins so, in this process, and write no table.
+        trust: Import the classes of `cell` that only the ledger names by import path, which runs their code.
         seed: The seed of `cell`, which may then be the id of a group.
         emit_wandb_sweep: Run nothing and write this file for `wandb sweep`, whose agents run the cells. An empty name
             is `OUT/<sweep>/wandb-sweep.yaml`.
@@ -83,6 +84,7 @@ class Options:
     fail_fast: bool = False
     no_wait: bool = False
     cell: str | None = None
+    trust: bool = False
     seed: int | None = None
     emit_wandb_sweep: str | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ablations.engine.cells import make_cells
 from ablations.engine.options import Options
+from ablations.engine.stored import stored_paths
 from ablations.engine.sweep import Cell, Sweep, text
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import UserError, nearest
@@ -22,11 +23,21 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
     """The cells of `sweep` under `options`, before a selection.
 
     With `--backbone-from` every selected cell must find its classification run. Other cells without one are left out,
-    because they have no identity yet. Cells whose runs an older version began under another id keep that id.
+    because they have no identity yet. Cells whose runs an older version began under another id keep that id. `--cell`
+    may name a cell of the ledger whose classes no flag names; then the cells have these classes.
 
     Raises:
-        UserError: for a selected cell without a classification run, also where `--cell` may name one.
+        UserError: for a selected cell without a classification run, also where `--cell` may name one, and for an import
+            path in a ledger that is not trusted.
     """
+    cells = _make(sweep, options)
+    if options.cell is None or _matching(cells, options.cell, options.seed):
+        return cells
+    stored = stored_paths(options.folder, options.cell, options.trust)
+    return _make(sweep, dataclasses.replace(options, settings=[*options.settings, *stored])) if stored else cells
+
+
+def _make(sweep: Sweep, options: Options) -> list[Cell]:
     cells = _with_origins(sweep, options)
     configs = as_begun([cell.config for cell in cells], options.folder)
     return [dataclasses.replace(cell, config=config) for cell, config in zip(cells, configs, strict=True)]

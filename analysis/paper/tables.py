@@ -172,7 +172,7 @@ class _PaperTable:
         if self.number in (1, 2):
             notes.append(f"PSSA's, which the paper calls equal: within {MARGIN:g} by two one-sided tests.")
         if self.number == 1 and not self.paper:
-            notes.append("Operators other than X-volution stand in the stages of the recipe.")
+            notes.append("Operators other than X-volution are in the stages of the recipe.")
         commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
         sweeps = list(
             dict.fromkeys(f"{sweep.name} (recipe {sweep.recipe}, {sweep.budget})" for sweep in self.pool.sweeps)

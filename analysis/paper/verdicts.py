@@ -229,8 +229,8 @@ def to_markdown(found: Sequence[Verdict]) -> str:
 LEGEND = (
     "Kinds: D direction, M magnitude, E equality (two one-sided t tests at 5 %, margin in points), O order, S shape, "
     "X exact, A arithmetic on the printed numbers. In square brackets 95 % intervals over seeds (paired by seed where "
-    "the seeds match, else Welch's), each on its own: a claim of many parts is the likelier contradicted by chance. On "
-    "other data than the paper's a magnitude is judged by its sign.",
+    "the seeds match, else Welch's), not adjusted for their number: chance contradicts a claim of many parts more "
+    "easily. On other data than the paper's a magnitude is judged by its sign.",
     "More seeds: how many each row would need beyond those it has to resolve every part, if mean and spread stay; "
     f"{numbers.DASH} where nothing is open or one seed shows no spread.",
 )

@@ -74,9 +74,14 @@ def collect(sources: Sources) -> Collection:
     """
     if isinstance(sources, Collection):
         return sources
-    names = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if isinstance(sources, (str, Path)) or not isinstance(sources, Iterable):
+        sources = [sources]
+    names = list(sources)
     if not names:
         raise UserError(f"no source is named; give {WANTED}")
+    for name in names:
+        if not isinstance(name, (str, Path)):
+            raise UserError(f"{name!r} is not a source; give {WANTED}")
     found = Collection(names)
     for loss in found.losses:
         warnings.warn(loss, stacklevel=3)
@@ -93,7 +98,7 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
     Raises:
         UserError: where a source holds no runs, or the runs belong to no sweep.
     """
-    collection = collect(sources)
+    collection = collect(sources[0] if len(sources) == 1 else sources)
     frames: list[pd.DataFrame] = []
     axes: dict[str, None] = {}
     for sweep, frame in collection.variants(collection.sweeps()):

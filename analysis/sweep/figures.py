@@ -42,7 +42,7 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
         kind = _asked_for(results)
     elif kind not in (*kinds.KINDS, *_OF_RUNS):
         known = (OWN, *_OF_RUNS, *kinds.KINDS)
-        raise UserError(f"no kind of figure {kind!r}{nearest(kind, known)}; known kinds: {', '.join(known)}")
+        raise UserError(f"no kind of figure {kind!r}{nearest(str(kind), known)}; known kinds: {', '.join(known)}")
     if ax is not None and kind in _WITH_PANELS:
         raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
     if kind == "seeds":

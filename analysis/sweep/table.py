@@ -116,7 +116,7 @@ def sweep_table(results: SweepResults) -> Table:
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
         blocks=blocks,
-        bold="highest mean of its column, whatever the intervals",
+        bold="highest mean of its column, regardless of the intervals",
         notes=tuple(footnotes.notes(results)),
         tidy=tidy(results),
     )

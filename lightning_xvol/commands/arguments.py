@@ -10,18 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lightning_xvol.commandline import add_trust
 from lightning_xvol.errors import UserError
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint."""
+    """--checkpoint and --trust."""
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="a cell's checkpoints/step=N.ckpt"
     )
+    add_trust(parser, "--checkpoint")
 
 
 def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> None:
-    """--checkpoint, --output with the help text `output`, and --data-dir."""
+    """--checkpoint, --trust, --output with the help text `output`, and --data-dir."""
     add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")

@@ -31,7 +31,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.fusion import fuse, fusion_report
     from lightning_xvol.fusion.weights import random_images, read_trained, save_fused
 
-    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    trained = read_trained(parsed.checkpoint, parsed.data_dir, parsed.trust)
     images = random_images(trained, IMAGES)
     report = fusion_report(trained.network, images, block_norms=parsed.block_norms)
     print(report)

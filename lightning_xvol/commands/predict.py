@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.detection.predict import detect, draw, read_detector
 
     picture = exif_transpose(read_picture(parsed.image))  # cameras store photographs on their side
-    trained = read_detector(parsed.checkpoint)
+    trained = read_detector(parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, parsed.score)
     drawn = draw(picture, found, trained.classes)
     with writing(out, "--out"):

@@ -62,7 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.visualize.content import gather
     from lightning_xvol.visualize.figure import caption, compose, write
 
-    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    trained = read_trained(parsed.checkpoint, parsed.data_dir, parsed.trust)
     images, image = _images(parsed, trained)
     config = trained.config
     content = gather(

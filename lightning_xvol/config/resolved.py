@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, stored_key, to_dict
+from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -58,7 +58,7 @@ class Resolved(RunConfig):
             parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
         config = dataclasses.replace(config, **parts)
         # Values set in Python get the types that a file or a flag gives them: 1 and 1.0 are one learning rate.
-        for path, value in leaves(to_dict(config)):
+        for path, value in leaves(nested(config)):
             if not (isinstance(value, str) and ".options." in path):
                 config = set_value(config, path, value)
         _check(in_one_form(config))

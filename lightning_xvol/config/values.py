@@ -60,7 +60,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
         items = parsed if isinstance(parsed, tuple) else (parsed,)
         return tuple(convert(get_args(hint)[0], item, path) for item in items)
     if hint is str:
-        return str(value)
+        return value if isinstance(value, str) else str(value)  # str() would make a `FromFile` a text that is free
     if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
         return float(parsed)
     if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):

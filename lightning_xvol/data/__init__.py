@@ -33,8 +33,6 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     options = registry.resolve_options("data", config.name, config.options)
     make = registry.load("data", config.name)
     root = Path("data") if data_dir is None else Path(data_dir)
-    if not callable(make):
-        raise UserError(f"data {config.name!r} is not a class; lightning_xvol/data/base.py shows what is expected")
     try:
         # Bound first: a TypeError inside the constructor must not be blamed on the options.
         inspect.signature(make).bind(root, download=download, **options)

@@ -46,7 +46,7 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     known: dict[str, Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "runs"
-    assert all_sweeps.command([*QUICK, "--out", str(out)]) == 1
+    assert all_sweeps.command([*QUICK, "--out", str(out)]) == ExitCode.FAILURE
     captured = capsys.readouterr()
     assert "unbuilt: error: cannot build" in captured.err and "Traceback" not in captured.err
     assert "failed: " in captured.out and "broken on purpose" in captured.out

@@ -16,7 +16,7 @@ from ablations.engine.sweep import Cell
 from ablations.kernel_size import SWEEP
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
-from lightning_xvol.config.schema import set_value, to_dict
+from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.ledger import record
 
 
@@ -35,10 +35,10 @@ def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:
 
 
 def with_train(cell: Cell, **changes: Any) -> Cell:
-    config = cell.config
+    config: RunConfig = cell.config
     for name, value in changes.items():
         config = set_value(config, f"train.{name}", value)
-    return Cell(cell.row, cell.axes, config)
+    return Cell(cell.row, cell.axes, resolve(config))
 
 
 def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
@@ -46,7 +46,8 @@ def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
     assert cost.from_records(cells, tmp_path) is None
-    finish(dataclasses.replace(convolutions[0], config=set_value(convolutions[0].config, "seed", 1)), tmp_path, 10.0)
+    other_seed = resolve(set_value(convolutions[0].config, "seed", 1))
+    finish(dataclasses.replace(convolutions[0], config=other_seed), tmp_path, 10.0)
     finish(convolutions[1], tmp_path, 20.0, size=1000)
 
     def seconds(cell: Cell) -> float:

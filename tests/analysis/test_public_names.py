@@ -89,6 +89,7 @@ def test_sources_are_merged_by_the_ids_of_their_runs(make_ledger, tmp_path):
     again = make_ledger(SMALL)
     again.lose("convolution", 1, 0)
     assert analysis.load_runs(out, other).equals(analysis.load_runs(other))
+    assert analysis.load_runs([out, other]).equals(analysis.load_runs(other))
 
 
 def test_load_sweep_gives_layout_frame_and_summary(make_ledger):
@@ -157,6 +158,10 @@ def test_mistakes_are_sentences(make_ledger, tmp_path):
         r"size=\(0, 3\) must be a width and a height": lambda: analysis.draw_figure(sweep, size=(0, 3)),
         "size='colum' must be one of column": lambda: analysis.draw_figure(sweep, size="colum"),
         "cannot both be given": lambda: analysis.draw_figure(sweep, ax=Figure().subplots(), size=(3, 3)),
+        "None is not a source; give the --out": lambda: analysis.load_runs(None),
+        "str is not a sweep; give the result of load_sweep": lambda: analysis.render_table("kernel_size"),
+        "DataFrame is not a sweep": lambda: analysis.draw_figure(sweep.frame),
+        "no kind of figure <Axes": lambda: analysis.draw_figure(sweep, Figure().subplots()),
         "several panels": lambda: analysis.draw_figure(sweep, "learning", ax=Figure().subplots()),
         "is a folder; name a file": lambda: analysis.write_report(runs.out, tmp_path),
     }

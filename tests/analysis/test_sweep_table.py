@@ -29,7 +29,7 @@ These data cannot reproduce the paper.
 | X-volution          | 33.9k                  | 52.4k                  |
 | X-volution (static) | 28.4k                  | 46.8k                  |
 
-- Bold: highest mean of its column, whatever the intervals.
+- Bold: highest mean of its column, regardless of the intervals.
 - Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1). \
 CSV and figure hold its 95 % interval (Student's t), which assumes normal errors and so may exceed 100 %.
 - n = 3 (seeds 0, 1, 2).

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -181,8 +182,9 @@ class SlurmLauncher:
         """Submit one array. Returns the task of each cell, which is also written down for the next launcher."""
         import submitit
 
-        folder = files.make_folder(context.out / "slurm")
-        executor = submitit.SlurmExecutor(folder=folder.absolute(), max_num_timeout=TIME_LIMITS)
+        # Tasks unpickle what lies under the number of their job, which others can guess: each array has a new folder.
+        folder = tempfile.mkdtemp(prefix="array-", dir=files.make_folder(context.out / "slurm").absolute())
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIME_LIMITS)
         executor.update_parameters(job_name=context.sweep, **self.resources.parameters())
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints its error before it raises it
