@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import files, record
 from lightning_xvol.ledger.origins import check_weights
+from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,6 +103,8 @@ def run_cell(
     except Held:
         return "held", "another process works on it"
     except Exception as error:
+        if signals.settle(error):
+            raise signals.Terminated from error
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
@@ -133,11 +135,7 @@ def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
 def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
     folder = files.make_folder(cell.folder(context.out))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -148,7 +146,7 @@ def _outcome(result: dict) -> tuple[Outcome, str]:
 
 def _log_traceback(folder: Path) -> None:
     try:
-        with (folder / "log.txt").open("a") as file:
+        with files.open_text(folder / "log.txt", "a") as file:
             traceback.print_exc(file=file)
     except OSError:  # no folder yet, or a full disk
         traceback.print_exc()

@@ -23,6 +23,7 @@ from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.signals import Terminated
 
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
@@ -112,11 +113,11 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
 
 @contextlib.contextmanager
 def _closing(launcher: Launcher) -> Iterator[None]:
-    """Close `launcher` at the end, and say after Ctrl-C how to go on."""
+    """Close `launcher` at the end, and say after Ctrl-C or SIGTERM how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        launcher.close()
+    except (KeyboardInterrupt, Terminated):
+        # First, because an impatient user may interrupt the closing too.
         print(f"\ninterrupted; {launcher.on_interrupt}", flush=True)
         raise
     finally:

@@ -12,6 +12,7 @@ from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_origin
+from lightning_xvol.surroundings.streams import is_terminal
 
 SUMMARY = "train one run and write its record"
 DESCRIPTION = "Train one run. The same command resumes a run that was stopped."
@@ -49,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
         result = train(
             config,
             folder,
-            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
+            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=is_terminal(sys.stderr)),
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
+from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.programs import output_of
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
@@ -44,7 +45,7 @@ def device_name(kind: str) -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in files.read_text(Path("/proc/cpuinfo")).splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -57,13 +58,11 @@ def commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
-    try:
-        head = _git(folder, "rev-parse", "HEAD")
-        return f"{head}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
-    except (OSError, subprocess.SubprocessError):
-        return None
+    head = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return None if not head or changes is None else f"{head}-dirty" if changes else head
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+def _git(folder: Path, *arguments: str) -> str | None:
+    answer = output_of(["git", "-C", str(folder), *arguments], timeout=10)
+    return None if answer is None else answer.strip()

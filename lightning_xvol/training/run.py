@@ -24,7 +24,7 @@ from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import ExitCode, UserError, one_line
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
@@ -32,6 +32,7 @@ from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
 from lightning_xvol.processes import rank
 from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.surroundings import signals
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
     LOG_EVERY_STEPS,
@@ -128,15 +129,26 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
             run = _Run(config, folder, context, data, network, pretrained)
             return run.complete()
         except BaseException as error:
-            failure = one_line(error) if isinstance(error, Exception) else None
+            terminated = _is_terminated(error, run)
+            failure = one_line(error) if isinstance(error, Exception) and not terminated else None
             if run is not None:
                 run.close(None, failure)
             if failure is not None and rank() == 0:
                 _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
-            if isinstance(error, SIGTERMException):
+            if terminated:
                 # With Lightning's exception the process would end with code 0, as if the run had finished.
-                raise SystemExit(ExitCode.TERMINATED) from error
+                raise signals.Terminated from error
             raise
+
+
+def _is_terminated(error: BaseException, run: _Run | None) -> bool:
+    """Whether `error` is SIGTERM, or comes of it: the signal may go to the loaders of the run too, whose end fails it.
+
+    Lightning listens to the signal while it trains, also where nothing else does.
+    """
+    if isinstance(error, (SIGTERMException, signals.Terminated)) or signals.settle(error):
+        return True
+    return run is not None and bool(run.trainer.received_sigterm)
 
 
 def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
