@@ -89,10 +89,11 @@ def run_cell(
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
+    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context)),
+        tracking=tracking,
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
@@ -165,6 +166,12 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     return "failed", error
 
 
+def tracking_note(cell: Cell, out: Path) -> str | None:
+    """A sentence where the finished `cell` was not tracked as the user asked."""
+    note = (record.read_result(cell.folder(out)) or {}).get("tracking")
+    return note if isinstance(note, str) else None
+
+
 def summary(result: dict) -> str:
     """The metrics of a finished cell in a few words."""
     metrics = [
@@ -175,15 +182,18 @@ def summary(result: dict) -> str:
     return ", ".join(metrics)
 
 
-def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
+def preflight(configs: Sequence[RunConfig], context: SweepContext) -> None:
     """Build the data and, on the meta device, every network: a mistake shows before anything is written.
 
     Raises:
-        UserError: for missing data, or an operator or option that cannot be built.
+        UserError: for missing data, an operator or option that cannot be built, or what W&B refuses.
     """
     import torch
 
     from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tracking import Tracking, check_tracking
+
+    check_tracking(Tracking(context.wandb, context.wandb_project))
 
     shapes = {}
     # Configurations that differ only in the seed or the budget have the same network.
@@ -192,7 +202,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
         try:
             check_weights(config)
             if key not in shapes:
-                data = task_of(config).data(config, data_dir, download=download)
+                data = task_of(config).data(config, context.data_dir, download=context.download)
                 shapes[key] = data.num_classes, data.image_shape[0]
             num_classes, channels = shapes[key]
             with torch.device("meta"):

@@ -133,6 +133,8 @@ def _run_one(cell: Cell, context: SweepContext, launcher: Launcher, force: bool)
     outcome, detail = run_cell(cell, context, progress_bar=on_terminal())
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
+        if context.wandb != "disabled":
+            messages.tell_untracked([cell], context.out)
     return {cell.id: (outcome, detail)}
 
 
@@ -165,6 +167,8 @@ def _run_all(
         messages.tell_time(progress.ended_here, time.monotonic() - started)
     write_plan(sweep, recipe, cells, options)  # again, because another command may have replaced it meanwhile
     paths = render(out, sweep.name)
+    if options.wandb != "disabled":
+        messages.tell_untracked([cell for cell in to_run if cell.id in progress.outcomes], out)
     messages.tell_problems(progress.failures, progress.held, out)
     return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)
 

@@ -59,4 +59,6 @@ def run(parsed: argparse.Namespace) -> int:
     for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")
+    if parsed.wandb != "disabled" and "tracking" in result:
+        print(f"note: {result['tracking']}")
     return ExitCode.SUCCESS

@@ -11,8 +11,8 @@ import select
 import sys
 from typing import Any
 
-PLAIN = {"±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "…": "...", "∞": "inf", "Δ": "D", "°": " deg"}
-"""What stands for a sign of tables on a terminal that lacks it."""
+PLAIN = {"±": "?", "−": "-", "–": "-", "—": "-", "×": "x"}
+"""What stands for a sign of tables on a terminal that lacks it: one letter for one, so that columns stay aligned."""
 
 READABLE = "lightning_xvol.readable"
 _LOST_TERMINAL = (errno.EIO, errno.EBADF, errno.ENXIO)

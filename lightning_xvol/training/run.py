@@ -48,7 +48,7 @@ from lightning_xvol.training.callbacks import (
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.tasks import task_of
-from lightning_xvol.training.tracking import Tracking, open_logger
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BEST = "checkpoints/best.pt"
@@ -111,6 +111,7 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
     if finished is not None:
         return finished
     check_weights(config)
+    check_tracking(context.tracking)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     network = build_network(config, data.num_classes, data.image_shape[0])
@@ -237,7 +238,10 @@ class _Run:
             network.compile()
         self.module = self.task.module(network, config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
-        self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths) if writes else None
+        self.notes: list[str] = []
+        self.tracker = None
+        if writes:
+            self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths, self.notes.append)
         try:
             self.trainer = self._make_trainer(context, start_step)
         except BaseException as error:
@@ -340,6 +344,8 @@ class _Run:
             "metrics_bytes": metrics_bytes(self.folder),
         }
         self.close(result)
+        if self.notes:
+            result["tracking"] = "; ".join(self.notes)
         if self.trainer.is_global_zero:
             write_result(self.folder, result)
             self._tidy()

@@ -17,7 +17,7 @@ class InlineLauncher:
 
     def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
         try:
-            preflight([cell.config for cell in cells], context.data_dir, context.download)
+            preflight([cell.config for cell in cells], context)
         except UserError as error:
             return str(error)
         return None

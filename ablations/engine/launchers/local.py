@@ -230,7 +230,7 @@ def _death(code: int | None) -> str:
 def _check(configs: list, context: SweepContext, connection: Connection) -> None:
     _end_with_launcher()
     try:
-        preflight(configs, context.data_dir, context.download)
+        preflight(configs, context)
     except UserError as error:
         connection.send(str(error))
     else:
