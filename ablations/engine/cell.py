@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import contents, files, record
 from lightning_xvol.ledger.origins import check_weights
+from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,10 +111,11 @@ def run_cell(
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
+    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context)),
+        tracking=tracking,
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
@@ -125,6 +126,8 @@ def run_cell(
     except Held:
         return "held", "another process works on it"
     except Exception as error:
+        if signals.settle(error):
+            raise signals.Terminated from error
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
@@ -155,11 +158,7 @@ def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
 def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
     folder = files.make_folder(cell.folder(context.out))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -170,7 +169,7 @@ def _outcome(result: dict) -> tuple[Outcome, str]:
 
 def _log_traceback(folder: Path) -> None:
     try:
-        with (folder / "log.txt").open("a") as file:
+        with files.open_text(folder / "log.txt", "a") as file:
             traceback.print_exc(file=file)
     except OSError:  # no folder yet, or a full disk
         traceback.print_exc()
@@ -189,6 +188,12 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     return "failed", error
 
 
+def tracking_note(cell: Cell, out: Path) -> str | None:
+    """A sentence where the finished `cell` was not tracked as the user asked."""
+    note = (record.read_result(cell.folder(out)) or {}).get("tracking")
+    return note if isinstance(note, str) else None
+
+
 def summary(result: dict) -> str:
     """The metrics of a finished cell in a few words."""
     metrics = [
@@ -199,19 +204,22 @@ def summary(result: dict) -> str:
     return ", ".join(metrics)
 
 
-def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool, begun: Sequence[Begun] = ()) -> None:
+def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
     `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, other data, or an operator or option that cannot be built.
+        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
     """
     import torch
 
     from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tracking import Tracking, check_tracking
 
-    read = _Data(data_dir, download)
+    check_tracking(Tracking(context.wandb, context.wandb_project))
+
+    read = _Data(context.data_dir, context.download)
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablations.engine import cost
-from ablations.engine.cell import has_result, state
+from ablations.engine.cell import has_result, state, tracking_note
 from ablations.engine.options import Options
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
@@ -53,6 +53,18 @@ def tell_old(count: int) -> None:
 
 def tell_time(cells: int, seconds: float) -> None:
     print(f"{cells} cells in {duration(seconds)}")
+
+
+def tell_untracked(cells: Sequence[Cell], out: Path) -> None:
+    """The cells that W&B does not have as the user asked, by the reason."""
+    by_note: dict[str, list[Cell]] = {}
+    for cell in cells:
+        note = tracking_note(cell, out)
+        if note is not None:
+            by_note.setdefault(note, []).append(cell)
+    for note, those in by_note.items():
+        first = f"{those[0].id} {those[0].name}" + (f" and {len(those) - 1} more" if those[1:] else "")
+        print(f"{note}: {first}; the results are whole in {out}")
 
 
 def tell_problems(failures: Sequence[tuple[Cell, str]], held: Sequence[Cell], out: Path) -> None:

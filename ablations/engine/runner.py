@@ -24,6 +24,7 @@ from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import contents, files
 from lightning_xvol.processes import refuse_several_tasks
+from lightning_xvol.surroundings.signals import Terminated
 
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
@@ -114,11 +115,11 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
 
 @contextlib.contextmanager
 def _closing(launcher: Launcher) -> Iterator[None]:
-    """Close `launcher` at the end, and say after Ctrl-C how to go on."""
+    """Close `launcher` at the end, and say after Ctrl-C or SIGTERM how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        launcher.close()
+    except (KeyboardInterrupt, Terminated):
+        # First, because an impatient user may interrupt the closing too.
         print(f"\ninterrupted; {launcher.on_interrupt}", flush=True)
         raise
     finally:
@@ -136,6 +137,8 @@ def _run_one(
     outcome, detail = run_cell(cell, context, progress_bar=on_terminal())
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
+        if context.wandb != "disabled":
+            messages.tell_untracked([cell], context.out)
     return {cell.id: (outcome, detail)}
 
 
@@ -167,6 +170,8 @@ def _run_all(
         messages.tell_time(progress.ended_here, time.monotonic() - started)
     write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
+    if options.wandb != "disabled":
+        messages.tell_untracked([cell for cell in to_run if cell.id in progress.outcomes], out)
     messages.tell_problems(progress.failures, progress.held, out)
     return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)
 

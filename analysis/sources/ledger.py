@@ -43,7 +43,7 @@ class Ledger:
         if not path.exists():
             return points
         # An incomplete line is left out, and so are the lines after one that is not text.
-        with path.open(newline="", errors="replace") as file, contextlib.suppress(csv.Error):
+        with files.open_text(path, newline="") as file, contextlib.suppress(csv.Error):
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:

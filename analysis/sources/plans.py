@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.record import further_cells
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ def merged(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
             content = {**first.content, "cells": list(cells.values())}
             found[plan.identity] = replace(first, content=content, parts=(*(first.parts or (first,)), plan))
     return list(found.values())
+
+
+def widened(plan: SweepPlan, others: Sequence[SweepPlan], has_result: Callable[[str], bool]) -> SweepPlan:
+    """`plan` with the finished cells that only `others` list. They are plans of the same sweep, recipe and budget."""
+    if not isinstance(plan.content, dict):
+        return plan
+    cells = plan.content.get("cells", ())
+    for other in others:
+        if other is not plan and other.identity == plan.identity:
+            cells = [*cells, *further_cells(other.content.get("cells", ()), cells, has_result)]
+    return replace(plan, content={**plan.content, "cells": cells})
 
 
 def row_of(cell: Mapping[str, Any]) -> tuple[str, str]:

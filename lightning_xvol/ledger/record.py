@@ -1,5 +1,7 @@
 """The record of a finished run. Nothing here imports torch.
 
+A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked.
+
 The folder of a cell holds:
 
 | file | content |
@@ -16,8 +18,9 @@ The folder of a cell holds:
 from __future__ import annotations
 
 import contextlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -107,6 +110,28 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
     """Whether `result` has every key of a record."""
     return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
+
+
+def further_cells(
+    before: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], has_result: Callable[[str], bool]
+) -> list[Mapping[str, Any]]:
+    """The finished cells of an earlier plan, `before`, that the plan of `cells` lacks: of other seeds, or other rows.
+
+    A position of a table (row and axes) has one configuration: where `cells` have another, theirs counts.
+    """
+    groups = {_position(cell): cell["group_id"] for cell in cells}
+    known = {(_position(cell), cell["seed"]) for cell in cells}
+    found = []
+    for cell in before:
+        place = _position(cell)
+        fits = groups.get(place, cell["group_id"]) == cell["group_id"] and (place, cell["seed"]) not in known
+        if fits and has_result(cell["cell_id"]):
+            found.append(cell)
+    return found
+
+
+def _position(cell: Mapping[str, Any]) -> str:
+    return json.dumps([cell["operator"], cell["axes"]], sort_keys=True)
 
 
 def metrics_bytes(folder: Path) -> int:

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
-from lightning_xvol.ledger.files import read_json, write_by, write_json, write_text
+from lightning_xvol.ledger.files import open_text, read_json, write_by, write_json, write_text
 
 Row = dict[str, Any]  # step, epoch, name, value
 COLUMNS = ("step", "epoch", "name", "value")
@@ -76,7 +76,7 @@ class RunLog(Logger):
         ]
         self.rows += rows
         if self.path is not None:
-            with self.path.open("a") as file:
+            with open_text(self.path, "a") as file:
                 file.write(self._text(rows))
 
     def series(self, name: str) -> list[tuple[int, float]]:

@@ -6,12 +6,13 @@ import hashlib
 import inspect
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
+from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.programs import output_of
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 ARITHMETIC = (
@@ -56,7 +57,7 @@ def device_name(kind: str) -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in files.read_text(Path("/proc/cpuinfo")).splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -69,18 +70,14 @@ def commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
-    try:
-        head = _git(folder, "rev-parse", "HEAD")
-        return f"{head}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
-    except (OSError, subprocess.SubprocessError):
-        return None
+    head = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return None if not head or changes is None else f"{head}-dirty" if changes else head
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str | None:
     # Hooks of git set GIT_DIR and others, which lead to another repository. A status must not rewrite the user's index,
     # nor start the file watcher that a configuration may name.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(
-        command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=10, env=own
-    ).stdout.strip()
+    answer = output_of(command, timeout=10, without=["GIT_"])
+    return None if answer is None else answer.strip()

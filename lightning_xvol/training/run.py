@@ -24,7 +24,7 @@ from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import ExitCode, UserError, one_line
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
@@ -32,6 +32,7 @@ from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.surroundings import signals
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
     LOG_EVERY_STEPS,
@@ -47,7 +48,7 @@ from lightning_xvol.training.callbacks import (
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.tasks import task_of
-from lightning_xvol.training.tracking import Tracking, open_logger
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -115,6 +116,7 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
         _check_finished(finished, config, context, folder)
         return finished
     check_weights(config)
+    check_tracking(context.tracking)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
@@ -135,15 +137,26 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
             run = _Run(config, folder, context, data, network, pretrained)
             return run.complete()
         except BaseException as error:
-            failure = one_line(error) if isinstance(error, Exception) else None
+            terminated = _is_terminated(error, run)
+            failure = one_line(error) if isinstance(error, Exception) and not terminated else None
             if run is not None:
                 run.close(None, failure)
             if failure is not None and rank() == 0:
                 _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
-            if isinstance(error, SIGTERMException):
+            if terminated:
                 # With Lightning's exception the process would end with code 0, as if the run had finished.
-                raise SystemExit(ExitCode.TERMINATED) from error
+                raise signals.Terminated from error
             raise
+
+
+def _is_terminated(error: BaseException, run: _Run | None) -> bool:
+    """Whether `error` is SIGTERM, or comes of it: the signal may go to the loaders of the run too, whose end fails it.
+
+    Lightning listens to the signal while it trains, also where nothing else does.
+    """
+    if isinstance(error, (SIGTERMException, signals.Terminated)) or signals.settle(error):
+        return True
+    return run is not None and bool(run.trainer.received_sigterm)
 
 
 def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
@@ -253,7 +266,10 @@ class _Run:
             network.compile()
         self.module = self.task.module(network, config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
-        self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths) if writes else None
+        self.notes: list[str] = []
+        self.tracker = None
+        if writes:
+            self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths, self.notes.append)
         try:
             self.trainer = self._make_trainer(context, start_step)
         except BaseException as error:
@@ -358,6 +374,8 @@ class _Run:
             "metrics_bytes": metrics_bytes(self.folder),
         }
         self.close(result)
+        if self.notes:
+            result["tracking"] = "; ".join(self.notes)
         if self.trainer.is_global_zero:
             write_result(self.folder, result)
             self._tidy()

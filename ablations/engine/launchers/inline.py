@@ -17,7 +17,7 @@ class InlineLauncher:
 
     def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         try:
-            preflight([cell.config for cell in cells], context.data_dir, context.download, begun)
+            preflight([cell.config for cell in cells], context, begun)
         except UserError as error:
             return str(error)
         return None

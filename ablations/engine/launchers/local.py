@@ -39,6 +39,7 @@ from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.processes import end_with_parent, join_run
+from lightning_xvol.surroundings import signals
 
 _NETWORKS = {
     entry.path.partition(":")[0] for kind in ("operator", "backbone") for entry in registry.KINDS[kind].values()
@@ -121,7 +122,7 @@ class LocalLauncher:
         except EOFError:
             process.join()
             raise ChildProcessError(_death(process.exitcode)) from None
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, SIGTERM
             process.kill()
             raise
         finally:
@@ -225,6 +226,11 @@ def _free_port() -> int:
 
 
 def _death(code: int | None) -> str:
+    """How a process ended. If it was by a SIGTERM to all processes of the command, `Terminated` is raised instead."""
+    if code == signals.TERMINATED:
+        code = -signal.SIGTERM
+    if code == -signal.SIGTERM:
+        signals.await_own()
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             return f"its process was killed by {signal.Signals(-code).name}"
@@ -234,7 +240,7 @@ def _death(code: int | None) -> str:
 def _check(configs: list, context: SweepContext, begun: Sequence[Begun], connection: Connection) -> None:
     _end_with_launcher()
     try:
-        preflight(configs, context.data_dir, context.download, begun)
+        preflight(configs, context, begun)
     except UserError as error:
         connection.send(str(error))
     else:
@@ -275,4 +281,5 @@ def _work(
 def _end_with_launcher() -> None:
     """Leave Ctrl-C to the launcher, which ends its processes, and end with the launcher however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.listen(interrupts=False)
     end_with_parent()
