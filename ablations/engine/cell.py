@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
-from lightning_xvol.ledger import files, record
+from lightning_xvol.ledger import contents, files, record
 from lightning_xvol.ledger.origins import check_weights
 
 if TYPE_CHECKING:
@@ -71,6 +71,28 @@ def state(cell: Cell, out: Path) -> State:
     if (folder / "failure.json").exists():
         return "failed"
     return "interrupted" if any((folder / "checkpoints").glob("step=*.ckpt")) else "missing"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has seen data: its configuration, how messages call it, and the contents of the data."""
+
+    config: RunConfig
+    where: str
+    data: Mapping[str, Any]
+
+
+def begun(cells: Sequence[Cell], out: Path) -> tuple[list[Begun], int]:
+    """The runs of `cells` that have seen data, and the number of finished runs that are older than the digest."""
+    found, old = [], 0
+    for cell in {cell.id: cell for cell in cells}.values():
+        folder = cell.folder(out)
+        result = record.read_result(folder)
+        old += result is not None and result.get("data") is None
+        data = contents.begun_on(folder) if result is None else result.get("data")
+        if data is not None:
+            found.append(Begun(cell.config, f"run {cell.id} in {str(out)!r} ({cell.name})", data))
+    return found, old
 
 
 def has_result(cell: Cell, out: Path) -> bool:
@@ -177,26 +199,24 @@ def summary(result: dict) -> str:
     return ", ".join(metrics)
 
 
-def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
+def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
+    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
+
     Raises:
-        UserError: for missing data, or an operator or option that cannot be built.
+        UserError: for missing data, other data, or an operator or option that cannot be built.
     """
     import torch
 
     from lightning_xvol.training.tasks import task_of
 
-    shapes = {}
+    read = _Data(data_dir, download)
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
-        key = repr(config.data)
         try:
             check_weights(config)
-            if key not in shapes:
-                data = task_of(config).data(config, data_dir, download=download)
-                shapes[key] = data.num_classes, data.image_shape[0]
-            num_classes, channels = shapes[key]
+            num_classes, channels = read.shape(config)
             with torch.device("meta"):
                 task_of(config).network(config, num_classes, channels)
         except UserError:
@@ -207,6 +227,43 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+    for run in begun:
+        try:
+            here = read.contents(run.config)
+        except UserError:  # the data of finished runs need not be here
+            continue
+        contents.check(run.data, here, run.config.data, run.where)
+
+
+class _Data:
+    """Reads each data set of a sweep once, and keeps only what the checks before a sweep need of it."""
+
+    def __init__(self, data_dir: Path | None, download: bool) -> None:
+        self.data_dir, self.download = data_dir, download
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self.found: dict[str, Mapping[str, Any]] = {}
+
+    def shape(self, config: RunConfig) -> tuple[int, int]:
+        """The number of classes, and of the channels of an image."""
+        if repr(config.data) not in self.shapes:
+            self._read(config)
+        return self.shapes[repr(config.data)]
+
+    def contents(self, config: RunConfig) -> Mapping[str, Any]:
+        if repr(config.data) not in self.found:
+            self._read(config)
+        return self.found[repr(config.data)]
+
+    def _read(self, config: RunConfig) -> None:
+        import torch
+
+        from lightning_xvol.training.tasks import task_of
+
+        with _threads_kept():
+            torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
+            data = task_of(config).data(config, self.data_dir, download=self.download)
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.found[repr(config.data)] = data.contents
 
 
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
@@ -216,6 +273,8 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     heads of a detector. The size is that of the last checkpoint: the weights, and per weight the momentum of SGD or the
     two moments of AdamW.
     """
+    import torch
+
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
     from lightning_xvol.training.tasks import task_of
@@ -225,6 +284,7 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     for cell in cells:
         key = repr(cell.config.data)
         with contextlib.suppress(Exception), _threads_kept():
+            torch.set_num_threads(cell.config.train.threads)
             if key not in modules:
                 modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
             data = modules[key]

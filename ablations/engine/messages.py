@@ -46,6 +46,11 @@ def announce_cost(estimate: cost.Estimate | None, options: Options) -> None:
         print(f"no run like these has finished in {options.folder} yet, so their cost is not known", flush=True)
 
 
+def tell_old(count: int) -> None:
+    runs = "1 finished run is" if count == 1 else f"{count} finished runs are"
+    print(f"note: {runs} older than the digest of data, and count as done on the data that are here", flush=True)
+
+
 def tell_time(cells: int, seconds: float) -> None:
     print(f"{cells} cells in {duration(seconds)}")
 

@@ -11,7 +11,8 @@ from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import SCHEMA
-from lightning_xvol.ledger import files
+from lightning_xvol.config.schema import to_dict
+from lightning_xvol.ledger import contents, files
 
 
 def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Options) -> None:
@@ -65,7 +66,7 @@ def describe_cells(
         "sweep": sweep.name,
         "title": sweep.title,
         "recipe": recipe.name,
-        "data": registry.label("data", cells[0].config.data.name),
+        "data": contents.label(to_dict(cells[0].config)["data"], None),
         "budget": _budget(cells),
         "metric": metric.name,
         "metric_label": metric.label,

@@ -7,6 +7,7 @@ The folder of a cell holds:
 | `config.yaml` | the resolved configuration |
 | `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
 | `result.json` | the record; it exists only if the run is finished |
+| `data.json` | what the data are (`lightning_xvol.ledger.contents`), until the record holds it |
 | `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
 | `wandb/`, `log.txt` | the tracker's files, and the output of the run |
@@ -14,6 +15,7 @@ The folder of a cell holds:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,12 +50,27 @@ def optimisation_id(config: RunConfig) -> str:
 
 
 def optimisation_of(result: Mapping[str, Any]) -> str:
-    """The `optimisation_id` of a record. An older record lacks it, but its configuration gives it.
+    """The `optimisation_id` of a record. An older record lacks it, or has that of lists in another order.
+
+    Its configuration gives it.
 
     Raises:
         UserError: for the configuration of another version.
     """
-    return result.get("optimisation_id") or optimisation_id(from_dict(result["config"]))
+    return recorded_optimisation(result) or optimisation_id(from_dict(result["config"]))
+
+
+def recorded_optimisation(result: Mapping[str, Any]) -> str | None:
+    """The `optimisation_id` in a record, if it has one and its lists are in the order of today."""
+    return None if in_older_order(result["config"]) else result.get("optimisation_id")
+
+
+def in_older_order(config: Any) -> bool:
+    """Whether the recorded `config` writes a list in another order than `in_one_form` (`lightning_xvol.config`)."""
+    with contextlib.suppress(KeyError, TypeError):
+        stages, milestones = config["backbone"]["stages"], config["optim"]["milestones"]
+        return list(stages) != sorted(set(stages)) or list(milestones) != sorted(milestones)
+    return False
 
 
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -13,10 +14,18 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
+ARITHMETIC = (
+    "ATEN_", "CUBLAS", "CUDNN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "NVIDIA_TF32_OVERRIDE", "OMP_", "ONEDNN_",
+    "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_",
+)  # fmt: skip
+"""Variables whose names begin so choose the kernels of libraries, as another processor does. They are recorded."""
 
 
 def describe(config: RunConfig) -> dict[str, str]:
-    """Versions of the packages that compute, the device, and a hash of every source file named by an import path."""
+    """Versions of the packages that compute, the device, and a hash of every source file named by an import path.
+
+    `variables` lists the variables of `ARITHMETIC` that are set.
+    """
     import torch
 
     facts = {"python": platform.python_version(), "platform": platform.system().lower()}
@@ -25,6 +34,9 @@ def describe(config: RunConfig) -> dict[str, str]:
             facts[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:
             facts[package.replace("-", "_")] = "unknown"
+    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(ARITHMETIC)]
+    if chosen:
+        facts["variables"] = " ".join(chosen)
     facts["device"] = device_name("cuda" if torch.cuda.is_available() else "cpu")
     for kind in registry.KINDS:
         name = getattr(config, kind).name
@@ -65,5 +77,10 @@ def commit() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    # Hooks of git set GIT_DIR and others, which lead to another repository. A status must not rewrite the user's index,
+    # nor start the file watcher that a configuration may name.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=10, env=own
+    ).stdout.strip()

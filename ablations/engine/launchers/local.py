@@ -22,7 +22,17 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, SweepContext, preflight, record_death, run_cell, trial, write_to_log
+from ablations.engine.cell import (
+    Begun,
+    Cost,
+    Outcome,
+    SweepContext,
+    preflight,
+    record_death,
+    run_cell,
+    trial,
+    write_to_log,
+)
 from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.launchers.gpus import Slots
 from ablations.engine.sweep import Cell
@@ -82,10 +92,10 @@ class LocalLauncher:
         self.forkserver.set_forkserver_preload(PRELOAD + PRELOAD_TRACKED * tracked)
         self.workers: list[_Worker] = []
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         configs = list({cell.group: cell.config for cell in cells}.values())
         try:
-            return self._ask(_check, configs, context)
+            return self._ask(_check, configs, context, begun)
         except ChildProcessError as error:
             return f"the check of the configurations died: {error}"
 
@@ -221,10 +231,10 @@ def _death(code: int | None) -> str:
     return f"its process ended with code {code} and no result"
 
 
-def _check(configs: list, context: SweepContext, connection: Connection) -> None:
+def _check(configs: list, context: SweepContext, begun: Sequence[Begun], connection: Connection) -> None:
     _end_with_launcher()
     try:
-        preflight(configs, context.data_dir, context.download)
+        preflight(configs, context.data_dir, context.download, begun)
     except UserError as error:
         connection.send(str(error))
     else:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
+from ablations.engine.cell import Begun, Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
 from ablations.engine.launchers import Observer
 from ablations.engine.launchers.inline import InlineLauncher
 from ablations.engine.sweep import Cell
@@ -145,9 +145,9 @@ class SlurmLauncher:
             )
         self.resources, self.wait = resources, wait
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         # This fails before anything is written, like every other mistake.
-        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
+        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context, begun)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
         """Return no costs, because cells run on other machines."""
