@@ -101,7 +101,7 @@ def _exit(code: int) -> NoReturn:
         _tell(_described(lost))
         code = ExitCode.BAD_INPUT
     if "wandb" in sys.modules:
-        signals.end_soon(code)
+        signals.bound_the_exit(code)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import os
 import signal
@@ -68,7 +69,7 @@ def settle(error: BaseException) -> bool:
 def end_soon(code: int, seconds: float = END_SECONDS) -> None:
     """End this process with `code` after `seconds`, if it has not ended by then.
 
-    Libraries may hang at exit; that of W&B waits for its service. The thread is a bare one, because a signal handler
+    The thread is a bare one, because a signal handler
     must not wait for a lock of `threading`.
     """
 
@@ -77,6 +78,20 @@ def end_soon(code: int, seconds: float = END_SECONDS) -> None:
         os._exit(code)
 
     _thread.start_new_thread(wait, ())
+
+
+def bound_the_exit(code: int, seconds: float = END_SECONDS) -> None:
+    """When this process exits, end it with `code` after `seconds`, if a library has not let it end by then.
+
+    What is registered last runs first at exit, so the time starts before W&B waits for its service. A thread could not
+    be started there, and one that is started now would end a process that goes on, such as a notebook.
+    """
+    atexit.register(_end_in_time, code, seconds)
+
+
+def _end_in_time(code: int, seconds: float) -> None:
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _obey(number: int, _: FrameType | None) -> None:

@@ -150,10 +150,7 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
 
 
 def _is_terminated(error: BaseException, run: _Run | None) -> bool:
-    """Whether `error` is SIGTERM, or comes of it: the signal may go to the loaders of the run too, whose end fails it.
-
-    Lightning listens to the signal while it trains, also where nothing else does.
-    """
+    """Whether SIGTERM caused `error`. The signal may also have ended the loaders of the run."""
     if isinstance(error, (SIGTERMException, signals.Terminated)) or signals.settle(error):
         return True
     return run is not None and bool(run.trainer.received_sigterm)
