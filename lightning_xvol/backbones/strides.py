@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.operators.marks import read_mark, write_mark
 from lightning_xvol.operators.settings import padding_of
 
 STAGES = (2, 3, 4, 5)
@@ -24,23 +25,31 @@ MARK = "stride_mark"
 
 
 class StrideMark(nn.Module):
-    """Stores in the state dict whether its bottleneck strides in the first 1x1; loading the other value raises.
-
-    The mark is a buffer, because metadata of a state dict do not survive every way of storing weights (safetensors).
-    """
+    """Stores in the state dict whether its bottleneck strides in the first 1x1; loading the other value raises."""
 
     in_1x1: torch.Tensor
 
     def __init__(self, in_1x1: bool) -> None:
         super().__init__()
-        # The plain value is there for the meta device, where the buffer has no content.
         self.value = in_1x1
-        # An integer, like a batch norm's counter: averaging weights subtracts buffers, which does not work for bool.
         self.register_buffer("in_1x1", torch.tensor(int(in_1x1)))
 
+    def reset_parameters(self) -> None:
+        """Write the mark again (`operators/marks.py`)."""
+        write_mark(self.in_1x1, int(self.value))
+
+    def _apply(self, *args: Any, **options: Any) -> StrideMark:
+        super()._apply(*args, **options)
+        self.reset_parameters()
+        return self
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.reset_parameters()
+        super()._save_to_state_dict(*args)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        loaded = state_dict.get(f"{prefix}in_1x1")
-        if loaded is not None and not loaded.is_meta and bool(loaded) != self.value:
+        loaded = read_mark(state_dict, f"{prefix}in_1x1", (0, 1), int(self.value))
+        if loaded is not None and bool(loaded) != self.value:
             block = prefix.removesuffix(f"{MARK}.").rstrip(".")
             raise UserError(
                 f"these weights were made with stride_in_1x1={bool(loaded)} and the model has "
@@ -202,7 +211,8 @@ def move_stride(block: Block, strides: Strides, device: torch.device) -> None:
     works on each position alone, so it gives the same values at the positions that remain.
     """
     block.first.stride = (strides.first, strides.first)
-    block.module._modules[MARK] = StrideMark(strides.in_1x1).to(device)
+    mark = StrideMark(strides.in_1x1).to(device)
+    block.module._modules[MARK] = mark.train(block.module.training)
 
 
 def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:

@@ -67,11 +67,13 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
         >>> fused = fuse(replaced.eval())  # equal outputs, up to rounding: fusion_report(replaced, images)
     """
     _check_eval(model)
-    fused = copy.deepcopy(model)
-    operators = fusible(fused, block_norms)
-    if block_norms:
-        _check_shared(operators)
+    fusible(model, block_norms)
+    # In inference mode the copy would be of tensors that can neither be trained nor saved with a version.
     with torch.inference_mode(False), torch.enable_grad():
+        fused = _copied(model)
+        operators = fusible(fused, block_norms)
+        if block_norms:
+            _check_shared(operators)
         # Everything is folded before anything is replaced, so that an operator used twice stays one operator.
         made = {id(found.operator): _fold(found, block_norms) for found in operators}
     for found in operators:
@@ -82,6 +84,23 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
         if atomic.block_norm:
             found.parent.bn2 = nn.Identity()
     return fused.eval()
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy of `model`, without inference tensors.
+
+    Raises:
+        UserError: for a module that holds a tensor computed from others, as old-style weight norm does.
+    """
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                raise UserError(
+                    f"cannot copy the model: {path or type(module).__name__}.{name} is computed from other tensors, as "
+                    "old-style weight norm leaves it; call torch.nn.utils.remove_weight_norm first, or use "
+                    "torch.nn.utils.parametrizations.weight_norm"
+                )
+    return copy.deepcopy(model)
 
 
 def fusible(model: nn.Module, block_norms: bool) -> list[FoundOperator]:

@@ -298,3 +298,23 @@ def test_fused_models_copy_and_average() -> None:
     average = torch.optim.swa_utils.AveragedModel(fused, use_buffers=True)
     average.update_parameters(fused)
     fused.load_state_dict(average.module.state_dict())
+
+
+def test_a_fused_copy_made_in_inference_mode_can_be_trained_and_loaded() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(build_operator("xvolution", 4, 8), nn.BatchNorm2d(8)).eval()
+    with torch.inference_mode():
+        fused = fuse(model)
+    assert not any(tensor.is_inference() for tensor in (*fused.parameters(), *fused.buffers()))
+    fused(torch.randn(2, 4, 9, 9)).sum().backward()
+    with torch.no_grad():
+        fused[0].bias.add_(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # weight_norm is deprecated
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_old_style_weight_norm_is_refused_in_words(place: str) -> None:
+    model = nn.Sequential(build_operator("xvolution", 4, 8), nn.Conv2d(8, 8, 1)).eval()
+    nn.utils.weight_norm(model[0].convolution.conv if place == "inside" else model[1])
+    with pytest.raises(UserError, match=r"forward pre hooks" if place == "inside" else r"1\.weight is computed from"):
+        fuse(model)
