@@ -1,10 +1,10 @@
-# Every target sets up what it needs on a machine that has Python 3.11+, git and make.
+# Each target sets up what it needs. The machine must have Python 3.11 or newer, git and make.
 PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-# uv from the path where there is one, else a copy inside the environment; never in the system's Python.
+# Use the uv on the path, or else install one inside .venv. The system's Python stays as it is.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
 
@@ -16,7 +16,7 @@ $(VENV)/.synced: requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'error: $(PYTHON) is Python %d.%d, 3.11 or newer is needed; choose one with make PYTHON=...' % sys.version_info[:2])"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet "$$(grep -o '^uv==[^ ;]*' requirements.txt)"
-	@echo "setting up $(VENV) (torch and its CUDA libraries are some 3 GB to download the first time)"
+	@echo "setting up $(VENV) (the first time, torch and its CUDA libraries are a download of about 3 GB)"
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
 	@touch $@
 
@@ -29,18 +29,18 @@ test: env
 test-slow: env
 	$(BIN)/python -m pytest -q -m slow
 
-# Every sweep from its first cell to its table and figure, in twenty steps a cell.
+# Run every sweep from its first cell to its table and figure, with 20 training steps a cell.
 test-smoke: env
 	$(BIN)/python -m pytest -q -m smoke
 
-# On a throw-away cluster on this machine; skipped with a reason where there can be none.
+# Start a temporary Slurm cluster on this machine. The tests skip with a reason where that is impossible.
 test-slurm: env
 	$(BIN)/python -m pytest -q -m slurm
 
 test-gpu: env
 	$(BIN)/python -m pytest -q -m gpu
 
-# The floors of pyproject.toml, in an environment of their own.
+# Test with the oldest versions that pyproject.toml allows, in a separate environment.
 test-oldest: env
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(OLDEST)
 	$(UV) $(COMPILE) --python $(OLDEST)/bin/python --resolution lowest-direct --output-file $(OLDEST)/requirements.txt
@@ -57,6 +57,6 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins of everything, for every platform, with hashes and without addresses.
+# Pin every package for every platform, with hashes and without addresses.
 lock: env
 	$(UV) $(COMPILE) --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --output-file requirements.txt

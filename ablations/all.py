@@ -1,12 +1,11 @@
 """Every sweep that runs on one recipe, one after the other: `python -m ablations.all`.
 
-Sweeps share cells, as these live once in the ledger: a cell that is finished for one is done for the others. Running
-the same command again is the resume, as for one sweep.
+Cells live once in the ledger, so a cell that is finished for one sweep is done for all others. Run the same command
+again to resume, as for one sweep.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,43 +13,51 @@ from pathlib import Path
 
 from ablations.engine.catalogue import sweeps
 from ablations.engine.cell import state
-from ablations.engine.cli import EPILOG, add_flags, cells_of, execute, out_of, summary_of
+from ablations.engine.cli import EPILOG, add_flags
+from ablations.engine.messages import cell_line, summary_of
+from ablations.engine.options import Options, read_options
+from ablations.engine.runner import run_sweep
+from ablations.engine.selection import cells_of
 from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.errors import ExitCode, UserError, nearest, run_command_line
 from lightning_xvol.ledger import record
+from lightning_xvol.processes import refuse_several_tasks
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """Run and return the exit code: 0 all cells done, 1 one failed, 2 a sweep refused, 3 --no-wait left one."""
+    """Run and return the exit code: 0 all cells done, 1 a cell failed, 2 a sweep refused, 3 `--no-wait` left a cell."""
     parser = Parser(
-        prog="python -m ablations.all", description="Run every sweep that runs on one recipe.", epilog=EPILOG
+        prog="python -m ablations.all",
+        description="Run all sweeps that are possible on one recipe, one after the other.",
+        epilog=EPILOG,
     )
-    parser.add_argument("--sweeps", metavar="A,B", help=f"only these, of {', '.join(sweeps())}")
+    parser.add_argument("--sweeps", metavar="A,B", help=f"run only these sweeps: any of {', '.join(sweeps())}")
     add_flags(parser, DEFAULT, RECIPES)
-    parser.set_defaults(cell=None, seed=None, force=False, emit_wandb_sweep=None)
-    flags = parser.parse_args(arguments)
-    chosen = choose(flags.sweeps, get_recipe(flags.recipe).name)
-    if flags.dry_run:
-        return list_all(chosen, flags)
-    codes = {}
+    given = vars(parser.parse_args(arguments))
+    chosen = choose(given.pop("sweeps"), get_recipe(given["recipe"]).name)
+    options = read_options(given)
+    if options.dry_run:
+        return list_all(chosen, options)
+    refuse_several_tasks()
+    codes: dict[str, int] = {}
     for name, sweep in chosen.items():
         print(f"--- {name}: {sweep.title} ({sweep.reproduces})", flush=True)
         try:
-            codes[name] = execute(sweep, flags, {})
+            codes[name] = run_sweep(sweep, options).exit_code
         except UserError as error:
             codes[name] = _refused(name, error)
-        if codes[name] == ExitCode.INTERRUPTED:
-            return ExitCode.INTERRUPTED
-    ran = {name: cells_of(sweep, flags) for name, sweep in chosen.items() if codes[name] != ExitCode.BAD_INPUT}
-    print("\n".join(["--- time of the runs, whenever they ran", *computing_times(ran, out_of(flags))]))
+    ran = {name: cells_of(sweep, options) for name, sweep in chosen.items() if codes[name] != ExitCode.BAD_INPUT}
+    print(
+        "\n".join(["--- computing time of the runs, also of earlier commands", *computing_times(ran, options.folder)])
+    )
     worst = (ExitCode.FAILURE, ExitCode.BAD_INPUT, ExitCode.HELD)
     return next((code for code in worst if code in codes.values()), ExitCode.SUCCESS)
 
 
-def choose(names: str | None, recipe: str) -> dict[str, Sweep]:
-    """The sweeps called `names`, by default all that run on `recipe`; says which others it leaves out.
+def choose(names: str | None, recipe: str) -> Mapping[str, Sweep]:
+    """The sweeps called `names`, by default all that run on `recipe`. Prints which others are left out.
 
     Raises:
         UserError: for a name that no sweep has.
@@ -76,35 +83,35 @@ def _refused(name: str, error: UserError) -> int:
     return ExitCode.BAD_INPUT
 
 
-def list_all(chosen: Mapping[str, Sweep], flags: argparse.Namespace) -> int:
-    """`--dry-run`: the cells of every sweep that does not refuse the flags."""
-    by_sweep, code = {}, 0
+def list_all(chosen: Mapping[str, Sweep], options: Options) -> int:
+    """`--dry-run`: print the cells of every sweep that does not refuse the options."""
+    by_sweep: dict[str, list[Cell]] = {}
+    code: int = ExitCode.SUCCESS
     for name, sweep in chosen.items():
         try:
-            by_sweep[name] = cells_of(sweep, flags)
+            by_sweep[name] = cells_of(sweep, options)
         except UserError as error:
             code = _refused(name, error)
-    list_union(by_sweep, flags)
+    list_union(by_sweep, options)
     return code
 
 
-def list_union(by_sweep: Mapping[str, Sequence[Cell]], flags: argparse.Namespace) -> None:
+def list_union(by_sweep: Mapping[str, Sequence[Cell]], options: Options) -> None:
     """Print every cell once, with its state and the sweeps that show it."""
-    out, jobs = out_of(flags), flags.jobs or 1
+    out, jobs = options.folder, options.jobs or 1
     cells = {cell.id: cell for listed in by_sweep.values() for cell in listed}
-    states = {cell: state(cells[cell], out) for cell in cells}
+    states: dict[str, str] = {cell: state(cells[cell], out) for cell in cells}
     ids = {name: {cell.id for cell in listed} for name, listed in by_sweep.items()}
     for cell in cells.values():
-        where = ", ".join(name for name in by_sweep if cell.id in ids[name])
-        print(f"{cell.id}  {states[cell.id]:<11}  {cell.name}  [{where}]")
+        print(f"{cell_line(cell, states)}  [{', '.join(name for name in by_sweep if cell.id in ids[name])}]")
     for name, listed in by_sweep.items():
         own = {cell: states[cell] for cell in ids[name]}
         print(f"{name}: {summary_of(listed, own, out, jobs)}")
-    print(f"all, recipe {flags.recipe}, {summary_of(list(cells.values()), states, out, jobs)}")
+    print(f"all, recipe {options.recipe}, {summary_of(list(cells.values()), states, out, jobs)}")
 
 
 def computing_times(by_sweep: Mapping[str, Sequence[Cell]], out: Path) -> list[str]:
-    """A line per sweep and one for all: how many of its cells are finished, and the sum of what their runs took."""
+    """A line for each sweep and one for all: how many of its cells are finished, and how long their runs took."""
     seconds: dict[str, tuple[float, float]] = {}
     lines = []
     for name, cells in by_sweep.items():

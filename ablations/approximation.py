@@ -1,11 +1,12 @@
 """Does stacked PSSA approximate global self-attention, as 3.3 argues? The paper has no experiment on it.
 
 Stacks of each operator are fitted to the output of a fixed global attention, with and without softmax
-(`lightning_xvol/data/attention_maps.py`). Counted is the variance of held-out maps that they explain beyond a fitted
-static 1x1 convolution, the row `static_1x1`: its network is never trained and starts at 0. `convolution_1x1` sees one
-position alone; `self_attention`, with softmax or linear as the target, shows what the budget allows (the linear one
-normalises queries and keys, which the target does not). Static controls have tap weights per head, per channel or
-dense, as the forms that they stand beside.
+(`lightning_xvol/data/attention_maps.py`). The score is the variance of held-out maps that a stack explains beyond a
+fitted static 1x1 convolution. That convolution is the row `static_1x1`: its network starts at 0 and is never trained.
+
+`convolution_1x1` sees only one position. `self_attention` has a softmax where the target has one, and shows what the
+budget allows; without a softmax it normalises queries and keys, which the target does not. The static control of a form
+has tap weights per head, per channel or dense, like that form.
 """
 
 from __future__ import annotations

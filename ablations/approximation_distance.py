@@ -1,4 +1,4 @@
-"""The shift distances L in the experiment of `ablations.approximation`: PSSA and its static control, with softmax."""
+"""Other shift distances L in the experiment of `ablations.approximation`: PSSA and its static control, with softmax."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""X-volution in other networks, which the paper leaves to future work (5): ResNets of two blocks and four depths, VGG.
+"""X-volution in other networks, which the paper leaves to future work (5): ResNets of four depths, and VGG.
 
-On the small recipes each network is its plan of blocks at the width of their small ResNet, on the others the whole one.
+A small recipe takes the number of blocks of each network, at the width of its small ResNet. The other recipes take the
+whole network.
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ from lightning_xvol.config.schema import RunConfig
 SMALL = "small_"
 
 
-def configure(recipe: Recipe, row: str, backbone: str) -> RunConfig:  # noqa: ARG001
-    return rows.configure(recipe, row)
-
-
 def place(recipe: Recipe, config: RunConfig, backbone: str) -> RunConfig:  # noqa: ARG001
     name = SMALL + backbone if config.backbone.name.startswith(SMALL) else backbone
     known = registry.lookup("backbone", name).options
@@ -35,7 +32,7 @@ SWEEP = Sweep(
     reproduces="future work",
     rows=rows.labelled("convolution", "xvolution", "xvolution_static"),
     axes={"backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "vgg13")},
-    configure=configure,
+    configure=rows.configure_row,
     place=place,
     baseline="convolution",
     controls={"xvolution": ("xvolution_static",)},

@@ -1,19 +1,20 @@
-"""What else might explain a gain of X-volution: rows with one thing put in the place of its attention branch.
+"""Other explanations of a gain of X-volution: each row replaces the attention branch by something else.
 
-Not in the paper. As in `kernel_size`, the convolution branch of every row is a 3x3 alone, so that the second branch is
-the one difference to the convolution, and the sweeps share the cells of convolution, X-volution and its static control.
+The paper has no such table. As in `kernel_size`, the convolution branch of every row is a 3x3 alone. So the second
+branch is the only difference to the convolution, and the two sweeps share the cells of the convolution, of X-volution
+and of its static control.
 
-| row | second branch | what it controls |
+| row | second branch | what it controls for |
 | --- | --- | --- |
 | `xvolution_static` | the taps without a product | reach |
-| `wide_convolution` | none; a hidden layer of the parameters of X-volution | parameters |
-| `xvolution_pointwise` | the static taps and a 1x1 hidden layer, with the parameters of X-volution | both at once |
+| `wide_convolution` | none; a hidden layer with the parameters of X-volution | parameters |
+| `xvolution_pointwise` | the static taps and a 1x1 hidden layer, with the parameters of X-volution | both |
 | `convolution_1x1` | a 1x1 and a batch norm | two branches (RepVGG) |
 | `convolution_11x11` | a depthwise 11x11 on a 1x1 | reach without gaps |
 | `xvolution_softmax` | local attention on the same taps | weights of both signs |
-| `xvolution_linear` | the same product over the whole map | taps at all |
-| `xvolution_frozen` | PSSA, W^q and W^k as they were drawn | learned products |
-| `se_convolution` | none; a gate per channel | content that is not spatial |
+| `xvolution_linear` | the same product over the whole map | the taps |
+| `xvolution_frozen` | PSSA; W^q and W^k keep their initial values | learned products |
+| `se_convolution` | none; a gate per channel | content without positions |
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.schema import RunConfig
 
 ALONE = {"kernel_size": 3, "dilated_kernel_size": None}
-# Operator, its options, and how tables call it.
+# Row: operator, its options, and its label in tables.
 ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
     "convolution": ("convolution", {"kernel_size": 3}, "Convolution"),
     "xvolution": ("xvolution", {**ALONE, "form": "dot"}, "X-volution"),
@@ -38,7 +39,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
     "xvolution_softmax": ("xvolution", {**ALONE, "form": "softmax"}, "Softmax over taps"),
     "xvolution_linear": ("xvolution_sa", {**ALONE, "softmax": False}, "Linear attention"),
     "xvolution_frozen": ("xvolution", {**ALONE, "frozen_query_key": True}, "Frozen q, k"),
-    # With their reduction of 16 the embedded networks would have one or two channels between.
+    # A reduction of 16 would leave one or two channels in the embedded networks.
     "se_convolution": ("se_convolution", {"kernel_size": 3, "reduction": 4}, "Convolution + SE"),
 }
 

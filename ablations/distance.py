@@ -1,9 +1,9 @@
-"""Accuracy against the distance that has to be compared across: the paper's claim of long range, as a curve.
+"""Accuracy against the distance between the things to compare: the paper's claim of long range, as a curve.
 
-The data are `match` on a canvas of 48 pixels, where a candidate may lie 8 to 20 pixels from the middle; the operators
-stand at strides 4, 4 and 8, so these are 2 to 5 and 1 to 2.5 positions. `pssa_1` has the shift distance 1 alone,
-`pssa_1_3` the distances 1 and 3, and so on; `pssa` the paper's 1, 3, 5. The `_static` row of each has its taps and no
-product.
+The data are `match` on a canvas of 48 pixels, where a candidate lies 8 to 20 pixels from the middle. The operators
+work at strides 4, 4 and 8, where these distances are 2 to 5 and 1 to 2.5 positions. `pssa_1` has the shift distance 1
+alone, `pssa_1_3` has the distances 1 and 3, and so on. `pssa` has the paper's distances 1, 3 and 5. The `_static` row
+of each has the same taps and no product.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def configure(recipe: Recipe, row: str, distance: int) -> RunConfig:
 
 
 def labelled() -> dict[str, str]:
-    """The rows and how tables call them: each set of distances, followed by its control."""
+    """The rows and their labels: each set of distances, followed by its control."""
     labels = {"convolution": "Convolution"}
     for row, distances in SHIFTS.items():
         labels[row] = f"PSSA, L = {', '.join(map(str, distances))}"

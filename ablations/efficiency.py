@@ -1,8 +1,8 @@
-"""Accuracy and cost in one table, and accuracy against multiply-adds: what each operator gives for what it takes.
+"""Accuracy and cost in one table, and a figure of accuracy against multiply-adds.
 
-The paper has no such table; it claims that PSSA's cost is linear in the pixels (3.2) and compares accuracies only.
-It has every registered operator and shares the cells of `operator`. Times on one's own machine:
-`python -m benchmarks operators`.
+The paper has no such table. It claims that the cost of PSSA is linear in the number of pixels (3.2), and compares
+accuracies only. The rows are all registered operators, and the cells are shared with `operator`. `python -m benchmarks
+operators` measures times on your own machine.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Fig. 3 (a): accuracy against the kernel size of the convolution branch (paper 4.3.1).
 
-The conv branch of X-volution is the K x K convolution alone, so that the attention branch is the one difference to
-the convolution baseline. `--reading A` keeps the 5x5 of dilation 2 beside it, as 6.1.2 has the branch; the baseline is
-then that branch, multi-convolution, of the same K. `xvolution_static` has the same taps and heads and no query-key
-product: what it reaches is reach, not attention.
+The convolution branch of X-volution is the K x K convolution alone, so that the attention branch is the only difference
+to the convolution baseline. `--reading A` keeps the 5x5 of dilation 2 beside it, as in 6.1.2. Its baseline is that
+whole branch, a multi-convolution with the same K. `xvolution_static` has the same taps and heads and no query-key
+product, so its gain comes from reach, not from attention.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ from lightning_xvol.config.schema import RunConfig
 def configure(recipe: Recipe, row: str, kernel_size: int) -> RunConfig:
     options = {} if row == "convolution" else {"dilated_kernel_size": None}
     return rows.configure(recipe, row, kernel_size=kernel_size, **options)
-
-
-def configure_dilated(recipe: Recipe, row: str, kernel_size: int) -> RunConfig:
-    return rows.configure(recipe, row, kernel_size=kernel_size)
 
 
 SWEEP = Sweep(
@@ -44,7 +40,7 @@ READING_A = dataclasses.replace(
     name="kernel_size_reading_a",
     title="Accuracy against kernel size, the dilated 5x5 kept",
     rows=rows.labelled("multi_convolution", "xvolution", "xvolution_static"),
-    configure=configure_dilated,
+    configure=rows.configure,
     baseline="multi_convolution",
     paper={"kernel_size": 3},
 )

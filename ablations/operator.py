@@ -1,6 +1,6 @@
 """Tables 1 to 3: every operator in the same stages (paper 4.2 and 4.3).
 
-`multi_convolution`, the second row of Table 2, is X-volution's convolution branch alone.
+`multi_convolution`, the second row of Table 2, is the convolution branch of X-volution alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Table 4: PSSA and X-volution without and with relative position encoding (paper 4.3.3).
 
-PSSA's encoding is a bias per tap, added to the product of query and key; it starts at 0, so that off and on differ in
-nothing else. A row with it has two controls: without the encoding, which is Table 4's question, and without the
-product, to which there is nothing to add.
+The encoding of PSSA is a bias per tap, added to the product of query and key. It starts at 0, so that rows with and
+without it differ in nothing else. A row with it has two controls: the same row without the encoding, which is the
+question of Table 4, and the static row, which has no product to add a bias to.
 """
 
 from __future__ import annotations

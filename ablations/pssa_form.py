@@ -1,8 +1,8 @@
-"""The readings of PSSA (Eq. 7-9 and 6.1.2; docs/paper.md), each with its own static control.
+"""The forms of PSSA that the paper allows (Eq. 7-9 and 6.1.2; docs/paper.md), each with its own static control.
 
-Rows are forms and, of `dot`, heads of 1, of 8 and of all channels: with heads of 1 it is `hadamard` but for the
-normalisation, with one head it is Eq. 8. In `hadamard` heads are but what norms are taken over. Columns change one
-thing at a time.
+The rows are the forms. `dot` has a row each for heads of 1, of 8 and of all channels: with heads of 1 it equals
+`hadamard` but for the normalisation, with one head it is Eq. 8. In `hadamard`, heads only group channels for
+normalisation. Each column changes one thing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.schema import RunConfig
 
 OF_1, OF_8, ONE = {"head_channels": 1}, {"head_channels": 8}, {"num_heads": 1}
-READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # form, heads, control
-    "pssa_dot_1": ("dot", OF_1, "pssa_channel_static"),  # a weight per tap and channel, as the control's
+READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # row: form, heads, control
+    "pssa_dot_1": ("dot", OF_1, "pssa_channel_static"),  # like the control, it has a weight per tap and channel
     "pssa_dot_8": ("dot", OF_8, "pssa_8_static"),
     "pssa_dot_all": ("dot", ONE, "pssa_all_static"),
     "pssa_hadamard": ("hadamard", OF_8, "pssa_channel_static"),
@@ -42,7 +42,7 @@ def configure(recipe: Recipe, row: str, variant: str) -> RunConfig:
     if "normalize" in options and row.endswith(rows.STATIC):
         options = {}  # nothing to normalise
     if form == "hadamard" and variant == "raw":
-        heads = {}  # they are what the norms are taken over
+        heads = {}  # they only group channels for normalisation
     return recipe.config("pssa", form=form, **heads, **options)
 
 
@@ -64,8 +64,8 @@ SWEEP = Sweep(
     controls={row: (control,) for row, (_, _, control) in READINGS.items() if control},
     figure="dots",
     figure_x="variant",
-    note="Raw or normalised are queries and keys, which static forms lack. centre adds the position itself, propagate "
-    "Eq. 7's outer sum; there dot and hadamard are normalised and the other forms raw.",
+    note="Queries and keys are raw or normalised; static forms have none. centre adds the position itself, propagate "
+    "adds Eq. 7's outer sum; in these two columns dot and hadamard are normalised and the other forms are raw.",
 )
 
 if __name__ == "__main__":

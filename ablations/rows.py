@@ -1,6 +1,6 @@
 """Rows that sweeps share: the registered operators, and the static controls of PSSA and X-volution.
 
-A static control has the same taps and heads and no query-key product: what it reaches is reach, not attention.
+A static control has the same taps and heads and no query-key product. Its gain comes from reach, not from attention.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONTROLS = {"pssa": ("pssa_static",), "xvolution": ("xvolution_static",)}
 
 
 def labelled(*rows: str) -> dict[str, str]:
-    """`rows` with how tables call them."""
+    """`rows` with their labels in tables."""
     labels = {}
     for row in rows:
         name = row.removesuffix(STATIC)
@@ -34,3 +34,8 @@ def configure(recipe: Recipe, row: str, **options: Any) -> RunConfig:
     """The operator that `row` names, or its static form, with `options`."""
     name = row.removesuffix(STATIC)
     return recipe.config(name, **options, **({"form": "static"} if row != name else {}))
+
+
+def configure_row(recipe: Recipe, row: str, **axes: Any) -> RunConfig:  # noqa: ARG001
+    """`configure` without options, for a sweep whose axes are all handled by `place`."""
+    return configure(recipe, row)

@@ -1,7 +1,7 @@
 """Table 6: 1x, 2x, 3x and 6x of a base schedule; and Fig. 3 (b), accuracy by epoch (paper 4.3.2 and 6.2).
 
-The learning rate follows the fraction of the budget that is done, so a longer schedule is the same one, stretched; but
-for detectors, whose 3x and 6x decay later (Table 7). Fig. 3 (b) is drawn at the longest schedule.
+The learning rate follows the fraction of the budget that is done, so a longer schedule is the base schedule, stretched.
+Detectors are the exception: their 3x and 6x schedules decay later (Table 7). Fig. 3 (b) shows the longest schedule.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from ablations.engine.cli import main
 from ablations.engine.sweep import ON_IMAGES, Sweep
 from lightning_xvol.config.recipes import Recipe, lengthen
 from lightning_xvol.config.schema import RunConfig
-
-
-def configure(recipe: Recipe, row: str, schedule: int) -> RunConfig:  # noqa: ARG001
-    return rows.configure(recipe, row)
 
 
 def place(recipe: Recipe, config: RunConfig, schedule: int) -> RunConfig:
@@ -31,7 +27,7 @@ SWEEP = Sweep(
     reproduces="Table 6 and Fig. 3 (b)",
     rows=rows.labelled("convolution", "self_attention", "pssa", "pssa_static", "xvolution", "xvolution_static"),
     axes={"schedule": (1, 2, 3, 6)},
-    configure=configure,
+    configure=rows.configure_row,
     place=place,
     baseline="convolution",
     controls=rows.CONTROLS,

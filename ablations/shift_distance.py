@@ -1,6 +1,6 @@
 """Accuracy against the shift distances L of PSSA, alone and in X-volution (paper 6.1.2: "L is set as [1,3,5]").
 
-The paper tried no other set.
+The paper reports no other set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SWEEP = Sweep(
     figure_x="shift_distances",
     axis_labels={"shift_distances": "shift distances L"},
     paper={"shift_distances": (1, 3, 5)},
-    note="A convolution has no shifts: one network stands in all its columns.",
+    note="A convolution has no shifts: all its columns show one network.",
     tasks=ON_IMAGES,
 )
 

@@ -1,4 +1,4 @@
-"""How numbers are written: U+2212 as minus, an en dash for what is missing."""
+"""How tables and figures write numbers: with U+2212 as minus, and an en dash where a value is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def number(value: float, decimals: int = 1) -> str:
-    """`12.3`, and of a million or more `5.4e11`."""
+    """`12.3`; a million or more is written as `5.4e11`."""
     if math.isnan(value):
         return DASH
     text = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.1e}".replace("e+", "e")
@@ -23,7 +23,7 @@ def number(value: float, decimals: int = 1) -> str:
 
 
 def signed(value: float, decimals: int = 1) -> str:
-    """With its sign; a difference that rounds to zero has none."""
+    """`value` with its sign; a value that rounds to zero has none."""
     text = number(value, decimals)
     return f"+{text}" if value > 0 and float(text) else text
 
@@ -40,7 +40,7 @@ def count(value: Any) -> str:
 
 
 def short_count(value: float) -> str:
-    """Such a number on an axis: 30k, 1.25M."""
+    """A number of parameters or multiply-adds on an axis: 30k, 1.25M."""
     for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= power:
             return f"{value / power:.4g}{letter}"
@@ -48,14 +48,14 @@ def short_count(value: float) -> str:
 
 
 def added_count(value: Any) -> str:
-    """A difference of such numbers, with its sign."""
+    """A difference in parameters or multiply-adds, with its sign."""
     if pd.isna(value):
         return DASH
     return f"{'+' if value > 0 else MINUS if value < 0 else ''}{count(abs(value))}"
 
 
 def integers(values: Sequence[int]) -> str:
-    """`0, 1, 2`, or `0-9` with an en dash for a run of more than four."""
+    """`0, 1, 2`; more than four consecutive numbers are written as `0-9`, with an en dash."""
     ordered = sorted(set(values))
     if len(ordered) > 4 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"{ordered[0]}{DASH}{ordered[-1]}"
@@ -68,7 +68,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def short_commit(commit: str | None) -> str:
-    """The first ten digits, and what follows the hash (`-dirty`)."""
+    """The first ten digits of the hash, and its suffix (`-dirty`) if it has one."""
     if not isinstance(commit, str) or not commit:
         return "unknown"
     digest, dash, rest = commit.partition("-")

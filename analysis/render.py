@@ -1,24 +1,25 @@
-"""Renders a sweep: `table.md|tex|csv` and figures as `png|pdf|svg` beside its `cells.json`.
+"""A sweep in memory (`load_sweep`, `render_table`, `draw_figure`) and in files (`render`, `render_figures`).
 
-Importing this module loads nothing heavy; `render` does.
+Importing this module loads nothing heavy; its functions do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.style import SIZES
+from analysis.figures.style import SIZES, Size
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
 
-    from analysis.sources.collection import Collection
-    from analysis.sources.frame import SweepLayout
+    from analysis.sources.collection import Collection, Sources
+    from analysis.sweep.results import SweepResults
     from analysis.table import Table
 
 SELECT = ("last", "best")
@@ -26,13 +27,136 @@ INTERVALS = ("t", "bootstrap")
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
+TABLE_FORMATS = ("markdown", "latex", "csv", "text")
 PAPER_TABLES = (1, 2, 3, 4, 5, 6, 7)
 WITHOUT_RUNS = (5, 7)
 
 
+def load_sweep(
+    sources: Sources, name: str, select: str = "last", interval: str = "t", adjust: bool = False
+) -> SweepResults:
+    """The sweep `name`, its runs and their means.
+
+    Args:
+        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        name: The sweep, for example `kernel_size`.
+        select: Which evaluation of a run counts: `last` or `best`.
+        interval: How the interval of a difference is computed: Student's `t` or `bootstrap`.
+        adjust: Whether Holm's method adjusts the p-values for all comparisons of the sweep.
+
+    Returns:
+        An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
+        row per row of the table).
+
+    Raises:
+        UserError: for an unknown sweep, results that do not belong together, or an unknown value of an argument.
+    """
+    _check("select", select, SELECT)
+    _check("interval", interval, INTERVALS)
+    from analysis.sources.collection import collect
+    from analysis.sweep.results import SweepResults
+
+    collection = collect(sources)
+    return SweepResults.of(collection, *collection.load(name), select, interval, adjust)
+
+
+def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
+    """The table of a sweep, with caption and footnotes, as text.
+
+    Args:
+        sweep: The result of `load_sweep`, or a table of the paper.
+        format: `markdown`, `latex`, `csv` (the numbers in full precision), or `text` for a terminal.
+
+    Raises:
+        UserError: for an unknown format.
+    """
+    _check("format", format, TABLE_FORMATS)
+    from analysis.sweep.table import sweep_table
+    from analysis.table import Table
+
+    table = sweep if isinstance(sweep, Table) else sweep_table(_check_sweep(sweep))
+    return str(getattr(table, f"to_{format}")())
+
+
+def draw_figure(
+    sweep: SweepResults,
+    kind: str | None = None,
+    ax: Axes | None = None,
+    size: tuple[float, float] | str | None = None,
+) -> Axes:
+    """Draw a figure of a sweep.
+
+    Args:
+        sweep: The result of `load_sweep`.
+        kind: `lines`, `facets`, `scatter`, `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means)
+            or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
+        ax: Axes to draw into. Without them, the figure has its own.
+        size: Width and height in inches, or one of `column`, `page` and `slide`, whose height fits the content.
+            Without it, the figure has the width that suits it.
+
+    Returns:
+        The axes, the first of several panels; `.figure` is their figure.
+
+    Raises:
+        UserError: for an unknown kind or size, for both `ax` and `size`, for `ax` where the figure has several panels,
+            or where no run has finished.
+    """
+    from analysis.sweep import figures as sweep_figures
+
+    _check_sweep(sweep)
+    drawn = sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax)
+    if size is not None and not isinstance(size, str):
+        _figure_of(drawn).set_size_inches(size)  # a long legend would make it higher
+    return drawn
+
+
+def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | None:
+    if size is None:
+        if ax is None:
+            return None
+        box = ax.get_window_extent().transformed(_figure_of(ax).dpi_scale_trans.inverted())
+        return Size(box.width, box.height, font=float(ax.xaxis.label.get_fontsize()))
+    if ax is not None:
+        raise UserError(f"size={size!r} and ax cannot both be given, because the axes already have a size")
+    if isinstance(size, str):
+        _check("size", size, SIZES)
+        return SIZES[size]
+    try:
+        width, height = (float(length) for length in size)
+    except (TypeError, ValueError):
+        width = height = math.nan
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        raise UserError(f"size={size!r} must be a width and a height in inches, as (3.5, 2.9), or {', '.join(SIZES)}")
+    return Size(width, height)
+
+
+def _figure_of(ax: Axes) -> Any:
+    return ax.get_figure(root=True)
+
+
+def _check(name: str, value: str, known: Sequence[str] | Mapping[str, object]) -> None:
+    if value not in known:
+        raise UserError(f"{name}={value!r} must be one of {', '.join(known)}{nearest(str(value), known)}")
+
+
+def _check_sweep(sweep: SweepResults) -> SweepResults:
+    from analysis.sweep.results import SweepResults
+
+    if not isinstance(sweep, SweepResults):
+        raise UserError(f"{type(sweep).__name__} is not a sweep; give the result of load_sweep(sources, name)")
+    return sweep
+
+
 @dataclass(frozen=True)
 class Rendering:
-    """The renderings of a sweep: `text` for a terminal of 100 columns, `markdown`, and the path of each file."""
+    """What was written for a sweep.
+
+    Attributes:
+        sweep: The name of the sweep, or of a table of the paper.
+        text: The table for a terminal of 100 columns.
+        markdown: The table in Markdown.
+        paths: The path of each file by its name.
+    """
 
     sweep: str
     text: str
@@ -40,7 +164,7 @@ class Rendering:
     paths: Mapping[str, Path]
 
     def where(self) -> str:
-        """Lines that say where the renderings lie: `table: DIR/table.md (.tex, .csv)`, and each figure's."""
+        """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
             kinds.setdefault(name.partition(".")[0], []).append(path)
@@ -50,114 +174,103 @@ class Rendering:
 
 
 def render(
-    sources: Collection, sweep: str, out: Path, select: str = "last", interval: str = "t", adjust: bool = False
+    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "t", adjust: bool = False
 ) -> Rendering:
-    """Render the sweep `sweep` of `sources` into `out/<sweep>/`; `interval` and `adjust` are those of `summary_of`.
+    """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
     Raises:
-        UserError: where there is no such sweep, its results do not belong together, or the folder cannot be written to.
+        UserError: as `load_sweep`, or where the folder cannot be written to.
     """
-    from analysis.sweep import table as sweep_table
+    from analysis.sweep.table import sweep_table
 
-    settings, frame, summary = _load(sources, sweep, select, interval, adjust)
-    table = sweep_table.sweep_table(sources, settings, frame, summary, select)
+    results = load_sweep(sources, sweep, select, interval, adjust)
+    table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
-    paths |= _draw("figure", folder, "figure", sources, settings, frame, summary, select)
-    return Rendering(sweep, table.to_text(), table.to_markdown(), paths)
+    paths |= _draw("figure", folder, "figure", results)
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
 
 
 def render_figures(
-    sources: Collection, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
+    sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
     select: str = "last",
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
-    `size` is one of `analysis.figures.style.SIZES` and stands in the names of the files; without it each figure has the
-    width that suits it. One that there are no runs for is left out.
+    `size` is one of `analysis.figures.style.SIZES`, and the names of the files hold it; without it each figure has the
+    width that suits it. A figure without runs is left out.
 
     Raises:
         UserError: as `render`.
     """
-    settings, frame, summary = _load(sources, sweep, select)
+    results = load_sweep(sources, sweep, select)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
-        stem = name if size is None else f"{name}-{size}"
-        paths |= _draw(name, folder, stem, sources, settings, frame, summary, select, size and SIZES[size])
+        paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
     return Rendering(sweep, "", "", paths)
 
 
 def _folder(out: Path, sweep: str) -> Path:
-    """`out/<sweep>`. The name may come from a file that someone else wrote: it must not lead elsewhere."""
+    """`out/<sweep>`. The name may come from a file of someone else, so it must not lead to another folder."""
     if Path(sweep).name != sweep or sweep in ("", ".."):
-        raise UserError(f"the sweep {sweep!r} cannot have a folder of its name: a plain name is needed, without '/'")
+        raise UserError(f"the name of the sweep {sweep!r} cannot name a folder; it must be a plain name, without '/'")
     return files.make_folder(out / sweep)
 
 
-def _load(
-    sources: Collection, sweep: str, select: str, interval: str = "t", adjust: bool = False
-) -> tuple[SweepLayout, pd.DataFrame, pd.DataFrame]:
-    """The sweep, its frame and its summary."""
-    if select not in SELECT:
-        raise UserError(f"select={select!r} must be one of {', '.join(SELECT)}{nearest(select, SELECT)}")
-    from analysis.sweep import table as sweep_table
+def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
+    """Write the figure `name` in every format; nothing where the sweep has no such figure."""
+    from analysis.figures import kinds
+    from analysis.sweep.figures import NothingToDrawError
 
-    settings, frame = sources.load(sweep)
-    return settings, frame, sweep_table.summary_of(settings, frame, select, interval, adjust)
-
-
-def _draw(name: str, folder: Path, stem: str, *what: Any) -> dict[str, Path]:
-    """The figure `name` in every format; `what` is what `sweep_figures.figure` takes beside the name."""
-    from analysis import figures
-    from analysis.sweep import figures as sweep_figures
-
-    ax = sweep_figures.figure(name, *what)
-    if ax is None:
+    try:
+        ax = draw_figure(results, name, size=size)
+    except NothingToDrawError:
         return {}
     paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
     for path in paths.values():
-        figures.write(ax, path)
+        kinds.write(ax, path)
     return paths
 
 
 def render_paper(
     sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last"
 ) -> list[Rendering]:
-    """Render tables of the paper into `out/paper/`, one for each data that there are runs of; 5 and 7 need none.
+    """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
-    Without `numbers` those that there are runs for.
+    Without `numbers`, it writes the tables that have runs.
 
     Raises:
-        UserError: where there are no runs for one of `numbers`, or for any, or two configurations claim one row.
+        UserError: where there are no runs for one of `numbers`, or for any table, or where two configurations are the
+            same row.
     """
     from analysis.paper import tables as paper_tables
-    from analysis.paper import tables_without_runs as recipe_tables
+    from analysis.paper import tables_without_runs
     from analysis.paper.pools import SWEEPS, pools
 
     tables = []
     for number in numbers or [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]:
         if number in WITHOUT_RUNS:
-            tables.append(recipe_tables.table_5() if number == 5 else recipe_tables.table_7())
+            tables.append(tables_without_runs.table_5() if number == 5 else tables_without_runs.table_7())
             continue
         found = pools(sources, str(number), select) if sources is not None else []
         made = paper_tables.paper_tables(number, found, select)
         if numbers and not made:
-            places = "; ".join(pool.data for pool in found) or "the sources"
-            raise UserError(f"Table {number}: {places}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
+            where = "; ".join(pool.data for pool in found) or "the sources"
+            raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
-        raise UserError("the sources hold no finished run of a table of the paper; `tables` without --paper shows them")
+        raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
-        Rendering(table.name, table.to_text(), table.to_markdown(), _write(table, folder, table.name))
+        Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))
         for table in tables
     ]
 
 
 def _write(table: Table, folder: Path, stem: str) -> dict[str, Path]:
-    texts = {"md": table.to_markdown(), "tex": table.to_latex(), "csv": table.to_csv()}
-    paths = {f"table.{suffix}": folder / f"{stem}.{suffix}" for suffix in texts}
-    for suffix, text in texts.items():
-        files.write_text(paths[f"table.{suffix}"], text)
+    paths = {}
+    for suffix, kind in {"md": "markdown", "tex": "latex", "csv": "csv"}.items():
+        paths[f"table.{suffix}"] = folder / f"{stem}.{suffix}"
+        files.write_text(paths[f"table.{suffix}"], render_table(table, kind))
     return paths

@@ -1,8 +1,8 @@
 """Means, spreads and differences over seeds.
 
-The seed is the unit of replication. A mean comes with the standard deviation (ddof 1) and Student's t interval; one
-seed has neither. A difference to the baseline is taken within seeds where both rows have exactly the same seeds, and by
-Welch's t interval otherwise; on request its interval comes from a bootstrap over the same units. Diverged, failed and
+The seed is the unit of replication. A mean comes with the standard deviation (ddof 1) and Student's t interval; a
+single seed has neither. A difference to the baseline is paired by seed where both rows have exactly the same seeds.
+Otherwise it has Welch's t interval. On request a bootstrap over the same units gives the interval. Diverged, failed and
 missing runs are counted and never averaged.
 """
 
@@ -26,7 +26,7 @@ NAN = math.nan
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds, with NaN for what `n` does not allow."""
+    """A mean over `n` seeds. A value is NaN if there are too few seeds for it."""
 
     n: int
     mean: float
@@ -37,9 +37,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means; `method` says how it was taken: `paired`, `welch`, or `none` where n allows neither.
+    """A difference of means, with its 95 % interval.
 
-    `error` is its standard error with so many `degrees` of freedom, `n` the pairs or the smaller of the two counts.
+    Attributes:
+        mean: The difference.
+        low, high: The bounds of its interval.
+        method: How it was computed: `paired`, `welch`, or `none` where there are too few seeds for an interval.
+        error: Its standard error.
+        degrees: The degrees of freedom of `error`.
+        n: The number of pairs, or the smallest number of seeds.
     """
 
     mean: float
@@ -52,15 +58,15 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference (t test)."""
+        """The two-sided p of a t test of no difference."""
         return min(1.0, 2 * min(self.below(0.0), self.above(0.0))) if self.method != "none" else NAN
 
     def below(self, bound: float) -> float:
-        """p of the hypothesis that the difference is at most `bound`, against its being larger."""
+        """p of the hypothesis that the difference is at most `bound`; the alternative is that it is larger."""
         return self._tail(bound - self.mean)
 
     def above(self, bound: float) -> float:
-        """p of the hypothesis that the difference is at least `bound`, against its being smaller."""
+        """p of the hypothesis that the difference is at least `bound`; the alternative is that it is smaller."""
         return self._tail(self.mean - bound)
 
     def _tail(self, distance: float) -> float:
@@ -78,6 +84,7 @@ def half_width(standard_error: float, degrees: float, confidence: float = CONFID
 
 
 def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of `values`, one value per seed."""
     n = len(values)
     if n == 0:
         return Estimate(0, NAN, NAN, NAN, NAN)
@@ -90,14 +97,15 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def difference(values: Mapping[int, float], baseline: Mapping[int, float], interval: str = "t") -> Difference:
-    """`values` minus `baseline`, each a value per seed. `interval`: `t` or `bootstrap`."""
+    """`values` minus `baseline`, which both map a seed to its value. `interval` is `t` or `bootstrap`."""
     return contrast([(1.0, values), (-1.0, baseline)], interval)
 
 
 def contrast(terms: Sequence[tuple[float, Mapping[int, float]]], interval: str = "t") -> Difference:
-    """A sum of weighted means, each weight with its values per seed: within seeds where all have the same ones.
+    """A weighted sum of means; each of `terms` is a weight and the values by seed.
 
-    Otherwise its interval is Welch's, with Satterthwaite's degrees of freedom.
+    It is paired by seed where all terms have the same seeds. Otherwise its interval is Welch's, with Satterthwaite's
+    degrees of freedom.
     """
     if not all(values for _, values in terms):
         return NO_DIFFERENCE
@@ -122,7 +130,7 @@ def _paired(differences: Sequence[float]) -> Difference:
 
 
 def _welch(parts: Sequence[Estimate]) -> Difference:
-    """The sum of the means of `parts`."""
+    """The sum of the means of `parts`, whose seeds differ."""
     mean, n = math.fsum(part.mean for part in parts), min(part.n for part in parts)
     if n < 2:
         return Difference(mean, NAN, NAN, "none", n=n)
@@ -136,9 +144,9 @@ def _welch(parts: Sequence[Estimate]) -> Difference:
 
 
 def bootstrap(*samples: Sequence[float]) -> tuple[float, float]:
-    """The percentile interval of the sum of the means of `samples`, by resampling each.
+    """The percentile interval of the sum of the means of `samples`; each sample is resampled by itself.
 
-    The generator is seeded, so that the same values give the same interval. With few seeds it is too narrow.
+    The generator is seeded, so that the same values give the same interval. With few seeds the interval is too narrow.
     """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     means = sum(
@@ -151,29 +159,29 @@ def bootstrap(*samples: Sequence[float]) -> tuple[float, float]:
 
 
 def equivalence(found: Difference, margin: float) -> float:
-    """p of two one-sided t tests (Schuirmann 1987): small where the difference lies within +-`margin`."""
+    """p of two one-sided t tests (Schuirmann 1987); it is small where the difference lies within +-`margin`."""
     return max(found.below(-margin), found.above(margin)) if found.method != "none" else NAN
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjustment for as many comparisons as there are p-values; NaN is no comparison and stays."""
+    """The p-values after Holm's (1979) adjustment for their number; a NaN is no comparison and stays NaN."""
     adjusted = list(p_values)
-    order = sorted((place for place, p in enumerate(p_values) if not math.isnan(p)), key=p_values.__getitem__)
+    order = sorted((index for index, p in enumerate(p_values) if not math.isnan(p)), key=p_values.__getitem__)
     largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[place]))
-        adjusted[place] = largest
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = largest
     return adjusted
 
 
 def seeds_to_resolve(found: Difference, distance: float, confidence: float = CONFIDENCE) -> int | None:
-    """How many more seeds a row would bring half the interval below `distance`, if mean and spread stay.
+    """The number of further seeds per row that brings half the interval below `distance`, if mean and spread stay.
 
-    None where no spread is known, or where more than `MOST_SEEDS` would be needed.
+    None where the spread is unknown, or where the row would need more than `MOST_SEEDS`.
     """
     if found.method == "none" or distance <= 0:
         return None
-    spread = found.error * math.sqrt(found.n)  # of one seed
+    spread = found.error * math.sqrt(found.n)  # the standard deviation of one seed's difference
     for n in range(found.n, MOST_SEEDS + 1):
         degrees = found.degrees * (n - 1) / (found.n - 1)
         if half_width(spread / math.sqrt(n), degrees, confidence) < distance:
@@ -182,7 +190,7 @@ def seeds_to_resolve(found: Difference, distance: float, confidence: float = CON
 
 
 def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
-    """The `select` value (`last` or `best`) of each finished run, by seed."""
+    """Maps a seed to the value of its finished run; `select` is `last` or `best`."""
     finished = rows[rows["state"] == "finished"]
     return {int(seed): float(value) for seed, value in zip(finished["seed"], finished[select], strict=True)}
 
@@ -190,7 +198,7 @@ def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
 def compare(
     frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, row: str, other: str, interval: str = "t"
 ) -> dict[tuple[Any, ...], Difference]:
-    """Row label `row` minus row label `other` wherever both stand at the same `axes`, by the values of the axes."""
+    """The row `row` minus the row `other`, by the values of `axes` at which there are both."""
     groups = _groups(frame, axes, metric)
     return {
         key[1:]: difference(seed_values(rows, select), seed_values(groups[other, *key[1:]], select), interval)
@@ -202,11 +210,17 @@ def compare(
 def summarise(
     frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, baseline: str | None, interval: str = "t"
 ) -> pd.DataFrame:
-    """A row per group in the frame's order.
+    """A row per group, in the order of `frame`. A group is a row label at values of the axes.
 
-    Columns: `operator`, `label`, the axes, `metric`, `planned`, `n`, `diverged`, `mean`, `sd`, `ci_low`, `ci_high`,
-    `delta`, `delta_low`, `delta_high`, `delta_method`, `delta_p`, `params`, `macs`, `wall_seconds` (mean over the
-    finished runs), `group_id`, `added_params` (beyond the baseline's). The baseline has no delta.
+    Its columns:
+
+    - `operator`, `label`, the axes, `metric`, `group_id`;
+    - `planned`, `n`, `diverged`: the number of all, of the finished and of the diverged runs;
+    - `mean`, `sd`, `ci_low`, `ci_high`: over the finished runs, with the 95 % interval of the mean;
+    - `delta`, `delta_low`, `delta_high`, `delta_method`, `delta_p`: the difference to the baseline at the same axes,
+      its 95 % interval, how it was computed (`Difference.method`) and its p; the baseline has none;
+    - `params`, `macs`, `wall_seconds`: the costs of a run, the seconds as the mean over the finished runs;
+    - `added_params`: the parameters beyond those of the baseline.
     """
     groups = _groups(frame, axes, metric)
     summary = []
@@ -245,11 +259,11 @@ def summarise(
 
 
 def _added(summary: pd.DataFrame, axes: Sequence[str], baseline: str | None) -> pd.Series:
-    """Parameters beyond those of the baseline at the same axes; none where either is unknown."""
-    places = summary[list(axes)].apply(tuple, axis=1) if axes else pd.Series([()] * len(summary), index=summary.index)
+    """Parameters beyond those of the baseline at the same axes; missing where one of the two is unknown."""
+    keys = summary[list(axes)].apply(tuple, axis=1) if axes else pd.Series([()] * len(summary), index=summary.index)
     of_baseline = summary["operator"] == baseline
-    base = dict(zip(places[of_baseline], summary.loc[of_baseline, "params"], strict=True))
-    return summary["params"] - places.map(lambda place: base.get(place, pd.NA)).astype("Int64")
+    base = dict(zip(keys[of_baseline], summary.loc[of_baseline, "params"], strict=True))
+    return summary["params"] - keys.map(lambda key: base.get(key, pd.NA)).astype("Int64")
 
 
 def _groups(frame: pd.DataFrame, axes: Sequence[str], metric: str) -> dict[tuple[Any, ...], pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""One table, rendered to Markdown, LaTeX, plain text and CSV with the same numbers."""
+"""A table, and how it is written as Markdown, LaTeX, plain text and CSV with the same numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*`<[
 
 
 def escape_latex(text: str) -> str:
-    # A bracket or a star that begins a row would be read as an argument of the line break before it.
+    # LaTeX takes a bracket or a star at the start of a row as an argument of the line break before it.
     return text.translate(_LATEX)
 
 
@@ -35,15 +35,19 @@ def escape_markdown(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` for a label or the name of a file."""
+    """`text` in the letters of a label or a file name: `Table 2 (small)` becomes `table-2-small`."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """What stands in one place: a value, remarks to it in brackets, and whether it is the best of its scope.
+    """One cell of a table (not a run: that is a cell of a sweep).
 
-    `group_id` is that of the runs whose value it is, empty where it is not from runs.
+    Attributes:
+        value: The text of the cell.
+        remarks: What follows the value in brackets.
+        bold: Whether the value is the best of its column.
+        group_id: The group of the runs behind the value; empty where the value is not from runs.
     """
 
     value: str
@@ -54,7 +58,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that belong together, each a label and an entry per column; a heading stands above them."""
+    """Rows that belong together: each is a label and its table cells. `heading` is the line above them."""
 
     rows: tuple[tuple[str, tuple[TableCell, ...]], ...]
     heading: str = ""
@@ -62,7 +66,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of `blocks` under `columns`, which `spanner` names; `bold` says what bold means; `tidy` is the CSV."""
+    """A table of blocks of rows.
+
+    Attributes:
+        name: The name in the label of the LaTeX table.
+        title, caption: The two parts of its caption.
+        stub: The heading of the column of row labels.
+        spanner: The heading above all other columns; empty for none.
+        columns: The headings of the other columns.
+        blocks: The rows.
+        bold: The meaning of bold table cells.
+        notes: The footnotes.
+        tidy: The numbers behind the table, which are its CSV.
+    """
 
     name: str
     title: str
@@ -76,11 +92,11 @@ class Table:
     tidy: pd.DataFrame
 
     @property
-    def entries(self) -> list[TableCell]:
-        return [entry for block in self.blocks for _, row in block.rows for entry in row]
+    def cells(self) -> list[TableCell]:
+        return [cell for block in self.blocks for _, row in block.rows for cell in row]
 
     def to_csv(self) -> str:
-        """Floats in full precision, integers as integers, empty where missing."""
+        """The CSV: floats in full precision, integers as integers, nothing where a value is missing."""
         return self.tidy.to_csv(index=False, lineterminator="\n")
 
     def to_markdown(self) -> str:
@@ -89,14 +105,14 @@ class Table:
         for block in self.blocks:
             if block.heading:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
-            lines += [[escape_markdown(label), *map(_markdown_entry, entries)] for label, entries in block.rows]
+            lines += [[escape_markdown(label), *map(_markdown_cell, row)] for label, row in block.rows]
         grid = markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
         notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
         caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
         return f"{caption}\n\n{grid}\n\n{notes}\n"
 
     def to_latex(self) -> str:
-        """A whole `table` environment, no wider than its line and with its notes no taller than a page."""
+        """A whole `table` environment. It is at most as wide as its line and, with its notes, as high as a page."""
         width = len(self.columns)
         lines = []
         if self.spanner:
@@ -110,7 +126,7 @@ class Table:
                 lines.append(r"\midrule")
             if block.heading:
                 lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{escape_latex(block.heading)}}}}} \\")
-            lines += [_latex_row(label, *map(_latex_entry, entries)) for label, entries in block.rows]
+            lines += [_latex_row(label, *map(_latex_cell, row)) for label, row in block.rows]
         body = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
         notes = "\\par\n    ".join(escape_latex(note) for note in self.footnotes("Bold"))
         return "\n".join(
@@ -136,58 +152,58 @@ class Table:
         )
 
     def to_text(self, width: int = 100) -> str:
-        """For a terminal: remarks stand below their value, and columns that do not fit continue further down."""
+        """The table for a terminal: remarks are below their value, and columns that do not fit follow further down."""
         stub = max(
             len(text)
             for text in (self.stub, self.spanner, *(label for block in self.blocks for label, _ in block.rows))
         )
-        lengths = [max(map(len, self._column(place))) for place in range(len(self.columns))]
+        lengths = [max(map(len, self._column(index))) for index in range(len(self.columns))]
         parts: list[list[int]] = []
-        for place, length in enumerate(lengths):
+        for index, length in enumerate(lengths):
             used = stub + sum(lengths[other] + 2 for other in parts[-1]) if parts else width
             if used + length + 2 > width:
                 parts.append([])
-            parts[-1].append(place)
-        pieces = ["\n".join(self._text_part(places, stub, lengths)) for places in parts]
+            parts[-1].append(index)
+        pieces = ["\n".join(self._text_part(indices, stub, lengths)) for indices in parts]
         notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
         return "\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)])
 
     def footnotes(self, mark: str) -> list[str]:
-        """`notes`, before them what `mark` means where anything carries it."""
-        bold = any(entry.bold for entry in self.entries)
+        """`notes`, after a note on the meaning of `mark` where the table has bold cells."""
+        bold = any(cell.bold for cell in self.cells)
         return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
 
-    def _column(self, place: int) -> list[str]:
-        entries = [line for block in self.blocks for _, row in block.rows for line in _text_entry(row[place])]
-        return [self.columns[place], *entries]
+    def _column(self, index: int) -> list[str]:
+        lines = [line for block in self.blocks for _, row in block.rows for line in _text_cell(row[index])]
+        return [self.columns[index], *lines]
 
-    def _text_part(self, places: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
-        rows: list[Sequence[str]] = [[self.spanner or self.stub, *(self.columns[place] for place in places)]]
+    def _text_part(self, indices: Sequence[int], stub: int, lengths: Sequence[int]) -> list[str]:
+        """The columns `indices` as lines, beside a column of row labels that is `stub` characters wide."""
+        rows: list[Sequence[str]] = [[self.spanner or self.stub, *(self.columns[index] for index in indices)]]
         for block in self.blocks:
             rows += [block.heading] * bool(block.heading)
-            for label, entries in block.rows:
-                cells = (_text_entry(entries[place]) for place in places)
-                rows += itertools.zip_longest([label], *cells, fillvalue="")
+            for label, row in block.rows:
+                rows += itertools.zip_longest([label], *(_text_cell(row[index]) for index in indices), fillvalue="")
         header, *body = columns(rows)
-        return [header, "-" * (stub + sum(lengths[place] + 2 for place in places)), *body]
+        return [header, "-" * (stub + sum(lengths[index] + 2 for index in indices)), *body]
 
 
-def _markdown_entry(entry: TableCell) -> str:
-    value = escape_markdown(entry.value)
-    value = f"**{value}**" if entry.bold else value
-    return f"{value} ({escape_markdown('; '.join(entry.remarks))})" if entry.remarks else value
+def _markdown_cell(cell: TableCell) -> str:
+    value = escape_markdown(cell.value)
+    value = f"**{value}**" if cell.bold else value
+    return f"{value} ({escape_markdown('; '.join(cell.remarks))})" if cell.remarks else value
 
 
-def _latex_entry(entry: TableCell) -> str:
-    value = escape_latex(entry.value)
-    value = rf"\textbf{{{value}}}" if entry.bold else value
-    return f"{value} ({escape_latex('; '.join(entry.remarks))})" if entry.remarks else value
+def _latex_cell(cell: TableCell) -> str:
+    value = escape_latex(cell.value)
+    value = rf"\textbf{{{value}}}" if cell.bold else value
+    return f"{value} ({escape_latex('; '.join(cell.remarks))})" if cell.remarks else value
 
 
-def _latex_row(label: str, *cells: str) -> str:
-    return " & ".join([escape_latex(label), *cells]) + r" \\"
+def _latex_row(label: str, *texts: str) -> str:
+    return " & ".join([escape_latex(label), *texts]) + r" \\"
 
 
-def _text_entry(entry: TableCell) -> list[str]:
-    value = f"{entry.value}*" if entry.bold else entry.value
-    return [value, *(f"({remark})" for remark in entry.remarks)]
+def _text_cell(cell: TableCell) -> list[str]:
+    value = f"{cell.value}*" if cell.bold else cell.value
+    return [value, *(f"({remark})" for remark in cell.remarks)]

@@ -43,7 +43,7 @@ def main() -> int:
 
 def _benchmark_has_moved(arguments: Sequence[str]) -> str:
     mode = next((mode for mode in BENCHMARK_MODES if f"--{mode}" in arguments), "operators")
-    return f"'benchmark' is a command of its own now: python -m benchmarks {mode} (its flags: --help)"
+    return f"'benchmark' is now a separate command: use python -m benchmarks {mode}, whose flags --help lists"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Options of the command line, which only a conftest of the root can add, and the W&B server of several suites."""
+"""Options of the command line, which only this conftest can add, and the W&B server of several suites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVICE_SECONDS = 20
 
 
 def pytest_configure() -> None:
-    """No test reaches W&B's own servers: one that needs a server takes `wandb_server`."""
+    """Keep every test away from W&B's own servers; a test that needs a server takes `wandb_server`."""
     os.environ |= {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_ERROR_REPORTING": "false"}
 
 
@@ -28,27 +28,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME|package.module:Class",
-        help="run the operators' property suite on this operator only; may be given again",
+        help="run the property suite of operators on this operator alone; repeatable",
     )
 
 
 @pytest.fixture
 def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A W&B server of the test's own, to which this process and those that it starts talk alone."""
+    """A local W&B server for one test. This process and those that it starts talk to no other."""
     server = WandbServer()
     for name, value in server.environment(tmp_path / "wandb-home").items():
         monkeypatch.setenv(name, value)
-    _forget_settings()
+    _forget_environment()
     yield server
-    _forget_settings()
+    _forget_environment()
     server.stop()
-    assert server.unknown == [], "the client asks for what the server does not know"
+    assert server.unknown == [], "the client asked for something that the server does not know"
 
 
-def _forget_settings() -> None:
-    """W&B's client keeps what it read from the environment, and its service process, until it is torn down.
+def _forget_environment() -> None:
+    """Make W&B's client forget what it read from the environment, and end its service process.
 
-    The service at times drops the connection before it reads that it is to end, and the client waits for it for ever.
+    Sometimes the service drops the connection before it reads the order to end, and the client would wait for ever.
     """
     if "wandb" not in sys.modules:
         return
@@ -56,7 +56,7 @@ def _forget_settings() -> None:
 
     watchdog = threading.Timer(SERVICE_SECONDS, _kill_services)
     watchdog.start()
-    with contextlib.suppress(SystemExit):  # the client's answer to a service that was killed
+    with contextlib.suppress(SystemExit):  # the client raises it if its service was killed
         wandb.teardown()
     watchdog.cancel()
 

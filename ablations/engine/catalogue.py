@@ -1,34 +1,39 @@
-"""The sweeps that there are."""
+"""Finds all sweeps."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ablations.engine.cells import make_cells
 from ablations.engine.plan import describe_cells
-from ablations.engine.sweep import Selection, Sweep, make_cells
+from ablations.engine.sweep import Sweep
 from lightning_xvol.config.recipes import get_recipe
 
 SWEEPS_FOLDER = Path(__file__).parents[1]
 
 
-def sweeps() -> dict[str, Sweep]:
-    """Every module of this package that holds a SWEEP, sorted by what they reproduce."""
+@functools.cache
+def sweeps() -> Mapping[str, Sweep]:
+    """The sweep of every module of `ablations` that holds a SWEEP, sorted by the part of the paper."""
     found = {}
     for module in pkgutil.iter_modules([str(SWEEPS_FOLDER)]):
         if not module.ispkg and module.name != "__main__":
             sweep = getattr(importlib.import_module(f"ablations.{module.name}"), "SWEEP", None)
             if isinstance(sweep, Sweep):
                 found[module.name] = sweep
-    return dict(sorted(found.items(), key=lambda item: (item[1].reproduces, item[0])))
+    return MappingProxyType(dict(sorted(found.items(), key=lambda item: (item[1].reproduces, item[0]))))
 
 
 def plans() -> list[dict[str, Any]]:
-    """What each sweep, and each of its readings, lays out on its default recipe with one seed: see `describe_cells`."""
+    """The plan (`describe_cells`) of each sweep and of each of its readings, on its default recipe with one seed."""
     found = []
     for sweep in (each for named in sweeps().values() for each in (named, *named.readings.values())):
         recipe = get_recipe(sweep.recipe)
-        found.append(describe_cells(sweep, recipe, make_cells(sweep, recipe, Selection(seeds=1)), smoke=False))
+        found.append(describe_cells(sweep, recipe, make_cells(sweep, recipe, seeds=1), smoke=False))
     return found

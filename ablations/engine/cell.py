@@ -1,4 +1,4 @@
-"""One cell: the only place of this package that reaches into training."""
+"""The run of one cell. No other module of this package reaches into training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,14 +17,15 @@ from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
-from lightning_xvol.ledger import files, record
+from lightning_xvol.ledger import contents, files, record
 from lightning_xvol.ledger.origins import check_weights
+from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
 
 TRIAL_SECONDS = 3.0
-TRIAL_PIXELS = 1 << 18  # of a batch on a CPU; larger ones are cut, and their time counted up
+TRIAL_PIXELS = 1 << 18  # a larger batch is cut to this on a CPU, and its time scaled up
 
 State = Literal["done", "diverged", "interrupted", "failed", "missing"]
 Outcome = Literal["done", "diverged", "held", "failed"]
@@ -33,15 +33,25 @@ Outcome = Literal["done", "diverged", "held", "failed"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run: seconds of computing and bytes on disk."""
+    """The cost of one run: seconds of computing and bytes on disk."""
 
     seconds: float
     bytes: float
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What every cell of a command shares and no result depends on."""
+class SweepContext:
+    """What all cells of a command share. No result depends on it.
+
+    Attributes:
+        out: The ledger folder.
+        sweep: The name of the sweep, and of its folder in `out`.
+        data_dir: The folder that holds the data sets.
+        download: Whether missing data may be downloaded.
+        wandb: `offline`, `online` or `disabled`.
+        wandb_project: The W&B project.
+        nodes: The number of machines that each cell runs on.
+    """
 
     out: Path
     sweep: str
@@ -53,7 +63,7 @@ class Settings:
 
 
 def state(cell: Cell, out: Path) -> State:
-    """Where `cell` stands, from its own files alone."""
+    """The state of `cell`, from its own files alone."""
     folder = cell.folder(out)
     result = record.read_result(folder)
     if result is not None and result["cell_id"] == cell.id:
@@ -63,54 +73,92 @@ def state(cell: Cell, out: Path) -> State:
     return "interrupted" if any((folder / "checkpoints").glob("step=*.ckpt")) else "missing"
 
 
-def run_cell(
-    cell: Cell, settings: Settings, report: Callable[[int, int], None] | None = None, progress_bar: bool = False
-) -> tuple[Outcome, str]:
-    """Train `cell` unless it is done, and say how that ended, with one line of detail.
+@dataclass(frozen=True)
+class Begun:
+    """A run that has seen data: its configuration, how messages call it, and the contents of the data."""
 
-    Raises:
-        nothing but what ends a process: a cell's failure is an outcome, because the other cells go on.
+    config: RunConfig
+    where: str
+    data: Mapping[str, Any]
+
+
+def begun(cells: Sequence[Cell], out: Path) -> tuple[list[Begun], int]:
+    """The runs of `cells` that have seen data, and the number of finished runs that are older than the digest."""
+    found, old = [], 0
+    for cell in {cell.id: cell for cell in cells}.values():
+        folder = cell.folder(out)
+        result = record.read_result(folder)
+        old += result is not None and result.get("data") is None
+        data = contents.begun_on(folder) if result is None else result.get("data")
+        if data is not None:
+            found.append(Begun(cell.config, f"run {cell.id} in {str(out)!r} ({cell.name})", data))
+    return found, old
+
+
+def has_result(cell: Cell, out: Path) -> bool:
+    """Whether `cell` has ended with a result. Only such a cell is not run again."""
+    return state(cell, out) in ("done", "diverged")
+
+
+def run_cell(
+    cell: Cell, context: SweepContext, report: Callable[[int, int], None] | None = None, progress_bar: bool = False
+) -> tuple[Outcome, str]:
+    """Train `cell` unless it is done. Returns the outcome and one line of detail.
+
+    A failure is an outcome, because the other cells go on. Only what ends a process is raised, such as Ctrl-C.
     """
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
-    context = RunContext(
-        data_dir=settings.data_dir,
-        download=settings.download,
-        tracking=Tracking(settings.wandb, settings.wandb_project, settings.sweep, _labels(cell, settings)),
+    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
+    run_context = RunContext(
+        data_dir=context.data_dir,
+        download=context.download,
+        tracking=tracking,
         progress_bar=progress_bar,
         report=report,
-        nodes=settings.nodes,
+        nodes=context.nodes,
     )
     try:
-        result = train(cell.config, cell.folder(settings.out), context)
+        with _threads_kept():
+            result = train(cell.config, cell.folder(context.out), run_context)
     except Held:
         return "held", "another process works on it"
     except Exception as error:
+        if signals.settle(error):
+            raise signals.Terminated from error
         if not isinstance(error, UserError):
-            _log_traceback(cell.folder(settings.out))
+            _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
     return _outcome(result)
 
 
-def _labels(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """What a tracked run says of its place; the plan of the whole sweep, so that its runs alone make the table."""
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Restore the number of threads of the caller's process, because a recipe changes it for its runs."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
+    """The labels of a tracked run: its row, its axes, and the plan of the sweep. Tracked runs alone make the table."""
     labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
-    plan = files.read_json(settings.out / settings.sweep / "cells.json")
-    if not isinstance(plan, dict) or cell.id not in {entry["cell_id"] for entry in plan["cells"]}:
+    plan = files.read_json(context.out / context.sweep / "cells.json")
+    if not isinstance(plan, dict) or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
         return labels  # another command has begun this sweep on another recipe in the meantime
     return {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
 
 
-def write_to_log(cell: Cell, settings: Settings) -> None:
+def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
-    folder = files.make_folder(cell.folder(settings.out))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    folder = files.make_folder(cell.folder(context.out))
+    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -121,15 +169,15 @@ def _outcome(result: dict) -> tuple[Outcome, str]:
 
 def _log_traceback(folder: Path) -> None:
     try:
-        with (folder / "log.txt").open("a") as file:
+        with files.open_text(folder / "log.txt", "a") as file:
             traceback.print_exc(file=file)
     except OSError:  # no folder yet, or a full disk
         traceback.print_exc()
 
 
-def record_death(cell: Cell, settings: Settings, error: str) -> tuple[Outcome, str]:
-    """The outcome of a process that ended without telling: what it recorded, or a failure, which is written for it."""
-    folder = cell.folder(settings.out)
+def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome, str]:
+    """The outcome of a process that ended without a message. If it left no record, this writes a failure for it."""
+    folder = cell.folder(context.out)
     result = record.read_result(folder)
     if result is not None:
         return _outcome(result)
@@ -138,6 +186,12 @@ def record_death(cell: Cell, settings: Settings, error: str) -> tuple[Outcome, s
     with contextlib.suppress(OSError):
         record.write_failure(folder, error, step)
     return "failed", error
+
+
+def tracking_note(cell: Cell, out: Path) -> str | None:
+    """A sentence where the finished `cell` was not tracked as the user asked."""
+    note = (record.read_result(cell.folder(out)) or {}).get("tracking")
+    return note if isinstance(note, str) else None
 
 
 def summary(result: dict) -> str:
@@ -150,26 +204,27 @@ def summary(result: dict) -> str:
     return ", ".join(metrics)
 
 
-def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
-    """Build the data and, on the meta device, every network, so that a mistake shows before anything is written.
+def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
+    """Build the data and every network (on the meta device), to find a mistake before anything is written.
+
+    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, or an operator or option that cannot be built.
+        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
     """
     import torch
 
     from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tracking import Tracking, check_tracking
 
-    shapes = {}
-    # Seeds, and all that is no part of a network, make none anew.
+    check_tracking(Tracking(context.wandb, context.wandb_project))
+
+    read = _Data(context.data_dir, context.download)
+    # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
-        key = repr(config.data)
         try:
             check_weights(config)
-            if key not in shapes:
-                data = task_of(config).data(config, data_dir, download=download)
-                shapes[key] = data.num_classes, data.image_shape[0]
-            num_classes, channels = shapes[key]
+            num_classes, channels = read.shape(config)
             with torch.device("meta"):
                 task_of(config).network(config, num_classes, channels)
         except UserError:
@@ -180,15 +235,54 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+    for run in begun:
+        try:
+            here = read.contents(run.config)
+        except UserError:  # the data of finished runs need not be here
+            continue
+        contents.check(run.data, here, run.config.data, run.where)
+
+
+class _Data:
+    """Reads each data set of a sweep once, and keeps only what the checks before a sweep need of it."""
+
+    def __init__(self, data_dir: Path | None, download: bool) -> None:
+        self.data_dir, self.download = data_dir, download
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self.found: dict[str, Mapping[str, Any]] = {}
+
+    def shape(self, config: RunConfig) -> tuple[int, int]:
+        """The number of classes, and of the channels of an image."""
+        if repr(config.data) not in self.shapes:
+            self._read(config)
+        return self.shapes[repr(config.data)]
+
+    def contents(self, config: RunConfig) -> Mapping[str, Any]:
+        if repr(config.data) not in self.found:
+            self._read(config)
+        return self.found[repr(config.data)]
+
+    def _read(self, config: RunConfig) -> None:
+        import torch
+
+        from lightning_xvol.training.tasks import task_of
+
+        with _threads_kept():
+            torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
+            data = task_of(config).data(config, self.data_dir, download=self.download)
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.found[repr(config.data)] = data.contents
 
 
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
-    """What each of `cells` will cost, by group: a few training steps on random images, some seconds for all together.
+    """Measure the cost of each group of `cells` by a few training steps on random images. It takes some seconds in all.
 
-    A cell that fails here is left out; its run will say why. Evaluation and the start of a run are not in it, nor the
-    heads of a detector. On disk lie the weights of the last checkpoint and what the optimizer keeps beside each: SGD
-    its momentum, AdamW two moments.
+    A cell that fails here is left out; its run will say why. The time leaves out evaluation, the start of a run and the
+    heads of a detector. The size is that of the last checkpoint: the weights, and per weight the momentum of SGD or the
+    two moments of AdamW.
     """
+    import torch
+
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
     from lightning_xvol.training.tasks import task_of
@@ -197,7 +291,8 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     costs = {}
     for cell in cells:
         key = repr(cell.config.data)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _threads_kept():
+            torch.set_num_threads(cell.config.train.threads)
             if key not in modules:
                 modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
             data = modules[key]
@@ -211,14 +306,14 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
 
 
 def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[int, int, int], budget: float) -> float:
-    """The time of a training step, from as many as `budget` seconds allow after a first one."""
+    """The seconds of a training step: the mean of as many as fit into `budget` seconds, after a first one."""
     import torch
 
     torch.set_num_threads(config.train.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
-    size = config.data.batch_size // (config.train.devices * config.train.accumulate)  # that pass together
+    size = config.data.batch_size // (config.train.devices * config.train.accumulate)  # images in one pass
     if device.type == "cpu":
         size = min(size, max(2, TRIAL_PIXELS // (image_shape[1] * image_shape[2])))
     images = torch.randn(size, *image_shape, device=device)
@@ -226,7 +321,7 @@ def _seconds_a_step(config: RunConfig, network: nn.Module, image_shape: tuple[in
     def step() -> None:
         optimizer.zero_grad()
         outputs = network(images)
-        levels = outputs.values() if isinstance(outputs, dict) else [outputs]  # of a feature pyramid
+        levels = outputs.values() if isinstance(outputs, dict) else [outputs]  # a feature pyramid
         loss = sum(level.logsumexp(1).mean() for level in levels)
         loss.backward()
         optimizer.step()

@@ -1,6 +1,6 @@
-"""What a sweep will cost, said before it starts: from earlier runs in the same ledger, else from a short trial.
+"""The cost of a sweep before it starts: from earlier runs in the same ledger, else from a short trial.
 
-Nothing here imports torch: a trial runs in the launcher's hands.
+Nothing here imports torch: the launcher runs the trial.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lightning_xvol.commandline import duration
 from lightning_xvol.config.schema import to_dict
 from lightning_xvol.ledger import record
 
-SAMPLE = 6  # configurations that a trial tries
+SAMPLE = 6  # configurations in a trial
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What `runs` runs cost together, and where that is known from."""
+    """The cost of `runs` runs together, and the source of that knowledge."""
 
     runs: int
     cost: Cost
@@ -37,8 +37,10 @@ class Estimate:
 
 
 def from_records(cells: Sequence[Cell], out: Path) -> Estimate | None:
-    """From the finished runs in `out`: those of the same group, else of the same operator, else of any, wherever
-    network and data are the same; scaled by the budget. None where not every cell has one.
+    """The cost of `cells` by the finished runs in `out`, or None if one of the cells has no run like it.
+
+    A run like a cell is one of its group, else one with the same operator, network and data, else one with the same
+    network and data. Times are scaled by the budget.
     """
     known: dict[str, list[Cost]] = {}
     runs = 0
@@ -62,21 +64,21 @@ def from_records(cells: Sequence[Cell], out: Path) -> Estimate | None:
 
 
 def from_trial(cells: Sequence[Cell], sample: Mapping[str, Cost]) -> Estimate:
-    """From a trial of some groups of `cells`, at its own budget; the others are taken for their mean."""
+    """The cost of `cells` by a trial of some of their groups. Every other group counts as the mean of those."""
     mean = _mean(list(sample.values()))
     costs = [sample.get(cell.group, mean) for cell in cells]
     return Estimate(len(cells), _sum(costs), f"from a few steps of {len(sample)} of them, training alone")
 
 
 def sample(cells: Sequence[Cell]) -> list[Cell]:
-    """Up to `SAMPLE` cells of different groups, evenly spaced over them, so that every kind of row has its chance."""
+    """Up to `SAMPLE` cells of different groups, evenly spaced so that every kind of row may be among them."""
     groups = list({cell.group: cell for cell in cells}.values())
     count = min(SAMPLE, len(groups))
-    return [groups[place * len(groups) // count] for place in range(count)]
+    return [groups[number * len(groups) // count] for number in range(count)]
 
 
 def _keys(group: str, config: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """What to look costs up by, the most alike first, each with the budget in whose unit they are counted."""
+    """Keys to look up costs by, the most similar runs first. Each comes with the budget that costs are divided by."""
     train = dict(config["train"])
     amount, unit = (train["steps"], "steps") if train["steps"] else (train["epochs"], "epochs")
     for name in ("steps", "epochs", "checkpoint_every"):
@@ -89,7 +91,7 @@ def _keys(group: str, config: Mapping[str, Any]) -> list[tuple[str, float]]:
 def _bytes_of(folder: Path) -> int:
     total = 0
     for file in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # a run that has just ended still tidies up
+        with contextlib.suppress(FileNotFoundError):  # a run that has just ended still deletes files
             total += file.stat().st_size if file.is_file() else 0
     return total
 

@@ -1,4 +1,4 @@
-"""How far a sweep is: a live display on a terminal, one line per finished cell elsewhere."""
+"""The progress of a sweep: bars on a terminal, elsewhere one line for each finished cell."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from typing import Any
 from ablations.engine.cell import Outcome
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
+from lightning_xvol.surroundings.streams import is_terminal
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal. A notebook's is not, and a process without a terminal may have none."""
+    return is_terminal(sys.stderr)
 
 
 class Progress:
-    """Counts cells and parts of cells; the time left follows from the share that this command has done itself."""
+    """Shows and counts how cells end.
+
+    The time left follows from the share of the work that this command has done itself, parts of cells included.
+
+    Attributes:
+        outcomes: How each cell has ended in this command, by id: the outcome and one line of detail.
+        ended_here: How many cells have ended in this command.
+    """
 
     def __init__(self, cells: Sequence[Cell], total: int) -> None:
         self.total = total
@@ -23,9 +36,9 @@ class Progress:
         self.ended_here = 0
         self.shares: dict[str, float] = {}
         self.started_at = time.monotonic()
-        self.failures: list[tuple[Cell, str]] = []
-        self.held: list[Cell] = []
-        self.live = _Live(total, self.finished) if sys.stderr.isatty() else None
+        self.cells = {cell.id: cell for cell in cells}
+        self.outcomes: dict[str, tuple[Outcome, str]] = {}
+        self.live = _Live(total, self.finished) if on_terminal() else None
 
     def __enter__(self) -> Progress:
         if self.live:
@@ -37,6 +50,16 @@ class Progress:
     ) -> None:
         if self.live:
             self.live.__exit__(kind, error, trace)
+
+    @property
+    def failures(self) -> list[tuple[Cell, str]]:
+        """The cells that failed, each with the reason."""
+        return [(self.cells[cell], detail) for cell, (outcome, detail) in self.outcomes.items() if outcome == "failed"]
+
+    @property
+    def held(self) -> list[Cell]:
+        """The cells that another process works on."""
+        return [self.cells[cell] for cell, (outcome, _) in self.outcomes.items() if outcome == "held"]
 
     def seconds_left(self) -> float | None:
         done = self.ended_here + sum(self.shares.values())
@@ -56,15 +79,13 @@ class Progress:
 
     def ended(self, cell: Cell, outcome: Outcome, detail: str) -> None:
         self.shares.pop(cell.id, None)
+        self.outcomes[cell.id] = outcome, detail
         if outcome == "held":
-            self.held.append(cell)
             if self.live:
                 self.live.ended(cell, None, self.finished)
             return
         self.finished += 1
         self.ended_here += 1
-        if outcome == "failed":
-            self.failures.append((cell, detail))
         left = self.seconds_left()
         time_left = "" if not left else f"; about {duration(left)} left"
         line = f"[{self.finished}/{self.total}] {cell.name}: {outcome if outcome != 'done' else detail}"
@@ -76,7 +97,7 @@ class Progress:
 
 
 class _Live:
-    """rich's bars: one for the sweep, one per running cell."""
+    """The bars: one for the sweep and one for each running cell."""
 
     def __init__(self, total: int, finished: int) -> None:
         from rich.console import Console

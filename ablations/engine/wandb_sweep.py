@@ -1,33 +1,33 @@
 """A sweep as a file for `wandb sweep`, whose agents run one cell at a time by `--cell GROUP --seed N`.
 
-Its two parameters are the groups (a configuration without its seed) and the seeds: a grid over them is the sweep's
-cells, each once, which a grid over the sweep's own axes would not be where rows take different options.
+The two parameters of the file are the groups (a configuration without its seed) and the seeds. A grid over them has
+every cell of the sweep once. A grid over the sweep's own axes would have some cells twice, because rows may share them.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ablations.engine.options import Options
+from ablations.engine.selection import recipe_of
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
-from lightning_xvol.config.recipes import get_recipe
-from lightning_xvol.errors import ExitCode
 from lightning_xvol.ledger import files
 
 
-def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out: Path) -> dict[str, Any]:
+def describe(module: str, sweep: Sweep, cells: Sequence[Cell], options: Options) -> dict[str, Any]:
     """The sweep file for `cells`, which hold every seed of each of their groups."""
+    recipe = recipe_of(sweep, options)
     return {
         "name": sweep.name,
-        "description": f"{sweep.title} ({sweep.reproduces}), recipe {flags.recipe}",
-        "project": flags.wandb_project,
+        "description": f"{sweep.title} ({sweep.reproduces}), recipe {recipe.name}",
+        "project": options.wandb_project,
         "method": "grid",
-        "metric": {"name": registry.METRICS[get_recipe(flags.recipe).task].name, "goal": "maximize"},
-        "command": ["${env}", "${interpreter}", "-m", *_arguments(flags, out), "${args}"],
+        "metric": {"name": registry.METRICS[recipe.task].name, "goal": "maximize"},
+        "command": ["${env}", "${interpreter}", "-m", *_arguments(module, recipe.name, options), "${args}"],
         "parameters": {
             "cell": {"values": list(dict.fromkeys(cell.group for cell in cells))},
             "seed": {"values": sorted({cell.config.seed for cell in cells})},
@@ -35,29 +35,29 @@ def describe(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out
     }
 
 
-def _arguments(flags: argparse.Namespace, out: Path) -> list[str]:
-    """What makes the same cells again, and says where results and data lie. An agent needs its server: online."""
-    arguments = [f"ablations.{flags.module}", f"--recipe={flags.recipe}", f"--out={os.fspath(out)}", "--wandb=online"]
-    arguments.append(f"--wandb-project={flags.wandb_project}")
-    if flags.data_dir is not None:
-        arguments.append(f"--data-dir={os.fspath(flags.data_dir)}")
-    if flags.backbone_from is not None:
-        arguments.append(f"--backbone-from={os.fspath(flags.backbone_from)}")
-    if flags.reading is not None:
-        arguments.append(f"--reading={flags.reading}")
-    if flags.gpus_per_cell is not None:
-        arguments.append(f"--gpus-per-cell={flags.gpus_per_cell}")
-    arguments += ["--download"] * flags.download + ["--smoke"] * flags.smoke
-    return arguments + [f"--set={path}={value}" for path, value in flags.settings]
+def _arguments(module: str, recipe: str, options: Options) -> list[str]:
+    """The command line that makes the same cells again. It tracks online, because an agent needs its server."""
+    arguments = [f"ablations.{module}", f"--recipe={recipe}", f"--out={os.fspath(options.folder)}", "--wandb=online"]
+    arguments.append(f"--wandb-project={options.wandb_project}")
+    if options.data_dir is not None:
+        arguments.append(f"--data-dir={os.fspath(options.data_dir)}")
+    if options.backbone_from is not None:
+        arguments.append(f"--backbone-from={os.fspath(options.backbone_from)}")
+    if options.reading is not None:
+        arguments.append(f"--reading={options.reading}")
+    if options.gpus_per_cell is not None:
+        arguments.append(f"--gpus-per-cell={options.gpus_per_cell}")
+    arguments += ["--download"] * options.download + ["--smoke"] * options.smoke
+    return arguments + [f"--set={path}={value}" for path, value in options.settings]
 
 
-def emit(sweep: Sweep, cells: Sequence[Cell], flags: argparse.Namespace, out: Path) -> int:
-    """Write the sweep file and say how to run it."""
+def emit(module: str, sweep: Sweep, cells: Sequence[Cell], options: Options) -> None:
+    """Write the sweep file and print how to run it. `module` is the sweep's module, also for one of its readings."""
     import yaml
 
-    path = Path(flags.emit_wandb_sweep or out / sweep.name / "wandb-sweep.yaml")
+    path = Path(options.emit_wandb_sweep or options.folder / sweep.name / "wandb-sweep.yaml")
     files.make_folder(path.parent)
-    files.write_text(path, yaml.safe_dump(describe(sweep, cells, flags, out), sort_keys=False, width=1000))
+    files.write_text(path, yaml.safe_dump(describe(module, sweep, cells, options), sort_keys=False, width=1000))
     print(f"{len({cell.id for cell in cells})} cells in {path}")
-    print(f"wandb sweep {path}    # prints the id for: wandb agent ID, here or on as many machines as share {out}")
-    return ExitCode.SUCCESS
+    shared = f"here or on as many machines as share {options.folder}"
+    print(f"wandb sweep {path}    # prints the id for: wandb agent ID, {shared}")

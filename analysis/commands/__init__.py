@@ -1,1 +1,1 @@
-"""What `python -m analysis` does: a module for each command, with `add_to` and `run`, none of which loads much."""
+"""The commands of `python -m analysis`. Each module has `add_to` and `run`, and importing it loads nothing heavy."""

@@ -1,4 +1,4 @@
-"""Arguments that commands share, and what they name."""
+"""The arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
-        help="the --out folder of a sweep, one of W&B offline runs alone, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable: runs are merged by id",
+        help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
+        "repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
     parser.add_argument(
-        "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
+        "--select", choices=SELECT, default="last", help="the evaluation of a run that counts (default: %(default)s)"
     )
 
 
@@ -33,10 +33,10 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def open_sources(names: list[str]) -> Collection:
-    """The sources, after a line on stderr for each file of theirs that cannot be read whole.
+    """Open the sources, and print a line on stderr for each file that cannot be read whole.
 
     Raises:
-        UserError: where none is named, or one holds no runs.
+        UserError: where no source is named, or one holds no runs.
     """
     if not names:
         raise UserError(
@@ -51,7 +51,7 @@ def open_sources(names: list[str]) -> Collection:
 
 
 def out_folder(parsed: argparse.Namespace) -> Path:
-    """Where renderings go: `--out`, else the first source that is a folder, else the current folder."""
+    """The folder for the results: `--out`, else the first source that is a folder, else the current folder."""
     from analysis.sources.server import is_server
 
     folders = [name for name in parsed.source if not is_server(name)]

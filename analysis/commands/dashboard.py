@@ -18,29 +18,31 @@ def add_to(commands: Any) -> None:
     )
     add_source(parser)
     parser.add_argument("--entity", required=True, metavar="E", help="the W&B user or team")
-    parser.add_argument("--project", default=DEFAULT_PROJECT, metavar="P", help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="print as JSON what would be saved; no network")
+    parser.add_argument(
+        "--project", default=DEFAULT_PROJECT, metavar="P", help="the W&B project (default: %(default)s)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print both views as JSON and save nothing")
 
 
 def run(parsed: argparse.Namespace) -> int:
     try:
-        from analysis.dashboard import panels as dashboard
-        from analysis.dashboard import views as wandb_views
+        from analysis.dashboard import panels
+        from analysis.dashboard.views import Project
     except ModuleNotFoundError as error:
         raise UserError(f"the dashboard needs {error.name}, which is not installed; make env installs it") from error
-    place = parsed.entity, parsed.project
-    for flag, name in zip(("--entity", "--project"), place, strict=True):
+    target = parsed.entity, parsed.project
+    for flag, name in zip(("--entity", "--project"), target, strict=True):
         if not name or "/" in name:
             raise UserError(f"{flag} {name!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
     sources = open_sources(parsed.source) if parsed.source else None
     if parsed.dry_run:
-        views = dashboard.views(sources, parsed.select, *place)
-        print(json.dumps({view.kind: view.content(*place) for view in views}, indent=2, ensure_ascii=False))
+        views = panels.views(sources, parsed.select, *target)
+        print(json.dumps({view.kind: view.content(*target) for view in views}, indent=2, ensure_ascii=False))
         for view in views:
             print(f"{view.kind} not saved ({view.shows})", file=sys.stderr)
         return ExitCode.SUCCESS
-    project = wandb_views.Project(*place)
-    for view in dashboard.views(sources, parsed.select, *place, project.id):
+    project = Project(*target)
+    for view in panels.views(sources, parsed.select, *target, project.id):
         address, new = project.save(view)
         print(f"{view.kind} {'created' if new else 'updated'} ({view.shows}): {address}")
     return ExitCode.SUCCESS

@@ -1,4 +1,4 @@
-"""`python -m analysis report`: all there is to show, as one page."""
+"""`python -m analysis report`: verdicts, tables, figures and runs as one page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_xvol.errors import ExitCode
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
-        "report", help="report.html: verdicts, tables, figures and runs as one page without network", allow_abbrev=False
+        "report", help="write report.html: one page with verdicts, tables, figures and runs", allow_abbrev=False
     )
     add_source(parser)
     add_out(parser, "DIR/report.html")
@@ -23,5 +23,5 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.report.page import write_report
 
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
-    print(f"report: {write_report(sources, out_folder(parsed), command, parsed.select)}")
+    print(f"report: {write_report(sources, out_folder(parsed) / 'report.html', command, parsed.select)}")
     return ExitCode.SUCCESS

@@ -1,4 +1,4 @@
-"""`python -m analysis summary`: the report in short, for the terminal."""
+"""`python -m analysis summary`: the state of the sweeps and their results, for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("summary", help="how far the sweeps are, and what they found", allow_abbrev=False)
+    parser = commands.add_parser("summary", help="print the state of the sweeps and their results", allow_abbrev=False)
     add_source(parser)
 
 

@@ -1,1 +1,1 @@
-"""A dashboard for Weights & Biases: panels, and the views that hold them."""
+"""A dashboard for Weights & Biases: its panels, and the saved views that contain them."""

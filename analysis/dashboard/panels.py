@@ -1,16 +1,17 @@
-"""The W&B dashboard of a project: a workspace, which is a saved view of its runs, and a report; a section per sweep.
+"""The W&B dashboard of a project: a workspace (a saved view of its runs) and a report, with a section for each sweep.
 
-Panels and filters go by the names that `lightning_xvol.training.tracking` logs. Seeds are averaged by W&B's own mean
-over the runs of a group, and a band or a bar's whisker is their standard deviation. In the workspace a group is W&B's
-`Group`, the configuration without its seed; all sections show the runs that the one filter of the view lets through.
-In the report every section has its own runs: a run set for each row of the sweep's table, grouped by its columns.
+Panels and filters use the names that `lightning_xvol.training.tracking` logs. W&B itself computes the mean over the
+runs of a group; bands and whiskers are the standard deviation.
+
+In the workspace, a group is W&B's `Group`: the configuration without its seed. The view has one filter, and all
+sections show the runs that pass it. In the report, each section has a run set for each row of the sweep's table,
+grouped by the columns of the table.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,23 +24,24 @@ import wandb_workspaces.workspaces as ws
 from analysis.dashboard.views import REPORT, WORKSPACE, View
 from analysis.paper import tables as paper_tables
 from analysis.paper.pools import pools
-from analysis.render import PAPER_TABLES, WITHOUT_RUNS
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
 from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
-from analysis.sources.plans import Plan
-from analysis.sweep import table as sweep_table
+from analysis.sources.plans import SweepPlan
+from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"
 NAME = "xvolutionablations"
 STEP = "trainer/global_step"
-MOST = 100  # lines or bars in a panel, of which W&B would show 10
+MOST = 100  # lines or bars in a panel; W&B's default is 10
 INTRODUCTION = (
-    "Written by `python -m analysis dashboard`, which overwrites what is changed here; change a copy. Lines and bars "
-    "are means over seeds with their standard deviation. Each section has a run set for each row of its table: untick "
-    "one to leave an operator out."
+    "Written by `python -m analysis dashboard`, which overwrites all changes; change a copy instead. Lines and bars "
+    "are means over seeds with their standard deviation. Each section has a run set for each row of its table. Untick "
+    "a run set to leave an operator out."
 )
 
 Filter = dict[str, Any]
@@ -47,8 +49,15 @@ Filter = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """What is shown of a sweep: its curves, the filters of each row of its table by label, the setting that tells the
-    columns of a row apart, and the table if there is one (Markdown)."""
+    """The part of the dashboard that shows one sweep.
+
+    Attributes:
+        sweep: The layout of the sweep.
+        curves: The metrics that it shows by training step.
+        rows: For each row of its table, the filters that select its runs.
+        column: The setting that tells the columns of a row apart.
+        table: The table in Markdown; empty without runs.
+    """
 
     sweep: SweepLayout
     curves: tuple[str, ...]
@@ -62,41 +71,40 @@ class Section:
 
 
 def sections_of(sources: Collection, select: str) -> list[Section]:
-    """The sweeps of `sources` with their tables; a row's runs are those of its configurations, whoever ran them.
+    """The sweeps of `sources` with their tables. A row shows all runs of its configurations, of any sweep.
 
     Raises:
-        UserError: as `Collection.load` does.
+        UserError: as `Collection.load`.
     """
     sections = []
     for name in sources.sweeps():
         sweep, frame = sources.load(name)
-        summary = sweep_table.summary_of(sweep, frame, select)
+        results = SweepResults.of(sources, sweep, frame, select)
         rows = {
             row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
-            for row, groups in summary.groupby("row", sort=False)
+            for row, groups in results.summary.groupby("row", sort=False)
         }
         validated = registry.validation_name(sweep.metric)
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
-        table = sweep_table.sweep_table(sources, sweep, frame, summary, select)
-        sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), table.to_markdown()))
+        sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), render_table(results)))
     return sections
 
 
 def known_sections() -> list[Section]:
-    """Every sweep that `python -m ablations` lists; a row's runs are those tracked under its label, on any recipe.
+    """Every sweep that `python -m ablations` lists. A row shows the runs tracked under its name, of any recipe.
 
     Raises:
-        UserError: where they cannot be listed.
+        UserError: if the command fails.
     """
     command = [sys.executable, "-m", "ablations", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode:
         raise UserError(f"cannot list the sweeps: {done.stderr.strip()[-300:]}; name runs with --source")
     return [_known_section(content) for content in json.loads(done.stdout)]
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(Plan(content["sweep"], content, "python -m ablations"), lambda _: None)
+    sweep, _ = assemble(SweepPlan(content["sweep"], content, "python -m ablations"), lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:
@@ -111,9 +119,9 @@ def _known_section(content: Mapping[str, Any]) -> Section:
 
 
 def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
-    """The setting with another value in each configuration of a row; where there is none, the sweep's label.
+    """A setting whose value differs between all configurations of a row. Otherwise the axis as the sweep logs it.
 
-    A run carries the labels of the sweep that ran it first, which need not be this one.
+    The logged axis is second choice, because a run carries the axes of the sweep that ran it first.
     """
     rows = ["operator", *(axis for axis in sweep.axes if axis != sweep.column_axis)]
     found: list[set[str]] = []
@@ -127,7 +135,7 @@ def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str
 
 
 def _labelled_column(sweep: SweepLayout) -> str:
-    """A row of a sweep without axes is one configuration, whose operator names it."""
+    """The axis as the sweep logs it. A sweep without axes has one configuration per row, named by its operator."""
     return "operator_name" if sweep.column_axis is None else _axis(sweep.column_axis)
 
 
@@ -136,7 +144,7 @@ def _axis(name: str) -> str:
 
 
 def paper_markdown(sources: Collection, select: str) -> list[str]:
-    """The paper's tables that there are runs for."""
+    """The paper's tables for which there are runs, in Markdown."""
     numbers = [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]
     made = (paper_tables.paper_tables(number, pools(sources, str(number), select), select) for number in numbers)
     return [table.to_markdown() for tables in made for table in tables]
@@ -145,10 +153,10 @@ def paper_markdown(sources: Collection, select: str) -> list[str]:
 def views(
     sources: Collection | None, select: str, entity: str, project: str, project_id: str | None = None
 ) -> list[View]:
-    """The workspace and the report of `sources`; without any, of every sweep that is known, and without tables.
+    """The workspace and the report of `sources`. Without sources, they show every known sweep and no tables.
 
     Raises:
-        UserError: where the sweeps cannot be read.
+        UserError: if the sweeps cannot be read.
     """
     sections = known_sections() if sources is None else sections_of(sources, select)
     papers = [] if sources is None else paper_markdown(sources, select)
@@ -156,7 +164,7 @@ def views(
 
 
 def workspace(sections: Sequence[Section], entity: str, project: str) -> View:
-    """The saved view. Its filter lets the sweeps' runs through; a second one, by operator, is prepared and off."""
+    """The saved view. Its filter selects the runs of the sweeps. A second filter, by operator, is prepared but off."""
     view = ws.Workspace(
         entity=entity,
         project=project,
@@ -187,7 +195,7 @@ def workspace(sections: Sequence[Section], entity: str, project: str) -> View:
 def report(
     sections: Sequence[Section], papers: Sequence[str], entity: str, project: str, project_id: str | None = None
 ) -> View:
-    """The report. W&B's run sets name their project by its internal id too, which only the server knows."""
+    """The report. Its run sets also name the project by W&B's internal id, which only the server knows."""
     blocks: list[Any] = [wr.MarkdownBlock(text=INTRODUCTION), wr.TableOfContents()]
     if papers:
         blocks += [wr.H1(text="The paper's tables"), *(wr.MarkdownBlock(text=table) for table in papers)]
@@ -198,10 +206,10 @@ def report(
         blocks.append(wr.PanelGrid(runsets=_run_sets(section), panels=_panels(section, wr.Config(section.column))))
     made = wr.Report(entity=entity, project=project, title=TITLE, blocks=blocks, width="fluid")
     spec = _plain(made._to_model().spec)
-    place = {"name": project, "entityName": entity} | ({} if project_id is None else {"id": project_id})
+    named = {"name": project, "entityName": entity} | ({} if project_id is None else {"id": project_id})
     for block in spec["blocks"]:
         for run_set in block.get("metadata", {}).get("runSets", []):
-            run_set["project"] = place
+            run_set["project"] = named
     tables = len(papers) + sum(bool(section.table) for section in sections)
     return View("report", REPORT, NAME, TITLE, spec, f"sections: {len(sections)}, tables: {tables}")
 
@@ -261,14 +269,17 @@ def _filter(section: str, name: str, operation: str, value: Any, disabled: bool 
 
 
 def _set_filters(target: ws.Workspace | wr.Runset, *filters: Filter) -> None:
-    """All of them must hold. Past the library's filter expressions: those know no disabled ones and do not quote."""
+    """Show only runs that pass all filters.
+
+    This sets private fields, because the library's filter expressions neither support disabled filters nor quote names.
+    """
     joined = [*filters[:1], *({**other, "connector": "AND"} for other in filters[1:])]
     target._stashed_filters_v2 = {"filterFormat": "filterV2", "filters": joined}
     target._stashed_filter_string = ""
 
 
 def _id(*parts: str | None) -> str:
-    """In the place of the library's random one, so that saving again changes nothing that is not new."""
+    """A fixed id instead of the library's random one, so that saving again changes only what is new."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 

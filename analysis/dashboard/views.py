@@ -1,4 +1,4 @@
-"""Saved views of a W&B project: workspaces and reports, found again by a name of ours and then written over."""
+"""Saved views of a W&B project: workspaces and reports. Saving finds a view by our name for it and overwrites it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wandb_workspaces.reports.v2.gql import upsert_view
 from analysis.sources.server import connect, reason
 from lightning_xvol.errors import UserError
 
-WORKSPACE, REPORT = "project-view", "runs"  # what W&B calls their types
+WORKSPACE, REPORT = "project-view", "runs"  # W&B's names for the types
 FIND = """
     query FindView($entity: String!, $project: String!, $type: String!, $name: String!) {
         project(name: $project, entityName: $entity) {
@@ -27,9 +27,15 @@ FIND = """
 
 @dataclass(frozen=True)
 class View:
-    """A view as the server keeps it: its `type`, its `name` (W&B's address of it, not the title) and its content.
+    """A view as the server stores it.
 
-    `kind` and `shows` tell a person what it is and what is in it.
+    Attributes:
+        kind: "workspace" or "report", for messages.
+        type: W&B's name for the kind.
+        name: The name in W&B's address of the view.
+        title: The title that people see.
+        spec: The content.
+        shows: A summary of the content, for messages.
     """
 
     kind: str
@@ -40,7 +46,7 @@ class View:
     shows: str
 
     def content(self, entity: str, project: str) -> dict[str, Any]:
-        """What is sent of it, but for the id of the view that it writes over and for `spec`, which goes as text."""
+        """The message that saves this view. `Project.save` adds the id of the old view and sends `spec` as text."""
         return {
             "entityName": entity, "projectName": project, "type": self.type, "name": self.name,
             "displayName": self.title, "description": "", "spec": dict(self.spec),
@@ -48,10 +54,10 @@ class View:
 
 
 class Project:
-    """A project on the server that `WANDB_BASE_URL` or the user's settings name, with the user's key.
+    """A project on the W&B server of `WANDB_BASE_URL` or of the user's settings. It uses the user's API key.
 
     Raises:
-        UserError: without a key, where the server does not answer or refuses, or where there is no such project.
+        UserError: if there is no key, the server does not answer or refuses, or there is no such project.
     """
 
     def __init__(self, entity: str, name: str) -> None:
@@ -61,31 +67,31 @@ class Project:
         self.id = str(self._find(REPORT, "")["internalId"])
 
     def save(self, view: View) -> tuple[str, bool]:
-        """The address of `view`, and whether it is new: one of its type and name is written over."""
+        """Save `view`, over a view of the same type and name. Returns its address, and whether it is new."""
         edges = self._find(view.type, view.name)["allViews"]["edges"]
         known = next((edge["node"]["id"] for edge in edges if edge["node"]["name"] == view.name), None)
         content = view.content(self.entity, self.name)
         saved = self._ask(upsert_view, {**content, "id": known, "spec": json.dumps(content["spec"])})
-        place = f"{get_app_url(self._api)}{self.entity}/{self.name}"
+        project = f"{get_app_url(self._api)}{self.entity}/{self.name}"
         if view.type == REPORT:
             identity = saved["upsertView"]["view"]["id"].rstrip("=")
-            address = f"{place}/reports/{view.title.replace(' ', '-')}--{identity}"
+            address = f"{project}/reports/{view.title.replace(' ', '-')}--{identity}"
         else:
-            address = f"{place}?nw={view.name.removeprefix('nw-').removesuffix('-v')}"
+            address = f"{project}?nw={view.name.removeprefix('nw-').removesuffix('-v')}"
         return address, known is None
 
     def _find(self, kind: str, name: str) -> dict[str, Any]:
-        """The project, with those of its views that have this type and this name.
+        """The project, with its views of this type and name.
 
         Raises:
-            UserError: where there is none.
+            UserError: if there is no such project.
         """
         variables = {"entity": self.entity, "project": self.name, "type": kind, "name": name}
         project = self._ask(FIND, variables)["project"]
         if project is None:
             raise UserError(
                 f"W&B has no project '{self.entity}/{self.name}' that you may see; check --entity and --project, or "
-                "bring runs there first: wandb sync"
+                "upload runs to it first with wandb sync"
             )
         return dict(project)
 
@@ -95,7 +101,7 @@ class Project:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """What goes wrong between here and the server is a `UserError`."""
+        """Turn every failure of the connection into a `UserError`."""
         try:
             yield
         except Exception as error:

@@ -1,11 +1,10 @@
-"""A metric against what runs cost: parameters, multiply-adds, seconds."""
+"""A metric over the costs of a run: parameters, multiply-adds or seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,17 +12,17 @@ from matplotlib.ticker import Locator, MaxNLocator
 
 from analysis import numbers
 from analysis.figures import common
-from analysis.figures.common import COLUMN, PAGE, begun, finish, line, new_axes, new_grid, numeric, ticks, under_legend
-from analysis.figures.style import Size
+from analysis.figures.chart import Chart
+from analysis.figures.common import COLUMN, PAGE
 
-_LONG_TICK = 5  # characters that stand beside one another in a panel
+_LONG_TICK = 5  # characters; longer labels of ticks are turned
 _MOST_TICKS = 4
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 _COSTS = {"params": "parameters", "macs": "MACs per map"}
 
 
 class CostLocator(Locator):
-    """Two to four round ticks on a logarithmic axis, however short it is."""
+    """Two to four round ticks on a logarithmic axis of any length."""
 
     def __call__(self) -> Sequence[float]:
         axis: Any = self.axis
@@ -41,86 +40,68 @@ class CostLocator(Locator):
         return [value for value in linear if low <= value <= high]
 
 
-def scatter(
-    summary: pd.DataFrame,
-    x: str,
-    x_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """The mean against what a run costs (the column `x`): a point per row, the 95 % interval as an error bar.
+def scatter(chart: Chart, ax: Axes | None = None) -> Axes:
+    """Draw the means over a cost of a run (the column `x`): a point for each row, with its 95 % interval.
 
-    The x axis is logarithmic where costs differ tenfold. A row without a finished run has no point.
+    The x axis is logarithmic where the costs differ more than tenfold. A row without a finished run has no point.
     """
-    points = summary[summary["n"] > 0]
-    size = under_legend(size or COLUMN, points["row"].tolist())
-    if ax is None:
-        ax = new_axes(size)
-    with matplotlib.rc_context(size.rc()):
-        for place in points.index:
-            line(ax, points.loc[[place]], [float(points.loc[place, x])], joined=False)
-        _cost_axis(ax, logarithmic=len(points) > 0 and bool(points[x].max() > 10 * points[x].min()))
-        finish(ax, x_label, y_label, common.interval_note(summary), smoke, size)
+    points = chart.data[chart.data["n"] > 0]
+    costs = points[chart.x]
+    size = common.under_legend(chart.size or COLUMN, points["row"].tolist())
+    with common.drawing(size, ax) as ax:
+        for point, cost in costs.items():
+            common.line(ax, points.loc[[point]], [float(cost)], joined=False)
+        _cost_axis(ax, logarithmic=len(costs) > 0 and bool(costs.max() > 10 * costs.min()))
+        common.finish(ax, chart, size, common.interval_note(chart.data))
     return ax
 
 
-def with_costs(
-    summary: pd.DataFrame,
-    x: str,
-    x_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    axes: Any = None,
-) -> Axes:
-    """`lines` against the axis `x`, against parameters and against MACs.
+def with_costs(chart: Chart, axes: Any = None) -> Axes:
+    """Draw `lines` over the axis `x`, over the parameters and over the MACs.
 
-    Side by side, with a row of panels for each value of the other axes; in one column of a paper one below the other,
-    with a column of panels for each. `axes` is an array of that shape. Returns its first.
+    The three panels are side by side, with a row of panels for each value of the other axes. In one column of a paper,
+    they are below one another, with a column of panels for each value. `axes` is an array of that shape.
+    Returns the first panel.
     """
-    summary = begun(summary, "row", x)
-    # What `row` says beyond the operator's label: the values of the other axes.
+    summary = common.with_finished_runs(chart)
+    # A row is named by its operator's label and by its values of the other axes.
     names = zip(summary["row"], summary["label"], strict=True)
-    place = pd.Series([row.removeprefix(label).removeprefix(", ") for row, label in names], index=summary.index)
-    places = place.drop_duplicates().tolist()
-    values = ticks(summary[x])
-    positions = dict(zip(values, values if numeric(summary[x]) else range(len(values)), strict=True))
-    columns = {x: x_label, **_COSTS}
-    size = size or PAGE
+    others = pd.Series([row.removeprefix(label).removeprefix(", ") for row, label in names], index=summary.index)
+    titles = others.drop_duplicates().tolist()
+    positions = common.positions_along(summary[chart.x])
+    columns: dict[Any, str] = {chart.x: chart.x_label, **_COSTS}
+    size = chart.size or PAGE
     narrow = size.width <= COLUMN.width
-    shape = (len(columns), len(places)) if narrow else (len(places), len(columns))
+    shape = (len(columns), len(titles)) if narrow else (len(titles), len(columns))
     size = size.with_height((1.9 if narrow else 2.3) * shape[0] + 0.6)
-    if axes is None:
-        axes = new_grid(size, *shape, sharey="col" if narrow else "row")
-    with matplotlib.rc_context(size.rc()):
-        for panels, name in zip(np.asarray(axes).T if narrow else axes, places, strict=True):
-            here = summary[place == name]
+    with common.drawing_panels(size, axes, *shape, sharey="col" if narrow else "row") as grid:
+        for panels, title in zip(grid.T if narrow else grid, titles, strict=True):
+            here = summary[(others == title) & (summary["n"] > 0)]
             for ax, (column, label) in zip(panels, columns.items(), strict=True):
-                for _, points in here[here["n"] > 0].assign(row=here["label"]).groupby("operator", sort=False):
-                    line(ax, points, [positions[value] if column == x else value for value in points[column]])
-                if column == x:
-                    names_of_ticks = list(map(str, positions))
-                    turned = {"rotation": 30, "ha": "right"} if max(map(len, names_of_ticks)) > _LONG_TICK else {}
-                    ax.set_xticks(list(positions.values()), names_of_ticks, **turned)
+                for _, points in here.assign(row=here["label"]).groupby("operator", sort=False):
+                    at = [positions[value] if column == chart.x else value for value in points[column]]
+                    common.line(ax, points, at)
+                if column == chart.x:
+                    texts = list(map(str, positions))
+                    turned = {"rotation": 30, "ha": "right"} if max(map(len, texts)) > _LONG_TICK else {}
+                    ax.set_xticks(list(positions.values()), texts, **turned)
                 else:
                     _cost_axis(ax, logarithmic=True)
                 ax.set_xlabel(label)
                 common.grid(ax, "y")
-            panels[0].set_title(name, loc="left")
-        first: Axes = axes[0][0]
-        note = common.interval_note(summary)
-        if "%" in y_label:
-            for ax in np.ravel(axes):
-                ax.set_ylim(*common.near_percents(ax.get_ylim()))
-            below = summary["mean"][summary["mean"] < common.PERCENTS[0]]
-            if len(below):
-                note += (
-                    f"; below the axis: {numbers.counted(len(below), 'mean')}, down to {numbers.number(below.min())}"
-                )
-        common.around([first], y_label, note, smoke, size)
+            panels[0].set_title(title, loc="left")
+        first: Axes = grid[0][0]
+        for ax in grid.flat:
+            common.stay_near_percents(ax, chart)
+        common.around([first], chart, size, common.interval_note(summary) + _means_below_the_axis(chart, summary))
     return first
+
+
+def _means_below_the_axis(chart: Chart, summary: pd.DataFrame) -> str:
+    below = summary["mean"][summary["mean"] < common.PERCENTS[0]]
+    if "%" not in chart.y_label or not len(below):
+        return ""
+    return f"; below the axis: {numbers.counted(len(below), 'mean')}, down to {numbers.number(below.min())}"
 
 
 def _cost_axis(ax: Axes, logarithmic: bool) -> None:

@@ -1,76 +1,55 @@
-"""A metric against an axis of numbers, and against epochs."""
+"""A metric over an axis of numbers, and over epochs."""
 
 from __future__ import annotations
 
 import itertools
 
-import matplotlib
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import common
-from analysis.figures.common import COLUMN, begun, entry, finish, new_axes, ticks, under_legend
-from analysis.figures.style import Size, style
+from analysis.figures.chart import Chart
+from analysis.figures.common import COLUMN
+from analysis.figures.style import style
 
 
-def lines(
-    summary: pd.DataFrame,
-    x: str,
-    x_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """The mean against the axis `x`: a line per row of `summary`, the 95 % interval as error bars where there is one.
+def lines(chart: Chart, ax: Axes | None = None) -> Axes:
+    """Draw the means over the axis `x`: a line for each row, with 95 % intervals as error bars.
 
-    Where there are bars, lines are shifted sideways a little, so that none covers another; ticks stand at the values of
-    `x`.
+    Error bars would cover one another. Therefore they shift each line sideways a little; the ticks stay at the values
+    of `x`.
     """
-    summary = begun(summary, "row", x)
-    rows, values = summary["row"].drop_duplicates().tolist(), ticks(summary[x])
-    size = under_legend(size or COLUMN, rows)
-    if ax is None:
-        ax = new_axes(size)
-    with matplotlib.rc_context(size.rc()):
-        places = values if common.numeric(summary[x]) else list(range(len(values)))
-        positions = dict(zip(values, places, strict=True))
-        gap = min((right - left for left, right in itertools.pairwise(places)), default=1.0)
+    summary = common.with_finished_runs(chart)
+    rows, positions = common.row_names(summary), common.positions_along(summary[chart.x])
+    size = common.under_legend(chart.size or COLUMN, rows)
+    with common.drawing(size, ax) as ax:
+        gap = min((right - left for left, right in itertools.pairwise(positions.values())), default=1.0)
         shift = gap * min(0.09, 0.4 / len(rows)) if summary["ci_high"].notna().any() else 0.0
-        for place, row in enumerate(rows):
+        for number, row in enumerate(rows):
             points = summary[summary["row"] == row]
-            dodge = shift * (place - (len(rows) - 1) / 2)
-            common.line(ax, points, [positions[value] + dodge for value in points[x]])
-        ax.set_xticks(places, [str(value) for value in values])
-        finish(ax, x_label, y_label, common.interval_note(summary), smoke, size)
+            aside = shift * (number - (len(rows) - 1) / 2)
+            common.line(ax, points, [positions[value] + aside for value in points[chart.x]])
+        ax.set_xticks(list(positions.values()), [str(value) for value in positions])
+        common.finish(ax, chart, size, common.interval_note(summary))
     return ax
 
 
-def curves(
-    epochs: pd.DataFrame,
-    x: str,
-    x_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """The mean after each epoch: a line per row, the 95 % interval as a band where there is one."""
-    rows = epochs["row"].drop_duplicates().tolist()
-    size = under_legend(size or COLUMN, rows)
-    if ax is None:
-        ax = new_axes(size)
-    with matplotlib.rc_context(size.rc()):
+def curves(chart: Chart, ax: Axes | None = None) -> Axes:
+    """Draw the means after each epoch: a line for each row, with 95 % intervals as bands."""
+    epochs, rows = chart.data, common.row_names(chart.data)
+    size = common.under_legend(chart.size or COLUMN, rows)
+    with common.drawing(size, ax) as ax:
         for row in rows:
-            points = epochs[epochs["row"] == row].astype({x: float, "mean": float, "ci_low": float, "ci_high": float})
+            numbers = dict.fromkeys([chart.x, "mean", "ci_low", "ci_high"], float)
+            points = epochs[epochs["row"] == row].astype(numbers)
             look = style(points["operator"].iloc[0])
             ax.plot(
-                points[x], points["mean"], label=entry(row), color=look.color, linestyle=look.linestyle,
-                marker=look.marker, markersize=3.0 * size.scale, markevery=max(1, len(points) // 20),
-                markerfacecolor="white" if look.hollow else look.color,
+                points[chart.x], points["mean"], label=common.legend_label(row), color=look.color,
+                linestyle=look.linestyle, marker=look.marker, markersize=3.0 * size.scale,
+                markevery=max(1, len(points) // 20), markerfacecolor=look.fill,
             )  # fmt: skip
-            ax.fill_between(points[x], points["ci_low"], points["ci_high"], color=look.color, alpha=0.12, linewidth=0)
+            low, high = points["ci_low"], points["ci_high"]
+            ax.fill_between(points[chart.x], low, high, color=look.color, alpha=0.12, linewidth=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        finish(ax, x_label, y_label, common.interval_note(epochs, "Bands"), smoke, size)
+        common.finish(ax, chart, size, common.interval_note(epochs, "Bands"))
     return ax

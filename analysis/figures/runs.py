@@ -1,10 +1,9 @@
-"""Single runs behind the means: their values, and how they learned."""
+"""The single runs behind the means: their values and their learning curves."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,51 +11,45 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import common
 from analysis.figures.categories import finish_rows, for_rows
-from analysis.figures.common import COLUMN, PAGE, finish, interval, new_axes, new_grid, ticks, under_legend
+from analysis.figures.chart import Chart
+from analysis.figures.common import COLUMN, PAGE
 from analysis.figures.style import Size, style
 from analysis.statistics import estimate
 
 _MANY_STRIPS = 12
-_ASIDE = 0.2  # of a strip: runs lie to one side of its middle, mean and interval to the other
-_SPREAD = 0.12  # of a strip, to each side of where the runs lie
+# In widths of a strip:
+_ASIDE = 0.2  # the distance from its middle to the dots on one side, and to the mean on the other
+_SPREAD = 0.12  # of the dots, to each side
 _PANELS_ACROSS = 4
 
 
-def seeds(
-    runs: pd.DataFrame,
-    x: str | None,
-    x_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """A dot per run beside the mean of its row and the 95 % interval; `runs` has `row`, `operator`, `seed`, `value`.
+def seeds(chart: Chart, ax: Axes | None = None) -> Axes:
+    """Draw a dot for each run, beside the mean of its row with the 95 % interval. Dots are in the order of the seeds.
 
-    Against the axis `x`, evenly spaced, or, without one, a line of the figure per row. Runs lie in the order of seeds.
+    The values of the axis `x` are evenly spaced. Without an axis, each row has a line of the figure and the metric runs
+    across.
     """
-    means = _means(runs, ["row"] if x is None else ["row", x])
-    rows = runs["row"].drop_duplicates().tolist()
-    values = [None] if x is None else ticks(runs[x])
-    across = x is None
+    runs, across = chart.data, chart.x is None
+    means = _means(runs, ["row"] if chart.x is None else ["row", chart.x])
+    rows = common.row_names(runs)
+    values = [None] if across else common.values_along(runs[chart.x])
     if across:
-        size = for_rows(size, rows)
+        size = for_rows(chart.size, rows)
     else:
-        size = under_legend(size or (PAGE if len(rows) * len(values) > _MANY_STRIPS else COLUMN), rows)
-    if ax is None:
-        ax = new_axes(size)
+        size = chart.size or (PAGE if len(rows) * len(values) > _MANY_STRIPS else COLUMN)
+        size = common.under_legend(size, rows)
     width = 0.8 if across else 0.8 / len(rows)
-    with matplotlib.rc_context(size.rc()):
+    with common.drawing(size, ax) as ax:
         for _, mean in means.iterrows():
-            place = rows.index(mean["row"])
-            own = runs[(runs["row"] == mean["row"]) & (across or runs[x] == mean[x])].sort_values("seed")
-            middle = place if across else values.index(mean[x]) + width * (place - (len(rows) - 1) / 2)
+            number = rows.index(mean["row"])
+            own = runs[(runs["row"] == mean["row"]) & (across or runs[chart.x] == mean[chart.x])].sort_values("seed")
+            middle = number if across else values.index(mean[chart.x]) + width * (number - (len(rows) - 1) / 2)
             _strip(ax, middle, width, own, mean.to_frame().T, across, size)
         if across:
-            finish_rows(ax, rows, y_label, _remark(means), smoke, size)
+            finish_rows(ax, chart, size, rows, _remark(means))
         else:
             ax.set_xticks(range(len(values)), [str(value) for value in values])
-            finish(ax, x_label, y_label, _remark(means), smoke, size)
+            common.finish(ax, chart, size, _remark(means))
     return ax
 
 
@@ -66,7 +59,7 @@ def _remark(means: pd.DataFrame) -> str:
 
 
 def _means(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A row per group with `operator`, `n`, `mean`, `ci_low` and `ci_high`."""
+    """A row per group of `keys` with `operator`, `n`, `mean`, `ci_low` and `ci_high`."""
     rows = []
     for key, group in runs.groupby(keys, sort=False):
         found = estimate(group["value"].tolist())
@@ -83,56 +76,44 @@ def _strip(
     at, beside = middle + width * (spread - _ASIDE), middle + width * _ASIDE
     dots: Any = {"color": look.color, "marker": ".", "markersize": 3.5 * size.scale, "alpha": 0.7, "linestyle": "none"}
     point: Any = {"color": look.color, "marker": look.marker, "linestyle": "none"}
-    point |= {"markerfacecolor": "white" if look.hollow else look.color}
+    point |= {"markerfacecolor": look.fill}
     values = runs["value"].to_numpy()
     if across:
         ax.plot(values, at, **dots)
         ax.plot(mean["mean"], [beside], **point)
     else:
         label = runs["row"].iloc[0]
-        known = common.legend_entries(ax)
+        known = common.legend_handles(ax)
         ax.plot(at, values, **dots)
-        ax.plot([beside], mean["mean"], label=None if label in known else common.entry(label), **point)
-    interval(ax, [beside], mean, look.color, across)
+        ax.plot([beside], mean["mean"], label=None if label in known else common.legend_label(label), **point)
+    common.interval(ax, [beside], mean, look.color, across)
 
 
-def learning(
-    epochs: pd.DataFrame,
-    panel: str | None,
-    panel_label: str,
-    y_label: str,
-    smoke: bool = False,
-    size: Size | None = None,
-    axes: Any = None,
-) -> Axes:
-    """Learning curves: a thin line per run, a thick one for the mean of a row where each of its runs has the epoch.
+def learning(chart: Chart, axes: Any = None) -> Axes:
+    """Draw learning curves: a thin line for each run, and a thick line for the mean of a row.
 
-    `epochs` has `row`, `operator`, `seed`, `epoch`, `value`; a panel for each value of its column `panel`. `axes` is an
-    array of at least as many. Returns the first.
+    The mean covers the epochs that every run of the row has. There is a panel for each value of the column `x`, or one
+    panel without this column. `axes` is an array of at least as many axes as panels. Returns the first panel.
     """
-    values = [None] if panel is None else ticks(epochs[panel])
-    rows = epochs["row"].drop_duplicates().tolist()
-    size = size or (COLUMN if len(values) <= 2 else PAGE)
+    epochs, column = chart.data, chart.x
+    values = [None] if column is None else common.values_along(epochs[column])
+    labels = [] if column == "row" else common.row_names(epochs)
+    size = chart.size or (COLUMN if len(values) <= 2 else PAGE)
     down = -(-len(values) // (2 if size.width <= COLUMN.width else _PANELS_ACROSS))
     across = -(-len(values) // down)
-    labels = [] if panel == "row" else rows
     size = size.with_height(max(1.35 * down, 1.9) + 0.5 + 0.15 * len(labels) / common.legend_columns(labels, size))
-    if axes is None:
-        axes = new_grid(size, down, across, sharey=True)
-    with matplotlib.rc_context(size.rc()):
-        panels = list(np.asarray(axes).flat)
-        for ax in panels[len(values) :]:
-            ax.set_visible(False)
-        for place, (ax, value) in enumerate(zip(panels, values, strict=False)):
-            _curves(ax, epochs if panel is None else epochs[epochs[panel] == value], size)
-            if panel is not None:
-                ax.set_title(f"{panel_label} = {value}" if panel_label and not place else str(value), loc="left")
-            if place + across >= len(values):
+    with common.drawing_panels(size, axes, down, across, sharey=True) as grid:
+        panels = common.first_panels(grid, len(values))
+        for number, (ax, value) in enumerate(zip(panels, values, strict=True)):
+            _curves(ax, epochs if column is None else epochs[epochs[column] == value], size)
+            if column is not None:
+                title = f"{chart.x_label} = {value}" if chart.x_label and not number else str(value)
+                ax.set_title(title, loc="left")
+            if number + across >= len(values):
                 ax.set_xlabel("epoch")
         note = f"Thin: runs, one for each seed (n = {_counts(epochs)}); thick: their mean"
-        common.around(panels, y_label, note, smoke, size, legend=panel != "row")
-    first: Axes = panels[0]
-    return first
+        common.around(panels, chart, size, note, legend=column != "row")
+    return panels[0]
 
 
 def _curves(ax: Axes, epochs: pd.DataFrame, size: Size) -> None:
@@ -143,7 +124,7 @@ def _curves(ax: Axes, epochs: pd.DataFrame, size: Size) -> None:
         ax.plot(runs.index, runs, color=look.color, linewidth=0.5 * size.scale, alpha=0.5, **point)
         mean = runs.dropna().mean(axis=1)
         thick: Any = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.4 * size.scale, **point}
-        ax.plot(mean.index, mean, label=common.entry(row), **thick)
+        ax.plot(mean.index, mean, label=common.legend_label(row), **thick)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     common.grid(ax, "y")
 

@@ -1,6 +1,6 @@
-"""How figures look: sizes and fonts, and a colour, marker and dash for each row label, the same in every figure.
+"""How figures look: sizes and fonts, and the colour, marker and dash of each row, which are the same in every figure.
 
-Colours are those of Okabe and Ito, told apart with any kind of colour vision.
+The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 
 @dataclass(frozen=True)
 class Size:
-    """Of a figure: width and height in inches, and of its text in points, which lines and marks follow.
+    """The size of a figure.
 
-    `fixed`: it keeps its shape. What needs more height makes it wider too, so that on a slide everything is smaller.
+    Attributes:
+        width: In inches.
+        height: In inches.
+        font: The size of the text in points. Lines and markers scale with it.
+        fixed: Whether the figure keeps its shape. If its contents need more height, it becomes wider too. A slide then
+            shows the whole figure smaller.
     """
 
     width: float
@@ -32,7 +37,7 @@ class Size:
         return self.font / 8.0
 
     def with_height(self, height: float) -> Size:
-        """`height` inches for text of 8 points: as high as that, or as large where the shape is fixed."""
+        """This size with room for contents that are `height` inches high if their text has 8 points."""
         height *= self.scale
         if not self.fixed:
             return replace(self, height=height)
@@ -40,7 +45,7 @@ class Size:
         return replace(self, width=self.width * factor, height=self.height * factor)
 
     def rc(self) -> Any:
-        """matplotlib's settings."""
+        """The settings of matplotlib."""
         scaled = {name: value * self.scale for name, value in _SCALED.items()}
         return {**_FIXED, **scaled}
 
@@ -50,11 +55,11 @@ SIZES = {
     "page": Size(7.2, 2.9),
     "slide": Size(6.3, 3.54, font=10.0, fixed=True),
 }
-"""One column of a paper, both, and a slide of 16:9, which is as large as beamer's."""
+"""One column of a paper, both columns, and a slide of 16:9 in the size of LaTeX's beamer."""
 
 _FIXED: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
-    "text.parse_math": False,  # a name may hold a dollar
+    "font.family": "DejaVu Sans",  # part of matplotlib: figures are the same on every machine
+    "text.parse_math": False,  # names may contain a dollar
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
@@ -75,10 +80,16 @@ _SCALED = {
 
 @dataclass(frozen=True)
 class Style:
+    """The look of a row. A hollow row has white markers and bars."""
+
     color: str
     marker: str
     linestyle: str = "-"
     hollow: bool = False
+
+    @property
+    def fill(self) -> str:
+        return "white" if self.hollow else self.color
 
 
 _STYLES = {
@@ -103,7 +114,7 @@ _STYLES = {
     "xvolution_inv": Style(YELLOW, "s"),
     "wide_convolution": Style(BLUE, "p"),
     "static_1x1": Style(BLACK, ".", ":"),
-    "paired_convolution": Style(SKY, "<"),  # whose second kernel is 1x1
+    "paired_convolution": Style(SKY, "<"),  # its second kernel is 1x1
     "convolution_1x1": Style(SKY, "<"),
     "convolution_11x11": Style(SKY, "p"),
     "se_convolution": Style(PURPLE, "o"),
@@ -114,16 +125,17 @@ _STYLES = {
 }
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 _OTHER_MARKERS = ("<", ">", "p", "*", "8", "H")
-# None is that of a row of most sweeps (convolution, X-volution, PSSA and controls); YELLOW is too faint for a line.
+# Convolution, X-volution, PSSA and their controls, the rows of most sweeps, have other colours. YELLOW is too faint.
 _OTHER_COLORS = (ORANGE, SKY, PURPLE)
 _KNOWN = {(look.color, look.marker) for look in _STYLES.values()}
 _OTHERS = [pair for pair in itertools.product(_OTHER_COLORS, _OTHER_MARKERS) if pair not in _KNOWN]
 
 
 def style(operator: str) -> Style:
-    """The look of a row label: fixed for those we know, drawn from its hash for others, among what those leave.
+    """The look of a row by its name in the sweep.
 
-    A variant of a known one (`pssa_position`) has its colour. Controls (`*_static`) are dashed and hollow.
+    Known names have a fixed look. The hash of any other name chooses among the remaining looks. A variant of a known
+    name (`pssa_position`) has the colour of that name. Controls (`*_static`) are dashed and hollow.
     """
     if operator in _STYLES:
         return _STYLES[operator]

@@ -1,1 +1,1 @@
-"""The tables, figures and claims of the paper, with our numbers beside the printed ones."""
+"""The tables and claims of the paper, with our numbers beside the printed ones."""

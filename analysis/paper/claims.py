@@ -1,9 +1,9 @@
-"""The paper's claims as data: what is claimed, where, and which difference of ours would refute it.
+"""The paper's claims as data: each claim, where it is printed, and the differences that would refute it.
 
-A part of a claim is a weighted sum of rows, each of a table or a figure (`analysis.paper.pools`), and a kind: `D` the
-sign of the sum, `M` its size too (on the paper's protocol; on other data its sign alone), `E` that it is zero within a
-margin. Claims without parts are not decided by the runs of a sweep, and say what decides them. What the printed numbers
-themselves decide stands in `analysis.paper.arithmetic`.
+A part of a claim is a weighted sum of rows of tables and figures (`analysis.paper.pools`), and has a kind. `D` claims
+the sign of the sum. `M` claims its size too (on other data than the paper's, its sign alone). `E` claims that it is
+zero within a margin. The runs of a sweep do not decide a claim without parts; `refuted_by` names what does. The claims
+that the printed numbers decide are in `analysis.paper.arithmetic`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from analysis.paper.published import WITH_POSITION, WITHOUT_POSITION, of_table
 
-MARGIN = 0.5  # points, of an equality
+MARGIN = 0.5  # in points: differences within it count as equal
 COCO, MASK = "faster_rcnn 1x", "mask_rcnn 1x"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table or figure, by our label; `backbone` where the table has two."""
+    """A row of a table or figure, by our label. `backbone` is empty where the table has one."""
 
     table: str
     label: str
@@ -35,7 +35,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Part:
-    """A sum of rows in `metric` that the claim calls positive (`sign` 1), negative (-1), or zero within `margin`."""
+    """A part of a claim.
+
+    Attributes:
+        kind: `D`, `M` or `E` (see above).
+        terms: The weights and the rows of the sum.
+        metric: The metric of the rows.
+        sign: The sign of the sum by the claim, for `D` and `M`.
+        margin: The largest sum that counts as zero, for `E`.
+    """
 
     kind: str
     terms: tuple[tuple[float, Row], ...]
@@ -45,7 +53,7 @@ class Part:
 
     @property
     def published(self) -> float | None:
-        """The sum in printed numbers, None where not all rows have one."""
+        """The sum of the printed numbers; None where a row has none."""
         total = 0.0
         for weight, row in self.terms:
             backbone = row.backbone or "ResNet-50"
@@ -67,7 +75,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, quoted or told closely, where it is printed, its kinds, its parts, and what could refute it."""
+    """A claim of the paper.
+
+    Attributes:
+        number: Our number of the claim.
+        claim: Its words, quoted or closely paraphrased.
+        where: Where it is printed.
+        kinds: The kinds of its parts (`verdicts.LEGEND`).
+        parts: Its parts.
+        refuted_by: What decides it.
+    """
 
     number: int
     claim: str
@@ -109,7 +126,7 @@ def _order(backbone: str, *stages: int) -> tuple[Part, ...]:
 
 
 def _slope(label: str) -> Part:
-    """The slope of the gain over the logarithm of the number of epochs, by least squares."""
+    """The slope of the gain against the logarithm of the number of epochs, by least squares."""
     epochs = (12, 24, 36, 72)
     logs = [math.log2(number) for number in epochs]
     mean = math.fsum(logs) / len(logs)

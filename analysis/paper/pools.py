@@ -1,8 +1,8 @@
-"""The runs of ours that stand where the paper prints a row: one pool per table, and per data and budget.
+"""Our runs for the rows that the paper prints: a pool of runs for each table, data set and budget.
 
-Rows are joined over sweeps by fingerprint: what is in `stage` and in `operator` is one row, and two configurations
-that claim one place are refused, also those that differ in nothing but how they were computed. Whether runs are on the
-paper's protocol does not depend on that (`analysis.paper.protocol`).
+Sweeps are joined by fingerprint: a configuration that `stage` and `operator` share is one row. Two configurations for
+the same row are an error, even if they differ only in how they were computed. Whether runs are on the paper's protocol
+does not depend on how they were computed (`analysis.paper.protocol`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
+from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import seed_values
 from lightning_xvol.config import registry
@@ -28,61 +29,75 @@ SWEEPS = {
     "1": ("operator", "stage"), "2": ("operator",), "3": ("operator",), "4": ("position_encoding",),
     "6": ("schedule",), "3a": ("kernel_size",), "3b": ("schedule",),
 }  # fmt: skip
-"""The sweeps whose runs make a table; 3a and 3b are the two halves of Figure 3, which print no numbers."""
+"""The sweeps with the runs of each table. 3a and 3b are the two halves of Figure 3, which prints no numbers."""
 SETTINGS = {"2": "faster_rcnn 1x", "3": "mask_rcnn 1x"}
 _OPERATORS = ("1", "2", "3")
 SHARED = ("data.", "optim.", "train.", "detector.")
-"""Sections that are the same in all rows of a table: data, optimisation and budget."""
+"""The fields that all rows of a table share: data, optimisation and budget."""
 OTHER_ORIGIN = "detector.origin (not known as the paper's pre-training)"
 UNKNOWN = "a configuration of another version"
 PAPER = "paper"
 
-Place = tuple[str, str, str]  # backbone (empty but on the paper's protocol of Table 1), row label, setting
+RowKey = tuple[str, str, str]
+"""The row of a pool: backbone (empty except in Table 1 on the paper's protocol), row label, setting."""
 
 
 @dataclass
 class Pool:
-    """`data` is `PAPER` on the paper's protocol, else what the runs were trained on and how long.
+    """Our runs for one table of the paper, on one data set and budget.
 
-    `changes` are the fields in which runs of a recipe that reproduces the table are not on its protocol, in their
-    order; none on the protocol, and none of a recipe that cannot reproduce.
+    Attributes:
+        table: The table: `1` to `6`, or `3a` and `3b` for Figure 3.
+        data: `PAPER` on the paper's protocol, else a name of data, recipe and budget.
+        sweeps, frames: The sweeps with these runs, and the frame of each.
+        groups: Maps a row to the id of its group.
+        configs: Maps a group id to its recorded configuration.
+        results: Maps a group id to one of its records.
+        changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
+        values: Maps row, metric and seed to the value of the run.
     """
 
     table: str
     data: str
     sweeps: list[SweepLayout] = field(default_factory=list)
     frames: list[pd.DataFrame] = field(default_factory=list)
-    groups: dict[Place, str] = field(default_factory=dict)
+    groups: dict[RowKey, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
-    values: dict[Place, dict[str, dict[int, float]]] = field(default_factory=dict)
+    values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
         return list(dict.fromkeys(metric for row in self.values.values() for metric in row))
 
-    def seeds(self, place: Place, metric: str) -> Mapping[int, float]:
-        """The value of each finished run in a place; empty where there is none."""
-        return self.values.get(place, {}).get(metric, {})
+    def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
+        """Maps a seed to the value of its finished run. It is empty if no run of the row has finished."""
+        return self.values.get(row, {}).get(metric, {})
 
 
 def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
-    """The pools of a table, that of the paper's protocol first.
+    """The pools of a table; the pool on the paper's protocol comes first.
 
     Raises:
-        UserError: where two configurations claim one place.
+        UserError: where two configurations are the same row.
     """
     found: dict[str, Pool] = {}
     for sweep, frame in sources.variants(SWEEPS[table]):
         if table in _OPERATORS and sweep.reproduces and sweep.reproduces[0] != table:
-            continue  # a recipe of one of these tables is no other data of the next
+            continue  # a recipe for Table 2 is not another data set for Table 1
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
-            continue  # they are Faster R-CNN's
-        configs = sources.configs(frame)
-        changes = _changes(table, sweep, frame, configs)
+            continue  # these tables are of Faster R-CNN
+        results = sources.results(frame)
+        configs = {group: result["config"] for group, result in results.items()}
+        changes = _changes(
+            table, sweep, frame, configs, {group: result.get("data") for group, result in results.items()}
+        )
         data = PAPER if changes == [] else _named(sweep)
         pool = found.setdefault(data, Pool(table, data))
         pool.configs |= configs
+        pool.results |= results
+        check_same(f"Table {table}", pool.results.values())
         pool.changes |= dict.fromkeys(changes or ())
         pool.sweeps.append(sweep)
         pool.frames.append(frame)
@@ -95,12 +110,17 @@ def _named(sweep: SweepLayout) -> str:
 
 
 def _changes(
-    table: str, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
+    table: str,
+    sweep: SweepLayout,
+    frame: pd.DataFrame,
+    configs: Mapping[str, Mapping[str, Any]],
+    contents: Mapping[str, Mapping[str, Any] | None],
 ) -> list[str] | None:
-    """Where the runs optimise other than the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
+    """The settings in which runs differ from the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
-    None where no recipe does. A run in a printed row is compared whole with that row's own configuration, so that a
-    printed number meets no other; any other run in what all rows share (`SHARED`).
+    None where no recipe reproduces it. A run in a printed row is compared with the whole configuration of that row, so
+    that a printed number is beside no other configuration. Any other run is compared in the fields that all rows share
+    (`SHARED`). Data that are not what they are called are a change too. `contents` holds the data of each group.
     """
     recipe = RECIPES.get(sweep.recipe)
     if recipe is None or recipe.reproduces is None or sweep.smoke:
@@ -112,19 +132,22 @@ def _changes(
     for _, row in frame.drop_duplicates("group_id").iterrows():
         if row["group_id"] not in configs:
             continue
-        place = _place(table, sweep, row, configs)
-        printed = place is not None and (recipe.reproduces[1], *place) in rows
+        found_row = _label_and_setting(table, sweep, row, configs)
+        printed = found_row is not None and (recipe.reproduces[1], *found_row) in rows
         try:
             config = from_dict(configs[row["group_id"]])
-            if place is not None and printed:
-                changes = protocol.differences(config, published.configuration(recipe, int(table), *place))
+            if found_row is not None and printed:
+                changes = protocol.differences(config, published.configuration(recipe, int(table), *found_row))
             else:
                 papers = lengthen(recipe.config(), int(row["schedule"]) if "schedule" in sweep.axes else 1)
                 changes = protocol.differences(config, papers)
                 changes.pop("detector.origin", None)  # each operator starts from its own classifier
                 changes = {path: text for path, text in changes.items() if path.startswith(SHARED)}
+            other = protocol.other_data(configs[row["group_id"]], contents[row["group_id"]])
         except UserError:
             return [UNKNOWN]
+        if other is not None:
+            changes["data"] = other
         if "detector.origin" in changes:
             changes["detector.origin"] = OTHER_ORIGIN
         found |= dict.fromkeys(changes.values())
@@ -134,17 +157,17 @@ def _changes(
 def _add(
     pool: Pool, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Any], sources: Collection, select: str
 ) -> None:
-    # Only Table 1 has two backbones; elsewhere, and on other data, a row is told by label and setting.
+    # Only Table 1 has two backbones; elsewhere, and on other data, label and setting identify a row.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
     for group, rows in frame.groupby("group_id", sort=False):
         first = rows.iloc[0]
-        place = _place(pool.table, sweep, first, configs)
-        if place is None:
+        found = _label_and_setting(pool.table, sweep, first, configs)
+        if found is None:
             continue
+        key = (backbone, *found)
         if pool.table == "3b":
-            _add_curves(pool, (backbone, *place), rows, sweep, sources)
+            _add_curves(pool, key, rows, sweep, sources)
             continue
-        key = (backbone, *place)
         if pool.groups.setdefault(key, group) != group:
             both = " and ".join(_told_apart(pool.groups[key], group, pool.configs))
             raise UserError(
@@ -156,7 +179,7 @@ def _add(
 
 
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Each of two groups, where their configurations are known with what it has other than the other."""
+    """A text for each of two groups: its id, and the settings in which it differs from the other if they are known."""
     for group, other in ((first, second), (second, first)):
         found: list[str] = []
         with contextlib.suppress(UserError, KeyError):
@@ -165,21 +188,21 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
         yield f"{group} with {', '.join(found)}" if found else group
 
 
-def _add_curves(pool: Pool, key: Place, rows: pd.DataFrame, sweep: SweepLayout, sources: Collection) -> None:
-    """Fig. 3 (b): the metric after each epoch, on the validation draw where the test draw is kept for the end."""
+def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout, sources: Collection) -> None:
+    """Add the metric after each epoch (Fig. 3 (b)), measured on the validation split if there is a test split too."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
-            place = (*key[:2], f"epoch {epoch}")
-            pool.groups.setdefault(place, str(rows["group_id"].iloc[0]))
-            pool.values.setdefault(place, {}).setdefault(sweep.metric, {})[int(seed)] = value
+            row = (*key[:2], f"epoch {epoch}")
+            pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            pool.values.setdefault(row, {}).setdefault(sweep.metric, {})[int(seed)] = value
 
 
-def _place(
+def _label_and_setting(
     table: str, sweep: SweepLayout, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, str] | None:
-    """Label and setting of the printed row where a group stands; None where the table has no place for it."""
+    """Label and setting of the row of a group; None where the table has no such row."""
     label = str(row["operator"])
     if table == "1":
         if sweep.name == "stage":

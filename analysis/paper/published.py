@@ -1,8 +1,8 @@
-"""The numbers that the paper prints (`published.csv`), and which runs of ours they belong to.
+"""The numbers that the paper prints (`published.csv`), and the configurations of ours that they belong to.
 
-A printed number stands beside a run only where the run optimises what a recipe makes for that row of that table, seed
-and compute settings aside: the recipe declares what it `reproduces`, and `analysis.paper.protocol` decides, so that
-another budget, other data or another operator of the same name never meets it, and a run on 8 processes does.
+A recipe declares the table that it `reproduces`. A printed number is shown beside a run only if the run optimises what
+such a recipe makes for that row (`analysis.paper.protocol`). Seed and compute settings do not matter: a run on 8
+processes has the printed number, a run with another budget, other data or another operator does not.
 """
 
 from __future__ import annotations
@@ -17,17 +17,25 @@ from analysis.paper import protocol
 from lightning_xvol.config.recipes import RECIPES, Recipe, lengthen
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 from lightning_xvol.ledger.origins import with_papers_origin
 
 BASES = {1: "1", 2: "2", 3: "3", 4: "2", 6: "2"}
-"""The table that a recipe declares whose protocol a table shares: 4 and 6 vary that of Table 2."""
+"""Each table to the table whose protocol it shares, as recipes declare it: Tables 4 and 6 vary that of Table 2."""
 BASE_EPOCHS = 12  # of the schedule 1x, Table 7
 WITHOUT_POSITION, WITH_POSITION = "no position encoding", "relative position encoding"
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A printed number: `operator` as the paper calls it, `label` as our rows do, `bold` as printed."""
+    """A printed number.
+
+    Attributes:
+        table, backbone, setting, metric: The row and the column in which the paper prints it.
+        operator, label: The name of the row in the paper, and our row label.
+        value: The number.
+        bold: Whether it is printed in bold.
+    """
 
     table: int
     backbone: str
@@ -39,15 +47,15 @@ class Printed:
     bold: bool
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """The row in which it stands."""
+    def row(self) -> tuple[str, str, str]:
+        """The printed row of the number: backbone, row label, setting."""
         return self.backbone, self.label, self.setting
 
 
 @functools.cache
 def printed() -> tuple[Printed, ...]:
-    """Every printed number, in the order of the paper; that of Table 7 with its slip mended (`SLIP`)."""
-    with Path(__file__).with_name("published.csv").open(newline="") as file:
+    """Every printed number, in the order of the paper. The slip in Table 7 is corrected (see its `SLIP`)."""
+    with files.open_text(Path(__file__).with_name("published.csv"), newline="") as file:
         return tuple(
             Printed(
                 int(row["table"]), row["backbone"], row["operator"], row["setting"], row["metric"],
@@ -58,11 +66,11 @@ def printed() -> tuple[Printed, ...]:
 
 
 def of_table(table: int) -> dict[tuple[str, str, str], dict[str, Printed]]:
-    """The rows of a table, each with its numbers by metric, as printed from top to bottom and left to right."""
+    """The rows of a table and their numbers by metric, in the printed order."""
     rows: dict[tuple[str, str, str], dict[str, Printed]] = {}
     for number in printed():
         if number.table == table:
-            rows.setdefault(number.place, {})[number.metric] = number
+            rows.setdefault(number.row, {})[number.metric] = number
     return rows
 
 
@@ -77,17 +85,17 @@ def values() -> dict[tuple[str, str], float]:
                     continue
                 try:
                     identity = protocol.identity(configuration(recipe, table, label, setting))
-                except UserError:  # a recipe that knows no such operator
+                except UserError:  # the recipe does not know the operator
                     continue
                 numbers |= {(identity, metric): number.value for metric, number in row.items()}
     return numbers
 
 
 def configuration(recipe: Recipe, table: int, label: str, setting: str) -> RunConfig:
-    """What `recipe` makes for a row of `table`.
+    """The configuration that `recipe` makes for a row of `table`.
 
     Raises:
-        UserError: for a recipe that knows no such operator.
+        UserError: where the recipe does not know the operator.
     """
     options = {"position_encoding": True} if setting == WITH_POSITION else {}
     config = with_papers_origin(recipe.config(label, **options))

@@ -1,4 +1,4 @@
-"""Tables 1, 2, 3, 4 and 6 in the paper's layout and rounding, filled with our runs, the printed numbers beside them."""
+"""Tables 1, 2, 3, 4 and 6 in the paper's layout and rounding, with our runs and the printed numbers beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper.claims import MARGIN, Part, Row
-from analysis.paper.pools import PAPER, Place, Pool
+from analysis.paper.pools import PAPER, Pool, RowKey
 from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
 from analysis.paper.verdicts import judge, word
 from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
@@ -30,8 +30,8 @@ HEADINGS = {
 PRIMARY = {1: "top1", 2: "box_ap", 3: "mask_ap", 4: "box_ap", 6: "box_ap"}
 WITH_DELTAS = (2, 3, 6)  # Tables 1 and 4 print none
 WITHOUT_BOLD = (4,)
-MOST_CHANGES = 6  # that a caption names
-OTHER_METRICS = ("top1", "top5")  # on data that have none of the table's
+MOST_CHANGES = 6  # in a caption
+OTHER_METRICS = ("top1", "top5")  # shown on data that have none of the table's metrics
 
 
 def paper_tables(number: int, found: Sequence[Pool], select: str = "last") -> list[Table]:
@@ -44,7 +44,7 @@ def _printed_metrics(number: int) -> list[str]:
 
 
 def _metrics(number: int, pool: Pool) -> list[str]:
-    """The printed metrics that the runs have; where they have none, the tables of detection show classification's."""
+    """The printed metrics that the runs have; without any, tables of detection show metrics of classification."""
     own = [metric for metric in _printed_metrics(number) if metric in pool.metrics]
     if own and PRIMARY[number] not in own:  # the boxes of Table 3 without its masks
         return []
@@ -61,9 +61,9 @@ class _PaperTable:
     def table(self) -> Table:
         best = self._best()
         blocks: dict[str, list[tuple[str, tuple[TableCell, ...]]]] = {}
-        for place, row in self.rows.items():
-            heading = place[0] if self.number == 1 else ""
-            blocks.setdefault(heading, []).append((_label(self.number, place, row), self._entries(place, row, best)))
+        for key, row in self.rows.items():
+            heading = key[0] if self.number == 1 else ""
+            blocks.setdefault(heading, []).append((_label(self.number, key, row), self._cells(key, row, best)))
         name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)}")
         return Table(
             name=name,
@@ -76,12 +76,12 @@ class _PaperTable:
             bold="highest mean of its column" + (" and backbone" if self.number == 1 and self.paper else ""),
             notes=tuple(self._notes()),
             tidy=pd.DataFrame(
-                [self._tidy(place, row, metric) for place, row in self.rows.items() for metric in self.metrics]
+                [self._tidy(key, row, metric) for key, row in self.rows.items() for metric in self.metrics]
             ),
         )
 
     def _caption(self) -> str:
-        """Why no printed numbers stand here, where none do."""
+        """Why the table shows no printed numbers; empty where it shows them."""
         if self.paper:
             return ""
         if not self.pool.changes:
@@ -96,46 +96,46 @@ class _PaperTable:
         own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
         return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
 
-    def _entries(
-        self, place: Place, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
+    def _cells(
+        self, key: RowKey, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
     ) -> tuple[TableCell, ...]:
-        entries = []
+        cells = []
         if self.number == 4:
-            entries.append(TableCell("yes" if place[2] == WITH_POSITION else ""))
+            cells.append(TableCell("yes" if key[2] == WITH_POSITION else ""))
         if self.number == 6:
-            epochs = epochs_of(place[2])
-            entries.append(TableCell(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
+            epochs = epochs_of(key[2])
+            cells.append(TableCell(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
         for metric in self.metrics:
-            entries.append(self._entry(place, metric, best))
+            cells.append(self._cell(key, metric, best))
             if self.paper:
-                entries.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*entries, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self._verdict(place, row)))
+                cells.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
+        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self._verdict(key, row)))
 
-    def _entry(self, place: Place, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
-        values = self.pool.seeds(place, metric)
+    def _cell(self, key: RowKey, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
+        values = self.pool.seeds(key, metric)
         if not values:
             return TableCell(numbers.DASH)
         text = numbers.number(estimate(list(values.values())).mean)
-        delta = self._delta(place, metric) if self.number in WITH_DELTAS else None
+        delta = self._delta(key, metric) if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta.mean) else (_signed(delta.mean),)
-        bold = best.get((self._scope(place), metric)) == text
-        return TableCell(text, remarks, bold, self.pool.groups[place])
+        bold = best.get((key[0], metric)) == text
+        return TableCell(text, remarks, bold, self.pool.groups[key])
 
-    def _delta(self, place: Place, metric: str) -> Difference | None:
-        base = _base(self.number, place)
+    def _delta(self, key: RowKey, metric: str) -> Difference | None:
+        base = _base(self.number, key)
         if base is None:
             return None
-        return contrast([(1.0, self.pool.seeds(place, metric)), (-1.0, self.pool.seeds(base, metric))])
+        return contrast([(1.0, self.pool.seeds(key, metric)), (-1.0, self.pool.seeds(base, metric))])
 
-    def _verdict(self, place: Place, row: Mapping[str, Printed]) -> str:
-        """On the difference of the main column to its base, by its printed size; on other data by its sign."""
-        base = _base(self.number, place)
+    def _verdict(self, key: RowKey, row: Mapping[str, Printed]) -> str:
+        """The verdict on the main column's difference: by its printed size, on other data by its sign."""
+        base = _base(self.number, key)
         if base is None:
             return numbers.DASH
         backbone = next(iter(row.values())).backbone if self.number == 1 else ""
-        first, second = (Row(str(self.number), label, setting, backbone) for _, label, setting in (place, base))
+        first, second = (Row(str(self.number), label, setting, backbone) for _, label, setting in (key, base))
         part = Part("M", ((1.0, first), (-1.0, second)), PRIMARY[self.number])
-        if self.number in (1, 2) and place[1] == "pssa":  # claim 7 calls them equal
+        if self.number in (1, 2) and key[1] == "pssa":  # claim 7 calls them equal
             part = Part("E", part.terms, part.metric)
         elif (part.published or 1.0) < 0:
             part = Part("M", part.terms, part.metric, -1)
@@ -143,22 +143,19 @@ class _PaperTable:
         return "not run" if finding is None else word(finding.answer, PAPER) if self.paper else _OTHER[finding.answer]
 
     def _best(self) -> dict[tuple[str, str], str]:
-        """The highest mean of each scope and metric as it is written, so that visible ties are all bold."""
+        """The highest mean of each backbone and metric as it is written, so that visible ties are all bold."""
         means: dict[tuple[str, str], list[float]] = {}
-        for place in self.rows if self.number not in WITHOUT_BOLD else ():
+        for key in self.rows if self.number not in WITHOUT_BOLD else ():
             for metric in self.metrics:
-                values = self.pool.seeds(place, metric)
+                values = self.pool.seeds(key, metric)
                 if values:
-                    means.setdefault((self._scope(place), metric), []).append(estimate(list(values.values())).mean)
+                    means.setdefault((key[0], metric), []).append(estimate(list(values.values())).mean)
         return {key: numbers.number(max(found)) for key, found in means.items() if len(found) > 1}
-
-    def _scope(self, place: Place) -> str:
-        return place[0]
 
     def _notes(self) -> list[str]:
         runs = pd.concat(self.pool.frames)
         done = runs[runs["state"] == "finished"].drop_duplicates("cell_id")
-        counts = {len(self.pool.seeds(place, self.primary)) for place in self.rows} - {0}
+        counts = {len(self.pool.seeds(key, self.primary)) for key in self.rows} - {0}
         n = numbers.DASH.join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
         notes = [f"Estimator: mean over seeds of each run's {self.select} value; n = {n}; intervals are in the CSV."]
         if self.select == "best":
@@ -175,7 +172,7 @@ class _PaperTable:
         if self.number in (1, 2):
             notes.append(f"PSSA's, which the paper calls equal: within {MARGIN:g} by two one-sided tests.")
         if self.number == 1 and not self.paper:
-            notes.append("Operators other than X-volution stand in the stages of the recipe.")
+            notes.append("Operators other than X-volution are in the stages of the recipe.")
         commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
         sweeps = list(
             dict.fromkeys(f"{sweep.name} (recipe {sweep.recipe}, {sweep.budget})" for sweep in self.pool.sweeps)
@@ -183,45 +180,45 @@ class _PaperTable:
         notes.append(f"Sweeps: {', '.join(sweeps)}; data: {self.pool.sweeps[0].data}; commit: {commits}.")
         return notes
 
-    def _tidy(self, place: Place, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:
-        mean = estimate(list(self.pool.seeds(place, metric).values()))
-        delta = self._delta(place, metric) or NO_DIFFERENCE
+    def _tidy(self, key: RowKey, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:
+        mean = estimate(list(self.pool.seeds(key, metric).values()))
+        delta = self._delta(key, metric) or NO_DIFFERENCE
         return {
-            "table": self.number, "backbone": place[0], "operator": place[1], "setting": place[2], "metric": metric,
+            "table": self.number, "backbone": key[0], "operator": key[1], "setting": key[2], "metric": metric,
             "n": mean.n, "mean": mean.mean, "sd": mean.sd, "ci_low": mean.low, "ci_high": mean.high,
             "delta": delta.mean, "delta_low": delta.low, "delta_high": delta.high,
             "published": row[metric].value if self.paper and metric in row else None,
-            "verdict": self._verdict(place, row) if metric == self.primary else None,
-            "group_id": self.pool.groups.get(place),
+            "verdict": self._verdict(key, row) if metric == self.primary else None,
+            "group_id": self.pool.groups.get(key),
         }  # fmt: skip
 
 
 _OTHER = {"yes": "holds", "no": "fails", "open": "not resolved"}
 
 
-def _rows(number: int, paper: bool) -> dict[Place, dict[str, Printed]]:
-    """The printed rows by their place in a pool: on other data than the paper's there is one network."""
-    rows: dict[Place, dict[str, Printed]] = {}
+def _rows(number: int, paper: bool) -> dict[RowKey, dict[str, Printed]]:
+    """The printed rows by their key in a pool; on other data than the paper's there is only one network."""
+    rows: dict[RowKey, dict[str, Printed]] = {}
     for (backbone, label, setting), row in of_table(number).items():
         rows.setdefault((backbone if number == 1 and paper else "", label, setting), row)
     return rows
 
 
-def _base(number: int, place: Place) -> Place | None:
-    """The row from which differences are taken."""
-    block, label, setting = place
+def _base(number: int, key: RowKey) -> RowKey | None:
+    """The row to which differences are taken; None for that row itself."""
+    block, label, setting = key
     if number == 4:
         return (block, label, WITHOUT_POSITION) if setting == WITH_POSITION else None
     base = (block, "convolution", "" if number == 1 else setting)
-    return base if place != base else None
+    return base if key != base else None
 
 
-def _label(number: int, place: Place, row: Mapping[str, Printed]) -> str:
+def _label(number: int, key: RowKey, row: Mapping[str, Printed]) -> str:
     operator = next(iter(row.values())).operator
-    return f"{operator}, {place[2]}" if number == 1 and place[2] else operator
+    return f"{operator}, {key[2]}" if number == 1 and key[2] else operator
 
 
 def _signed(value: float) -> str:
-    """As the paper writes differences: zero is +0.0."""
+    """A difference as the paper writes it: zero is +0.0."""
     text = numbers.number(value)
     return text if text.startswith(numbers.MINUS) else f"+{text}"

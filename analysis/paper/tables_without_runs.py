@@ -1,11 +1,11 @@
-"""Tables 5 and 7, which need no runs: the architecture from the built network, the schedules from the recipes."""
+"""Tables 5 and 7, which need no runs: Table 5 describes the built networks, Table 7 the schedules of the recipes."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,11 +15,13 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper.published import printed
-from analysis.sources.cache import cache_folder
 from analysis.table import Block, Table, TableCell
+from lightning_xvol import errors
 from lightning_xvol.config.recipes import RECIPES, get_recipe, lengthen
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
+from lightning_xvol.surroundings.programs import run_program
+from lightning_xvol.surroundings.variables import cache_folder
 
 NETWORK, OURS = "convolution", "xvolution"
 BACKBONE_RECIPE = "imagenet_resnet50"
@@ -27,41 +29,39 @@ SLIP = "The paper prints [120, 160k] for 2x, a slip for [120k, 160k]."
 
 
 def describe(recipe: str, operator: str) -> dict[str, Any]:
-    """What `python -m lightning_xvol describe` says of the network, kept by its fingerprint until the code changes.
+    """The description of a network by `python -m lightning_xvol describe`, cached until the code changes.
 
     Raises:
-        UserError: where it cannot be built.
+        UserError: where the network cannot be built.
     """
     group = record.group_id(get_recipe(recipe).config(operator))
-    path = cache_folder() / f"describe-{group}-{_code()}.json"
-    kept = files.read_json(path)
+    folder = cache_folder()
+    path = None if folder is None else folder / f"describe-{group}-{_code()}.json"
+    kept = None if path is None else files.read_json(path)
     if isinstance(kept, dict):
         return kept
     arguments = ["describe", "--recipe", recipe, "--operator", operator, "--format", "json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_xvol", *arguments], capture_output=True, text=True, check=False
-    )
+    done = run_program([sys.executable, "-m", "lightning_xvol", *arguments])
     if done.returncode:
         raise UserError(f"cannot describe {recipe!r} with {operator!r}: {done.stderr.strip()[-300:]}")
     description = json.loads(done.stdout)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, description)
-    except OSError:  # no place for a cache
-        pass
+    if path is not None:
+        with contextlib.suppress(OSError):  # the cache is a convenience
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(path, description)
     return dict(description)
 
 
 def _code() -> str:
-    """Changes with every source file of the package."""
-    package = Path(record.__file__).parents[1]
+    """A text that changes with every source file of the package."""
+    package = Path(errors.__file__).parent
     stats = {path: path.stat() for path in sorted(package.rglob("*.py"))}
     facts = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
 def table_5() -> Table:
-    """The architecture of ResNet-50 and of ours, as built."""
+    """The architecture of ResNet-50 and of our network, as they are built."""
     plain, ours = (describe(BACKBONE_RECIPE, operator) for operator in (NETWORK, OURS))
     rows = []
     for stage, other in zip(plain["stages"], ours["stages"], strict=True):
@@ -99,7 +99,7 @@ def _body(stage: Mapping[str, Any]) -> str:
 
 
 def table_7() -> Table:
-    """The schedules as printed, and beside each that of the recipe which reproduces it, where there is one."""
+    """The printed schedules, and beside each the schedule of the recipe that reproduces it, if there is one."""
     settings: dict[str, dict[str, int]] = {}
     for number in printed():
         if number.table == 7:
@@ -125,7 +125,7 @@ def table_7() -> Table:
 
 
 def _schedules(settings: Iterable[str]) -> dict[str, str]:
-    """By setting (1x): the schedule of the recipe of Table 2, as the sweep `schedule` lengthens it."""
+    """The schedule of Table 2's recipe for each setting (1x, ...), lengthened as the sweep `schedule` does it."""
     found = {}
     for recipe in RECIPES.values():
         if recipe.reproduces is None or recipe.reproduces[0] != "2":

@@ -1,7 +1,7 @@
-"""A verdict on each of the paper's claims from the runs at hand.
+"""A verdict on each of the paper's claims, from our runs.
 
-On the paper's protocol a claim is reproduced, contradicted, not resolved (the interval holds both) or not run. On any
-other data D it holds on D, fails on D or is not resolved on D, never the former: other data cannot reproduce.
+On the paper's protocol a claim is reproduced, contradicted, not resolved (the interval allows both) or not run. On
+other data D it holds on D, fails on D or is not resolved on D: other data can neither reproduce nor contradict.
 """
 
 from __future__ import annotations
@@ -23,17 +23,23 @@ from analysis.table import escape_markdown
 
 Answer = Literal["yes", "no", "open"]
 ALPHA = 0.05
-ROUNDING = 0.05  # of a printed number
+ROUNDING = 0.05  # half a unit in the last digit of a printed number
 PRINTED = "printed numbers"
 KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not run")
-OWN_METRICS = ("top1",)  # on data without the metric of the claim
+OWN_METRICS = ("top1",)  # judged on data that lack the metric of the claim
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the runs say of one part; `more_seeds` a row would resolve it, if the spread stays.
+    """What the runs say of one part of a claim.
 
-    `runs` are its rows: how the claim calls each, and the group id of its runs.
+    Attributes:
+        part: The part.
+        metric: The metric of the runs.
+        found: The weighted sum of the rows.
+        answer: Whether the part is true: `yes`, `no`, or `open` where the interval allows both.
+        more_seeds: The number of further seeds per row that would resolve an open part, if the spread stays.
+        runs: The rows: the name of each in the claim, and the group id of its runs.
     """
 
     part: Part
@@ -58,7 +64,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of a claim on one data; `evidence` a sentence per part, `runs` the rows that it rests on."""
+    """The verdict on a claim from one data set.
+
+    Attributes:
+        claim: The claim.
+        data: The data and the budget, `paper` on its protocol, `PRINTED`, or empty where nothing was run.
+        verdict: The verdict in words, with the data.
+        evidence: A sentence per part.
+        more_seeds: The number of further seeds per row that would resolve every part, if mean and spread stay.
+        runs: The rows behind the verdict: the name of each, and the group id of its runs.
+    """
 
     claim: Claim
     data: str
@@ -69,12 +84,12 @@ class Verdict:
 
     @property
     def kind(self) -> str:
-        """The verdict without its data: `holds`, `not resolved`, `not run`, ..."""
+        """The verdict without the data: `holds`, `not resolved`, `not run`, ..."""
         return self.verdict.removesuffix(f" on {self.data}")
 
 
 def verdicts(sources: Collection, select: str = "last") -> list[Verdict]:
-    """By claim: first what the printed numbers decide, then a verdict for each data that there are runs of."""
+    """For each claim, the verdict of the printed numbers if there is one, then a verdict per data set with runs."""
     by_table = {table: pools(sources, table, select) for table in SWEEPS}
     found = []
     for claim in CLAIMS:
@@ -87,23 +102,26 @@ def verdicts(sources: Collection, select: str = "last") -> list[Verdict]:
 
 
 def judge(part: Part, pool: Pool) -> Finding | None:
-    """What the runs of `pool` say of `part`; None where a row of it has not been run."""
+    """What the runs of `pool` say of `part`; None where one of its rows has not been run."""
     metric = part.metric
     if pool.data != PAPER and metric not in pool.metrics:
         metric = next((own for own in OWN_METRICS if own in pool.metrics), metric)
-    places = [(row.backbone if pool.data == PAPER else "", row.label, row.setting) for _, row in part.terms]
-    terms = [(weight, pool.seeds(place, metric)) for (weight, _), place in zip(part.terms, places, strict=True)]
+    rows = [(row.backbone if pool.data == PAPER else "", row.label, row.setting) for _, row in part.terms]
+    terms = [(weight, pool.seeds(row, metric)) for (weight, _), row in zip(part.terms, rows, strict=True)]
     if not all(values for _, values in terms):
         return None
     found = contrast(terms)
     answer, distance, confidence = _answer(part, found, pool.data == PAPER)
     more = seeds_to_resolve(found, distance, confidence) if answer == "open" else None
-    runs = tuple((" ".join(filter(None, (*place[1:], place[0]))), pool.groups[place]) for place in places)
+    runs = tuple((" ".join(filter(None, (*row[1:], row[0]))), pool.groups[row]) for row in rows)
     return Finding(part, metric, found, answer, more, runs)
 
 
 def _answer(part: Part, found: Difference, paper: bool) -> tuple[Answer, float, float]:
-    """The answer, and below what half an interval of what confidence would have to fall to resolve it."""
+    """The answer; for an open part also the width and the confidence of an interval that resolves it.
+
+    An interval resolves the part when half of it is shorter than this width.
+    """
     if found.method == "none":
         return "open", 0.0, 0.95
     if part.kind == "E":
@@ -148,7 +166,7 @@ def _judge(claim: Claim, data: str, by_table: Mapping[str, Sequence[Pool]]) -> V
     answers = {finding.answer for finding in findings.values()}
     missing = len(planned) - len(findings)
     answer: Answer = "no" if "no" in answers else "open" if "open" in answers or missing else "yes"
-    # On other data the tables share their runs: a difference that stands in two of them is told once.
+    # On other data several tables share their runs: a difference that occurs in two tables is listed once.
     told = {(finding.metric, finding.found, finding.part.kind): finding for finding in reversed(findings.values())}
     evidence = [finding.text(data == PAPER) for finding in reversed(told.values())]
     if missing:
@@ -158,7 +176,7 @@ def _judge(claim: Claim, data: str, by_table: Mapping[str, Sequence[Pool]]) -> V
 
 
 def _key(part: Part, data: str) -> str:
-    """Parts that differ in their backbone alone are one on other data, which has one network."""
+    """A key of a part. Parts that differ in their backbone alone are the same on other data, which has one network."""
     rows = " ".join(f"{weight:g} {row.label} {row.setting}" for weight, row in part.terms)
     backbones = {row.backbone for _, row in part.terms} if data == PAPER else ""
     tables = {row.table for _, row in part.terms}
@@ -172,13 +190,13 @@ def word(answer: Answer, data: str) -> str:
 
 
 def _most(findings: Sequence[Finding]) -> int | None:
-    """The seeds that the least resolved part needs; None where none is open or one's need is unknown."""
+    """The largest number of further seeds that an open part needs; None where none is open or a number is unknown."""
     needs = [finding.more_seeds for finding in findings if finding.answer == "open"]
     return max((need for need in needs if need is not None), default=None) if None not in needs else None
 
 
 def tally(found: Sequence[Verdict]) -> dict[str, dict[str, int]]:
-    """By data and kind of verdict, how many claims: first those that runs decide, last those not run."""
+    """The number of claims by data and kind of verdict. Data with runs come first, claims that were not run last."""
     counts: dict[str, Counter[str]] = {}
     for verdict in found:
         counts.setdefault(verdict.data, Counter())[verdict.kind] += 1
@@ -211,8 +229,8 @@ def to_markdown(found: Sequence[Verdict]) -> str:
 LEGEND = (
     "Kinds: D direction, M magnitude, E equality (two one-sided t tests at 5 %, margin in points), O order, S shape, "
     "X exact, A arithmetic on the printed numbers. In square brackets 95 % intervals over seeds (paired by seed where "
-    "the seeds match, else Welch's), each on its own: a claim of many parts is the likelier contradicted by chance. On "
-    "other data than the paper's a magnitude is judged by its sign.",
+    "the seeds match, else Welch's), not adjusted for their number: chance contradicts a claim of many parts more "
+    "easily. On other data than the paper's a magnitude is judged by its sign.",
     "More seeds: how many each row would need beyond those it has to resolve every part, if mean and spread stay; "
     f"{numbers.DASH} where nothing is open or one seed shows no spread.",
 )

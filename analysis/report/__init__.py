@@ -1,1 +1,1 @@
-"""The report: one HTML page that needs nothing but itself. Importing it loads nothing heavy."""
+"""The report: one HTML page that needs no other file and no network. Importing this package loads nothing heavy."""

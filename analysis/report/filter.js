@@ -1,11 +1,12 @@
 "use strict";
-// Filters by sweep and operator, and opens the runs that a link leads to. Without it the page shows everything.
+// Filters by sweep and operator, and opens the runs that a link points to.
+// Without this script, the page shows everything.
 {
   const form = document.getElementById("filters");
   const facets = ["sweeps", "operators"];
   const chosen = (facet) => [...form.querySelectorAll(`input[name=${facet}]:checked`)].map((box) => box.value);
 
-  // Nothing chosen in a facet shows everything of it; several facets have to agree.
+  // A facet without a choice hides nothing. An element must pass both facets.
   const shows = (element, choices) =>
     facets.every((facet) => {
       const own = element.dataset[facet];
@@ -41,9 +42,9 @@
   form.addEventListener("reset", () => setTimeout(filter));
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", reveal);
-  // A second click on the same link changes no hash.
+  // A second click on the same link does not change the hash.
   document.addEventListener("click", (event) => event.target.closest("a[href^='#']") && setTimeout(reveal));
-  // Paper has no clicks: what is evidence is printed open.
+  // Nobody can click on paper, so the evidence is printed open.
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details.evidence")) details.open = true;
   });

@@ -1,4 +1,4 @@
-"""Puts the page together: what the template shows comes from the same tables and figures as everywhere else."""
+"""Puts the page together. Its tables and figures are those that the other commands write."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.report.drawing import Drawing, draw
-from analysis.report.runs import Runs
-from analysis.sources.collection import Collection
+from analysis.report.runs import ReportedRuns
+from analysis.sources.collection import Collection, Sources, collect
 from analysis.sweep import overview
 from analysis.sweep.overview import Overview
 from analysis.sweep.table import sweep_table
@@ -35,7 +35,18 @@ TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "
 
 @dataclass(frozen=True)
 class Section:
-    """A sweep of the page; `number` is what filters call it, `operators` the numbers of those it has."""
+    """A sweep of the page.
+
+    Attributes:
+        number: The number by which the filters know the sweep.
+        name: The name of the sweep in the contents.
+        anchor: The id of the section.
+        operators: The numbers of the operators in the sweep.
+        warnings: What is missing or wrong.
+        overview: The results of the sweep.
+        table: The table of the sweep.
+        drawings: The figures by their name.
+    """
 
     number: int
     name: str
@@ -47,38 +58,50 @@ class Section:
     drawings: dict[str, Drawing]
 
 
-def write_report(sources: Collection, out: Path, command: str, select: str = "last") -> Path:
-    """Write `out/report.html`, whole or not at all; `command` is what it says it was made by.
+def write_report(sources: Sources, path: str | Path, command: str = "", select: str = "last") -> Path:
+    """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
+
+    Args:
+        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        path: The file to write, for example `report.html`.
+        command: The command that the page names in its footer (default: the call of this function).
+        select: Which evaluation of a run counts: `last` or `best`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        UserError: where no sweep can be shown, or the folder cannot be written to.
+        UserError: if no sweep can be shown, `path` is a folder, or the file cannot be written.
     """
-    page = html(sources, command, select)
-    path = files.make_folder(out) / "report.html"
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
+    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select)
+    files.make_folder(path.parent)
     files.write_text(path, page)
     return path
 
 
 def html(sources: Collection, command: str, select: str = "last") -> str:
-    """The page.
+    """The text of the page. Its footer names `command`.
 
     Raises:
-        UserError: where no sweep can be shown.
+        UserError: if no sweep can be shown.
     """
     found, problems = overview.overviews(sources, select)
-    runs = Runs(sources, found)
+    runs = ReportedRuns(sources, found)
     claims, tables, others = _of_the_paper(sources, select)
     problems += others
-    several = len({item.sweep.recipe for item in found}) > 1
-    sections = [_section(sources, number, item, runs, several) for number, item in enumerate(found)]
-    script = (HERE / "filter.js").read_text()
+    several = len({item.layout.recipe for item in found}) > 1
+    sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
+    script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "prose": prose}
     return environment.get_template("page.html").render(
-        style=Markup((HERE / "style.css").read_text()),
+        style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=_facts(found),
@@ -98,14 +121,14 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
 
 
 def prose(text: str) -> Markup:
-    """What stands between backticks is code."""
+    """HTML for `text`, where text between backticks becomes code."""
     parts = text.split("`")
-    quoted = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    quoted = (Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(parts))
     return Markup("").join(quoted)
 
 
 def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
-    """Verdicts and tables, and a sentence for each that cannot be made: one torn sweep does not cost the page."""
+    """The verdicts, the paper's tables, and a sentence for each of them that a damaged sweep makes impossible."""
     problems: list[str] = []
     try:
         found = verdicts.verdicts(sources, select)
@@ -121,12 +144,12 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
     return found, tables, problems
 
 
-def _section(sources: Collection, number: int, item: Overview, runs: Runs, several: bool) -> Section:
-    sweep = item.sweep
+def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> Section:
+    sweep = item.layout
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
     try:
-        drawings = draw(sources, item, anchor)
+        drawings = draw(item, anchor)
     except UserError as error:
         drawings = {}
         warnings.append(str(error))
@@ -137,7 +160,7 @@ def _section(sources: Collection, number: int, item: Overview, runs: Runs, sever
         operators=sorted(runs.operators[label] for label in sweep.labels.values()),
         warnings=warnings,
         overview=item,
-        table=sweep_table(sources, sweep, item.frame, item.summary, item.select),
+        table=sweep_table(item),
         drawings=drawings,
     )
 
@@ -145,7 +168,7 @@ def _section(sources: Collection, number: int, item: Overview, runs: Runs, sever
 def _facts(found: Sequence[Overview]) -> dict[str, str]:
     runs = overview.all_runs(found)
     done = runs[runs["state"].isin(["finished", "diverged"])]
-    data = dict.fromkeys(f"{item.sweep.data} (recipe {item.sweep.recipe})" for item in found)
+    data = dict.fromkeys(f"{item.layout.data} (recipe {item.layout.recipe})" for item in found)
     return {
         "Data": "; ".join(data),
         "Runs": f"{len(done)} of {len(runs)} done",
@@ -156,20 +179,18 @@ def _facts(found: Sequence[Overview]) -> dict[str, str]:
 
 
 def _cannot_reproduce(found: Sequence[Overview]) -> list[str]:
-    others = dict.fromkeys(item.sweep.data for item in found if item.sweep.reproduces is None)
-    smoke = [item.sweep.name for item in found if item.sweep.smoke]
+    others = dict.fromkeys(item.layout.data for item in found if item.layout.reproduces is None)
+    smoke = [item.layout.name for item in found if item.layout.smoke]
     lines = []
     if others:
-        lines.append(
-            f"{', '.join(others)}: these data cannot reproduce the paper; no printed number stands beside them"
-        )
+        lines.append(f"{', '.join(others)}: these data cannot reproduce the paper; no printed numbers are shown")
     if smoke:
-        lines.append(f"SMOKE: {', '.join(smoke)}: a budget of a few steps; the numbers mean nothing")
+        lines.append(f"SMOKE: {', '.join(smoke)}: the budget is a few steps; the numbers mean nothing")
     return lines
 
 
 def _by_claim(claims: Sequence[Verdict]) -> list[tuple[Claim, list[Verdict]]]:
-    """The claims that anything decides, each with its verdicts."""
+    """The claims that runs or printed numbers decide, each with its verdicts."""
     found: dict[int, tuple[Claim, list[Verdict]]] = {}
     for verdict in claims:
         if verdict.kind != "not run":

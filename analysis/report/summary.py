@@ -1,4 +1,4 @@
-"""What `python -m analysis summary` prints: how far the sweeps are, and what they found."""
+"""The text of `python -m analysis summary`: the state of the sweeps and their results."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ WIDTH = 100
 
 
 def summarise(sources: Collection, select: str = "last") -> str:
-    """Cells by state, the best row of each sweep, how rows stand against their controls, verdicts, and warnings.
+    """Counts of cells by state; for each sweep, its best row and its controls; then verdicts and warnings.
 
     Raises:
-        UserError: where no sweep can be shown.
+        UserError: if no sweep can be shown.
     """
     found, problems = overview.overviews(sources, select)
     lines = [*_counts(found), ""]
     for item in found:
-        lines += [f"{item.sweep.name}: {item.sweep.title} ({item.sweep.recipe}, {item.sweep.budget})"]
-        lines += _entry("best", f"{item.best_text()}; {item.difference_text()}")
+        lines += [f"{item.layout.name}: {item.layout.title} ({item.layout.recipe}, {item.layout.budget})"]
+        lines += _item("best", f"{item.best_text()}; {item.difference_text()}")
         for text in item.control_texts():
-            lines += _entry("control", text)
+            lines += _item("control", text)
         for text in item.warnings():
-            lines += _entry("warning", text)
+            lines += _item("warning", text)
         lines.append("")
     try:
         lines += _claims(sources, select)
     except UserError as error:
         problems.append(f"no verdicts: {error}")
     for text in [*overview.common_warnings(found), *problems]:
-        lines += _entry("warning", text)
+        lines += _item("warning", text)
     return "\n".join(lines)
 
 
@@ -45,11 +45,11 @@ def _counts(found: Sequence[Overview]) -> list[str]:
     for item in found:
         counts = item.counts
         done, *others = (str(counts[state]) for state in STATES)
-        rows.append([item.sweep.name, f"{done}/{item.cells}", *others, duration(item.seconds)])
+        rows.append([item.layout.name, f"{done}/{item.cells}", *others, duration(item.seconds)])
     runs = overview.all_runs(found)
     states = runs["state"].value_counts()
     done, *others = (str(int(states.get(state, 0))) for state in STATES)
-    rows.append(["all, once", f"{done}/{len(runs)}", *others, duration(overview.run_seconds(found))])
+    rows.append(["all runs", f"{done}/{len(runs)}", *others, duration(overview.run_seconds(found))])
     header, *body, total = columns(rows, right=range(1, len(rows[0])))
     rule = "-" * len(header)
     return [header, rule, *body, rule, total]
@@ -57,11 +57,11 @@ def _counts(found: Sequence[Overview]) -> list[str]:
 
 def _claims(sources: Collection, select: str) -> list[str]:
     counts = verdicts.tally(verdicts.verdicts(sources, select))
-    lines = ["claims of the paper (`python -m analysis claims` tells each)"]
+    lines = ["claims of the paper (`python -m analysis claims` shows each)"]
     for data, kinds in counts.items():
-        lines += _entry(data or "no runs", ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
+        lines += _item(data or "no runs", ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
     return [*lines, ""]
 
 
-def _entry(name: str, text: str) -> list[str]:
+def _item(name: str, text: str) -> list[str]:
     return textwrap.wrap(f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")

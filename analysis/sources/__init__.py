@@ -1,1 +1,1 @@
-"""Where runs are read from. Every source gives one tidy frame with the same columns and dtypes (`collection`)."""
+"""The sources of runs. Every source gives the same tidy frame, with the same columns and dtypes (`collection`)."""

@@ -1,21 +1,23 @@
-"""What was read from W&B runs, kept on disk for as long as their stamp (a file's size and time of change) stays.
+"""A cache of what was read from W&B runs; an entry is valid while the stamp of its run stays the same.
 
-One SQLite file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder; it may be deleted at any time. Where
-it cannot be written to, or is damaged, memory takes its place for as long as the process lives.
+The stamp is a file's size and time of change, or the time of a run's last activity on a server. The cache is one SQLite
+file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
+is damaged or cannot be written, or the user has no such folder, the cache is in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-VERSION = 2  # of what is kept; another one begins a new file
+from lightning_xvol.surroundings.variables import cache_folder
+
+VERSION = 2  # the version of the content; another version begins a new file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);
@@ -26,18 +28,19 @@ Curves = Mapping[str, tuple[array, array]]
 T = TypeVar("T")
 
 
-def cache_folder() -> Path:
-    """Where what can be made again is kept for this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning-xvol"
-
-
 class Cache:
-    """`content` and `curves` of runs by their place. Texts that many share, such as a sweep's plan, are kept once."""
+    """The content and the curves of runs, by their file or address (`place`).
+
+    A text that many runs share, such as the plan of a sweep, is stored once.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._stores = [sqlite3.connect(":memory:", isolation_level=None)]
-        path = path or cache_folder() / f"wandb-runs-{VERSION}.sqlite"
+        folder = cache_folder()
+        path = path or (folder and folder / f"wandb-runs-{VERSION}.sqlite")
         try:
+            if path is None:
+                raise FileNotFoundError("this user has no folder for a cache")
             path.parent.mkdir(parents=True, exist_ok=True)
             disk = sqlite3.connect(path, isolation_level=None, timeout=10)
             disk.executescript(f"PRAGMA synchronous = OFF; {SCHEMA}")
@@ -47,7 +50,7 @@ class Cache:
         self._stores[-1].executescript(SCHEMA)
 
     def get(self, place: str, stamp: str) -> dict[str, Any] | None:
-        """What was put for `place` under the same `stamp`, or None."""
+        """The content that was stored for `place` under the same `stamp`, or None."""
         query = "SELECT content FROM runs WHERE place = ? AND stamp = ?"
         row = self._first(lambda store: store.execute(query, (place, stamp)).fetchone())
         return None if row is None else {key: self._text(value) for key, value in json.loads(row[0]).items()}
@@ -78,7 +81,7 @@ class Cache:
         return None if row is None else (array("q", row[0]), array("d", row[1]))
 
     def _first(self, ask: Callable[[sqlite3.Connection], T | None]) -> T | None:
-        """The first answer that is one, of the store on disk and that in memory."""
+        """The first answer that is not None: of the store on disk, else of the one in memory."""
         for store in list(self._stores):
             try:
                 answer = ask(store)

@@ -1,54 +1,61 @@
-"""Any mix of sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the id of the cell."""
+"""Several sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the ids of their cells."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.sources.data import check_same, with_true_name
 from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
-from analysis.sources.plans import Plan, merged
+from analysis.sources.plans import SweepPlan, merged
 from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.record import optimisation_of
 
+WANTED = "the --out folder of a sweep, one of W&B runs, or wandb:ENTITY/PROJECT"
+"""What a user may name as a source."""
+
 
 class Source(Protocol):
-    """Where runs are read from; `losses` says what in it cannot be read."""
+    """A place that holds runs.
+
+    Attributes:
+        where: The name by which messages call it.
+        losses: A sentence for each file or run that cannot be read whole.
+    """
 
     where: str
     losses: list[str]
 
-    def plans(self) -> list[Plan]:
+    def plans(self) -> list[SweepPlan]:
         """The plans of its sweeps."""
 
     def outcome(self, cell_id: str) -> Outcome | None:
-        """What is known of a cell; None where it was never begun."""
+        """The outcome of a cell; None where the source does not know the cell."""
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        """The epoch and the value of the metric `name` by the number of steps done."""
+        """The number of steps done to the epoch and the value of the metric `name`."""
 
 
 def open_source(name: str | Path) -> Source:
-    """The source that `--source` names.
+    """Open the source that `--source` names.
 
     Raises:
-        UserError: where there are no runs.
+        UserError: where it holds no runs.
     """
     if is_server(str(name)):
         return ServerRuns(str(name))
     folder = Path(name)
     if not folder.is_dir():
-        raise UserError(
-            f"no runs at {str(name)!r}: no such folder; give the --out folder of a sweep, one of W&B runs, or "
-            "wandb:ENTITY/PROJECT"
-        )
+        raise UserError(f"no runs at {str(name)!r}: no such folder; give {WANTED}")
     if is_ledger(folder):
         return Ledger(folder)
     if is_offline(folder):
@@ -59,8 +66,56 @@ def open_source(name: str | Path) -> Source:
     )
 
 
+def collect(sources: Sources) -> Collection:
+    """Open `sources` and warn of each file that cannot be read whole; a collection is open already.
+
+    Raises:
+        UserError: where no source is named, or one holds no runs.
+    """
+    if isinstance(sources, Collection):
+        return sources
+    if isinstance(sources, (str, Path)) or not isinstance(sources, Iterable):
+        sources = [sources]
+    names = list(sources)
+    if not names:
+        raise UserError(f"no source is named; give {WANTED}")
+    for name in names:
+        if not isinstance(name, (str, Path)):
+            raise UserError(f"{name!r} is not a source; give {WANTED}")
+    found = Collection(names)
+    for loss in found.losses:
+        warnings.warn(loss, stacklevel=3)
+    return found
+
+
+def load_runs(*sources: str | Path) -> pd.DataFrame:
+    """Every run of every sweep in `sources`: a row per sweep, run and metric; `analysis` documents the columns.
+
+    Args:
+        sources: The `--out` folder of a sweep, a folder of W&B offline runs, or `wandb:ENTITY/PROJECT`. Runs that
+            several sources hold are merged by their id.
+
+    Raises:
+        UserError: where a source holds no runs, or the runs belong to no sweep.
+    """
+    collection = collect(sources[0] if len(sources) == 1 else sources)
+    frames: list[pd.DataFrame] = []
+    axes: dict[str, None] = {}
+    for sweep, frame in collection.variants(collection.sweeps()):
+        axes |= dict.fromkeys(sweep.axes)
+        # Another sweep may lack this axis, and int64 has no missing value.
+        whole = {axis: "Int64" for axis in sweep.axes if frame[axis].dtype == "int64"}
+        named = frame.astype(whole)
+        named.insert(0, "sweep", sweep.name)
+        named.insert(1, "recipe", sweep.recipe)
+        frames.append(named)
+    runs = pd.concat(frames, ignore_index=True)
+    first = ["sweep", "recipe", "operator", "label", *axes]
+    return runs[[*first, *(column for column in runs.columns if column not in first)]]
+
+
 class Collection:
-    """What several sources hold together."""
+    """The runs and the plans of several sources together."""
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
@@ -71,28 +126,26 @@ class Collection:
         return [loss for source in self.sources for loss in source.losses]
 
     def sweeps(self) -> list[str]:
-        """Their names.
+        """The names of the sweeps.
 
         Raises:
-            UserError: where the runs belong to none.
+            UserError: where no run belongs to a sweep.
         """
         if not self._plans:
-            places = ", ".join(repr(source.where) for source in self.sources)
-            raise UserError(f"no sweep at {places}: its runs carry no plan of one; single runs make no table")
+            raise UserError(f"no sweep at {self._where()}: its runs belong to no sweep, and single runs make no table")
         return sorted({plan.name for plan in self._plans})
 
     def load(self, name: str) -> tuple[SweepLayout, pd.DataFrame]:
         """The sweep `name` and its frame.
 
         Raises:
-            UserError: for an unknown sweep, several of one name that are not one, a plan that is none, or results
-                that do not belong together.
+            UserError: for an unknown sweep, different sweeps of the same name, a damaged plan, or results that do not
+                belong together.
         """
         known = self.sweeps()
         found = [plan for plan in self._plans if plan.name == name]
         if not found:
-            places = ", ".join(repr(source.where) for source in self.sources)
-            raise UserError(f"no sweep {name!r} at {places}{nearest(name, known)}; it has: {', '.join(known)}")
+            raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
             first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
             different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
@@ -100,14 +153,30 @@ class Collection:
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
             )
-        return assemble(found[0], self.outcome)
+        return self._assemble(found[0])
+
+    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
+        results: list[Mapping[str, Any]] = []
+
+        def outcome(cell_id: str) -> Outcome | None:
+            found = self.outcome(cell_id)
+            if found is not None and found.result is not None:
+                results.append(found.result)
+            return found
+
+        sweep, frame = assemble(plan, outcome)
+        check_same(f"sweep {sweep.name!r}", results)
+        return with_true_name(sweep, results), frame
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
-        """Every sweep of one of these names with its frame, of whatever recipe."""
-        return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
+        """Every sweep of one of these names with its frame: one per recipe and budget."""
+        return [self._assemble(plan) for name in names for plan in self._plans if plan.name == name]
+
+    def _where(self) -> str:
+        return ", ".join(repr(source.where) for source in self.sources)
 
     def outcome(self, cell_id: str) -> Outcome | None:
-        """A record if any source has one, else an error, else what there is; of equals the first source's."""
+        """The outcome with a record, else the one with an error, else any; of equal ones, that of the first source."""
         found = [outcome for source in self.sources if (outcome := source.outcome(cell_id)) is not None]
         return min(found, key=lambda outcome: (outcome.result is None, outcome.error is None), default=None)
 
@@ -149,18 +218,18 @@ class Collection:
         return None
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        """From the source that knows most of the metric `name` of a cell."""
+        """The longest curve that a source has of the metric `name` of a cell."""
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
-        """Whether `epochs` are measured on the validation draw, as they are where a test draw is kept for the end."""
+        """Whether `epochs` gives values of the validation split. It does if the data have a test split too."""
         name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 
     def epochs(self, sweep: SweepLayout, frame: pd.DataFrame) -> pd.DataFrame:
         """`operator`, the axes, `seed`, `epoch` and `value`: the sweep's metric after each epoch of the finished runs.
 
-        All of one draw: a run whose validation is lost has none, as its test at the end is no part of such a curve.
+        All values are of one split. A run whose validation is lost has no curve: the test at the end is not part of it.
         """
         name = validation_name(sweep.metric) if self.is_validated(sweep, frame) else sweep.metric
         rows = []
@@ -174,3 +243,7 @@ class Collection:
 
 def _finished(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame[(frame["metric"] == metric) & (frame["state"] == "finished")]
+
+
+Sources = Collection | str | Path | Iterable[str | Path]
+"""What functions accept as runs: one source, several sources, or an open collection."""

@@ -1,9 +1,7 @@
-"""A sweep and its frame, whatever source its plan and its results come from.
+"""A sweep and its frame, from the plan and the results of any source.
 
-The frame has a row per cell and metric, in the order in which rows and axes are shown. Its columns: `operator` (the row
-label, unique in a sweep), `label` (how tables call it), one per axis, `seed`, `cell_id`, `group_id`, `state` (finished,
-diverged, failed or missing), `metric`, `last`, `best`, `best_epoch`, `params`, `macs`, `wall_seconds`, `torch`,
-`device`, `commit`, `error`. Every cell has a row for the sweep's own metric, with empty values where it has no result.
+The frame has a row per cell and metric, in the order in which tables show rows and axes. The docstring of `analysis`
+documents its columns. Every cell has a row for the sweep's own metric, with missing values where it has no result.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.sources.plans import Plan, row_of, two_configurations
+from analysis.sources.plans import SweepPlan, row_of, two_configurations
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -39,17 +37,31 @@ _NO_RESULT: dict[str, Any] = {
     "torch": None, "device": None, "commit": None, "error": None,
 }  # fmt: skip
 COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
-"""What a run costs: these columns of a frame, and how tables and figures call them."""
+"""What a run costs: columns of the frame and their names in tables and figures."""
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
-_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "state"} - {"axes"}
+_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "sweep", "recipe", "state"} - {"axes"}
 
 
 @dataclass(frozen=True)
 class SweepLayout:
-    """What `cells.json` says of a sweep as a whole; `labels` maps each row label to its name in tables, in order.
+    """What a sweep is, without its cells.
 
-    `secondary_metrics` maps each metric that the table shows below the sweep's own to its label. `settings` are what
-    `--set` changed in the recipe.
+    Attributes:
+        name, title: The name of the sweep, and the title of its table.
+        recipe, data, budget: The recipe, its data set, and how long a run trains.
+        metric, metric_label: The metric that the table shows, and its name there.
+        secondary_metrics: Further metrics that the table shows, with their names there.
+        axes, axis_labels: What varies beside the rows, and the names of the axes in the table.
+        baseline: The row label to which differences are taken; None for no differences.
+        controls: Maps a row label to the labels of its controls.
+        cost_rows: The costs below the scores of a table with axes.
+        paper: Maps an axis to the value that the paper chose.
+        note: A footnote.
+        smoke: Whether the budget is a few steps, so that the numbers mean nothing.
+        reproduces: The table and the network of the paper that the recipe can reproduce; None where it cannot.
+        figure: The kind of figure (`kind`) and what runs along its x axis (`x`).
+        labels: Maps a row label to its name in the table, in the order of the rows.
+        settings: What `--set` changed in the recipe.
     """
 
     name: str
@@ -75,19 +87,19 @@ class SweepLayout:
 
     @property
     def column_axis(self) -> str | None:
-        """The axis that runs across a table's columns: the one along the figure's x, else the last one."""
+        """The axis whose values are the columns of the table: that of the figure's x axis, else the last one."""
         if self.figure.get("x") in self.axes:
             return str(self.figure["x"])
         return self.axes[-1] if self.axes else None
 
     @property
     def figure_x(self) -> str | None:
-        """What runs along a figure's x: an axis, or what runs cost."""
+        """What runs along the figure's x axis: an axis of the sweep, or a cost."""
         x = self.figure.get("x")
         return str(x) if x in COSTS else self.column_axis
 
     def heading(self, axis: str, value: Any) -> str:
-        """How tables and figures write `value` of `axis`: the paper's own is marked."""
+        """The text of `value` in tables and figures; the paper's own value is marked."""
         return f"{value} (paper)" if self.paper.get(axis) == value else str(value)
 
     def axis_label(self, axis: str) -> str:
@@ -96,20 +108,24 @@ class SweepLayout:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a source knows of a cell that was begun: its record, or the error of its last attempt, or neither."""
+    """What a source knows of a cell that was begun.
+
+    Attributes:
+        where: The file or the run on W&B.
+        result: The record of the finished or diverged run.
+        error: The error of its last attempt.
+    """
 
     where: str
     result: Mapping[str, Any] | None = None
     error: str | None = None
 
 
-def assemble(plan: Plan, outcome: Callable[[str], Outcome | None]) -> tuple[SweepLayout, pd.DataFrame]:
-    """The sweep that `plan` lays out, and its frame.
-
-    `outcome` gives what is known of a cell by its id, None where nothing is.
+def assemble(plan: SweepPlan, outcome: Callable[[str], Outcome | None]) -> tuple[SweepLayout, pd.DataFrame]:
+    """The sweep of `plan` and its frame. `outcome` gives what is known of a cell by its id.
 
     Raises:
-        UserError: for a plan that is not whole, or results that do not belong together.
+        UserError: for an incomplete plan, or results that do not belong together.
     """
     content = plan.content
     _check_plan(content, plan.where)
@@ -139,11 +155,11 @@ def _check_plan(plan: Any, where: str) -> None:
     unfit = _unfit(plan, _SWEEP_KEYS)
     for cell in cells:
         unfit += [f"cells.{key}" for key in _unfit(cell, _CELL_KEYS)]
-        places = cell.get("axes") if isinstance(cell, dict) else None
-        unfit += [f"cells.axes.{axis}" for axis in _unfit(places, {str(axis): (object,) for axis in axes})]
+        values = cell.get("axes") if isinstance(cell, dict) else None
+        unfit += [f"cells.axes.{axis}" for axis in _unfit(values, {str(axis): (object,) for axis in axes})]
     if unfit:
         listed = ", ".join(dict.fromkeys(unfit))
-        raise UserError(f"{where!r} lacks {listed}, or holds something else there; run the sweep's command again")
+        raise UserError(f"{where!r} has missing or unfit values: {listed}; run the sweep's command again")
     if not plan["cells"]:
         raise UserError(f"{where!r} lists no cells; run the sweep's command again")
     clash = _RESERVED.intersection(plan["axes"])
@@ -152,12 +168,12 @@ def _check_plan(plan: Any, where: str) -> None:
 
 
 def _unfit(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> list[str]:
-    """The keys that `content` lacks, or has as something of another kind."""
+    """The keys that `content` lacks, or whose values are of another type."""
     content = content if isinstance(content, dict) else {}
     return [key for key, kind in kinds.items() if key not in content or not isinstance(content[key], kind)]
 
 
-def _sweep(plan: Plan) -> SweepLayout:
+def _sweep(plan: SweepPlan) -> SweepLayout:
     content = plan.content
     labels: dict[str, str] = {}
     groups: dict[tuple[str, str], str] = {}
@@ -170,14 +186,14 @@ def _sweep(plan: Plan) -> SweepLayout:
         if (*row, cell["seed"]) in seen:
             raise UserError(f"{plan.where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
         seen.add((*row, cell["seed"]))
-    # Rows are told apart by their label in tables, so two of the same label show their names too.
+    # A table shows rows by their label, so that rows of the same label show their names too.
     shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
     direct = (
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
         "reproduces",
     )  # fmt: skip
-    # In the order of the rows, which JSON with sorted keys does not keep.
+    # This is the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
     return SweepLayout(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
@@ -192,8 +208,7 @@ def _check_record(result: Mapping[str, Any], cell: Mapping[str, Any], where: str
     unfit = _unfit(result, _RECORD_KEYS)
     if unfit:
         raise UserError(
-            f"{where!r} lacks {', '.join(unfit)}, or holds something else there; "
-            "move it away and run the sweep's command again"
+            f"{where!r} has missing or unfit values: {', '.join(unfit)}; move it away and run the sweep's command again"
         )
     for key in ("cell_id", "group_id", "seed"):
         if result[key] != cell[key]:
@@ -209,7 +224,7 @@ def _budget(result: Mapping[str, Any]) -> str:
 
 
 def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
-    """What a cell adds to its rows: one per metric, the sweep's own always among them."""
+    """The rows of a cell: one per metric, and always one for the sweep's own metric."""
     if known is None or known.result is None:
         if known is not None and known.error is not None:
             return [{"metric": metric, "state": "failed", "error": known.error}]
@@ -226,7 +241,7 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
         {
             **shared,
             "metric": name,
-            # A value that is not a number is a diverged run, whatever the record calls it.
+            # A run with a value that is not a number has diverged, even where its record says that it finished.
             "state": "diverged" if diverged or not _finite(metrics[name]) else "finished",
             **{key: metrics.get(name, {}).get(key) for key in ("last", "best", "best_epoch")},
         }
@@ -239,13 +254,14 @@ def _finite(values: Mapping[str, Any]) -> bool:
 
 
 def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
-    """The one rule for dtypes and order: counts are Int64, measurements float64, an axis int64, float64 or text."""
+    """The types and the order of a frame: counts are Int64, measurements float64, an axis int64, float64 or text."""
     for column, kind in {**dict.fromkeys(_INTEGERS, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}.items():
         try:
             frame[column] = pd.to_numeric(frame[column]).astype(kind)
         except (ValueError, TypeError, OverflowError) as error:
-            whole = "whole number of 64 bits" if kind == "Int64" else "number"
-            raise UserError(f"sweep {sweep.name!r} has a record whose {column} is no {whole} ({error})") from error
+            expected = "a whole number of 64 bits" if kind == "Int64" else "a number"
+            message = f"sweep {sweep.name!r} has a record whose {column} is not {expected} ({error})"
+            raise UserError(message) from error
     for column in _TEXTS:
         frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
     for axis in sweep.axes:
@@ -265,13 +281,13 @@ def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
 
 
 def _levels(values: pd.Series) -> list[Any]:
-    """Numbers ascend, anything else keeps the order in which the sweep names it."""
+    """The values of an axis in order: numbers ascend, anything else keeps the order of the sweep."""
     unique = values.drop_duplicates().tolist()
     return sorted(unique) if pd.api.types.is_numeric_dtype(values) else unique
 
 
 def axis_value(value: Any) -> Any:
-    """As the frame holds it: numbers stay, anything else is text."""
+    """The value of an axis as the frame holds it: numbers stay, anything else becomes text."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
 
 

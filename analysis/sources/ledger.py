@@ -1,4 +1,4 @@
-"""The ledger that `ablations` keeps: `OUT/<sweep>/cells.json` and `OUT/cells/<cell id>/`."""
+"""The ledger of a sweep as a source: `OUT/<sweep>/cells.json` and `OUT/cells/<cell id>/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 
 from analysis.sources.frame import Outcome
-from analysis.sources.plans import Plan
+from analysis.sources.plans import SweepPlan
 from lightning_xvol.ledger import files, record
 
 
@@ -16,16 +16,16 @@ def is_ledger(folder: Path) -> bool:
 
 
 class Ledger:
-    """A source: see `analysis.sources.collection.Source`."""
+    """A ledger as a source (`analysis.sources.collection.Source`)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.where = str(folder)
         self.losses: list[str] = []
 
-    def plans(self) -> list[Plan]:
+    def plans(self) -> list[SweepPlan]:
         paths = sorted(self.folder.glob("*/cells.json"))
-        return [Plan(path.parent.name, files.read_json(path), str(path)) for path in paths]
+        return [SweepPlan(path.parent.name, files.read_json(path), str(path)) for path in paths]
 
     def outcome(self, cell_id: str) -> Outcome | None:
         folder = record.cell_folder(self.folder, cell_id)
@@ -42,8 +42,8 @@ class Ledger:
         points: dict[int, tuple[int, float]] = {}
         if not path.exists():
             return points
-        # A line that is torn is left out, and what follows one that is no text at all.
-        with path.open(newline="", errors="replace") as file, contextlib.suppress(csv.Error):
+        # An incomplete line is left out, and so are the lines after one that is not text.
+        with files.open_text(path, newline="") as file, contextlib.suppress(csv.Error):
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:

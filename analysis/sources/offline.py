@@ -1,7 +1,7 @@
-"""A folder of W&B offline runs alone, such as the `wandb/` folders copied off a cluster.
+"""A folder that holds nothing but W&B offline runs, such as copies of the `wandb/` folders of a cluster.
 
-A cell that was interrupted and went on left several files. Folders put aside by `--force` (`<cell id>.old-N`) are left
-out.
+A cell that was interrupted and resumed has several files. The folders that `--force` put aside (`<cell id>.old-N`) are
+left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis.sources import wandb_file as wandb_log
+from analysis.sources import wandb_file
 from analysis.sources.cache import Cache, Curves
 from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_segment
 
@@ -25,7 +25,7 @@ def is_offline(folder: Path) -> bool:
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    """Every `*.wandb` below `folder`, each once: `latest-run` is a link to one of the others."""
+    """Every `*.wandb` below `folder`, each once, although `latest-run` is a link to another folder."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -42,12 +42,12 @@ def _logs(folder: Path) -> Iterator[Path]:
 
 
 def read_segment(path: Path) -> tuple[Segment, Curves]:
-    """What the file at `path` tells, and its curves.
+    """The segment and the curves in the file at `path`.
 
-    What is lost, or why it is none of ours, stands in `losses`.
+    `losses` of the segment says what is lost, or why the file is not a run of this project.
     """
     try:
-        log = wandb_log.read(path)
+        log = wandb_file.read(path)
     except OSError as error:
         return Segment(losses=[f"cannot be read: {error.strerror}"]), {}
     segment = make_segment(log.config, log.summary, log.start_time)
@@ -60,7 +60,7 @@ def read_segment(path: Path) -> tuple[Segment, Curves]:
 
 
 class OfflineRuns(TrackedRuns):
-    """A source: see `analysis.sources.collection.Source`."""
+    """A folder of W&B offline runs as a source (`analysis.sources.collection.Source`)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
@@ -83,5 +83,5 @@ class OfflineRuns(TrackedRuns):
     def _curve(self, where: str, segment: Segment, name: str) -> tuple[array, array] | None:
         if name not in segment.names:
             return None
-        # The cache may have gone since.
+        # The user may have deleted the cache in the meantime.
         return self._cache.curve(where, name) or read_segment(Path(where))[1].get(name)

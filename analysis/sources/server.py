@@ -1,9 +1,11 @@
 """The runs of a project on a W&B server, read by W&B's own client (`wandb.Api`).
 
-One listing says which runs there are and when each last gave a sign of life; configurations and summaries are fetched,
-many at a time, for those that have changed since they were last read, and the history of a run when its curve is asked
-for. W&B's traps are met so: the listing may repeat or leave out runs at the borders of its pages, so that runs are told
-apart by id and counted; `history()` thins to 500 rows, so that all are scanned and counted; NaN and Infinity come as
+One listing gives the runs and the time of each run's last activity. Configurations and summaries are fetched, many
+at a time, for the runs that have changed since they were last read. The history of a run is fetched when its curve is
+needed.
+
+W&B's client has three traps. The listing may repeat or omit runs at the borders of its pages: runs are told apart by
+id, and counted. `history()` returns a sample of 500 rows: all rows are scanned, and counted. NaN and Infinity come as
 texts.
 """
 
@@ -25,10 +27,10 @@ from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_
 from lightning_xvol.errors import UserError
 
 PREFIX = "wandb:"
-# Runs a request: a light listing takes many, configurations carry the plan of their sweep.
+# Runs per request: a listing without configurations is light; a configuration holds the plan of its sweep.
 LISTED_AT_ONCE, READ_AT_ONCE = 500, 50
-# W&B's client goes on for minutes by itself. This is a long breath for a server that is busy (HTTP 429), and some 20 s
-# for one that is not there.
+# By default W&B's client tries for minutes. These settings wait long for a busy server (HTTP 429), and some 20 s for a
+# server that is not there.
 PATIENCE: dict[str, Any] = {
     "x_graphql_retry_max": 4, "x_graphql_retry_wait_min_seconds": 1, "x_graphql_retry_wait_max_seconds": 10,
     "x_graphql_timeout_seconds": 30,
@@ -46,18 +48,21 @@ def is_server(name: str) -> bool:
 
 
 class ServerRuns(TrackedRuns):
-    """A source: see `analysis.sources.collection.Source`. `name` is `wandb:ENTITY/PROJECT` or `wandb:PROJECT`.
+    """A project on a W&B server as a source (`analysis.sources.collection.Source`).
+
+    Args:
+        name: `wandb:ENTITY/PROJECT` or `wandb:PROJECT`.
 
     Raises:
-        UserError: for a name of another form, a project that is not there or holds no runs, a key that is missing or
-            not accepted, and a server that does not answer.
+        UserError: for a name of another form, an unknown or empty project, an API key that is missing or refused, or a
+            server that does not answer.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.project = name.removeprefix(PREFIX)
         if not re.fullmatch(r"[^/]+(/[^/]+)?", self.project):
-            raise UserError(f"{name!r} is no W&B project; write {PREFIX}ENTITY/PROJECT, or {PREFIX}PROJECT of your own")
+            raise UserError(f"{name!r} is not a W&B project; write {PREFIX}ENTITY/PROJECT, or {PREFIX}PROJECT")
         self._cache = Cache()
         self._incomplete: dict[str, Curves] = {}
         with self._asking():
@@ -75,10 +80,10 @@ class ServerRuns(TrackedRuns):
             )
 
     def _list(self, api: Any) -> dict[str, Any]:
-        """Its runs by their address, without configuration and summary."""
+        """The runs of the project by their address, without configurations and summaries."""
         found: dict[str, Any] = {}
         number = 0
-        # Runs of one time of creation may change places between two pages; in the other order the borders differ.
+        # Runs created at the same time may change their order between two pages. The other order has other borders.
         for order in ("+created_at", "-created_at"):
             listing = api.runs(self.project, order=order, per_page=LISTED_AT_ONCE, lazy=True)
             found |= {run.url: run for run in listing}
@@ -89,7 +94,7 @@ class ServerRuns(TrackedRuns):
         return found
 
     def _read(self, api: Any) -> Iterator[tuple[str, Segment]]:
-        """What each run tells; only those that have changed since they were last read are asked for."""
+        """The segment of each run; only runs that have changed since they were last read are fetched."""
         changed = []
         for where, run in self._runs.items():
             kept = self._cache.get(where, _stamp(run))
@@ -102,7 +107,7 @@ class ServerRuns(TrackedRuns):
             whole = {run.id: run for run in api.runs(self.project, wanted, per_page=len(runs), lazy=False)}
             for run in runs:
                 if run.id not in whole:
-                    self.losses.append(f"{run.url}: the server lists it, but does not give it")
+                    self.losses.append(f"{run.url}: the server lists this run but does not return it")
                     continue
                 segment = _segment(whole[run.id])
                 self._cache.put(run.url, _stamp(run), asdict(segment), {})
@@ -118,7 +123,7 @@ class ServerRuns(TrackedRuns):
             curves = make_curves(rows, segment.total_steps)
             expected = self._runs[where].history_line_count or 0
             if len(rows) < expected:
-                log.warning("%s: %d of its %d rows did not come", where, expected - len(rows), expected)
+                log.warning("%s: the server did not return %d of its %d rows", where, expected - len(rows), expected)
                 self._incomplete[place] = curves
             else:
                 self._cache.put(place, stamp, {}, curves)
@@ -126,7 +131,7 @@ class ServerRuns(TrackedRuns):
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """What goes wrong between here and the server is a `UserError`."""
+        """Turn every error of a request into a `UserError`."""
         try:
             yield
         except UserError:
@@ -136,7 +141,7 @@ class ServerRuns(TrackedRuns):
 
 
 def connect() -> Any:
-    """W&B's client, which gives up on a server that is not there within half a minute."""
+    """W&B's client, with settings that give up within half a minute where there is no server."""
     import wandb
 
     settings = {name: value for name, value in PATIENCE.items() if name in wandb.Settings.model_fields}
@@ -146,7 +151,7 @@ def connect() -> Any:
 
 @contextlib.contextmanager
 def _scratch_folder() -> Iterator[None]:
-    """W&B's client makes a folder for every run that it lists: these are thrown away."""
+    """A temporary folder for W&B's client, which makes a folder for every run that it lists."""
     before = os.environ.get("WANDB_DIR")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
@@ -160,7 +165,7 @@ def _scratch_folder() -> Iterator[None]:
 
 
 def _stamp(run: Any) -> str:
-    """Changes with whatever a run sends."""
+    """A text that changes with everything that a run sends."""
     return f"{run.state} {run.heartbeat_at} {run.history_line_count}"
 
 
@@ -169,7 +174,7 @@ def _segment(run: Any) -> Segment:
 
 
 def _history(run: Any) -> list[dict[str, Any]]:
-    """Its rows in the order of their steps; if they are fewer than the server counted, it is asked once more."""
+    """The rows of `run` in the order of their steps. If rows are missing by the server's count, ask once more."""
     rows: dict[int, Mapping[str, Any]] = {}
     for use_cache in (True, False):
         for row in run.scan_history(use_cache=use_cache):
@@ -180,7 +185,7 @@ def _history(run: Any) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> Any:
-    """Numbers as floats: JSON drops the point of a whole one, W&B's server writes NaN and Infinity as texts."""
+    """A number as a float: JSON writes 1.0 as 1, and W&B's server writes NaN and Infinity as texts."""
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return _TEXTS.get(value, value) if isinstance(value, str) else value
@@ -191,25 +196,25 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 _ANSWERS = {
-    "401": "it does not accept the API key; set WANDB_API_KEY or run `wandb login`",
-    "403": "the API key gives no access to it; ask its owner for access",
+    "401": "the server does not accept the API key; set WANDB_API_KEY or run `wandb login`",
+    "403": "the API key gives no access to the project; ask its owner for access",
     "404": "there is no such project; check entity and project",
     "429": "too many requests (HTTP 429); try again in some minutes, what was read is kept",
 }
 
 
 def reason(error: Exception) -> str:
-    """What W&B's client means, in a line."""
+    """An error of W&B's client in one line, with what to do."""
     text = " ".join(str(error).split())
     status = re.search(r"(?:HTTP|error) (\d{3})\b", text)
     if status:
-        return _ANSWERS.get(status[1], f"it failed (HTTP {status[1]}); try again later, what was read is kept")
+        return _ANSWERS.get(status[1], f"the server failed (HTTP {status[1]}); try again later, what was read is kept")
     if "not logged in" in text:
         return _ANSWERS["401"]
     if "Could not find project" in text:
         return _ANSWERS["404"]
     if "giving up" in text or "did not respond" in text:
-        return f"no answer from it ({text.rpartition(': ')[2]}); check the network and WANDB_BASE_URL"
+        return f"no answer from the server ({text.rpartition(': ')[2]}); check the network and WANDB_BASE_URL"
     if "API key" in text:
         return f"{text.rstrip('.')}; set WANDB_API_KEY or run `wandb login`"
     return text or type(error).__name__

@@ -1,15 +1,15 @@
-"""Reads the file in which W&B keeps an offline run (`run-<id>.wandb`), with the standard library alone.
+"""Reads the file of a W&B offline run (`run-<id>.wandb`) with the standard library alone.
 
-W&B's own API cannot read it, and its Python reader was withdrawn in 0.31. The format (read from wandb 0.31's source,
-unchanged since 0.18):
+W&B's own API cannot read it, and wandb 0.31 removed its Python reader. The format, from the source of wandb 0.31 and
+unchanged since 0.18:
 
-- 7 bytes: `:W&B`, 0xBEE1 (little-endian), version 0;
-- blocks of 32 KiB (the 7 bytes belong to the first), in which records stand as in LevelDB's log: CRC-32 of what
-  follows the length (4 bytes), length (2), type (1: whole, 2: first part, 3: middle, 4: last), data; fewer than 7
-  bytes left in a block are padding;
-- a record is a protobuf message `Record`; its values are JSON text, where NaN and Infinity are bare words.
+- 7 bytes: `:W&B`, 0xBEE1 (little-endian), version 0.
+- Blocks of 32 KiB; the 7 bytes belong to the first. They hold records as in LevelDB's log: CRC-32 of type and data
+  (4 bytes), length (2 bytes), type (1 byte: 1 whole, 2 first part, 3 middle part, 4 last part), data. Fewer than 7
+  bytes at the end of a block are padding.
+- A record is a protobuf message `Record`. Its values are JSON texts, in which NaN and Infinity are bare words.
 
-Damage loses at most what stands in its block after it, and is reported: a record counts only where its checksum holds.
+A record counts only if its checksum is right. Damage is reported; it costs at most the rest of its block.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ RUN_TEXTS = {1: "run_id", 2: "entity", 3: "project", 6: "group", 7: "job_type", 
 RUN_CONFIG, RUN_SUMMARY, RUN_TAGS, RUN_START = 4, 5, 10, 17
 ITEM_KEY, ITEM_NESTED_KEY, ITEM_JSON = 1, 2, 16
 
-Path = tuple[str, ...]  # of a key within nested values
-Texts = dict[Path, bytes]  # JSON, parsed when all updates are known
-Value = int | bytes  # of a protobuf field: a varint or fixed-width number, or delimited bytes
+Path = tuple[str, ...]  # the keys that lead to a nested value
+Texts = dict[Path, bytes]  # JSON texts, parsed when all updates are known
+Value = int | bytes  # a protobuf field: a varint or fixed-width number, or delimited bytes
 
 
 _MALFORMED = (ValueError, IndexError, RecursionError)
@@ -44,7 +44,16 @@ _MALFORMED = (ValueError, IndexError, RecursionError)
 
 @dataclass
 class Log:
-    """What a file holds. `exit_code` is None where the run was killed or still runs; `losses` says what is missing."""
+    """The content of a file.
+
+    Attributes:
+        run_id, entity, project, group, job_type, name, tags: How W&B calls the run.
+        start_time: When the run began, in seconds since 1970.
+        config, summary: Its configuration and its summary.
+        rows: Its history.
+        exit_code: How it ended; None where it was killed or still runs.
+        losses: A sentence for each part that is lost.
+    """
 
     run_id: str = ""
     entity: str = ""
@@ -62,7 +71,7 @@ class Log:
 
 
 def read(path: pathlib.Path) -> Log:
-    """The run in the file at `path`; whatever its bytes are, only a file that cannot be opened raises (OSError)."""
+    """Read the run in the file at `path`. No content raises; only a file that cannot be opened does (OSError)."""
     content = path.read_bytes()
     log = Log()
     config: Texts = {}
@@ -82,7 +91,7 @@ def read(path: pathlib.Path) -> Log:
 
 
 def _records(content: bytes, losses: list[str]) -> Iterator[bytes]:
-    """The records whose checksums hold, put together from their parts."""
+    """The records with right checksums, joined from their parts."""
     if len(content) < FILE_HEADER.size:
         losses.append("the file is empty" if not content else "the file ends within its header")
         return
@@ -90,7 +99,7 @@ def _records(content: bytes, losses: list[str]) -> Iterator[bytes]:
         losses.append("the file does not begin like one of W&B's")
     parts: list[bytes] = []
     for part in _parts(content, losses):
-        if part is None:  # damage: what began before it has lost its end
+        if part is None:  # damage: the record before it has lost its end
             parts = []
             continue
         kind, data = part
@@ -126,7 +135,7 @@ def _parts(content: bytes, losses: list[str]) -> Iterator[tuple[int, bytes] | No
             yield content[start - 1], content[start:stop]
             position = stop
             continue
-        # Where the length is not what is damaged, the next part follows; else reading goes on in the next block.
+        # With a right length the next part can be found; with a damaged one, reading continues in the next block.
         following = _stop(content, stop) if stop is not None and stop % BLOCK else None
         if stop is None or following is None or not _holds(content, stop, following):
             stop = position + left
@@ -136,7 +145,7 @@ def _parts(content: bytes, losses: list[str]) -> Iterator[tuple[int, bytes] | No
 
 
 def _stop(content: bytes, position: int) -> int | None:
-    """Where the part whose header stands at `position` ends by that header; None if it cannot be one."""
+    """The end of the part whose header is at `position`; None if the bytes there cannot be a header."""
     if position + RECORD_HEADER.size > len(content):
         return None
     _, length, kind = RECORD_HEADER.unpack_from(content, position)
@@ -145,13 +154,13 @@ def _stop(content: bytes, position: int) -> int | None:
 
 
 def _holds(content: bytes, position: int, stop: int) -> bool:
-    """Whether the checksum of the part from `position` to `stop` holds: it covers the type and the data."""
+    """Whether the checksum of the part from `position` to `stop` is right; it covers the type and the data."""
     (checksum,) = struct.unpack_from("<I", content, position)
     return stop <= len(content) and crc32(content[position + 6 : stop]) == checksum
 
 
 def _take(record: bytes, log: Log, config: Texts, summary: Texts) -> None:
-    """Add what `record` says to `log`, or to the texts that are still to be read."""
+    """Add `record` to `log`, or to the texts of `config` and `summary`, which are parsed later."""
     for number, content in _fields(record):
         if not isinstance(content, bytes):
             continue
@@ -168,7 +177,7 @@ def _take(record: bytes, log: Log, config: Texts, summary: Texts) -> None:
 
 
 def _take_run(content: bytes, log: Log, config: Texts, summary: Texts) -> None:
-    """W&B writes the run anew when it learns more of it; the later values hold."""
+    """Add the description of the run. W&B writes it again when it changes; the later values count."""
     tags = []
     for number, value in _fields(content):
         if not isinstance(value, bytes):
@@ -188,7 +197,7 @@ def _take_run(content: bytes, log: Log, config: Texts, summary: Texts) -> None:
 
 
 def _update(target: Texts, content: bytes) -> None:
-    """A message with updates (field 1) and removals (field 2)."""
+    """Apply a message of updates (field 1) and removals (field 2) to `target`."""
     for number, path, text in _items(content, (1, 2)):
         if number == 1:
             target[path] = text
@@ -212,9 +221,9 @@ def _row(content: bytes) -> dict[str, Any]:
 
 
 def _items(content: bytes, wanted: Sequence[int]) -> Iterator[tuple[int, Path, bytes]]:
-    """Number, path and JSON text of the items in `content` whose number is wanted.
+    """Number, path and JSON text of the items in `content` whose number is in `wanted`.
 
-    Most are a flat key and a short text, with every length in one byte: these are read at once.
+    Most items are a flat key and a short text, and each length takes one byte. A fast path reads these.
     """
     position, end = 0, len(content)
     while position < end:
@@ -236,7 +245,7 @@ def _items(content: bytes, wanted: Sequence[int]) -> Iterator[tuple[int, Path, b
 
 
 def _item(content: bytes) -> tuple[Path, bytes]:
-    """The key of an item as a path, and its JSON text."""
+    """The path and the JSON text of an item."""
     path: list[str] = []
     text = b"null"
     for number, value in _fields(content):
@@ -265,7 +274,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, Value]]:
 
 
 def _field(content: bytes, position: int) -> tuple[int, Value, int]:
-    """Number and value of the field at `position`, and where the next one begins."""
+    """Number and value of the field at `position`, and the position of the next field."""
     tag, position = _varint(content, position)
     kind = tag & 7
     if kind == 0:
@@ -295,6 +304,6 @@ def _varint(content: bytes, position: int) -> tuple[int, int]:
 
 
 def _signed(value: Value) -> int:
-    """Negative numbers are varints in two's complement of 64 bits."""
+    """A signed number: protobuf writes negative numbers in two's complement of 64 bits."""
     number = value if isinstance(value, int) else int.from_bytes(value, "little")
     return number - (1 << 64) if number >= 1 << 63 else number

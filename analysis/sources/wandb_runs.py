@@ -1,9 +1,9 @@
-"""What W&B runs tell of the cells of a sweep, wherever they are kept.
+"""The cells of a sweep as W&B runs, in files or on a server.
 
-Each run carries what `lightning_xvol.training.tracking` gave it: the id of its cell, the plan of its sweep, and its
-record or its error. A cell may have several, its segments: the newest says how it ended, and of two rows at one step
-the later one holds. A process that was killed from outside leaves no error, so that its cell is missing here where the
-ledger may call it failed.
+`lightning_xvol.training.tracking` gives each run the id of its cell, the plan of its sweep, and its record or error. A
+cell may have several runs, its segments. A complete record decides how the cell ended, whatever the clocks of the
+machines said; without one, the newest error does. Of two rows at the same step, the later one counts. A process that
+was killed from outside leaves no error: its cell is missing here, where a ledger may call it failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
-from analysis.sources.plans import Plan
+from analysis.sources.plans import SweepPlan, widened
 from lightning_xvol.ledger import record
 
 _NO_CURVES = {"epoch", "trainer/global_step"}
@@ -26,7 +26,17 @@ _NO_CURVES = {"epoch", "trainer/global_step"}
 
 @dataclass
 class Segment:
-    """What one run tells of its cell."""
+    """What one W&B run holds of its cell.
+
+    Attributes:
+        cell_id, sweep: The cell and the name of its sweep; empty where unknown.
+        start_time: When the run began, in seconds since 1970.
+        plan, result: The plan of the sweep and the record of the cell, as JSON.
+        error: The error with which the run ended.
+        steps_per_epoch, total_steps: Steps of training; 0 where unknown.
+        losses: A sentence for each part of the run that cannot be read.
+        names: The names of its curves, where they were read together with it.
+    """
 
     cell_id: str = ""
     sweep: str = ""
@@ -37,7 +47,7 @@ class Segment:
     steps_per_epoch: int = 0
     total_steps: int = 0
     losses: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)  # of its curves, where they were read with it
+    names: list[str] = field(default_factory=list)
 
 
 def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_time: float) -> Segment:
@@ -52,13 +62,13 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
         total_steps=_whole(config.get("total_steps")),
     )
     result = _parsed(segment.result)
-    if not segment.cell_id and record.is_whole(result):  # the record came through where the configuration did not
+    if not segment.cell_id and record.is_whole(result):  # the record survived, the configuration did not
         segment.cell_id = result["cell_id"]
     return segment
 
 
 def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
-    """The steps done and the values of each metric, in the order in which they came; every number is a float."""
+    """The steps done and the values of each metric, in the order of `rows`; every number there is a float."""
     curves: dict[str, tuple[array, array]] = {}
     for row in rows if total_steps else ():
         step = row.get("trainer/global_step")
@@ -74,7 +84,7 @@ def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
 
 
 class TrackedRuns(ABC):
-    """What the sources of W&B runs share: see `analysis.sources.collection.Source`."""
+    """The base of the sources of W&B runs (`analysis.sources.collection.Source`)."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -82,36 +92,44 @@ class TrackedRuns(ABC):
         self._segments: dict[str, list[tuple[str, Segment]]] = {}
 
     def _take(self, found: Iterable[tuple[str, Segment]]) -> None:
-        """Take in segments, each with where it lies."""
+        """Add segments, each with its file or address."""
         for where, segment in sorted(found, key=lambda item: (item[1].start_time, item[0])):
             if segment.losses:
                 self.losses.append(f"{where}: {'; '.join(segment.losses)}")
             if segment.cell_id:
                 self._segments.setdefault(segment.cell_id, []).append((where, segment))
 
-    def plans(self) -> list[Plan]:
-        """The newest plan of each sweep, as a ledger keeps it; those of other recipes or budgets are others."""
-        newest: dict[str, tuple[float, Plan]] = {}
-        parsed: dict[str, Plan] = {}
+    def plans(self) -> list[SweepPlan]:
+        """The newest plan of each sweep, as in a ledger. Another recipe or budget makes another sweep.
+
+        A run of fewer seeds, or of fewer rows, does not hide the finished cells of an earlier plan.
+        """
+        newest: dict[str, tuple[float, SweepPlan]] = {}
+        parsed: dict[str, SweepPlan] = {}
         for where, segment in (item for segments in self._segments.values() for item in segments):
             if segment.plan is None:
                 continue
             if segment.plan not in parsed:
-                parsed[segment.plan] = Plan(segment.sweep, _parsed(segment.plan), where)
+                parsed[segment.plan] = SweepPlan(segment.sweep, _parsed(segment.plan), where)
             plan = parsed[segment.plan]
             if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
                 newest[plan.identity] = (segment.start_time, plan)
-        return [plan for _, plan in newest.values()]
+        return [widened(plan, list(parsed.values()), self._has_result) for _, plan in newest.values()]
+
+    def _has_result(self, cell_id: str) -> bool:
+        outcome = self.outcome(cell_id)
+        return outcome is not None and outcome.result is not None
 
     def outcome(self, cell_id: str) -> Outcome | None:
         if cell_id not in self._segments:
             return None
-        where, newest = self._segments[cell_id][-1]
-        result = _parsed(newest.result)
-        if record.is_whole(result):
-            return Outcome(where, result)
-        errors = [segment.error for _, segment in self._segments[cell_id] if segment.error is not None]
-        return Outcome(where, error=errors[-1] if errors else None)
+        segments = self._segments[cell_id]
+        for where, segment in reversed(segments):
+            result = _parsed(segment.result)
+            if record.is_whole(result):
+                return Outcome(where, result)
+        errors = [segment.error for _, segment in segments if segment.error is not None]
+        return Outcome(segments[-1][0], error=errors[-1] if errors else None)
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         points: dict[int, tuple[int, float]] = {}
@@ -123,7 +141,7 @@ class TrackedRuns(ABC):
 
     @abstractmethod
     def _curve(self, where: str, segment: Segment, name: str) -> tuple[array, array] | None:
-        """Steps done and values of the metric `name` in the segment at `where`."""
+        """The steps done and the values of the metric `name` in the segment at `where`."""
 
 
 def _text(value: Any) -> str | None:

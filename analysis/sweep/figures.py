@@ -1,89 +1,104 @@
-"""The figures of a sweep: the one that it asks for, one of its single runs, and its learning curves."""
+"""The figures of a sweep: the one that it asks for, every single run, and the learning curves."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import figures
+from analysis.figures import kinds
+from analysis.figures.chart import Chart
 from analysis.figures.style import Size
-from analysis.sources.collection import Collection
-from analysis.sources.frame import SweepLayout
-from analysis.sweep import table as sweep_table
-from lightning_xvol.errors import UserError
+from analysis.sweep.results import SweepResults
+from analysis.sweep.table import points
+from lightning_xvol.errors import UserError, nearest
 
+OWN = "figure"
+"""The name of the figure that the sweep asks for."""
+_OF_RUNS = ("seeds", "learning")
+_WITH_PANELS = ("facets", "with_costs", "learning")
 _MANY_ROWS = 6
 
 
-def figure(
-    name: str,
-    sources: Collection,
-    sweep: SweepLayout,
-    frame: pd.DataFrame,
-    summary: pd.DataFrame,
-    select: str,
-    size: Size | None = None,
-) -> Axes | None:
-    """The figure `name` of `analysis.render.FIGURES`; None where the sweep has none of the kind, or no run for it.
+class NothingToDrawError(UserError):
+    """The sweep asks for no figure of its own, or no run of it has finished."""
+
+
+def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax: Axes | None = None) -> Axes:
+    """Draw a figure of a sweep and return its axes, the first of several panels.
+
+    Args:
+        results: The sweep.
+        kind: One of `analysis.figures.kinds.KINDS`; `figure`: the kind that the sweep asks for; `seeds`: every run
+            beside the means; or `learning`: learning curves.
+        size: The size of the figure; without it, the figure has the width that suits it.
+        ax: The axes to draw into; without them, the figure has its own. A figure of several panels takes none.
 
     Raises:
-        UserError: for a kind of figure that there is not.
+        NothingToDrawError: where there is no such figure of this sweep.
+        UserError: for an unknown kind, a kind that needs an axis the sweep does not have, or axes for several panels.
     """
-    if name == "figure":
-        return _own(sources, sweep, frame, summary, size)
-    if name == "seeds":
-        return _seeds(sweep, frame, summary, select, size)
-    return _learning(sources, sweep, frame, summary, size)
+    sweep = results.layout
+    if kind == OWN:
+        kind = _asked_for(results)
+    elif kind not in (*kinds.KINDS, *_OF_RUNS):
+        known = (OWN, *_OF_RUNS, *kinds.KINDS)
+        raise UserError(f"no kind of figure {kind!r}{nearest(str(kind), known)}; known kinds: {', '.join(known)}")
+    if ax is not None and kind in _WITH_PANELS:
+        raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
+    if kind == "seeds":
+        return kinds.seeds(_chart_of_runs(results, size), ax)
+    if kind == "learning":
+        return kinds.learning(_chart_of_epochs(results, size), ax)
+    shown, x, label = points(results, kind)
+    y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
+    return kinds.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
 
 
-def _own(
-    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
-) -> Axes | None:
+def _asked_for(results: SweepResults) -> str:
+    sweep = results.layout
     kind = sweep.figure.get("kind")
     if kind is None:
-        return None
-    if kind not in figures.KINDS:
-        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(figures.KINDS)}")
-    points, x, label = sweep_table.points(sources, sweep, frame, summary)
-    y_label = metric_by_epoch(sources, sweep, frame) if kind == "curves" else sweep.metric_label
-    return figures.KINDS[kind](points, x, label, y_label, smoke=sweep.smoke, size=size)
+        raise NothingToDrawError(f"the sweep {sweep.name!r} asks for no figure; choose a kind, for example seeds")
+    if kind not in kinds.KINDS:
+        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(kinds.KINDS)}")
+    return str(kind)
 
 
-def metric_by_epoch(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame) -> str:
-    """How an axis calls what is measured after each epoch, which need not be what the sweep's table holds."""
-    return f"validation {sweep.metric_label}" if sources.is_validated(sweep, frame) else sweep.metric_label
+def metric_by_epoch(results: SweepResults) -> str:
+    """The label of the metric on an axis by epoch: the validation's, where the table holds the test's."""
+    sweep = results.layout
+    validated = results.sources.is_validated(sweep, results.frame)
+    return f"validation {sweep.metric_label}" if validated else sweep.metric_label
 
 
-def _seeds(
-    sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str, size: Size | None
-) -> Axes | None:
+def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
+    sweep, frame = results.layout, results.frame
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
-        return None
-    runs = _named(runs.assign(value=runs[select]), sweep, summary)
+        raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
+    runs = _named(runs.assign(value=runs[results.select]), results)
     axis = sweep.column_axis
-    label = sweep.axis_label(axis) if axis else ""
-    return figures.seeds(runs, axis, label, sweep.metric_label, sweep.smoke, size)
+    return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
 
 
-def _learning(
-    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, size: Size | None
-) -> Axes | None:
-    epochs = sources.epochs(sweep, frame)
+def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
+    sweep = results.layout
+    epochs = results.sources.epochs(sweep, results.frame)
     if not len(epochs):
-        return None
-    epochs = _named(epochs, sweep, summary)
+        raise NothingToDrawError(f"no finished run of the sweep {sweep.name!r} has a learning curve")
+    epochs = _named(epochs, results)
     axis = sweep.column_axis
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return figures.learning(epochs, panel, label, metric_by_epoch(sources, sweep, frame), sweep.smoke, size)
+    return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
 
 
-def _named(runs: pd.DataFrame, sweep: SweepLayout, summary: pd.DataFrame) -> pd.DataFrame:
-    """`runs` as the table has them: in its order, named as its `row`, the paper's value marked on an axis of text."""
+def _named(runs: pd.DataFrame, results: SweepResults) -> pd.DataFrame:
+    """`runs` in the order of the table, with its name of each `row`; an axis of text marks the paper's own value."""
+    sweep = results.layout
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
-    named = summary[[*keys, "row"]].merge(runs, "inner", keys)
+    named = results.summary[[*keys, "row"]].merge(runs, "inner", keys)
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):
         named[axis] = [sweep.heading(axis, value) for value in named[axis]]
     return named

@@ -1,4 +1,4 @@
-"""Caption and footnotes of a sweep's table: what was computed, from which runs, and what it cannot show."""
+"""Caption and footnotes of a sweep's table: how it was computed, its runs, and what the runs cannot show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from analysis import numbers
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import Difference, compare
 from analysis.sweep import product_use
+from analysis.sweep.results import SweepResults
 
 
 def title(sweep: SweepLayout) -> str:
@@ -24,12 +25,13 @@ def caption(sweep: SweepLayout) -> str:
 
 
 def common_n(summary: pd.DataFrame) -> int:
-    """The number of seeds of an entry that does not state its own: that of most entries, the larger on a tie."""
+    """The number of seeds of most table cells, the larger one on a tie; a cell states its own only if it differs."""
     counts = summary.loc[summary["n"] > 0, "n"]
     return int(counts.mode().max()) if len(counts) else 0
 
 
-def notes(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str) -> list[str]:
+def notes(results: SweepResults) -> list[str]:
+    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]
@@ -37,8 +39,8 @@ def notes(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select
     lines += [product_use.note(summary, sweep), sweep.note]
     if sweep.column_axis is None:
         lines.append(
-            "Seconds a run: mean wall time of the finished runs, training and evaluation, beside whatever else the "
-            "machine did; MACs of one image."
+            "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
+            "machine lengthens it. MACs are those of one image."
         )
     finished = runs[runs["state"].isin(["finished", "diverged"])]
     commits = _joined(finished["commit"].map(numbers.short_commit))
@@ -46,20 +48,20 @@ def notes(sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select
     changed = f"; changed: {', '.join(sweep.settings)}" if sweep.settings else ""
     lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; commit: {commits}; {environment}.")
     if sweep.smoke:
-        lines.append("SMOKE: a budget of a few steps that shows that everything runs; the numbers mean nothing.")
+        lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:
         lines.append(f"Published: {numbers.DASH}; these data cannot reproduce the paper; no published value.")
     return [line for line in lines if line]
 
 
 def selection(select: str) -> list[str]:
-    """A warning unless each run's last evaluation counts."""
+    """A warning where the best evaluation of each run counts instead of its last."""
     too_high = "each run's best evaluation (select = best), not its last; picked among many, it is too high"
     return [too_high] if select == "best" else []
 
 
 def mixes(runs: pd.DataFrame) -> list[str]:
-    """`mixed commits: A, B`, and so for versions of torch and devices, of `runs`, a row per cell."""
+    """Warnings such as `mixed commits: A, B`, for commits, versions of torch and devices. `runs` has a row per cell."""
     recorded = runs[runs["state"].isin(["finished", "diverged"])]
     kinds = {
         "commits": recorded["commit"].map(numbers.short_commit),
@@ -70,7 +72,7 @@ def mixes(runs: pd.DataFrame) -> list[str]:
 
 
 def failures(runs: pd.DataFrame) -> list[str]:
-    """Which of `runs`, a row per cell, have failed, and why."""
+    """A warning that names the failed runs and their errors. `runs` has a row per cell."""
     failed = runs[runs["state"] == "failed"]
     if failed.empty:
         return []
@@ -86,12 +88,12 @@ def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
         f"{numbers.PLUS_MINUS} standard deviation (ddof 1). CSV and figure hold its 95 % interval (Student's t)"
     )
     passes = "%" in sweep.metric_label and bool((summary["ci_high"] > 100).any())
-    return text + (", which takes errors as normal and so may pass 100 %." if passes else ".")
+    return text + (", which assumes normal errors and so may exceed 100 %." if passes else ".")
 
 
 def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
     common = common_n(summary)
-    own = " unless an entry states its own" if (summary["n"] != common).any() else ""
+    own = " unless a table cell states its own" if (summary["n"] != common).any() else ""
     single = f"; one seed has no spread ({numbers.DASH})" if (summary["n"] == 1).any() else ""
     diverged = "; diverged runs are not averaged" if summary["diverged"].any() else ""
     seeds = runs["seed"].unique().tolist()
@@ -114,14 +116,14 @@ def _brackets(sweep: SweepLayout, summary: pd.DataFrame) -> str:
 
 
 def control_sentences(sweep: SweepLayout, frame: pd.DataFrame, select: str) -> list[str]:
-    """A sentence for each row and control of it: their differences with intervals, and where they tie."""
+    """A sentence for each pair of a row and its control: their differences with intervals, and where they tie."""
     return [_control_sentence(sweep, *found) for found in against_controls(sweep, frame, select)]
 
 
 def against_controls(
     sweep: SweepLayout, frame: pd.DataFrame, select: str
 ) -> list[tuple[str, dict[tuple[Any, ...], Difference]]]:
-    """For each row and control of it `A minus B`, and the differences that are known, by the values of the axes."""
+    """For each pair of a row and its control: its name `A minus B`, and the known differences by values of the axes."""
     found = []
     for subject, controls in sweep.controls.items():
         for control in controls:
@@ -133,18 +135,18 @@ def against_controls(
 
 
 def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Difference]) -> str:
-    """`ties within the interval at 3, 5 and is above 0 at 1`; empty where there is no interval."""
+    """`ties within the interval at 3, 5 and is above 0 at 1`; empty without intervals."""
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
         if item.method != "none":
-            verdicts.setdefault(_verdict(item), []).append(_place(key))
+            verdicts.setdefault(_verdict(item), []).append(_position(key))
     return " and ".join(
-        verdict + (f" at {', '.join(places)}" if sweep.axes else "") for verdict, places in verdicts.items()
+        verdict + (f" at {', '.join(positions)}" if sweep.axes else "") for verdict, positions in verdicts.items()
     )
 
 
 def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
-    values = [_place(key, ": ") + _difference(item) for key, item in differences.items()]
+    values = [_position(key, ": ") + _difference(item) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     found = conclusion(sweep, differences)
     concluded = f"; the difference {found}" if found else ""
@@ -167,7 +169,8 @@ def _verdict(item: Difference) -> str:
     return "is above 0" if item.mean > 0 else "is below 0"
 
 
-def _place(key: tuple[Any, ...], end: str = "") -> str:
+def _position(key: tuple[Any, ...], end: str = "") -> str:
+    """The values of the axes, followed by `end`; empty for a sweep without axes."""
     return " / ".join(map(str, key)) + end if key else ""
 
 

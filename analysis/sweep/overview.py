@@ -1,41 +1,33 @@
-"""How far each sweep is and what it found: with this the report and the summary begin."""
+"""The state of each sweep and its main result, with which the report and the summary begin."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis import numbers
 from analysis.sources.collection import Collection
-from analysis.sources.frame import SweepLayout
 from analysis.sweep import footnotes
-from analysis.sweep.table import summary_of
+from analysis.sweep.results import SweepResults
 from lightning_xvol.errors import UserError
 
 STATES = ("finished", "missing", "failed", "diverged")
 FEW_SEEDS = 3
-"""Of fewer the interval is none, or 12.7 standard errors wide on either side (Student's t, one degree of freedom)."""
+"""Fewer seeds have no interval, or one of 12.7 standard errors to either side (Student's t, one degree of freedom)."""
 
 
-@dataclass(frozen=True)
-class Overview:
-    """A sweep with its frame and summary."""
-
-    sweep: SweepLayout
-    frame: pd.DataFrame
-    summary: pd.DataFrame
-    select: str
+class Overview(SweepResults):
+    """The results of a sweep in short: its cells by state, its best row and what is missing."""
 
     @property
     def runs(self) -> pd.DataFrame:
         """A row per cell."""
-        return self.frame[self.frame["metric"] == self.sweep.metric]
+        return self.frame[self.frame["metric"] == self.layout.metric]
 
     @property
     def counts(self) -> dict[str, int]:
-        """The cells in each of `STATES`."""
+        """The number of cells in each of `STATES`."""
         found = self.runs["state"].value_counts()
         return {state: int(found.get(state, 0)) for state in STATES}
 
@@ -45,12 +37,12 @@ class Overview:
 
     @property
     def seconds(self) -> float:
-        """Of computing, in the runs that left a record."""
+        """The computing time of the runs that left a record."""
         return run_seconds([self])
 
     @property
     def best(self) -> pd.Series | None:
-        """The row of `summary` with the highest mean, the first of equals; None where no run has finished."""
+        """The row of `summary` with the highest mean, the first on a tie; None where no run has finished."""
         done = self.summary[self.summary["n"] > 0]
         return None if done.empty else done.loc[done["mean"].idxmax()]
 
@@ -59,18 +51,18 @@ class Overview:
         best = self.best
         if best is None:
             return "no finished run"
-        axis = self.sweep.column_axis
-        place = "" if axis is None else f", {self.sweep.axis_label(axis)} = {best[axis]}"
+        axis = self.layout.column_axis
+        position = "" if axis is None else f", {self.layout.axis_label(axis)} = {best[axis]}"
         spread = f"{numbers.number(best['mean'])} {numbers.PLUS_MINUS} {numbers.number(best['sd'])}"
-        return f"{best['row']}{place}: {spread} (n = {best['n']})"
+        return f"{best['row']}{position}: {spread} (n = {best['n']})"
 
     def difference_text(self) -> str:
-        """Of the best row to the baseline: `+0.5 [−0.1, +1.2] over Convolution`; a dash where there is none."""
+        """The best row against the baseline: `+0.5 [−0.1, +1.2] over Convolution`; a dash without one."""
         best = self.best
-        baseline = self.sweep.labels.get(self.sweep.baseline or "")  # `--only` leaves rows out
+        baseline = self.layout.labels.get(self.layout.baseline or "")  # `--only` leaves rows out
         if best is None or baseline is None:
             return numbers.DASH
-        if best["operator"] == self.sweep.baseline:
+        if best["operator"] == self.layout.baseline:
             return f"{baseline} is the baseline"
         if pd.isna(best["delta"]):
             return f"{baseline} has not been run there"
@@ -82,12 +74,12 @@ class Overview:
     def control_texts(self) -> list[str]:
         """`X-volution minus X-volution (static): ties within the interval at 3, 5`, for each row with a control."""
         return [
-            f"{pair}: {footnotes.conclusion(self.sweep, differences) or 'one seed, no interval'}"
-            for pair, differences in footnotes.against_controls(self.sweep, self.frame, self.select)
+            f"{pair}: {footnotes.conclusion(self.layout, differences) or 'one seed, no interval'}"
+            for pair, differences in footnotes.against_controls(self.layout, self.frame, self.select)
         ]
 
     def warnings(self) -> list[str]:
-        """What of the sweep is not there, or is too little."""
+        """Sentences about missing, diverged and failed cells, and about rows with too few seeds."""
         counts = self.counts
         found = [
             f"{counts[state]} of {self.cells} cells {text}"
@@ -97,24 +89,24 @@ class Overview:
         few = int(((self.summary["n"] > 0) & (self.summary["n"] < FEW_SEEDS)).sum())
         if few:
             found.append(
-                f"n too small: fewer than {FEW_SEEDS} finished seeds in {few} of {len(self.summary)} entries, whose "
-                "interval is very wide or none"
+                f"n too small: {few} of {len(self.summary)} table cells have fewer than {FEW_SEEDS} finished seeds, so "
+                "that their interval is very wide or missing"
             )
         return found + footnotes.failures(self.runs)
 
 
 def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview], list[str]]:
-    """Every sweep that can be shown, of each recipe its own, and a sentence for each that cannot.
+    """Every sweep that can be shown, once per recipe, and a sentence for each that cannot.
 
     Raises:
-        UserError: where none can be.
+        UserError: where no sweep can be shown.
     """
     found: list[Overview] = []
     left_out: list[UserError] = []
     for name in sources.sweeps():
         try:
             for sweep, frame in sources.variants([name]):
-                found.append(Overview(sweep, frame, summary_of(sweep, frame, select), select))
+                found.append(Overview.of(sources, sweep, frame, select))
         except UserError as error:
             left_out.append(error)
     if not found:
@@ -123,15 +115,15 @@ def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview]
 
 
 def common_warnings(found: Sequence[Overview]) -> list[str]:
-    """What holds for the runs of all sweeps together."""
+    """Warnings about the runs of all sweeps together."""
     return [*footnotes.selection(found[0].select), *footnotes.mixes(all_runs(found))]
 
 
 def all_runs(found: Sequence[Overview]) -> pd.DataFrame:
-    """A row per cell, once for whichever sweeps share it."""
+    """A row per cell; a cell that several sweeps share counts once."""
     return pd.concat([overview.runs for overview in found]).drop_duplicates("cell_id")
 
 
 def run_seconds(found: Sequence[Overview]) -> float:
-    """Of computing, in the runs that left a record; what sweeps share is counted once."""
+    """The computing time of the runs that left a record; a cell that several sweeps share counts once."""
     return float(all_runs(found)["wall_seconds"].sum())

@@ -1,6 +1,6 @@
-"""The table of a sweep: a row per operator, a column per value of the axis that runs across, parameters below.
+"""The table of a sweep: a row per operator, a column per value of one axis, and the costs below.
 
-A sweep without axes has one column for its metric and beside it what its runs cost.
+A sweep without axes has one column for its metric and, beside it, columns for the costs of a run.
 """
 
 from __future__ import annotations
@@ -12,42 +12,30 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper import protocol, published
-from analysis.sources.collection import Collection
-from analysis.sources.frame import COSTS, SweepLayout
-from analysis.statistics import estimate, holm, summarise
+from analysis.sources.frame import COSTS
+from analysis.statistics import estimate, summarise
 from analysis.sweep import footnotes, product_use
+from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
+from lightning_xvol.errors import UserError
 
 
-def summary_of(
-    sweep: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
-) -> pd.DataFrame:
-    """`statistics.summarise` for the sweep's metric, with the column `row`: what table and legend call the group.
+def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, str]:
+    """What a figure of this kind shows: a frame, the column that runs along x (None: nothing does), and its label.
 
-    It is the label of the operator, followed by the axes that do not run across. `adjust` puts Holm's p-values for all
-    differences of the table in the place of single ones.
+    Raises:
+        UserError: where the kind needs an axis and the sweep has none.
     """
-    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline, interval)
-    if adjust:
-        summary["delta_p"] = holm(summary["delta_p"].tolist())
-    summary.attrs |= {"interval": interval, "adjusted": adjust}
-    beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
-    rows = [
-        ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in beside)])
-        for group in summary.to_dict("records")
-    ]
-    return product_use.with_product_use(sweep, frame, summary.assign(row=rows), select)
-
-
-def points(
-    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame
-) -> tuple[pd.DataFrame, str | None, str]:
-    """What the sweep's figure shows: a frame, the column that runs along x (None: nothing does), and its label."""
-    x = sweep.figure_x
-    if sweep.figure["kind"] == "curves":
+    sweep, summary = results.layout, results.summary
+    if kind == "curves":
         axis = sweep.column_axis
         where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
-        return epochs_of(sources, sweep, frame, summary), "epoch", f"epoch{where}"
+        return epochs_of(results), "epoch", f"epoch{where}"
+    x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
+    if kind == "scatter" and x not in COSTS:
+        x = "params"
+    if x is None and kind != "dots":
+        raise UserError(f"a figure {kind!r} needs an axis, and the sweep {sweep.name!r} has none; use dots or scatter")
     if x is None:
         return summary, None, ""
     if x in sweep.axes and not pd.api.types.is_numeric_dtype(summary[x]):
@@ -55,13 +43,14 @@ def points(
     return summary, x, sweep.axis_label(x)
 
 
-def epochs_of(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def epochs_of(results: SweepResults) -> pd.DataFrame:
     """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
 
-    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. Epochs that not every run of a
-    group has are left out.
+    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. An epoch that a run of its group
+    lacks is left out.
     """
-    epochs = sources.epochs(sweep, frame)
+    sweep, summary = results.layout, results.summary
+    epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
@@ -77,21 +66,21 @@ def epochs_of(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summ
     return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
 
 
-def tidy(sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """What `table.csv` holds: a row per group, with the printed number of what it optimises."""
+def tidy(results: SweepResults) -> pd.DataFrame:
+    """What `table.csv` holds: a row per group, with the number that the paper prints for what it optimises."""
+    sweep, summary = results.layout, results.summary
     columns = [
         "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
         "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
     ]  # fmt: skip
-    optimised = {} if sweep.reproduces is None else protocol.identities(sources.results(frame))
+    optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.results(results.frame))
     keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
     values = [published.values().get(key) for key in keys]
     return summary.assign(published=pd.Series(values, index=summary.index, dtype="float64"))[columns]
 
 
-def sweep_table(
-    sources: Collection, sweep: SweepLayout, frame: pd.DataFrame, summary: pd.DataFrame, select: str
-) -> Table:
+def sweep_table(results: SweepResults) -> Table:
+    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     axis = sweep.column_axis
     values = _values(summary, axis)
     common = footnotes.common_n(summary)
@@ -104,14 +93,14 @@ def sweep_table(
     )
     blocks: tuple[Block, ...]
     others = [
-        _beside(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+        _secondary(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
         for metric, label in sweep.secondary_metrics.items()
         if (frame["metric"] == metric).any()
     ]
     if axis is None:
         rows = [
-            (label, (*entries, *(other.rows[place][1][0] for other in others), *_costs(groups[label][None])))
-            for place, (label, entries) in enumerate(scores)
+            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None])))
+            for index, (label, cells) in enumerate(scores)
         ]
         blocks = (Block(tuple(rows)),)
         columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
@@ -127,30 +116,30 @@ def sweep_table(
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
         blocks=blocks,
-        bold="highest mean of its column, whatever the intervals",
-        notes=tuple(footnotes.notes(sweep, frame, summary, select)),
-        tidy=tidy(sources, sweep, frame, summary),
+        bold="highest mean of its column, regardless of the intervals",
+        notes=tuple(footnotes.notes(results)),
+        tidy=tidy(results),
     )
 
 
-def _beside(
+def _secondary(
     label: str, other: pd.DataFrame, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]
 ) -> Block:
-    """A further metric of the same runs, without differences; `other` is its summary."""
+    """The block of a secondary metric, without differences; `other` is its summary."""
     texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
     rows = tuple(
-        (row, tuple(_entry(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
+        (row, tuple(_cell(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
         for row, group in groups.items()
     )
     return Block(rows, heading=_capital(label))
 
 
 def _block(cost: str, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]) -> Block:
-    """One of the costs that stand below the accuracies."""
+    """The block of one of the costs."""
     added = cost == "added_params"
     write = numbers.added_count if added else numbers.count
     rows = tuple(
-        (label, tuple(_entry(row.get(value), lambda own: write(own[cost])) for value in values))
+        (label, tuple(_cell(row.get(value), lambda own: write(own[cost])) for value in values))
         for label, row in groups.items()
     )
     return Block(rows, heading=_capital("added parameters" if added else COSTS[cost]))
@@ -161,12 +150,12 @@ def _capital(heading: str) -> str:
 
 
 def _costs(group: Mapping[str, Any]) -> tuple[TableCell, ...]:
-    """An entry for each of `COSTS`."""
+    """A table cell for each of `COSTS`."""
     texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
     return tuple(TableCell(text, group_id=group["group_id"]) for text in texts)
 
 
-def _entry(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
+def _cell(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
     return TableCell(numbers.DASH) if group is None else TableCell(write(group), group_id=group["group_id"])
 
 
@@ -184,7 +173,7 @@ def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:
-    """`98.5 ± 0.6 (+28.0)`, with the number of seeds where it is not the common one, and what became of the others."""
+    """`98.5 ± 0.6 (+28.0)`, with the number of seeds if it is not the common one, and the number of diverged runs."""
     if group is None:
         return TableCell(numbers.DASH)
     remarks = []

@@ -1,8 +1,8 @@
 """The interface of a data set, `ImageData`, and its kinds of splits: `TensorSplit`, `MapSplit` and `RawSplit`.
 
 Your own data set needs no change here. Name its class by import path, `--set data.name=mine:Stripes`, and set its
-options with `--set data.options.period=4`. The class need not derive from `ImageData`. This one has two images, so a
-run on it also needs `--set data.batch_size=2`.
+options with `--set data.options.period=4`. The class need not derive from `ImageData`. The example has two images,
+so a run on it also needs `--set data.batch_size=2`.
 
     import torch                                                     # mine.py, on the Python path
     from lightning_xvol.data import ImageData, TensorSplit
@@ -137,7 +137,7 @@ class TensorSplit(Dataset[Item]):
         return TensorSplit(self.images[chosen], self.labels[chosen], self.mean, self.std)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Stored `images` [..., C, H, W] as the split returns them."""
+        """Normalise stored `images` [..., C, H, W]: the result is what the split returns."""
         if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
             return images
         return (images / 255 - self._shift) / self._scale

@@ -37,7 +37,7 @@ SPLITS = {"train": "train2017", "validation": "val2017"}
 
 @dataclass(frozen=True)
 class Geometry:
-    """How pictures are resized and mirrored; sides in pixels."""
+    """How pictures are resized and mirrored. Sides are in pixels; the fields are described in `Coco`."""
 
     short_sides: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
     test_short_side: int = 800
@@ -128,8 +128,9 @@ class Coco:
                 if not path.exists():
                     raise UserError(
                         f"no {str(path)!r}; expected annotations/instances_train2017.json, instances_val2017.json, "
-                        f"train2017/ and val2017/ in {str(root)!r}: name the folder that holds coco, or those "
-                        "themselves, with --data-dir (COCO cannot be fetched with --download; see cocodataset.org)"
+                        f"train2017/ and val2017/ in {str(root)!r}: --data-dir must name the folder that holds "
+                        "coco, or the folder that holds these three (COCO cannot be fetched with --download; see "
+                        "cocodataset.org)"
                     )
         return root
 
@@ -212,8 +213,9 @@ class CocoSplit(Dataset[DetectionItem]):
         valid = (target["boxes"][:, 2:] > target["boxes"][:, :2]).all(1)
         if self.masks:
             masks = numpy.zeros((len(kept), height, width), dtype=numpy.uint8)
+            annotated = (image.height, image.width)
             for mask, item in zip(masks, kept, strict=True):
-                mask[:] = coco_masks.to_mask(item.segmentation, (image.height, image.width), size)  # type: ignore[arg-type]
+                mask[:] = coco_masks.to_mask(item.segmentation, annotated, size)  # type: ignore[arg-type]
             target["masks"] = torch.from_numpy(_mirror(masks, mirrored, axis=2))
             valid &= torch.from_numpy(masks.any(axis=(1, 2)))
         return {name: values[valid] for name, values in target.items()}

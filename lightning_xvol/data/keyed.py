@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from lightning_xvol.data.base import Item, RawSplit
 from lightning_xvol.seeding import derive_seed, seed_generators
 
-Key = tuple[int, int]
+Key = tuple[int, int]  # epoch, index
 KeyedItem = tuple[Tensor, int, int]
 
 

@@ -13,6 +13,7 @@ import torch
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
+from lightning_xvol.config.imports import importable
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict
 from lightning_xvol.data import coco_masks
@@ -21,12 +22,10 @@ from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import Detection
 from lightning_xvol.detection.model import Detector, build_detector
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.checkpoints import read_checkpoint
+from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito
 OPACITY = 0.4  # of a mask
-
-_PREFIX = "network."  # of TrainedModule
 
 
 class TrainedDetector(NamedTuple):
@@ -43,15 +42,21 @@ class TrainedDetector(NamedTuple):
     geometry: Geometry
 
 
-def read_detector(checkpoint: Path) -> TrainedDetector:
+def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
     """The detector in the checkpoint of a cell.
 
+    Args:
+        checkpoint: the file.
+        trust: whether classes that the checkpoint names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: if the file is not a checkpoint of a detector.
+        UserError: if the file is not a checkpoint of a detector, or has an import path and is not trusted.
     """
     content = read_checkpoint(checkpoint)
     run = content.get("run") if isinstance(content, dict) else None
-    config = resolve(from_dict(run["config"])) if isinstance(run, dict) and "config" in run else None
+    config = None
+    if isinstance(run, dict) and "config" in run:
+        config = resolve(importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust)))
     if run is None or config is None or registry.lookup("data", config.data.name).task != "detection":
         raise UserError(
             f"{str(checkpoint)!r} holds no detector; expected a checkpoint of a run on coco or shapes_coco, "
@@ -66,12 +71,7 @@ def read_detector(checkpoint: Path) -> TrainedDetector:
         masks=bool(options["masks"]),
         pretraining=config.detector.pretraining,
     )
-    weights = {name.removeprefix(_PREFIX): value for name, value in content["state_dict"].items()}
-    try:
-        detector.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise UserError(f"the weights in {str(checkpoint)!r} do not fit their configuration: {first}") from error
+    load_weights(detector, network_weights(content), checkpoint)
     geometry = Geometry(test_short_side=run["image_shape"][1], long_side=options["long_side"])
     return TrainedDetector(detector.float().eval(), run["classes"], geometry)
 

@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from lightning_xvol.backbones.strides import MARK
 from lightning_xvol.detection.model import Detector
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.checkpoints import read_checkpoint
+from lightning_xvol.ledger.checkpoints import network_weights, read_checkpoint
 
-_PREFIX = "network."  # of ClassificationModule
-_TABLES = ("positions.rows", "positions.columns")  # of RelativePositions [2 L - 1, C]
+_TABLES = ("positions.rows", "positions.columns")  # the tables of RelativePositions, [2 L - 1, C]
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     legacy = path.is_file() and not zipfile.is_zipfile(path)
     content = _read_legacy(path) if legacy else read_checkpoint(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        state = content["state_dict"]
-        content = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+        content = network_weights(content)
     tensors = content if isinstance(content, dict) else {}
     if "conv1.weight" not in tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(
@@ -100,7 +98,7 @@ def _read_legacy(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{str(path)!r} is torn or holds no weights; fetch the file again") from error
+        raise UserError(f"{str(path)!r} is incomplete or holds no weights; fetch the file again") from error
 
 
 def _check_origin(detector: Detector, weights: dict[str, Tensor], path: Path) -> None:

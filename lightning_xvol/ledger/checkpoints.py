@@ -11,11 +11,13 @@ import logging
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import CheckpointIO
+from torch import Tensor, nn
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.files import write_by
@@ -85,7 +87,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the checkpoint {str(path)!r} is torn or not a checkpoint; use an older one") from error
+        raise UserError(f"the checkpoint {str(path)!r} is incomplete or not a checkpoint; use an older one") from error
+
+
+def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the network in the content of a checkpoint, by their names in the network."""
+    prefix = "network."  # every module in `lightning_xvol.modules` has its network under this name
+    state = checkpoint["state_dict"].items()
+    return {name.removeprefix(prefix): tensor for name, tensor in state if name.startswith(prefix)}
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load `weights`, which come from the file at `path`, into `network`.
+
+    Raises:
+        UserError: for weights that do not fit.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the weights in {str(path)!r} do not fit their configuration's network: {reason}") from error
 
 
 def newest_intact(folder: Path, cell_id: str) -> tuple[Path, dict[str, Any]] | None:

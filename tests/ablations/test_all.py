@@ -1,4 +1,4 @@
-"""`python -m ablations.all`: several sweeps on one recipe, their shared cells run once."""
+"""`python -m ablations.all` runs several sweeps on one recipe, and the cells that they share once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablations import rows
 from ablations.engine.sweep import Sweep
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.schema import RunConfig
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import ExitCode, UserError
 
 QUICK = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "data.limit=64")
 
@@ -46,7 +46,7 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     known: dict[str, Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "runs"
-    assert all_sweeps.command([*QUICK, "--out", str(out)]) == 1
+    assert all_sweeps.command([*QUICK, "--out", str(out)]) == ExitCode.FAILURE
     captured = capsys.readouterr()
     assert "unbuilt: error: cannot build" in captured.err and "Traceback" not in captured.err
     assert "failed: " in captured.out and "broken on purpose" in captured.out
@@ -55,7 +55,7 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     assert all((out / name / "table.md").exists() for name in ("failing", "one", "two"))
     results = [json.loads(path.read_text()) for path in out.glob("cells/*/result.json")]
     assert len(results) == 3
-    times = captured.out.partition("--- time of the runs")[2].splitlines()[1:]
+    times = captured.out.partition("--- computing time of the runs, also of earlier commands")[2].splitlines()[1:]
     counts = [line.rpartition(": ")[2].split(", ")[0] for line in times]
     assert all(line.endswith(" of CPU time") for line in times)
     assert [line.split(":")[0] for line in times] == ["failing", "one", "two", "all, shared cells once"]
@@ -64,7 +64,7 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     assert all_sweeps.command([*QUICK, "--out", str(out), "--sweeps", "two,one"]) == 0
     again = capsys.readouterr().out
     assert "0 to run" in again and again.index("two, recipe") < again.index("one, recipe")
-    assert all_sweeps.command([*QUICK, "--out", str(out), "--sweeps", "unbuilt"]) == all_sweeps.MISTAKE
+    assert all_sweeps.command([*QUICK, "--out", str(out), "--sweeps", "unbuilt"]) == ExitCode.BAD_INPUT
 
 
 def test_a_sweep_that_refuses_the_flags_does_not_hide_the_others(
@@ -73,7 +73,7 @@ def test_a_sweep_that_refuses_the_flags_does_not_hide_the_others(
     known["elsewhere"] = dataclasses.replace(make_sweep("elsewhere", "convolution"), recipes=("digits_small",))
     code = all_sweeps.command([*QUICK, "--out", str(tmp_path), "--sweeps", "elsewhere,one", "--dry-run"])
     captured = capsys.readouterr()
-    assert code == all_sweeps.MISTAKE
+    assert code == ExitCode.BAD_INPUT
     assert captured.err.startswith("elsewhere: error: sweep 'elsewhere' does not run on recipe 'match_small'")
     assert "all, recipe match_small, 2 cells" in captured.out and "Traceback" not in captured.err
 
@@ -89,7 +89,7 @@ def test_the_dry_run_lists_the_union(known: dict[str, Sweep], tmp_path: Path, ca
     assert not (tmp_path / "runs").exists()
 
 
-def test_sweeps_for_another_recipe_are_left_out_or_where_named_refused(known: Any, tmp_path: Path, capsys: Any) -> None:
+def test_sweeps_for_another_recipe_are_left_out_or_refused(known: Any, tmp_path: Path, capsys: Any) -> None:
     known["one"] = dataclasses.replace(known["one"], recipes=("digits_small",))
     arguments = [*QUICK, "--out", str(tmp_path / "runs")]
     del known["unbuilt"]
@@ -97,11 +97,11 @@ def test_sweeps_for_another_recipe_are_left_out_or_where_named_refused(known: An
     captured = capsys.readouterr().out
     assert captured.startswith("left out, as they do not run on recipe match_small: one\n")
     assert [line.split(":")[0] for line in captured.splitlines()[-3:-1]] == ["failing", "two"]
-    assert all_sweeps.command([*arguments, "--sweeps", "one"]) == all_sweeps.MISTAKE
+    assert all_sweeps.command([*arguments, "--sweeps", "one"]) == ExitCode.BAD_INPUT
     assert "one: error: sweep 'one' does not run on recipe 'match_small'" in capsys.readouterr().err
 
 
-def test_mistakes(known: dict[str, Sweep]) -> None:
+def test_mistakes_raise_a_user_error(known: dict[str, Sweep]) -> None:
     for arguments, words in {
         ("--sweeps", "tow"): "--sweeps tow: no such sweep .did you mean 'two'.*one",
         ("--sweeps", ","): "chooses nothing",

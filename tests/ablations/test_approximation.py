@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ablations import approximation, approximation_distance, distance
-from ablations.engine.sweep import Selection, Sweep, make_cells
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import Sweep
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.errors import UserError
 
@@ -19,11 +20,11 @@ QUICK = (
 
 
 def cells(sweep: Sweep, recipe: str | None = None, seeds: int = 1) -> list[Any]:
-    return make_cells(sweep, get_recipe(recipe or sweep.recipe), Selection(seeds))
+    return make_cells(sweep, get_recipe(recipe or sweep.recipe), seeds=seeds)
 
 
 @pytest.mark.parametrize("recipe", ["attention_maps", "attention_photographs"])
-def test_rows_differ_in_the_operator_and_places_in_depth_and_softmax(recipe: str) -> None:
+def test_rows_differ_in_the_operator_and_columns_in_depth_and_softmax(recipe: str) -> None:
     by_place: dict[Any, dict[str, Any]] = {}
     for cell in cells(approximation.SWEEP, recipe):
         by_place.setdefault((cell.axes["softmax"], cell.axes["depth"]), {})[cell.row] = cell.config
@@ -34,7 +35,7 @@ def test_rows_differ_in_the_operator_and_places_in_depth_and_softmax(recipe: str
             assert config.data.options["softmax"] is softmax
             assert config.backbone.options["depth"] == (1 if row == "static_1x1" else depth)
             assert (config.optim.lr == 0) == (row == "static_1x1")
-        assert len({repr(config.operator) for config in rows.values()}) == 11, "the first two rows share theirs"
+        assert len({repr(config.operator) for config in rows.values()}) == 11, "the first two rows share an operator"
         assert len({repr(config.train) for config in rows.values()}) == 1
 
 
@@ -53,14 +54,14 @@ def test_the_distance_sweep_changes_data_and_shifts_alone() -> None:
             assert cell.config.operator.options["shift_distances"] == shifts
 
 
-def test_a_recipe_for_something_else_is_refused_with_those_that_fit() -> None:
+def test_a_recipe_that_does_not_fit_is_refused_with_the_ones_that_do() -> None:
     with pytest.raises(UserError, match=r"'approximation' does not run on recipe 'match_small'; .*attention_maps"):
         cells(approximation.SWEEP, "match_small")
     with pytest.raises(UserError, match="it runs on: match_small"):
         cells(distance.SWEEP, "attention_maps")
 
 
-def test_table_and_figure_of_a_smoke_run(bench: Any) -> None:
+def test_a_smoke_run_shows_the_secondary_metrics(bench: Any) -> None:
     bench.sweep = "approximation"
     rows = "operator=static_1x1,convolution,pssa"
     ended = bench.here(*QUICK, "--only", "depth=1", "--only", "softmax=True", "--only", rows)

@@ -59,8 +59,8 @@ def test_a_mistake_is_one_line(arguments: str, words: str, bench: Any) -> None:
     assert not bench.out.exists()
 
 
-def test_the_processes_of_a_command_add_nothing(bench: Any) -> None:
-    """A mistake that only building the networks shows, in a process of the pool, whose stderr is the command's."""
+def test_a_process_of_the_pool_adds_nothing_to_the_message(bench: Any) -> None:
+    """Only building the networks shows this mistake. It happens in a process of the pool, which shares stderr."""
     ended = bench.run(*QUICK, "--set", f"{PLUGIN}:RaisesWhenBuilt", "--jobs", "2")
     assert ended.code == 2
     assert ended.out == ""
@@ -69,7 +69,7 @@ def test_the_processes_of_a_command_add_nothing(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "/dev/null/x", "/proc/nowhere"])
-def test_a_folder_that_cannot_be_written(out: str, bench: Any, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(out: str, bench: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     ended = bench.here(*QUICK, "--jobs", "2", "--only", "kernel_size=1", "--out", str(tmp_path / out))
     assert ended.code == 2
@@ -78,8 +78,9 @@ def test_a_folder_that_cannot_be_written(out: str, bench: Any, tmp_path: Path) -
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
 
 
-def test_a_cluster_that_does_not_answer(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on disk stays: the plan of a finished sweep among it."""
+def test_a_cluster_that_does_not_answer_is_told_at_once(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("sbatch", "srun", "squeue"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / name).chmod(0o755)

@@ -1,15 +1,18 @@
-"""Which cells a command line makes, without running any."""
+"""The cells that a command line makes, without running any."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ablations.__main__
-from ablations.engine.sweep import Cell, Selection, make_cells, recipes_for, select, text
+from ablations.engine.cells import make_cells
+from ablations.engine.selection import select
+from ablations.engine.sweep import Cell, recipes_for, text
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import setting
 from lightning_xvol.config.recipes import RECIPES, get_recipe
@@ -20,7 +23,7 @@ SWEEPS = ablations.__main__.sweeps()
 
 
 def cells_of(*settings: str, seeds: int = 2, smoke: bool = False, recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(seeds, [setting(text) for text in settings], smoke))
+    return make_cells(SWEEP, get_recipe(recipe), seeds, [setting(text) for text in settings], smoke)
 
 
 def names(cells: Sequence[Cell]) -> list[str]:
@@ -31,7 +34,7 @@ def option(cell: Cell, name: str) -> Any:
     return cell.config.operator.options.get(name)
 
 
-def test_rows_then_axes_then_seeds() -> None:
+def test_cells_are_ordered_by_row_then_axis_then_seed() -> None:
     expected = [f"{row} kernel_size={size} seed={seed}" for row in ROWS for size in (1, 3, 5, 7, 9) for seed in (0, 1)]
     assert names(cells_of()) == expected
 
@@ -54,7 +57,7 @@ def test_the_seeds_of_a_group_differ_in_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("recipe", recipes_for(SWEEPS["kernel_size"]))
-def test_rows_of_the_kernel_size_sweep(recipe: str) -> None:
+def test_the_rows_of_the_kernel_size_sweep_differ_in_the_attention_branch_alone(recipe: str) -> None:
     by_row: dict[str, dict[int, Cell]] = {}
     for cell in cells_of(seeds=1, recipe=recipe):
         by_row.setdefault(cell.row, {})[cell.axes["kernel_size"]] = cell
@@ -87,7 +90,7 @@ def test_rows_of_the_kernel_size_sweep(recipe: str) -> None:
         ({"operator": ["xvolution_static"], "kernel_size": ["5"], "seed": ["1"]}, 1, None),
     ],
 )
-def test_only(only: dict[str, list[str]], count: int, expected: str | None) -> None:
+def test_only_selects_cells_and_changes_none(only: dict[str, list[str]], count: int, expected: str | None) -> None:
     chosen = select(cells_of(), only)
     assert len(chosen) == count
     assert names(chosen)[0] == (expected or "xvolution_static kernel_size=5 seed=1")
@@ -107,7 +110,7 @@ def test_only(only: dict[str, list[str]], count: int, expected: str | None) -> N
         ({"kernel": ["3"]}, ("kernel", "did you mean 'kernel_size'", "operator", "seed")),
     ],
 )
-def test_only_says_what_there_is(only: dict[str, list[str]], words: tuple[str, ...]) -> None:
+def test_only_names_the_values_that_there_are(only: dict[str, list[str]], words: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as error:
         select(cells_of(), only)
     assert all(word in str(error.value) for word in words), str(error.value)
@@ -127,7 +130,7 @@ def test_set_on_any_other_field_touches_every_cell() -> None:
     assert not {cell.id for cell in plain} & {cell.id for cell in changed}
 
 
-def test_what_no_result_depends_on_leaves_the_ids() -> None:
+def test_a_field_that_no_result_depends_on_leaves_the_ids() -> None:
     assert [cell.id for cell in cells_of("data.workers=2", "train.checkpoint_every=7")] == [
         cell.id for cell in cells_of()
     ]
@@ -146,7 +149,7 @@ def test_what_no_result_depends_on_leaves_the_ids() -> None:
         ("operator.name=xvolutoin", ("xvolutoin", "did you mean 'xvolution'")),
     ],
 )
-def test_set_says_what_is_wrong(text: str, words: tuple[str, ...]) -> None:
+def test_set_names_the_mistake(text: str, words: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as error:
         cells_of(text)
     assert all(word in str(error.value) for word in words), str(error.value)
@@ -163,13 +166,13 @@ def test_an_operator_by_import_path_is_a_row() -> None:
     assert len({cell.id for cell in extra}) == 10
 
 
-def test_a_registered_operator_without_the_axis_is_one_cell_on_it() -> None:
+def test_a_registered_operator_without_the_axis_shares_one_cell_over_it() -> None:
     extra = [cell for cell in cells_of("operator.name=pssa") if cell.row == "pssa"]
     assert len(extra) == 10
-    assert len({cell.id for cell in extra}) == 2, "one a seed, whatever the kernel size"
+    assert len({cell.id for cell in extra}) == 2, "one for each seed, at all kernel sizes"
 
 
-def test_smoke_is_a_small_budget_with_ids_of_its_own() -> None:
+def test_smoke_is_a_small_budget_with_other_ids() -> None:
     for recipe in recipes_for(SWEEPS["kernel_size"]):
         plain, smoke = cells_of(recipe=recipe), cells_of(recipe=recipe, smoke=True)
         assert names(plain) == names(smoke)
@@ -182,7 +185,7 @@ def test_smoke_is_a_small_budget_with_ids_of_its_own() -> None:
             assert cell.config.operator == next(one for one in plain if one.name == cell.name).config.operator
 
 
-def test_there_are_sweeps() -> None:
+def test_the_rows_of_a_sweep_include_its_baseline_and_controls() -> None:
     assert "kernel_size" in SWEEPS
     for name, sweep in SWEEPS.items():
         assert sweep.name == name
@@ -194,7 +197,7 @@ def test_there_are_sweeps() -> None:
 @pytest.mark.parametrize(
     ("name", "recipe"), [(name, recipe) for name in SWEEPS for recipe in recipes_for(SWEEPS[name])]
 )
-def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
+def test_the_dry_run_of_every_sweep_lists_its_cells(name: str, recipe: str, bench: Any) -> None:
     bench.sweep, sweep = name, SWEEPS[name]
     ended = bench.here("--recipe", recipe, "--dry-run")
     assert (ended.code, ended.err) == (0, "")
@@ -210,20 +213,20 @@ def test_the_dry_run_of_every_sweep(name: str, recipe: str, bench: Any) -> None:
     assert {line.split(maxsplit=2)[1] for line in lines} == {"missing"}
     count = len({line.split()[0] for line in lines})
     assert recipe in last and f"{count} cells" in last and f"{count} missing" in last
-    assert (f"{len(expected)} entries" in last) == (count < len(expected))
+    assert (f"{len(expected)} positions" in last) == (count < len(expected))
     assert not bench.out.exists()
 
 
-def test_every_cell_of_every_sweep_can_be_built() -> None:
+def test_every_cell_of_every_sweep_can_be_built(tmp_path: Path) -> None:
     """The check that a sweep makes before it writes anything."""
-    from ablations.engine.cell import preflight
+    from ablations.engine.cell import SweepContext, preflight
 
     for sweep in SWEEPS.values():
-        cells = make_cells(sweep, get_recipe(sweep.recipe), Selection(1))
-        preflight([cell.config for cell in cells], None, False)
+        cells = make_cells(sweep, get_recipe(sweep.recipe), seeds=1)
+        preflight([cell.config for cell in cells], SweepContext(tmp_path, "sweep", None, False, "disabled", "project"))
 
 
-def test_a_cell_of_two_rows_runs_once(bench: Any) -> None:
+def test_a_cell_of_two_columns_runs_once(bench: Any) -> None:
     """A convolution has no shift distances: it is the same run at all of them."""
     bench.sweep = "shift_distance"
     only = ("--only", "shift_distances=1,3", "--only", "operator=convolution")
@@ -234,4 +237,4 @@ def test_a_cell_of_two_rows_runs_once(bench: Any) -> None:
     assert len(bench.ledger.ids()) == 1
     tidy = (bench.out / "shift_distance" / "table.csv").read_text().splitlines()
     shared = [line.split(",")[2:6] for line in tidy if line.startswith(("convolution,1,", "convolution,3,"))]
-    assert len(shared) == 2 and shared[0] == shared[1], "both entries show it"
+    assert len(shared) == 2 and shared[0] == shared[1], "both columns show it"

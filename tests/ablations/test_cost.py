@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it starts."""
+"""The cost of a sweep before it starts: from earlier runs, or from a trial."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import pytest
 
 from ablations.engine import cost
 from ablations.engine.cell import Cost, trial
-from ablations.engine.sweep import Cell, Selection, make_cells
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import Cell
 from ablations.kernel_size import SWEEP
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
-from lightning_xvol.config.schema import set_value, to_dict
+from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.ledger import record
 
 
 def cells_of(recipe: str = "match_small") -> list[Cell]:
-    return make_cells(SWEEP, get_recipe(recipe), Selection(1))
+    return make_cells(SWEEP, get_recipe(recipe), seeds=1)
 
 
 def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:
@@ -34,18 +35,19 @@ def finish(cell: Cell, out: Path, seconds: float, size: int = 0) -> None:
 
 
 def with_train(cell: Cell, **changes: Any) -> Cell:
-    config = cell.config
+    config: RunConfig = cell.config
     for name, value in changes.items():
         config = set_value(config, f"train.{name}", value)
-    return Cell(cell.row, cell.axes, config)
+    return Cell(cell.row, cell.axes, resolve(config))
 
 
-def test_the_most_alike_run_counts(tmp_path: Path) -> None:
+def test_the_most_similar_runs_give_the_estimate(tmp_path: Path) -> None:
     cells = cells_of()
     convolutions = [cell for cell in cells if cell.row == "convolution"]
     attention = [cell for cell in cells if cell.row == "xvolution"]
     assert cost.from_records(cells, tmp_path) is None
-    finish(dataclasses.replace(convolutions[0], config=set_value(convolutions[0].config, "seed", 1)), tmp_path, 10.0)
+    other_seed = resolve(set_value(convolutions[0].config, "seed", 1))
+    finish(dataclasses.replace(convolutions[0], config=other_seed), tmp_path, 10.0)
     finish(convolutions[1], tmp_path, 20.0, size=1000)
 
     def seconds(cell: Cell) -> float:
@@ -110,7 +112,7 @@ def test_a_trial_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(trial([broken, sound], None, False)) == {sound.group}
 
 
-def test_a_run_that_tidies_up_meanwhile_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = cells_of()[0]
     finish(cell, tmp_path, 9.0, size=1000)
     gone = cell.folder(tmp_path) / "best.pt"

@@ -55,7 +55,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], int]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_an_unfinished_cell(
+def test_an_unfinished_cell_goes_on_from_what_is_whole(
     damage: str, bench: Any, stopped: tuple[Any, Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     begun, whole, flags = stopped
@@ -78,7 +78,7 @@ def test_an_unfinished_cell(
 @pytest.mark.parametrize(
     ("name", "share"), [("result.json", 0), ("result.json", 0.4), ("result.json", 0.99), ("metrics.csv", 0.6)]
 )
-def test_a_finished_cell_whose_record_is_cut(
+def test_a_finished_cell_whose_record_is_cut_is_run_again(
     name: str, share: float, bench: Any, stopped: tuple[Any, Any, Any]
 ) -> None:
     _, whole, flags = stopped
@@ -94,7 +94,7 @@ def test_a_finished_cell_whose_record_is_cut(
     assert bench.ledger.essence() == whole.essence()
 
 
-def test_the_description_of_the_sweep_is_written_anew(bench: Any, undisturbed: Any) -> None:
+def test_damaged_tables_and_plans_are_written_again(bench: Any, undisturbed: Any) -> None:
     shutil.copytree(undisturbed.out, bench.out)
     folder = bench.out / "kernel_size"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".json", ".csv", ".md")}

@@ -1,4 +1,4 @@
-"""The sweep of accuracy against cost: its rows, and a table and a figure without axes."""
+"""The sweep of accuracy against cost: its rows, and a table and a figure of a sweep without axes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pytest
 from matplotlib.image import imread
 
 from ablations.efficiency import SWEEP
-from ablations.engine.sweep import Selection, make_cells, recipes_for
+from ablations.engine.cells import make_cells
+from ablations.engine.sweep import recipes_for
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
 
 
 @pytest.mark.parametrize("recipe", recipes_for(SWEEP))
 def test_every_operator_has_a_row_and_attention_its_control(recipe: str) -> None:
-    cells = make_cells(SWEEP, get_recipe(recipe), Selection(1))
+    cells = make_cells(SWEEP, get_recipe(recipe), seeds=1)
     assert [cell.row for cell in cells if not cell.row.endswith("_static")] == list(registry.OPERATORS)
     assert [cell.name for cell in cells][5:9] == [
         "pssa seed=0", "pssa_static seed=0", "xvolution seed=0", "xvolution_static seed=0",
@@ -28,7 +29,7 @@ def test_every_operator_has_a_row_and_attention_its_control(recipe: str) -> None
     assert len({cell.group for cell in cells}) == len(cells) == len(SWEEP.rows)
 
 
-def test_table_and_figure_of_a_smoke_run(make_bench: Any, tmp_path: Path) -> None:
+def test_a_smoke_run_shows_the_cost_of_every_operator_that_ran(make_bench: Any, tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     bench.sweep = "efficiency"
     rows = "operator=convolution,xvolution,xvolution_static"

@@ -13,7 +13,7 @@ SELECTION = (
 )
 
 
-def test_a_smoke_sweep(bench: Any) -> None:
+def test_a_smoke_sweep_writes_records_table_and_figure_and_is_not_run_twice(bench: Any) -> None:
     ended = bench.run(*SELECTION, "--jobs", "2")
     assert ended.code == 0, ended
     results = bench.ledger.results()
@@ -62,7 +62,7 @@ def test_a_smoke_sweep(bench: Any) -> None:
     assert again.out.splitlines()[1:] == ended.out.splitlines()[2:], "the same table"
 
 
-def test_inline_equals_the_pool(bench: Any, undisturbed: Any) -> None:
+def test_cells_run_inline_equal_those_of_the_pool(bench: Any, undisturbed: Any) -> None:
     """Inline, a cell runs in a process that trained others before it."""
     ended = bench.here(*bench.four_cells, "--launcher", "inline")
     assert ended.code == 0, ended
@@ -70,8 +70,8 @@ def test_inline_equals_the_pool(bench: Any, undisturbed: Any) -> None:
     assert not list(bench.ledger.cells.glob("*/wandb")), "nothing is tracked when W&B is disabled"
 
 
-def test_a_cell_of_another_sweep_or_command_is_done(bench: Any, monkeypatch: Any) -> None:
-    """Cells live once: more seeds, another selection or another sweep run only what is missing."""
+def test_a_cell_of_another_command_is_done(bench: Any) -> None:
+    """Cells live once: more seeds run only the cells that are missing."""
     assert (
         bench.here(*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution", "--jobs", "2").code == 0
     )

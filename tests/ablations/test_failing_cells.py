@@ -1,4 +1,4 @@
-"""Cells that fail, die or diverge, among others that do not."""
+"""Cells that fail, die or diverge beside cells that do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_others_go_on_and_failures_are_tried_again(bench: Any, tmp_path: Pat
     switch.touch()
     names = ("convolution", "Sound", *FAULTS)
     arguments = (*bench.quick, *rows("Sound", *FAULTS), *only(*names))
-    # Known operators have no such options; the plugins' do.
+    # The plugins have these options, the registered operators do not.
     arguments = (*arguments, "--set", "operator.at=7", "--set", f"operator.switch={switch}")
     ended = bench.here(*arguments)
     assert ended.code == 1
@@ -42,7 +42,7 @@ def test_the_others_go_on_and_failures_are_tried_again(bench: Any, tmp_path: Pat
         folder = bench.ledger.cells / cells[name]
         failure = bench.ledger.failure(cells[name])
         assert (failure["error"], failure["attempt"]) == (error, 1)
-        # Its own count where the process could still write it, else its last checkpoint.
+        # The step where the process could still write it, else that of the last checkpoint.
         assert failure["step"] == (6 if name == "Raises" else 5)
         assert f"failed: {cells[name]} {name} kernel_size=1 seed=0: {error}; see {folder}/log.txt" in ended.out
         assert f"{name} kernel_size=1 seed=0: failed ({error})" in ended.err
@@ -65,7 +65,7 @@ def test_the_others_go_on_and_failures_are_tried_again(bench: Any, tmp_path: Pat
     results = bench.ledger.results()
     assert bench.ledger.files(finished) == untouched
     assert not list(bench.ledger.cells.glob("*/failure.json"))
-    # All plugins are the same convolution, but their names and so their ids differ; the weights do not.
+    # All plugins are the same convolution: their ids differ with their names, their weights do not.
     assert len({results[cells[name]]["weights_sha256"] for name in ("Sound", *ERRORS)}) == 1
     for name in ERRORS:
         assert [segment["start_step"] for segment in results[cells[name]]["segments"]] == [0, 5, 10]
@@ -83,8 +83,8 @@ def test_diverged_is_a_result(bench: Any) -> None:
     assert bench.ledger.files() == before
 
 
-def test_values_that_are_not_numbers_diverge_too(bench: Any) -> None:
-    """The loss in training is finite, the one in validation is not."""
+def test_a_cell_whose_validation_is_nan_has_diverged(bench: Any) -> None:
+    """Its loss in training is finite."""
     ended = bench.here(*bench.quick, *rows("NaNInEvaluation"), *only("NaNInEvaluation"))
     assert ended.code == 0, ended
     [result] = bench.ledger.results().values()
@@ -92,7 +92,7 @@ def test_values_that_are_not_numbers_diverge_too(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("fail_fast", [False, True])
-def test_fail_fast(fail_fast: bool, bench: Any) -> None:
+def test_fail_fast_starts_no_cell_after_a_failure(fail_fast: bool, bench: Any) -> None:
     arguments = (*bench.quick, *rows("Raises"), *only("Raises"), "--seeds", "3", "--jobs", "1", "--launcher", "local")
     ended = bench.here(*arguments, *["--fail-fast"] * fail_fast)
     assert ended.code == 1
@@ -100,8 +100,8 @@ def test_fail_fast(fail_fast: bool, bench: Any) -> None:
     assert len(ended.err.splitlines()) == (1 if fail_fast else 3)
 
 
-def test_inline(bench: Any) -> None:
-    """In the launcher's own process: a failing cell leaves the next one alone, and its traceback is in its log too."""
+def test_a_cell_that_fails_inline_leaves_the_next_one_alone(bench: Any) -> None:
+    """Its traceback is in its log, as that of a cell of the pool is."""
     arguments = (*bench.quick, *rows("Raises", "Sound"), *only("Raises", "Sound"), "--jobs", "1")
     ended = bench.here(*arguments)
     assert ended.code == 1 and "Traceback" not in ended.err + ended.out

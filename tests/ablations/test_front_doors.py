@@ -1,4 +1,4 @@
-"""What `python -m ablations` and its sweeps print without running anything, and what they do not load for it."""
+"""What `python -m ablations` and its sweeps print without running anything. They load nothing heavy for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import ablations.__main__
 SWEEPS = ablations.__main__.sweeps()
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "wandb", "pandas", "scipy", "matplotlib", "numpy")
 
-# Runs a module as `python -m` does and says on stderr which heavy packages that loaded.
+# Runs a module as `python -m` does, and prints on stderr the heavy packages that it loaded.
 PROGRAM = """
 import runpy, sys
 sys.argv = sys.argv[1:]
@@ -76,9 +76,9 @@ def test_help_names_every_flag(name: str) -> None:
 
 
 def test_the_dry_run_has_the_ids_of_the_cells(bench: Any) -> None:
-    from ablations.engine.sweep import Selection, make_cells
+    from ablations.engine.cells import make_cells
     from lightning_xvol.config.recipes import get_recipe
 
-    cells = make_cells(SWEEPS["kernel_size"], get_recipe("match_small"), Selection(2))
+    cells = make_cells(SWEEPS["kernel_size"], get_recipe("match_small"), seeds=2)
     assert bench.cells("--seeds", "2") == {cell.name: cell.id for cell in cells}
     assert set(bench.states("--seeds", "2").values()) == {"missing"}

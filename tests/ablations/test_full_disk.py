@@ -1,4 +1,4 @@
-"""A disk that is full for one cell: it fails with one line and keeps its checkpoint; the others go on."""
+"""A disk that is full for one cell: the cell fails with one line and keeps its checkpoint, the others go on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = ("--only", "operator=convolution,xvolution", "--jobs", "2")
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Path, int], None]]:
-    """Put a file system of so many bytes at a folder, or give the one there another size."""
+    """Mount a file system of so many bytes on a folder, or change the size of the one that is there."""
     mounted: list[Path] = []
 
     def mount(folder: Path, size: int) -> None:
@@ -30,15 +30,15 @@ def small_disk() -> Iterator[Callable[[Path, int], None]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_cell_whose_disk_is_full(
+def test_a_cell_whose_disk_is_full_goes_on_when_there_is_room(
     bench: Any, undisturbed_pair: dict[str, Any], small_disk: Callable[..., None]
 ) -> None:
     cells = {name.split()[0]: cell for name, cell in bench.cells(*FLAGS, *ROWS).items()}
     folder = bench.ledger.cells / cells["xvolution"]
     folder.mkdir(parents=True)
-    # Room for two checkpoints, and not for a third beside them before the oldest goes.
+    # Room for two checkpoints, but not for the third that is written before the oldest is deleted.
     [size] = {round(size, -4) for size in undisturbed_pair["checkpoints"][cells["xvolution"]]}
-    small_disk(folder, int(2.6 * size))
+    small_disk(folder, int(2.7 * size))
     ended = bench.here(*FLAGS, *ROWS)
     assert ended.code == 1
     assert set(bench.ledger.results()) == {cells["convolution"]}
@@ -55,8 +55,7 @@ def test_a_cell_whose_disk_is_full(
 
 @pytest.fixture
 def undisturbed_pair(make_bench: Callable[[Path], Any], tmp_path: Path) -> dict[str, Any]:
-    """What comes out where the disk has room, and the sizes of the checkpoints."""
-    (tmp_path / "undisturbed").mkdir()
+    """The results where the disk has room, and the sizes of the checkpoints."""
     bench = make_bench(tmp_path / "undisturbed")
     assert bench.here(*FLAGS, *ROWS).code == 0
     sizes = {

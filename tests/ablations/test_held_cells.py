@@ -1,4 +1,4 @@
-"""Cells that another process works on, cells run one by one, and cells run anew."""
+"""Cells that another process works on, cells that run one by one, and cells that are run again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_no_wait_leaves_a_held_cell(bench: Any, hold: Callable[..., Any]) -> Non
     assert (bench.out / "kernel_size" / "table.md").exists()
 
 
-def test_a_failure_counts_for_more_than_a_held_cell(bench: Any, hold: Callable[..., Any]) -> None:
+def test_a_failure_decides_the_exit_code_beside_a_held_cell(bench: Any, hold: Callable[..., Any]) -> None:
     arguments = (*bench.quick, *TWO[:2], "--set", "operator.name=faulty_operators:Raises", "--jobs", "2")
     arguments = (*arguments, "--only", "operator=convolution,Raises")
     hold(bench.ledger.cells / bench.cells(*arguments)[NAMES[0]], 60)
@@ -94,7 +94,7 @@ def test_force_refuses_where_a_process_works(bench: Any, hold: Callable[..., Any
     assert bench.ledger.files() == before, "no cell is moved, not even one before it"
 
 
-def test_one_cell(bench: Any, hold: Callable[..., Any]) -> None:
+def test_one_cell_runs_alone_and_writes_no_table(bench: Any, hold: Callable[..., Any]) -> None:
     arguments = (*bench.quick, *TWO[:4])
     cells = bench.cells(*arguments)
     ended = bench.here(*arguments, "--cell", cells[NAMES[0]][:8])
@@ -117,7 +117,7 @@ def test_one_cell(bench: Any, hold: Callable[..., Any]) -> None:
     assert set(bench.ledger.results()) == {cells[NAMES[0]]}
 
 
-def test_one_cell_that_two_rows_share(bench: Any) -> None:
+def test_one_cell_may_be_shared_by_two_columns(bench: Any) -> None:
     bench.sweep = "shift_distance"
     [shared] = {cell for name, cell in bench.cells(*bench.quick).items() if name.startswith("convolution")}
     ended = bench.here(*bench.quick, "--cell", shared)

@@ -1,4 +1,4 @@
-"""What a cell is called and what comes out of it depends on its configuration alone."""
+"""The id and the result of a cell depend on its configuration alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 ONE = ("--only", "kernel_size=1", "--only", "operator=convolution", "--launcher", "inline")
 
 
-def test_clock_and_host_play_no_part(bench: Any, undisturbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_and_host_change_no_result(bench: Any, undisturbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Years ago, on another host, and on a clock that jumps back and forth."""
     jumps, now = random.Random(0), time.time
     monkeypatch.setattr(time, "time", lambda: now() - 1e8 * jumps.random())
@@ -24,8 +24,8 @@ def test_clock_and_host_play_no_part(bench: Any, undisturbed: Any, monkeypatch: 
     assert bench.ledger.essence() == {cell: undisturbed.essence()[cell]}
 
 
-def test_a_changed_recipe_in_an_old_folder(bench: Any) -> None:
-    """Old cells stay as they are, none goes on from their checkpoints, and the table shows the new ones alone."""
+def test_a_changed_recipe_makes_new_cells_in_an_old_folder(bench: Any) -> None:
+    """Old cells stay as they are, no new cell goes on from them, and the table shows only the new cells."""
     flags = (*bench.quick, *ONE)
     assert bench.here(*flags).code == 0
     [old] = bench.ledger.ids()
@@ -40,8 +40,8 @@ def test_a_changed_recipe_in_an_old_folder(bench: Any) -> None:
     assert "n = 1" in (bench.out / "kernel_size" / "table.md").read_text()
 
 
-def test_a_record_in_another_cells_folder(bench: Any) -> None:
-    """Put there by hand, it is neither taken for the cell's own nor written over."""
+def test_a_record_in_the_folder_of_another_cell_is_refused(bench: Any) -> None:
+    """Someone moved it there. It is neither taken for the record of that cell nor overwritten."""
     flags = (*bench.quick, *ONE)
     changed = (*flags, "--set", "optim.weight_decay=0.01")
     assert bench.here(*flags).code == 0

@@ -1,4 +1,4 @@
-"""Where cells run: GPUs without a CUDA call, flags of one launcher given to another, and what Slurm's queue says."""
+"""Launchers: GPUs found without a CUDA call, flags of another launcher, and answers of Slurm's queue."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ablations.engine.launchers import local
-from ablations.engine.launchers.choice import minutes
 from ablations.engine.launchers.gpus import Slots, list_gpus
 from ablations.engine.launchers.slurm import Resources, _Watch
+from ablations.engine.options import minutes
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
 
@@ -35,7 +35,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("visible", "expected"),
     [(None, ["0", "1", "2", "3"]), ("", []), ("2", ["2"]), ("GPU-a1, GPU-b2", ["GPU-a1", "GPU-b2"])],
 )
-def test_the_variable_counts_for_more_than_the_tool(
+def test_gpus_come_from_the_variable_else_from_the_tool(
     visible: str | None, expected: list[str], nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if visible is not None:
@@ -43,14 +43,14 @@ def test_the_variable_counts_for_more_than_the_tool(
     assert list_gpus() == expected
 
 
-def test_no_tool_and_a_broken_one(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_working_tool_there_are_no_gpus(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
     assert list_gpus() == []
     monkeypatch.setenv("PATH", "/nowhere")
     assert list_gpus() == []
 
 
-def test_each_cell_has_a_gpu_of_its_own_and_the_next_one_the_one_given_back() -> None:
+def test_cells_share_no_gpu_and_the_next_cell_takes_those_given_back() -> None:
     slots = Slots(["0", "1", "2", "3"], jobs=2, devices=2, cells_per_gpu=1)
     first, second = slots.take(2), slots.take(2)
     assert sorted(first + second) == ["0", "1", "2", "3"]
@@ -64,8 +64,8 @@ def test_cells_that_share_are_spread_evenly() -> None:
 
 
 @pytest.mark.parametrize(("jobs", "devices", "cells_per_gpu"), [(3, 1, 1), (2, 2, 1), (5, 1, 2), (1, 3, 4)])
-def test_more_cells_than_places_are_refused(jobs: int, devices: int, cells_per_gpu: int) -> None:
-    with pytest.raises(UserError, match=f"--jobs {jobs} with train.devices={devices}.* here are 2 GPUs"):
+def test_more_cells_than_room_on_the_gpus_are_refused(jobs: int, devices: int, cells_per_gpu: int) -> None:
+    with pytest.raises(UserError, match=f"--jobs {jobs} with train.devices={devices}.* there are 2 GPUs"):
         Slots(["0", "1"], jobs, devices, cells_per_gpu)
 
 
@@ -74,7 +74,7 @@ def test_a_machine_without_gpus_limits_nothing() -> None:
 
 
 def test_the_processes_of_cells_see_their_own_gpus(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named by the variable; there need not be any."""
+    """The variable names them. There need not be any."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,9")
     row = ("--set", "operator.name=faulty_operators:SaysGPUs", "--only", "operator=SaysGPUs")
     ended = bench.here(*bench.quick, *row, "--only", "kernel_size=1,3", "--jobs", "2")
@@ -131,11 +131,11 @@ def test_a_flag_of_another_launcher_is_refused(flags: str, words: str, bench: An
     assert not bench.out.exists()
 
 
-def test_gpus_of_a_cell_are_its_processes(bench: Any) -> None:
+def test_gpus_per_cell_sets_the_number_of_processes(bench: Any) -> None:
     assert bench.cells("--gpus-per-cell", "2") == bench.cells("--set", "train.devices=2") != bench.cells()
 
 
-def test_a_machine_without_slurm(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_slurm_is_told_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     ended = bench.here("--smoke", "--launcher", "slurm")
     assert ended.code == 2
@@ -143,7 +143,7 @@ def test_a_machine_without_slurm(bench: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert not bench.out.exists()
 
 
-def test_an_environment_without_submitit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_without_submitit_is_told_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ended = bench.here("--smoke", "--launcher", "slurm")
     assert ended.code == 2 and "submitit, which is not installed here" in ended.one_error
@@ -160,7 +160,7 @@ def test_what_a_cell_of_several_nodes_asks_for() -> None:
 
 
 class Heard(list[tuple[Any, ...]]):
-    """An observer that keeps what it hears."""
+    """An observer that keeps what it is told."""
 
     def started(self, cell: Any) -> None:
         self.append(("started",))
@@ -173,26 +173,26 @@ class Heard(list[tuple[Any, ...]]):
 
 
 class TestWatch:
-    """Slurm's queue, as a dictionary, and a cell's folder decide what the launcher says of the cell."""
+    """The launcher reports a cell by the answers of Slurm's queue, here dictionaries, and by the cell's folder."""
 
     @pytest.fixture(autouse=True)
     def _watch(self, tmp_path: Path) -> None:
-        from ablations.engine.cell import Settings
-        from ablations.engine.sweep import Selection, make_cells
+        from ablations.engine.cell import SweepContext
+        from ablations.engine.cells import make_cells
         from ablations.kernel_size import SWEEP
         from lightning_xvol.config.recipes import get_recipe
 
-        self.cell = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[0]
-        self.settings = Settings(tmp_path, "kernel_size", None, False, "disabled", "project")
+        self.cell = make_cells(SWEEP, get_recipe("match_small"), seeds=1)[0]
+        self.context = SweepContext(tmp_path, "kernel_size", None, False, "disabled", "project")
         self.folder = files.make_folder(self.cell.folder(tmp_path))
         self.heard = Heard()
-        self.watch = _Watch(self.cell, self.settings, "5_1", self.heard)
+        self.watch = _Watch(self.cell, self.context, "5_1", self.heard)
 
-    def test_pending_then_running_then_gone_without_a_trace(self) -> None:
+    def test_a_task_that_runs_and_vanishes_has_failed(self) -> None:
         assert not self.watch.look({"5_1": "PENDING"})
         assert self.heard == []
         files.write_json(
-            files.make_folder(self.settings.out / "slurm") / f"{self.cell.id}.progress.json", {"step": 3, "total": 9}
+            files.make_folder(self.context.out / "slurm") / f"{self.cell.id}.progress.json", {"step": 3, "total": 9}
         )
         assert not self.watch.look({"5_1": "RUNNING"})
         assert self.heard == [("started",), ("progressed", 3, 9)]
@@ -206,18 +206,18 @@ class TestWatch:
         for queue in ({}, None, {}, None, {"5_1": "PENDING"}, {}):
             assert not self.watch.look(queue)
 
-    def test_requeued_between_two_looks(self) -> None:
+    def test_a_task_that_is_requeued_between_two_looks_has_not_ended(self) -> None:
         assert not self.watch.look({}) and not self.watch.look({"5_1": "PENDING"}) and not self.watch.look({})
 
     def test_a_failure_of_this_attempt_is_told_and_an_older_one_is_not(self) -> None:
         record.write_failure(self.folder, "OldError: before", 1)
-        watch = _Watch(self.cell, self.settings, "5_1", self.heard)
+        watch = _Watch(self.cell, self.context, "5_1", self.heard)
         watch.look({})
         record.write_failure(self.folder, "NewError: now", 2)
         assert watch.look({})
         assert self.heard[-1] == ("failed", "NewError: now")
 
-    def test_held_by_another_process(self, hold: Any) -> None:
+    def test_a_cell_that_another_process_holds_is_held(self, hold: Any) -> None:
         hold(self.folder, 60)
         self.watch.look({})
         assert self.watch.look({})

@@ -1,4 +1,4 @@
-"""`cells.json`: what it says of the command, and what is said where another one replaces it."""
+"""`cells.json`: what it holds of the command, and the note when another command replaces it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def test_a_table_says_what_set_changed(bench: Any) -> None:
         assert "changed: data.limit=64, optim.lr=0.03;" in text.replace("\\_", "_"), name
 
 
-def test_rows_of_the_command_line_are_no_change_of_the_recipe(bench: Any) -> None:
+def test_an_added_row_is_no_change_of_the_recipe(bench: Any) -> None:
     flags = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "operator.name=pssa", "--set", "train.steps=1")
     assert bench.here(*flags, "--only", "kernel_size=1", "--only", "operator=pssa").code == 0
     assert "changed: train.steps=1;" in (bench.out / "kernel_size" / "table.md").read_text()
 
 
-def test_another_command_that_takes_the_place_of_a_table_says_so(bench: Any) -> None:
+def test_a_command_that_replaces_a_table_says_so(bench: Any) -> None:
     assert "note:" not in bench.here(*bench.quick, *ONE).out
     assert "note:" not in bench.here(*bench.quick, "--seeds", "2", *ONE).out, "more seeds are the same experiment"
     ended = bench.here(*bench.quick, *ONE, "--set", "optim.lr=0.03")

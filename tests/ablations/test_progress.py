@@ -1,4 +1,4 @@
-"""How far a sweep is: lines elsewhere, bars on a terminal."""
+"""The progress of a sweep: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from ablations.engine.cells import make_cells
 from ablations.engine.progress import Progress
-from ablations.engine.sweep import Selection, make_cells
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import duration
 from lightning_xvol.config.recipes import get_recipe
@@ -33,12 +33,12 @@ from lightning_xvol.config.recipes import get_recipe
         (100000, "27 h 46 min"),
     ],
 )
-def test_duration(seconds: float, text: str) -> None:
+def test_durations_are_rounded_to_whole_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_lines_count_up(capsys: Any, monkeypatch: Any) -> None:
-    cells = make_cells(SWEEP, get_recipe("match_small"), Selection(1))[:4]
+def test_lines_count_up_and_tell_the_time_left(capsys: Any, monkeypatch: Any) -> None:
+    cells = make_cells(SWEEP, get_recipe("match_small"), seeds=1)[:4]
     clock = [0.0]
     monkeypatch.setattr("ablations.engine.progress.time.monotonic", lambda: clock[0])
     with Progress(cells, total=6) as progress:  # two were done before
@@ -64,8 +64,7 @@ def test_lines_count_up(capsys: Any, monkeypatch: Any) -> None:
     assert [cell for cell, _ in progress.failures] == [cells[1]] and progress.ended_here == 4
 
 
-def test_on_a_terminal(bench: Any, monkeypatch: Any) -> None:
-    """Bars while it runs and a line for each cell, on a narrow terminal."""
+def test_a_terminal_shows_bars_and_a_line_for_each_cell(bench: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "60")
     controller, terminal = pty.openpty()

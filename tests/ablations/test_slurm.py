@@ -1,33 +1,31 @@
-"""A sweep as an array on a Slurm cluster of two nodes, and everything that can happen to it there."""
+"""A sweep as an array on a Slurm cluster of two nodes, and what can happen to it there."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).with_name("plugins")))
 import slurm_cluster
+from slurm_cluster import Cluster
+from struck_sweep import StruckSweep
+from sweep_bench import Bench
 
 PATIENCE_SECONDS = 240
-MOST_COMMANDS = 5
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_cluster.Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes with two CPUs each."""
     if reason := slurm_cluster.why_not():
         pytest.skip(reason)
     pytest.importorskip("submitit")
-    cluster = slurm_cluster.Cluster(tmp_path_factory.mktemp("slurm"), nodes=2, cpus=2)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), nodes=2, cpus=2)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):
             patch.setenv(name, cluster.environment[name])
@@ -38,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_cluster.
 
 
 def slow_cells(steps: int, operators: str = "convolution,Slow") -> tuple[str, ...]:
-    """A kernel-size sweep with a row that is slow where SLOW_SECONDS is set."""
+    """The flags of a kernel-size sweep with a row that is slow where SLOW_SECONDS is set."""
     return (
         *("--smoke", "--seeds", "1", "--wandb", "disabled", "--only", "kernel_size=1,3"),
         *("--set", "operator.name=faulty_operators:Slow", "--only", f"operator={operators}"),
@@ -46,21 +44,23 @@ def slow_cells(steps: int, operators: str = "convolution,Slow") -> tuple[str, ..
     )
 
 
-def test_an_array(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp_path: Path) -> None:
-    """It leaves what the pool of processes leaves; run again, it submits nothing."""
-    (tmp_path / "pool").mkdir()
+def test_an_array_leaves_what_the_pool_leaves(
+    cluster: Cluster, bench: Bench, make_bench: Callable[[Path], Bench], tmp_path: Path
+) -> None:
+    """The same command again submits nothing."""
     pool = make_bench(tmp_path / "pool")
     flags = (*bench.quick, "--only", "kernel_size=1,3", "--only", "operator=convolution")
     assert pool.here(*flags, "--jobs", "2").code == 0
     ended = bench.here(*flags, "--launcher", "slurm", "--time", "5", "--cpus-per-cell", "1")
-    assert ended.code == 0 and "2 cells are Slurm's array" in ended.out and "[2/2]" in ended.err, ended
+    assert ended.code == 0 and "2 cells are in Slurm's array" in ended.out and "[2/2]" in ended.err, ended
     assert bench.ledger.essence() == pool.ledger.essence()
     again = bench.here(*flags, "--launcher", "slurm")
     assert again.code == 0 and "2 done, 0 to run" in again.out and "Slurm's array" not in again.out
 
 
-def test_a_cell_of_two_nodes(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp_path: Path) -> None:
-    (tmp_path / "pool").mkdir()
+def test_a_cell_of_two_nodes_equals_one_of_two_processes(
+    cluster: Cluster, bench: Bench, make_bench: Callable[[Path], Bench], tmp_path: Path
+) -> None:
     pool = make_bench(tmp_path / "pool")
     flags = (*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution", "--set", "train.devices=2")
     assert pool.here(*flags, "--launcher", "local").code == 0
@@ -69,7 +69,7 @@ def test_a_cell_of_two_nodes(cluster: Any, bench: Any, make_bench: Callable[[Pat
     assert bench.ledger.essence() == pool.ledger.essence()
 
 
-def test_mistakes(cluster: Any, bench: Any) -> None:
+def test_mistakes_are_told_in_one_line(cluster: Cluster, bench: Bench) -> None:
     flags = (*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution", "--launcher", "slurm")
     ended = bench.here(*flags, "--partition", "nowhere")
     assert ended.code == 2
@@ -79,55 +79,52 @@ def test_mistakes(cluster: Any, bench: Any) -> None:
     assert "--nodes-per-cell 3 must divide the 2 processes" in ended.one_error
 
 
-def test_a_time_limit_before_the_first_checkpoint(cluster: Any, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such a cell would be requeued for ever."""
+def test_a_time_limit_before_the_first_checkpoint_fails_the_cell(
+    cluster: Cluster, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a cell would go back to the queue for ever."""
     monkeypatch.setenv("SLOW_SECONDS", "30")
     ended = bench.start(*slow_cells(40), "--launcher", "slurm", "--time", "1").ended(PATIENCE_SECONDS)
     assert ended.code == 1
     assert "the time limit came before the first checkpoint after step 0; give more --time" in ended.out
 
 
-class Faults:
-    """Does what befalls a cluster to one running slow cell after the other."""
+class StruckArray(StruckSweep):
+    """A sweep on the cluster, with the faults of a cluster. Each strikes a slow cell in the middle of its steps."""
 
-    def __init__(self, cluster: Any, bench: Any, flags: tuple[str, ...]) -> None:
-        self.cluster, self.bench, self.ledger, self.flags = cluster, bench, bench.ledger, flags
-        self.command: Any = None
+    def __init__(self, cluster: Cluster, bench: Bench, *flags: str) -> None:
+        super().__init__(bench, *flags, patience=2 * PATIENCE_SECONDS)
+        self.cluster = cluster
         self.slow = [cell for name, cell in bench.cells(*flags).items() if name.startswith("Slow")]
-        self.hit: dict[str, tuple[str, int]] = {}  # fault to the cell that it hit and the newest step then
+        self.hit: dict[str, tuple[str, int]] = {}  # by fault: the cell that it struck and the newest step then
 
-    def running(self) -> dict[str, str]:
-        """Slow cell to task, of those that run and have saved something in this attempt."""
+    def strike(self, fault: Callable[[str], None]) -> None:
+        """Wait for a slow cell that has saved something in this attempt, and do `fault` to its task."""
+
+        def may_strike() -> bool:
+            if not self.running():  # on a loaded machine a time limit may come before any step
+                self.start()
+            return bool(self._slow_tasks())
+
+        slurm_cluster.wait_for(f"cell for {fault.__name__}", may_strike, PATIENCE_SECONDS)
+        cell, task = next(iter(self._slow_tasks().items()))
+        fault(task)
+        self.hit[fault.__name__] = cell, self.ledger.newest_step(cell)
+
+    def _slow_tasks(self) -> dict[str, str]:
+        """The running tasks of slow cells that have saved something since they were last struck."""
         tasks = {cell: self._task(cell) for cell in self.slow}
+        before = {cell: max((step for hit, step in self.hit.values() if hit == cell), default=0) for cell in self.slow}
+        running = self.cluster.running()
         return {
             cell: task
             for cell, task in tasks.items()
-            if task in self.cluster.running() and self.ledger.newest_step(cell) > self._before(cell)
+            if task in running and self.ledger.newest_step(cell) > before[cell]
         }
-
-    def start(self) -> Any:
-        self.command = self.bench.start(*self.flags)
-        return self.command
 
     def _task(self, cell: str) -> str:
         path = self.bench.out / "slurm" / f"{cell}.json"
         return json.loads(path.read_text())["task"] if path.exists() else ""
-
-    def _before(self, cell: str) -> int:
-        return max((step for hit, step in self.hit.values() if hit == cell), default=0)
-
-    def strike(self, fault: str, do: Callable[[str], None]) -> None:
-        """Wait for a slow cell in the middle of its steps, and do it to its task."""
-
-        def may_strike() -> bool:
-            if self.command.process.poll() is not None:  # on a loaded machine a time limit may come before any step
-                self.start()
-            return bool(self.running())
-
-        slurm_cluster.wait_for(f"cell for {fault}", may_strike, PATIENCE_SECONDS)
-        cell, task = next(iter(self.running().items()))
-        do(task)
-        self.hit[fault] = cell, self.ledger.newest_step(cell)
 
     def crash_node(self, task: str) -> None:
         node = self.cluster.running()[task]
@@ -140,39 +137,35 @@ class Faults:
         self.cluster.submit("--partition=high", "--cpus-per-task=2", f"--nodelist={node}", "--wrap=sleep 3")
         slurm_cluster.wait_for("preemption", lambda: task not in self.cluster.running(), PATIENCE_SECONDS)
 
-    def kill_worker(self, task: str) -> None:
+    def kill_task(self, task: str) -> None:
         for process in self.cluster.processes_of(task):
             os.kill(process, signal.SIGKILL)
         slurm_cluster.wait_for("death", lambda: task not in self.cluster.running(), PATIENCE_SECONDS)
 
 
-def test_faults(cluster: Any, bench: Any, make_bench: Callable[[Path], Any], tmp_path: Path) -> None:
-    """A node lost, a cell preempted, time limits, a worker and the launcher killed: as if nothing had happened."""
+def test_faults_of_a_cluster_change_nothing(
+    cluster: Cluster, bench: Bench, make_bench: Callable[[Path], Bench], tmp_path: Path
+) -> None:
+    """A node is lost, a cell preempted, a time limit reached, a worker and the launcher killed."""
     steps = 160
     flags = slow_cells(steps, "convolution,xvolution,xvolution_static,Slow")
-    (tmp_path / "undisturbed").mkdir()
     undisturbed = make_bench(tmp_path / "undisturbed")
     assert undisturbed.here(*flags, "--jobs", "2").code == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLOW_SECONDS", "0.2")
-        faults = Faults(cluster, bench, (*flags, "--launcher", "slurm", "--time", "2"))
-        faults.start()
-        faults.strike("node", faults.crash_node)
-        faults.strike("preemption", faults.preempt)
-        faults.command.kill()
+        sweep = StruckArray(cluster, bench, *flags, "--launcher", "slurm", "--time", "2")
+        sweep.start()
+        sweep.strike(sweep.crash_node)
+        sweep.strike(sweep.preempt)
+        sweep.commands[-1].kill()
         slurm_cluster.wait_for("the array, which goes on", lambda: bool(cluster.running()), PATIENCE_SECONDS)
-        faults.start()
-        faults.strike("worker", faults.kill_worker)
-        for _ in range(MOST_COMMANDS):
-            ended = faults.command.ended(PATIENCE_SECONDS * 2)
-            if ended.code == 0:
-                break
-            faults.start()
-    assert ended.code == 0
-    assert bench.ledger.essence() == undisturbed.ledger.essence()
+        sweep.start()
+        sweep.strike(sweep.kill_task)
+        sweep.finish(attempts=5)
+    sweep.check(undisturbed.ledger.essence())
     segments = bench.ledger.segments()
-    print({fault: (cell, step, segments[cell]) for fault, (cell, step) in faults.hit.items()})
-    for fault, (cell, step) in faults.hit.items():
+    print({fault: (cell, step, segments[cell]) for fault, (cell, step) in sweep.hit.items()})
+    for fault, (cell, step) in sweep.hit.items():
         starts = [segment["start_step"] for segment in segments[cell]]
         assert starts == sorted(starts), "no attempt begins before the one it follows"
         assert any(start >= step for start in starts), f"the cell hit by {fault} went on from its checkpoint"

@@ -1,4 +1,4 @@
-"""The smoke run of every sweep, with one ledger for all, so that what they share runs once."""
+"""The smoke run of every sweep, on one ledger, so that cells that sweeps share run once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEW: dict[str, tuple[str, ...]] = {
 
 
 def check(out: Path, sweep: str) -> int:
-    """That table and figure are there and drawn; returns the number of entries with a result, or that diverged."""
+    """Check that table and figure are there. Returns the number of table rows with a result or a divergence."""
     folder = out / sweep
     assert "SMOKE" in (folder / "table.md").read_text()
     assert imread(folder / "figure.png").std() > 0.03
@@ -39,13 +39,13 @@ def check(out: Path, sweep: str) -> int:
         return sum(int(row["n"]) + int(row["diverged"]) for row in csv.DictReader(file))
 
 
-def test_a_few_cells_of_every_sweep(bench: Any) -> None:
+def test_a_few_cells_of_every_sweep_give_a_table_and_a_figure(bench: Any) -> None:
     for name in sweeps():
         bench.sweep = name
         only = [flag for choice in FEW.get(name, ()) for flag in ("--only", choice)]
         ended = bench.here(*bench.quick, "--jobs", "2", *only)
         assert ended.code == 0, (name, ended)
-        # Further entries show a cell of one that was run.
+        # Other rows of the table may show a cell that was run.
         assert check(bench.out, name) >= len(bench.cells(*bench.quick, *only))
     bench.sweep = "kernel_size"
     ended = bench.here(*bench.quick, "--jobs", "2", "--only", "kernel_size=3", "--reading", "A")
@@ -64,7 +64,7 @@ SMALL = {
 }
 
 
-def test_two_detectors(bench: Any) -> None:
+def test_two_detectors_give_a_table_and_a_figure(bench: Any) -> None:
     bench.sweep = "operator"
     settings = [flag for path, value in SMALL.items() for flag in ("--set", f"{path}={value}")]
     flags = ("--recipe", "shapes_mask_rcnn", "--smoke", "--seeds", "1", "--only", "operator=convolution,xvolution")
@@ -79,7 +79,7 @@ def test_two_detectors(bench: Any) -> None:
 @pytest.mark.smoke
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("recipe", ["match_small", "attention_maps"])
-def test_the_whole_smoke_run_of_every_sweep(recipe: str, bench: Any) -> None:
+def test_every_sweep_gives_a_table_and_a_figure_in_a_whole_smoke_run(recipe: str, bench: Any) -> None:
     fitting = [name for name, sweep in sweeps().items() if recipe in recipes_for(sweep)]
     flags = ("--recipe", recipe, "--smoke", "--seeds", "1", "--wandb", "disabled")
     bench.sweep = "all"

@@ -1,4 +1,4 @@
-"""What each sweep varies: configurations against the paper's text, without running any."""
+"""What each sweep varies, compared with the text of the paper, without running anything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 
 from ablations import backbone, kernel_size, operator, position_encoding, pssa_form, schedule, shift_distance, stage
 from ablations.engine.catalogue import sweeps
+from ablations.engine.cells import make_cells
 from ablations.engine.plan import describe_cells
-from ablations.engine.sweep import Cell, Selection, Sweep, make_cells, recipes_for, select
+from ablations.engine.selection import select
+from ablations.engine.sweep import Cell, Sweep, recipes_for
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import set_value
 from lightning_xvol.modules.base import learning_rate_factor
@@ -19,10 +21,10 @@ PRODUCT_OPTIONS = ("form", "normalize", "position_encoding", "frozen_query_key")
 
 
 def cells_of(sweep: Sweep, recipe: str = "match_small", *settings: tuple[str, str]) -> list[Cell]:
-    return make_cells(sweep, get_recipe(recipe), Selection(1, settings))
+    return make_cells(sweep, get_recipe(recipe), 1, settings)
 
 
-def by_place(sweep: Sweep, recipe: str = "match_small") -> dict[tuple[str, Any], Cell]:
+def by_column(sweep: Sweep, recipe: str = "match_small") -> dict[tuple[str, Any], Cell]:
     return {(cell.row, *cell.axes.values()): cell for cell in cells_of(sweep, recipe)}
 
 
@@ -40,7 +42,7 @@ def has_product(cell: Cell) -> bool:
 )
 def test_pssa_and_xvolution_have_a_control_that_differs_in_the_product_alone(name: str, recipe: str) -> None:
     sweep = sweeps()[name]
-    cells = by_place(sweep, recipe)
+    cells = by_column(sweep, recipe)
     for (row, *place), cell in cells.items():
         if not has_product(cell):
             continue
@@ -60,27 +62,27 @@ def test_sweeps_share_the_cells_of_the_paper() -> None:
     """The default X-volution, its control and the convolution are run once for all of them."""
     ids = {cell.row: cell.id for cell in cells_of(operator.SWEEP)}
     shared = {
-        "position_encoding": by_place(position_encoding.SWEEP)["xvolution",],
-        "shift_distance": by_place(shift_distance.SWEEP)["xvolution", (1, 3, 5)],
-        "stage": by_place(stage.SWEEP)["xvolution", (3, 4, 5)],
-        "schedule": by_place(schedule.SWEEP)["xvolution", 3],
-        "kernel_size --reading A": by_place(kernel_size.READING_A)["xvolution", 3],
+        "position_encoding": by_column(position_encoding.SWEEP)["xvolution",],
+        "shift_distance": by_column(shift_distance.SWEEP)["xvolution", (1, 3, 5)],
+        "stage": by_column(stage.SWEEP)["xvolution", (3, 4, 5)],
+        "schedule": by_column(schedule.SWEEP)["xvolution", 3],
+        "kernel_size --reading A": by_column(kernel_size.READING_A)["xvolution", 3],
     }
     assert {name: cell.id for name, cell in shared.items()} == dict.fromkeys(shared, ids["xvolution"])
-    assert by_place(stage.SWEEP)["convolution", "all"].id == ids["convolution"]
+    assert by_column(stage.SWEEP)["convolution", "all"].id == ids["convolution"]
     by_sweep = [{cell.id for cell in cells_of(sweep, sweep.recipe)} for sweep in sweeps().values()]
     assert len(set.union(*by_sweep)) < sum(map(len, by_sweep)) - 20
 
 
-def test_the_operators_of_tables_1_to_3() -> None:
+def test_the_operator_sweep_has_the_operators_of_tables_1_to_3() -> None:
     assert [row for row in operator.SWEEP.rows if not row.endswith("_static")] == [
         "convolution", "multi_convolution", "aa_convolution", "involution", "self_attention", "pssa", "xvolution",
         "xvolution_sa", "xvolution_inv",
     ]  # fmt: skip
 
 
-def test_shift_distances() -> None:
-    cells = by_place(shift_distance.SWEEP)
+def test_the_shift_distance_sweep_changes_shifts_alone() -> None:
+    cells = by_column(shift_distance.SWEEP)
     sets = {place for _, place in cells}
     assert sets == {(1,), (3,), (5,), (1, 3), (1, 3, 5), (1, 3, 5, 7)}
     for (row, place), cell in cells.items():
@@ -91,8 +93,8 @@ def test_shift_distances() -> None:
 
 
 @pytest.mark.parametrize("recipe", recipes_for(stage.SWEEP))
-def test_stages(recipe: str) -> None:
-    for (row, place), cell in by_place(stage.SWEEP, recipe).items():
+def test_the_stage_sweep_puts_operators_where_the_column_says(recipe: str) -> None:
+    for (row, place), cell in by_column(stage.SWEEP, recipe).items():
         network = cell.config.backbone
         if row == "convolution":
             assert network == get_recipe(recipe).config().backbone or cell.id in {
@@ -104,7 +106,7 @@ def test_stages(recipe: str) -> None:
             assert (network.places, network.stages) == ("block", place)
 
 
-def test_an_operator_of_the_command_line_stands_where_the_column_says() -> None:
+def test_an_added_operator_takes_what_the_column_says() -> None:
     for sweep, field in ((stage.SWEEP, "backbone"), (schedule.SWEEP, "train"), (backbone.SWEEP, "backbone")):
         cells = cells_of(sweep, "match_small", ("operator.name", "involution"))
         own = {
@@ -123,7 +125,7 @@ def test_position_encoding_is_on_where_it_says_so() -> None:
 
 def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
     for recipe, base in (("match_small", 1), ("digits_small", 8), ("imagenet_resnet50", 100)):
-        cells = by_place(schedule.SWEEP, recipe)
+        cells = by_column(schedule.SWEEP, recipe)
         assert {place for _, place in cells} == {1, 2, 3, 6}
         for (row, place), cell in cells.items():
             assert set_value(cells[row, 1].config, "train.epochs", base * place) == cell.config
@@ -134,7 +136,7 @@ def test_schedules_multiply_the_epochs_and_nothing_else() -> None:
 @pytest.mark.parametrize("recipe", ["coco_faster_rcnn", "coco_mask_rcnn"])
 def test_schedules_of_coco_are_those_of_table_7(recipe: str) -> None:
     table = {1: (60, 80, 90), 2: (120, 160, 180), 3: (210, 250, 270), 6: (420, 500, 540)}
-    for (row, place), cell in by_place(schedule.SWEEP, recipe).items():
+    for (row, place), cell in by_column(schedule.SWEEP, recipe).items():
         *decays, steps = (1000 * number for number in table[place])
         train, optim = cell.config.train, cell.config.optim
         assert (train.steps, [milestone * steps for milestone in optim.milestones]) == (steps, pytest.approx(decays))
@@ -156,18 +158,18 @@ def test_detectors_run_the_sweeps_of_the_papers_coco_tables() -> None:
         assert [plan[recipe]["metric"] for recipe in plan] == ["top1", "box_ap", "mask_ap"]
 
 
-def test_backbones_are_small_on_the_small_recipes_alone() -> None:
+def test_backbones_are_small_only_on_the_small_recipes() -> None:
     for recipe in recipes_for(backbone.SWEEP):
         small = get_recipe(recipe).config().backbone.name == "small_resnet"
-        for (_, name), cell in by_place(backbone.SWEEP, recipe).items():
+        for (_, name), cell in by_column(backbone.SWEEP, recipe).items():
             assert cell.config.backbone.name == ("small_" if small else "") + name
             assert cell.config.backbone.stages == get_recipe(recipe).config().backbone.stages
-    cifar = by_place(backbone.SWEEP, "cifar10_resnet18")
+    cifar = by_column(backbone.SWEEP, "cifar10_resnet18")
     assert cifar["convolution", "resnet101"].config.backbone.options == {"stem": "small"}
 
 
 def test_reading_a_keeps_the_dilated_branch() -> None:
-    cells = by_place(kernel_size.READING_A)
+    cells = by_column(kernel_size.READING_A)
     assert list(kernel_size.READING_A.rows) == ["multi_convolution", "xvolution", "xvolution_static"]
     assert {options(cell)["dilated_kernel_size"] for cell in cells.values()} == {5}
     assert {place: options(cell)["kernel_size"] for (_, place), cell in cells.items()} == {
@@ -177,8 +179,8 @@ def test_reading_a_keeps_the_dilated_branch() -> None:
     assert kernel_size.SWEEP.readings == {"A": kernel_size.READING_A}
 
 
-def test_the_readings_of_pssa() -> None:
-    cells = by_place(pssa_form.SWEEP)
+def test_the_forms_of_pssa_differ_as_their_rows_and_columns_say() -> None:
+    cells = by_column(pssa_form.SWEEP)
     rows = [row for row in pssa_form.SWEEP.rows if row != "convolution"]
     forms = {options(cells[row, "raw"])["form"] for row in rows}
     assert forms == {"dot", "hadamard", "hadamard_no_value", "dense", "static", "static_channel", "static_dense"}

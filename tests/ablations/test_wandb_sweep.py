@@ -1,4 +1,4 @@
-"""The file for `wandb sweep`: valid by W&B's schema, and its grid is the sweep's cells, each once.
+"""The file for `wandb sweep` fits the schema of W&B, and its grid is every cell of the sweep once.
 
 `wandb_sweep_schema.json` is sweeps/config/schema.json of the package sweeps 0.3.0 (Weights & Biases, MIT licence),
 which wants a numpy older than ours.
@@ -38,13 +38,13 @@ def emit(bench: Any, *flags: str) -> dict[str, Any]:
 
 
 def expand(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a grid search hands out: every combination of the values of its parameters."""
+    """The runs of a grid search: every combination of the values of its parameters."""
     names, parameters = content["parameters"], content["parameters"].values()
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(p["values"] for p in parameters))]
 
 
 def command(content: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
-    """What W&B's agent starts, from `python` on."""
+    """The command that the agent of W&B starts, without the interpreter."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     values = {"args": {name: {"value": value} for name, value in parameters.items()}}
@@ -55,7 +55,7 @@ def command(content: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
+def test_the_file_fits_the_schema(flags: tuple[str, ...], bench: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(SCHEMA.read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
@@ -68,8 +68,11 @@ def test_the_schema(flags: tuple[str, ...], bench: Any) -> None:
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
-    from ablations.engine.cli import cells_of, find_cell, make_parser
+def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
+    from ablations.engine.cli import make_parser
+    from ablations.engine.options import read_options
+    from ablations.engine.runner import reading_of
+    from ablations.engine.selection import cells_of, choose
     from ablations.kernel_size import SWEEP
 
     content = emit(bench, *flags)
@@ -78,14 +81,14 @@ def test_its_runs_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
     for parameters in expand(content):
         words = command(content, parameters)
         assert words[:2] == ["-m", "ablations.kernel_size"]
-        parsed = make_parser(SWEEP).parse_args(words[2:])
-        sweep = SWEEP if parsed.reading is None else SWEEP.readings[parsed.reading]
-        found.append(find_cell(cells_of(sweep, parsed), parsed.cell, parsed.seed).id)
-        assert parsed.wandb == "online" and parsed.out == bench.out
+        options = read_options(vars(make_parser(SWEEP).parse_args(words[2:])))
+        [cell] = choose(cells_of(reading_of(SWEEP, options.reading), options), options)
+        found.append(cell.id)
+        assert options.wandb == "online" and options.out == bench.out
     assert sorted(found) == listed
 
 
-def test_a_cell_by_its_group(bench: Any) -> None:
+def test_a_cell_is_found_by_its_group_and_seed(bench: Any) -> None:
     flags = (*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution")
     content = emit(bench, *flags)
     [group], [seed] = (content["parameters"][name]["values"] for name in ("cell", "seed"))
@@ -95,7 +98,7 @@ def test_a_cell_by_its_group(bench: Any) -> None:
     assert (result["group_id"], result["seed"]) == (group, seed)
 
 
-def test_where_it_lies_unless_told(bench: Any) -> None:
+def test_the_file_lies_beside_the_table_by_default(bench: Any) -> None:
     assert bench.here("--emit-wandb-sweep", "--seeds", "1").code == 0
     path = bench.out / "kernel_size" / "wandb-sweep.yaml"
     assert yaml.safe_load(path.read_text())["method"] == "grid"
@@ -109,7 +112,7 @@ def test_where_it_lies_unless_told(bench: Any) -> None:
         (("--cell", "zzzz", "--seed", "1"), "--cell 'zzzz' --seed 1; names 0 cells"),
     ],
 )
-def test_mistakes(flags: tuple[str, ...], words: str, bench: Any) -> None:
+def test_mistakes_are_told_in_one_line(flags: tuple[str, ...], words: str, bench: Any) -> None:
     ended = bench.here(*flags)
     assert ended.code == 2
     assert all(word in ended.one_error for word in words.split("; "))
@@ -118,7 +121,7 @@ def test_mistakes(flags: tuple[str, ...], words: str, bench: Any) -> None:
 @pytest.mark.slow
 def test_wandbs_own_agent_runs_each_cell_once(bench: Any, wandb_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`wandb sweep` and `wandb agent` of the installed version, against the server of the tests."""
-    # Where the agent looks for `python`, and for the sweep's module.
+    # The agent looks here for `python`.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     flags = (*bench.quick, "--only", "kernel_size=1,3", "--only", "operator=convolution", "--wandb-project", "swept")
     emit(bench, *flags)

@@ -66,7 +66,7 @@ def result(cell: Mapping[str, Any], value: float, **changes: Any) -> dict[str, A
 
 
 class Ledger:
-    """A ledger on disk: `cells` as in `cells.json`, and methods that spoil single cells."""
+    """A ledger on disk: `cells` are those of `cells.json`, and methods damage single cells."""
 
     def __init__(self, out: Path, scores: Mapping[str, Mapping[int, Sequence[float]]], **changes: Any) -> None:
         self.out = out
@@ -126,6 +126,13 @@ class Ledger:
     def lose(self, operator: str, size: int, seed: int) -> None:
         (self.folder(operator, size, seed) / "result.json").unlink()
 
+    def write_curves(self, name: str = "val_top1") -> None:
+        """Write a learning curve of two epochs for every cell."""
+        for cell in self.cells:
+            rows = [f"{epoch},{epoch},{name},{10 * epoch + cell['seed']}" for epoch in (1, 2)]
+            path = self.out / "cells" / cell["cell_id"] / "metrics.csv"
+            path.write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
+
     def diverge(self, operator: str, size: int, seed: int) -> None:
         metrics = {"top1": {"last": None, "best": 31.0, "best_epoch": 0}}
         self.write(self.cell(operator, size, seed), 0.0, status="diverged", metrics=metrics)
@@ -150,7 +157,7 @@ def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
 
 
 class WandbFile:
-    """Writes the file of an offline run with W&B's own messages, framed as its log is."""
+    """Writes the file of an offline run from W&B's own messages, in the frames of its log."""
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
@@ -219,7 +226,7 @@ class WandbFile:
 
 
 def cell_run(plan: Mapping[str, Any], cell: Mapping[str, Any], start: float = 1_700_000_000.0) -> WandbFile:
-    """The beginning of the run of a cell as `lightning_xvol.training.tracking` writes it."""
+    """The first records of the run of a cell, as `lightning_xvol.training.tracking` writes them."""
     config = {
         "cell_id": cell["cell_id"], "sweep": plan["sweep"], "plan_json": json.dumps(plan), "steps_per_epoch": 10,
         "total_steps": 30,

@@ -1,4 +1,4 @@
-"""Runs that carry the paper's printed numbers, written as a ledger holds them."""
+"""Ledgers of runs with the paper's printed numbers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ def place(config: RunConfig, axes: Mapping[str, Any]) -> RunConfig:
     return resolve(config)
 
 
+def contents_of(config: RunConfig) -> dict[str, Any]:
+    """What a record of `config` holds of its data, where they are what they are called."""
+    return {"digest": config.data.name, "by": "files", **registry.lookup("data", config.data.name).facts}
+
+
 def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
     spread: Spread = lambda row, seed: 0.0, **changes: Any,
 ) -> None:  # fmt: skip
-    """A ledger of runs whose metrics are those of `rows` (label, axes, metrics), whatever trained them.
+    """Write a ledger of runs with the metrics of `rows` (label, axes, metrics).
 
-    `changes` are fields that are set after all, such as `train__devices=8`; a function makes the value from the rest.
+    `changes` are fields that are set last, such as `train__devices=8`; a function computes its value from the others.
     """
     cells = []
     for label, axes, metrics in rows:
@@ -59,6 +64,7 @@ def write_sweep(
                 "params": 1, "macs": 1, "wall_seconds": 1.0,
                 "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
+                "data": contents_of(run),
             }  # fmt: skip
             (folder / "result.json").write_text(json.dumps(result))
     metric = registry.METRICS[recipes.get_recipe(recipe).task]
@@ -85,9 +91,9 @@ def rows_of(table: int, backbone: str = "ResNet-50") -> list[tuple[str, str, dic
 
 
 def write_paper(out: Path, spread: Spread = lambda row, seed: 0.0, **changes: Any) -> list[str]:
-    """Ledgers with a run for every row that is printed in Tables 1, 2, 3, 4 and 6; what `--source` takes.
+    """Write ledgers with a run for every printed row of Tables 1, 2, 3, 4 and 6; return the arguments of `--source`.
 
-    `changes` are those of `write_sweep`.
+    `changes` are as in `write_sweep`.
     """
 
     def write(

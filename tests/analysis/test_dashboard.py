@@ -1,4 +1,4 @@
-"""The W&B dashboard: what is in it, that it names what runs log, and that saving it twice makes one of each."""
+"""The W&B dashboard shows what runs log, and saving it twice makes one workspace and one report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import analysis
 from ablations.engine.catalogue import plans
+from analysis import dashboard
 from analysis.__main__ import main
 from analysis.render import render, render_paper
 from analysis.sources import server
@@ -47,21 +47,41 @@ def grids(printed: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [block["metadata"] for block in blocks(printed, "panel-grid")]
 
 
-def without_tables(printed: Any) -> Any:
-    """Markdown is the renderer's and tested with it."""
-    return json.loads(re.sub(r'"(content|value)": "[^"\\]*\\n.*?[^\\]"', r'"\1": "..."', json.dumps(printed)))
+def without_tables(value: Any) -> Any:
+    """Texts of several lines are tables, which another test compares with those of the renderer."""
+    if isinstance(value, dict):
+        return {key: without_tables(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_tables(item) for item in value]
+    return "..." if isinstance(value, str) and "\n" in value else value
 
 
-def test_what_is_saved(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
-    """Golden. Delete the file and run this test to write it anew, then look at what changed."""
+def depth(value: Any) -> int:
+    """How many brackets deep JSON is."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(depth, items)) if items else 0
+
+
+def golden_text(value: Any, indent: str = "") -> str:
+    """JSON with a line for each value that is at most three brackets deep, such as a panel or a block."""
+    if depth(value) <= 3:
+        return json.dumps(value)
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    pairs = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    lines = [f"{json.dumps(key) + ': ' if key else ''}{golden_text(item, indent + ' ')}" for key, item in pairs]
+    return f"{opened}\n" + ",\n".join(f"{indent} {line}" for line in lines) + f"\n{indent}{closed}"
+
+
+def test_the_dashboard_is_that_of_the_golden_file(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    """To write the file anew, delete it and run this test. Then look at what changed."""
     printed = without_tables(dry_run(capsys, "--source", str(make_ledger(SCORES).out)))
     if not GOLDEN.exists():
-        GOLDEN.write_text(json.dumps(printed, indent=1) + "\n")
+        GOLDEN.write_text(golden_text(printed) + "\n")
         pytest.fail("written anew")
     assert printed == json.loads(GOLDEN.read_text())
 
 
-def test_saving_again_would_change_nothing(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_runs_give_the_same_dashboard_with_unique_ids(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(make_ledger(SCORES).out)
     printed = dry_run(capsys, "--source", source)
     assert dry_run(capsys, "--source", source) == printed
@@ -70,7 +90,7 @@ def test_saving_again_would_change_nothing(make_ledger, capsys: pytest.CaptureFi
         assert len(found) == len(set(found)) >= 5
 
 
-def test_the_tables_are_those_of_the_renderer(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_tables_are_those_of_the_renderer(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_ledger(SCORES).out
     printed = dry_run(capsys, "--source", str(source))
     table = render(Collection([source]), "kernel_size", source).markdown
@@ -78,9 +98,7 @@ def test_the_tables_are_those_of_the_renderer(make_ledger, capsys: pytest.Captur
     assert table.strip() in sections(printed)[0]["panels"][0]["config"]["value"]
 
 
-def test_the_papers_tables_that_there_are_runs_for_come_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_papers_tables_come_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [("convolution", {}, {"top1": 70.0}), ("xvolution", {}, {"top1": 80.0})]
     write_sweep(tmp_path, "operator", "match_small", rows)
     tables = [made.markdown for made in render_paper(Collection([tmp_path]), [], tmp_path)]
@@ -88,7 +106,7 @@ def test_the_papers_tables_that_there_are_runs_for_come_first(
     assert shown == tables != []
 
 
-def test_a_run_set_holds_the_configurations_of_a_row(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_set_selects_the_configurations_of_a_row(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
     runs = make_ledger(SCORES)
     [grid] = grids(dry_run(capsys, "--source", str(runs.out)))
     for run_set, operator in zip(grid["runSets"], SCORES, strict=True):
@@ -99,8 +117,8 @@ def test_a_run_set_holds_the_configurations_of_a_row(make_ledger, capsys: pytest
     assert [run_set["name"] for run_set in grid["runSets"]] == ["Convolution", "X-volution"]
 
 
-def test_columns_are_told_apart_by_what_was_configured(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not by the labels of the sweep, which a run has from the one that ran it first."""
+def test_columns_are_grouped_by_the_configured_setting(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    """The axes that a run logs are those of the sweep that ran it first. They are the second choice."""
     runs = make_ledger(SCORES)
     for largest, group in ((5, "operator_kernel_size.value"), (3, "axis_kernel_size.value")):
         for cell in runs.cells:
@@ -112,12 +130,12 @@ def test_columns_are_told_apart_by_what_was_configured(make_ledger, capsys: pyte
         assert grouped == [group] * 3 + [None] * 2
 
 
-def test_without_a_source_every_known_sweep_has_its_sections(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_source_every_known_sweep_has_a_section(capsys: pytest.CaptureFixture[str]) -> None:
     printed = dry_run(capsys)
     known = plans()
     [by_sweep, by_operator] = printed["workspace"]["spec"]["section"]["runSets"][0]["filters"]["filters"]
     assert by_sweep["value"] == [plan["sweep"] for plan in known] and not by_sweep["disabled"]
-    assert {"xvolution", "pssa"} < set(by_operator["value"]) and by_operator["disabled"], "it leaves no run out"
+    assert {"xvolution", "pssa"} < set(by_operator["value"]) and by_operator["disabled"], "it hides no run"
     for plan, section, grid in zip(known, sections(printed), grids(printed), strict=True):
         assert section["name"] == f"{plan['title']} ({plan['sweep']})"
         assert [panel["viewType"] for panel in section["panels"]] == ["Markdown Panel", *KINDS]
@@ -125,12 +143,12 @@ def test_without_a_source_every_known_sweep_has_its_sections(capsys: pytest.Capt
         curve, _, bars, *_ = grid["panelBankSectionConfig"]["panels"]
         assert curve["config"]["metrics"] == [f"val_{plan['metric']}", plan["metric"]]
         assert bars["config"]["metrics"] == [plan["metric"]]
-        # Filters and groups together tell all configurations of a sweep apart.
-        told_apart = {
+        # Filters and groups together distinguish all configurations of a sweep.
+        distinguished = {
             (json.dumps(run_set["filters"]), json.dumps(cell["axes"].get(group_of(bars))))
             for run_set in grid["runSets"] for cell in plan["cells"] if holds(run_set["filters"], labels_of(plan, cell))
         }  # fmt: skip
-        assert len(told_apart) == len({json.dumps([cell["operator"], cell["axes"]]) for cell in plan["cells"]})
+        assert len(distinguished) == len({json.dumps([cell["operator"], cell["axes"]]) for cell in plan["cells"]})
     assert len(blocks(printed, "markdown-block")) == 1, "no tables without runs"
 
 
@@ -139,13 +157,13 @@ def group_of(panel: Mapping[str, Any]) -> str:
 
 
 def labels_of(plan: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run of `cell` is tracked under, by W&B's section and name."""
+    """What a run of `cell` logs about itself, by W&B's section and name."""
     axes = {f"config:axis_{axis}": value for axis, value in cell["axes"].items()}
     return {"run:jobType": plan["sweep"], "run:group": cell["group_id"], "config:row": cell["operator"], **axes}
 
 
 def holds(filters: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
-    """What W&B does with filters that are joined by AND."""
+    """Whether W&B would show a run: all filters must hold."""
     tests = {"=": lambda value, wanted: value == wanted, "IN": lambda value, wanted: value in wanted}
     items = [item for item in filters["filters"] if not item["disabled"]]
     assert all(item.get("connector", "AND") == "AND" for item in items)
@@ -155,10 +173,10 @@ def holds(filters: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
     )
 
 
-def test_it_names_what_a_run_logs(
+def test_panels_and_filters_name_what_a_run_logs(
     wandb_server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Trained, tracked online, and looked up as the server holds it."""
+    """The runs train, log to the server, and are compared with the dashboard as the server stores them."""
     from ablations.engine.cli import command
     from ablations.kernel_size import SWEEP
 
@@ -203,19 +221,16 @@ def test_it_names_what_a_run_logs(
     assert len(runs) == 2
 
 
-def test_saving_twice_updates(wandb_server: WandbServer, make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_saving_twice_updates_both_views(
+    wandb_server: WandbServer, make_ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = make_ledger(SCORES)
     wandb_server.store.project("tester", "demo")
-    # Somebody's own report of the same title is not ours to write over.
-    other = {
-        "id": "theirs",
-        "entityName": "tester",
-        "projectName": "demo",
-        "type": "runs",
-        "name": "k2j3h4",
-        "spec": "{}",
-    }
-    wandb_server.store.views["theirs"] = {**other, "displayName": "X-volution ablations"}
+    # Another person's report of the same title stays as it is.
+    wandb_server.store.views["theirs"] = {
+        "id": "theirs", "entityName": "tester", "projectName": "demo", "type": "runs", "name": "k2j3h4", "spec": "{}",
+        "displayName": "X-volution ablations",
+    }  # fmt: skip
     arguments = ["dashboard", *PLACE, "--source", str(runs.out)]
     assert main(arguments) == 0
     first = capsys.readouterr().out
@@ -243,7 +258,7 @@ def test_saving_twice_updates(wandb_server: WandbServer, make_ledger, capsys: py
 
 
 def check_by_the_library(workspace: str, report: str) -> None:
-    """wandb-workspaces finds both at their addresses and understands what is in them."""
+    """wandb-workspaces finds both views at their addresses and understands them."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
@@ -272,11 +287,11 @@ def test_a_dry_run_needs_no_network(
     assert wandb_server.requests == []
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line on stderr of a command that ends with exit code 2."""
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The single line on stderr of a command that ends with exit code 2."""
     import wandb
 
-    wandb.teardown()  # it would go on with the key of before
+    wandb.teardown()  # otherwise it keeps the previous key
     with pytest.raises(SystemExit) as ended:
         run_command_line(lambda: main(["dashboard", *arguments]))
     printed = capsys.readouterr()
@@ -285,38 +300,38 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_what_goes_wrong_is_one_line(
+def test_each_failure_is_one_line(
     wandb_server: WandbServer, make_ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = ["--source", str(make_ledger(SCORES).out)]
-    assert "--entity" in fails(capsys, *source)
-    assert "--entity 'tester/demo' must be one name" in fails(capsys, "--entity", "tester/demo", *source)
-    assert "'tester/demo'" in fails(capsys, *PLACE, *source), "no such project, and none is made"
+    assert "--entity" in failure(capsys, *source)
+    assert "--entity 'tester/demo' must be one name" in failure(capsys, "--entity", "tester/demo", *source)
+    assert "'tester/demo'" in failure(capsys, *PLACE, *source), "there is no such project, and the command makes none"
     assert wandb_server.store.projects == {}
     wandb_server.faults.append(Fault(404, operation="FindView"))
-    assert "check entity and project" in fails(capsys, *PLACE, *source)
+    assert "check entity and project" in failure(capsys, *PLACE, *source)
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
-    assert "does not accept the API key" in fails(capsys, *PLACE, *source)
+    assert "does not accept the API key" in failure(capsys, *PLACE, *source)
     monkeypatch.delenv("WANDB_API_KEY")
-    assert "No API key" in fails(capsys, *PLACE, *source)
+    assert "No API key" in failure(capsys, *PLACE, *source)
     assert wandb_server.store.views == {}
 
 
-def test_a_server_that_is_not_there(
+def test_an_unreachable_server_is_one_line(
     wandb_server: WandbServer, make_ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(server, "PATIENCE", {**server.PATIENCE, "x_graphql_retry_max": 1})
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    line = fails(capsys, *PLACE, "--source", str(make_ledger(SCORES).out))
-    assert "no answer from it" in line and "WANDB_BASE_URL" in line
+    line = failure(capsys, *PLACE, "--source", str(make_ledger(SCORES).out))
+    assert "no answer from the server" in line and "WANDB_BASE_URL" in line
 
 
-def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("wandb_workspaces.")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("analysis.dashboard.panels", "analysis.dashboard.views"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.delattr(analysis, name.partition(".")[2], raising=False)
+    for name in ("panels", "views"):
+        monkeypatch.delitem(sys.modules, f"analysis.dashboard.{name}", raising=False)
+        monkeypatch.delattr(dashboard, name, raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(UserError, match=r"needs wandb_workspaces\S*, which is not installed; make env"):
         main(["dashboard", *PLACE, "--dry-run"])

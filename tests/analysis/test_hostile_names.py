@@ -1,4 +1,4 @@
-"""LaTeX compiles as it is, whatever stands in names of operators, runs, sweeps and data, in every kind of table."""
+"""Every kind of table compiles in LaTeX, with any characters in the names of operators, runs, sweeps and data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = r"\usepackage{booktabs}\usepackage{graphicx}"
 
 
 def compiled(folder: Path, tables: list[Path]) -> str:
-    """Compile a document that holds `tables`, and what pdflatex printed."""
+    """Compile a document with `tables`; return the output of pdflatex."""
     inputs = "\n".join(table.read_text() + r"\clearpage" for table in tables)
     document = rf"\documentclass{{article}}{PACKAGES}\begin{{document}}{inputs}\end{{document}}"
     (folder / "document.tex").write_text(document)
@@ -47,7 +47,7 @@ def hostile(make_ledger, **changes):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_the_table_of_a_sweep(make_ledger, tmp_path: Path) -> None:
+def test_the_table_of_a_sweep_compiles(make_ledger, tmp_path: Path) -> None:
     runs = hostile(make_ledger)
     name = NAME.replace("/", "")  # a folder cannot have it
     (runs.out / "kernel_size").rename(runs.out / name)
@@ -62,8 +62,8 @@ def test_the_table_of_a_sweep(make_ledger, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_a_sweep_without_axes_and_the_papers_tables(make_ledger, tmp_path: Path) -> None:
-    """Tables 1, 2, 4 and 6 on other data, whose name stands in them."""
+def test_a_sweep_without_axes_and_the_papers_tables_compile(make_ledger, tmp_path: Path) -> None:
+    """Tables 1, 2, 4 and 6 on other data show the name of these data."""
     tables = []
     for sweep, axes in (("operator", []), ("position_encoding", []), ("schedule", ["schedule"])):
         scores = {"convolution": {1: [20.0, 21.0]}, "xvolution": {1: [90.0, 91.0]}}

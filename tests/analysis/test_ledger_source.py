@@ -10,7 +10,7 @@ from analysis.sources.ledger import Ledger
 from lightning_xvol.errors import UserError
 
 
-def test_frame_is_tidy(make_ledger) -> None:
+def test_the_frame_has_a_row_per_cell_and_metric(make_ledger) -> None:
     sweep, frame = Collection([make_ledger().out]).load("kernel_size")
     assert sweep.column_axis == "kernel_size"
     assert len(frame) == 2 * 45  # a row per cell and metric
@@ -35,7 +35,7 @@ def test_a_torn_result_is_missing(make_ledger, content: str) -> None:
     assert found[["last", "params", "commit"]].isna().all(axis=None)
 
 
-def test_failed_and_diverged_states(make_ledger) -> None:
+def test_failed_and_diverged_runs_keep_their_state(make_ledger) -> None:
     runs = make_ledger()
     runs.lose("xvolution", 1, 0)
     (runs.folder("xvolution", 1, 0) / "failure.json").write_text('{"error": "out of memory", "step": 7, "attempt": 2}')
@@ -48,7 +48,7 @@ def test_failed_and_diverged_states(make_ledger) -> None:
     assert found["error"].tolist()[0] == "out of memory"
 
 
-def test_axes_of_other_kinds(make_ledger) -> None:
+def test_axes_of_other_types_become_text(make_ledger) -> None:
     scores = {"convolution": {1: [90.0, 91.0], 3: [80.0, 81.0], 5: [70.0, 71.0]}}
     values = {1: [3, 4], 3: None, 5: True}
     runs = make_ledger(scores, axes=["stages"], axis_labels={}, figure=None)
@@ -60,7 +60,7 @@ def test_axes_of_other_kinds(make_ledger) -> None:
     assert sweep.axis_label("stages") == "stages"
 
 
-def test_no_ledger(tmp_path) -> None:
+def test_a_folder_without_runs_is_refused(tmp_path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match="no runs at"):
             Collection([folder]).sweeps()
@@ -78,11 +78,11 @@ def test_unknown_sweep_names_the_nearest(make_ledger) -> None:
         ('{"schema": 2}', "schema 2"),
         (
             '{"schema": 1, "cells": [{}], "axes": ["kernel_size"]}',
-            "lacks sweep, .*cells.operator.*cells.axes.kernel_size",
+            "missing or unfit values: sweep, .*cells.operator.*cells.axes.kernel_size",
         ),
     ],
 )
-def test_a_broken_sweep_file(make_ledger, content: str, message: str) -> None:
+def test_a_broken_sweep_file_is_refused(make_ledger, content: str, message: str) -> None:
     runs = make_ledger()
     (runs.out / "kernel_size" / "cells.json").write_text(content)
     with pytest.raises(UserError, match=message):
@@ -91,7 +91,7 @@ def test_a_broken_sweep_file(make_ledger, content: str, message: str) -> None:
 
 @pytest.mark.parametrize("key", ["cells", "axes", "controls", "below", "paper", "figure", "smoke"])
 @pytest.mark.parametrize("value", [3, "text"])
-def test_a_sweep_file_that_holds_something_else(make_ledger, key: str, value: object) -> None:
+def test_a_sweep_file_with_unfit_values_is_refused(make_ledger, key: str, value: object) -> None:
     runs = make_ledger()
     content = runs.sweep | {key: value}
     (runs.out / "kernel_size" / "cells.json").write_text(json.dumps(content))
@@ -102,22 +102,22 @@ def test_a_sweep_file_that_holds_something_else(make_ledger, key: str, value: ob
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("config", [1], r"result\.json' lacks config, or holds something else"),
-        ("environment", "text", r"result\.json' lacks environment, or"),
-        ("params", "many", "whose params is no whole number"),
-        ("params", 1.5, "whose params is no whole number"),
-        ("macs", 10**30, "whose macs is no whole number"),
-        ("wall_seconds", "long", "whose wall_seconds is no number"),
+        ("config", [1], r"result\.json' has missing or unfit values: config;"),
+        ("environment", "text", r"result\.json' has missing or unfit values: environment;"),
+        ("params", "many", "whose params is not a whole number"),
+        ("params", 1.5, "whose params is not a whole number"),
+        ("macs", 10**30, "whose macs is not a whole number"),
+        ("wall_seconds", "long", "whose wall_seconds is not a number"),
     ],
 )
-def test_a_record_that_holds_something_else(make_ledger, key: str, value: object, message: str) -> None:
+def test_a_record_with_unfit_values_is_refused(make_ledger, key: str, value: object, message: str) -> None:
     runs = make_ledger()
     runs.write(runs.cell("xvolution", 3, 1), 98.0, **{key: value})
     with pytest.raises(UserError, match=message):
         Collection([runs.out]).load("kernel_size")
 
 
-def test_a_damaged_curve_is_read_as_far_as_it_goes(make_ledger) -> None:
+def test_a_damaged_curve_is_read_up_to_the_damage(make_ledger) -> None:
     runs = make_ledger()
     cell = runs.cell("xvolution", 3, 1)
     path = runs.folder("xvolution", 3, 1) / "metrics.csv"
@@ -127,7 +127,7 @@ def test_a_damaged_curve_is_read_as_far_as_it_goes(make_ledger) -> None:
     assert Ledger(runs.out).curve(cell["cell_id"], "top1") == {}
 
 
-def test_no_cells_and_reserved_axes(make_ledger) -> None:
+def test_a_sweep_without_cells_or_with_a_reserved_axis_is_refused(make_ledger) -> None:
     runs = make_ledger()
     runs.sweep["axes"] = ["seed"]
     for cell in runs.cells:
@@ -145,7 +145,9 @@ def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
     runs = make_ledger()
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
     runs.write_sweep()
-    with pytest.raises(UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each its row"):
+    with pytest.raises(
+        UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each a row label"
+    ):
         Collection([runs.out]).load("kernel_size")
 
 
@@ -160,7 +162,7 @@ def copied(runs, out: Path, seed: int, group: str | None = None) -> Path:
     return out
 
 
-def test_sources_of_other_settings_are_both_named(make_ledger, tmp_path: Path) -> None:
+def test_two_sources_with_different_configurations_are_both_named(make_ledger, tmp_path: Path) -> None:
     runs = make_ledger()
     same, other = copied(runs, tmp_path / "same", 3), copied(runs, tmp_path / "other", 4, "another")
     assert len(Collection([runs.out, same]).load("kernel_size")[1]["cell_id"].unique()) == 45 + 15
@@ -175,7 +177,7 @@ def test_sources_of_other_settings_are_both_named(make_ledger, tmp_path: Path) -
     assert Collection([other]).load("kernel_size")[0].name == "kernel_size"
 
 
-def test_a_file_that_holds_both_is_named_alone_whatever_it_is_merged_with(make_ledger, tmp_path: Path) -> None:
+def test_a_file_with_both_configurations_is_named_alone(make_ledger, tmp_path: Path) -> None:
     runs = make_ledger()
     other = copied(runs, tmp_path / "other", 4, "another")
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
@@ -200,7 +202,7 @@ def test_mixed_budgets_are_refused(make_ledger) -> None:
         Collection([runs.out]).load("kernel_size")
 
 
-def test_a_metric_that_was_not_recorded(make_ledger) -> None:
+def test_a_metric_that_was_not_recorded_is_refused(make_ledger) -> None:
     with pytest.raises(UserError, match="no metric 'top5'; it has: top1, val_top1"):
         Collection([make_ledger(metric="top5").out]).load("kernel_size")
 
@@ -215,7 +217,7 @@ def test_two_rows_with_one_label_show_their_names(make_ledger) -> None:
     assert set(frame["label"]) == set(sweep.labels.values())
 
 
-def test_the_same_run_twice(make_ledger) -> None:
+def test_a_run_that_is_listed_twice_is_refused(make_ledger) -> None:
     runs = make_ledger()
     runs.sweep["cells"] = [*runs.cells, json.loads(json.dumps(runs.cells[0]))]
     runs.write_sweep()
@@ -223,7 +225,7 @@ def test_the_same_run_twice(make_ledger) -> None:
         Collection([runs.out]).load("kernel_size")
 
 
-def test_a_curve_of_a_torn_file(make_ledger) -> None:
+def test_a_curve_of_a_torn_file_is_read(make_ledger) -> None:
     runs = make_ledger()
     cell = runs.cell("xvolution", 3, 1)["cell_id"]
     assert Collection([runs.out]).curve(cell, "val_top1") == {}

@@ -1,4 +1,4 @@
-"""A folder of W&B offline runs gives the frame that the ledger gives, and says what it cannot."""
+"""A folder of W&B offline runs gives the same frame as the ledger, and reports what it cannot read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def same(first: Collection, second: Collection, name: str = "kernel_size") -> pd
     return frame
 
 
-def test_a_folder_alone_and_any_mix(copied) -> None:
+def test_a_folder_gives_the_frame_of_the_ledger_and_so_does_a_mix(copied) -> None:
     runs, folder = copied
     ledger = Collection([runs.out])
     same(ledger, Collection([folder]))
@@ -52,7 +52,7 @@ def test_a_folder_alone_and_any_mix(copied) -> None:
         same(Collection([whole]), Collection(names))
 
 
-def test_a_killed_and_a_resumed_segment(copied, start_run) -> None:
+def test_the_newest_segment_of_a_cell_decides(copied, start_run) -> None:
     runs, folder = copied
     cell = runs.cells[0]
     [path] = folder.glob(f"*-{cell['cell_id']}/*.wandb")
@@ -62,12 +62,12 @@ def test_a_killed_and_a_resumed_segment(copied, start_run) -> None:
     found = Collection([folder])
     assert found.curve(cell["cell_id"], "val_top1") == {1: (1, 10.0), 10: (1, 50.0)}  # the later segment's row
     same(Collection([runs.out]), found)
-    # A newest segment that was killed decides, as a ledger's --force does.
+    # The newest segment decides even if it was killed, as in a ledger after --force.
     start_run(runs.sweep, cell, 1_800_000_000).write(folder / "later" / path.name)
     assert Collection([folder]).outcome(cell["cell_id"]).result is None
 
 
-def test_failed_killed_and_interrupted_runs(copied, start_run) -> None:
+def test_failed_killed_and_interrupted_runs_keep_their_state(copied, start_run) -> None:
     runs, folder = copied
     cells = runs.cells[:3]
     for cell in cells:
@@ -94,7 +94,7 @@ def test_links_and_folders_put_aside_count_once(copied) -> None:
 
 
 def test_damaged_files_change_no_value(copied) -> None:
-    """A record is there as it was or not at all, and then the file is named."""
+    """A record is unchanged, or it is missing and the file is named."""
     _, folder = copied
     _, whole = Collection([folder]).load("kernel_size")
     paths = sorted(folder.glob("*/*.wandb"))[1:]  # one keeps the plan
@@ -116,8 +116,8 @@ def test_damaged_files_change_no_value(copied) -> None:
     assert survivors >= 10
 
 
-def test_three_hundred_damaged_files(make_ledger, start_run, tmp_path: Path) -> None:
-    """No exception, no wrong result and no wrong point of a curve; whatever is missing without a note was cut off."""
+def test_three_hundred_damaged_files_give_nothing_wrong(make_ledger, start_run, tmp_path: Path) -> None:
+    """No exception, no wrong result and no wrong point of a curve. Only the end of a file is missing without a note."""
     runs, random_ = make_ledger(SCORES), random.Random(0)
     results = {
         cell["cell_id"]: json.loads((runs.out / "cells" / cell["cell_id"] / "result.json").read_text())
@@ -153,7 +153,7 @@ def test_three_hundred_damaged_files(make_ledger, start_run, tmp_path: Path) -> 
     )
 
 
-def test_files_that_are_none_of_ours(copied, wandb_file, capsys) -> None:
+def test_files_of_other_projects_are_reported(copied, wandb_file, capsys) -> None:
     runs, folder = copied
     wandb_file().run("foreign", {"lr": 0.1}).row(loss=1.0).exit(0).write(folder / "foreign" / "run-foreign.wandb")
     (folder / "killed").mkdir()
@@ -165,11 +165,11 @@ def test_files_that_are_none_of_ours(copied, wandb_file, capsys) -> None:
     ]  # fmt: skip
 
 
-def test_what_holds_no_sweep_says_so(tmp_path: Path, wandb_file, start_run, make_ledger) -> None:
+def test_runs_without_a_sweep_are_refused(tmp_path: Path, wandb_file, start_run, make_ledger) -> None:
     with pytest.raises(UserError, match=r"neither a ledger .* nor W&B offline runs"):
         Collection([tmp_path])
     wandb_file().run("one", {"cell_id": "one", "sweep": "fit"}).write(tmp_path / "single" / "run.wandb")
-    with pytest.raises(UserError, match="carry no plan"):
+    with pytest.raises(UserError, match="its runs belong to no sweep"):
         Collection([tmp_path / "single"]).sweeps()
     runs = make_ledger(SCORES)
     torn = start_run(runs.sweep | {"schema": 9}, runs.cells[0])
@@ -186,7 +186,7 @@ def test_sweeps_of_one_name_that_differ_are_not_mixed(copied, tmp_path: Path) ->
         Collection([folder, runs.out]).load("kernel_size")
 
 
-def test_reads_are_kept_until_a_file_changes(copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_is_read_again_only_after_it_changed(copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runs, folder = copied
     before = Collection([folder])
     read: list[Path] = []
@@ -199,21 +199,21 @@ def test_reads_are_kept_until_a_file_changes(copied, monkeypatch: pytest.MonkeyP
     [path] = folder.glob(f"*-{cell}/*.wandb")
     path.write_bytes(path.read_bytes()[:-60])  # the exit and the end of the summary
     assert Collection([folder]).outcome(cell).result is None and read == [path]
-    # A store that was damaged or taken away is no trouble.
+    # A damaged or missing cache changes nothing.
     [store] = (tmp_path / "cache" / "lightning-xvol").glob("*.sqlite")
     store.write_bytes(b"not a database" * 1000)
     broken = Collection([folder])
     assert len(read) == 1 + len(runs.cells) and broken.curve(cell, "val_top1") == {10: (1, 50.0)}
 
 
-def test_a_cache_that_cannot_be_written_to(copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_in_memory(copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     runs, folder = copied
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     same(Collection([runs.out]), Collection([folder]))
 
 
-def test_command_line_takes_a_mix(copied, tmp_path: Path, capsys) -> None:
+def test_the_command_line_takes_several_sources(copied, tmp_path: Path, capsys) -> None:
     runs, folder = copied
     assert main(["tables", "--source", str(folder), "--source", str(runs.out), "--out", str(tmp_path / "paper")]) == 0
     assert "98.5 ± 0.7" in capsys.readouterr().out

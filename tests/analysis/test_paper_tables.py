@@ -1,4 +1,4 @@
-"""Runs that carry the printed numbers give the paper's tables as they are printed, and other runs never do."""
+"""Runs with the printed numbers give the paper's tables as they are printed, and no other runs do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def grid(markdown: str) -> tuple[list[str], list[list[str]]]:
 
 
 def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[str]:
-    """Our row in the notation of `printed_tables.txt`: without what stands beside the paper's columns."""
+    """Our row in the notation of `printed_tables.txt`: without the columns that the paper does not have."""
     kept = [cell for column, cell in zip(columns, row, strict=True) if column not in ("printed", "verdict")]
     cells = [f"*{cell.replace('**', '')}" if "**" in cell else cell for cell in kept]
     if number == 4:
@@ -52,7 +52,7 @@ def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[
 
 
 def in_latex(latex: str) -> list[list[str]]:
-    """The rows of a table in LaTeX, in the notation of its Markdown, without those of headings."""
+    """The rows of a table in LaTeX, without headings, in the notation of its Markdown."""
     latex = re.sub(r"\\textbf\{([^}]*)\}", r"**\1**", latex).replace("$-$", MINUS)
     lines = [line.strip() for line in latex.splitlines()]
     rows = [line.removesuffix(r" \\").split(" & ") for line in lines if line.endswith(r"\\")]
@@ -69,7 +69,9 @@ COLUMNS = {
 }
 
 
-def test_published_numbers_come_out_as_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_with_the_printed_numbers_give_the_printed_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sources = write_paper(tmp_path / "runs")
     assert main(["tables", "--paper", "1", "2", "3", "4", "6", *sources, "--out", str(tmp_path)]) == 0
     for number, expected in printed_tables().items():
@@ -77,7 +79,7 @@ def test_published_numbers_come_out_as_printed(tmp_path: Path, capsys: pytest.Ca
         found = [as_printed(number, columns, row) for row in rows]
         assert found == [row[1:] if number == 1 else row for row in expected]
         assert [column for column in columns if column not in ("Operator", "printed", "verdict")] == COLUMNS[number]
-        # The printed value beside each of ours is the same number.
+        # The printed number beside each of ours is the same.
         for row in rows:
             for column, cell in enumerate(row):
                 if columns[column] == "printed":
@@ -98,15 +100,15 @@ def test_table_1_is_joined_by_fingerprint(tmp_path: Path) -> None:
     write_sweep(tmp_path / "a", "operator", "imagenet_resnet34", write_paper_34)
     stage = [("xvolution", {"stages": (5,)}, {"top1": 10.0, "top5": 20.0})]
     write_sweep(tmp_path / "b", "stage", "imagenet_resnet34", stage, optim__weight_decay=0.5)
-    # Another configuration on other terms is other data, never the same row.
+    # A configuration with another budget is other data, never the same row.
     assert main(["tables", "--paper", "1", "--source", str(tmp_path / "a"), "--source", str(tmp_path / "b")]) == 0
     ours = (tmp_path / "a" / "paper" / "table-1.md").read_text()
     assert "74.2" in ours and "10.0" not in ours
-    # So is one with an operator of other options, though everything else is the paper's.
+    # So is an operator with other options, even if everything else is the paper's.
     write_sweep(tmp_path / "c", "stage", "imagenet_resnet34", stage, operator__num_heads=2)
     assert main(["tables", "--paper", "1", "--source", str(tmp_path / "c")]) == 0
     assert not (tmp_path / "c" / "paper" / "table-1.md").exists()
-    # Two configurations in one place of the same data are refused.
+    # Two configurations for one row of the same data are refused.
     for folder, heads in (("d", 2), ("e", 4)):
         write_sweep(tmp_path / folder, "operator" if heads == 2 else "stage", "cifar10_resnet18", [
             ("xvolution", {} if heads == 2 else {"stages": (5,)}, {"top1": 90.0})
@@ -133,7 +135,7 @@ def test_other_data_never_get_a_printed_number(tmp_path: Path) -> None:
         assert found and not found & {"reproduced", "contradicted", "not resolved"}
 
 
-def test_published_values_in_a_sweeps_own_table(tmp_path: Path) -> None:
+def test_the_table_of_a_sweep_shows_published_values(tmp_path: Path) -> None:
     rows = [(label, {}, values) for label, setting, values in rows_of(1, "ResNet-34") if setting in ("", "stage5")]
     write_sweep(tmp_path, "operator", "imagenet_resnet34", rows)
     write_sweep(tmp_path / "short", "operator", "imagenet_resnet34", rows, train__epochs=1)
@@ -152,12 +154,12 @@ def test_published_values_in_a_sweeps_own_table(tmp_path: Path) -> None:
         (["claims"], "--source is missing"),
     ],
 )
-def test_bad_command_lines(arguments: list[str], message: str) -> None:
+def test_mistakes_on_the_command_line_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         main(arguments)
 
 
-def test_a_table_without_runs(tmp_path: Path) -> None:
+def test_a_table_without_runs_is_refused(tmp_path: Path) -> None:
     write_sweep(tmp_path, "operator", "cifar10_resnet18", [("convolution", {}, {"top1": 90.0})])
     with pytest.raises(UserError, match="Table 6: the sources: no finished run of schedule"):
         main(["tables", "--paper", "6", "--source", str(tmp_path)])
@@ -165,7 +167,7 @@ def test_a_table_without_runs(tmp_path: Path) -> None:
         main(["tables", "--paper", "3", "--source", str(tmp_path)])
 
 
-def test_without_numbers_those_that_there_are_runs_for(tmp_path: Path, make_ledger) -> None:
+def test_without_numbers_every_table_with_runs_is_rendered(tmp_path: Path, make_ledger) -> None:
     write_sweep(tmp_path / "a", "operator", "cifar10_resnet18", [("convolution", {}, {"top1": 90.0})])
     assert main(["tables", "--paper", "--source", str(tmp_path / "a")]) == 0
     names = {path.name for path in (tmp_path / "a" / "paper").glob("*.md")}
@@ -208,7 +210,7 @@ def test_schedules_of_other_data_are_not_called_the_papers_epochs(tmp_path: Path
     assert [row[1] for row in rows if row[0] == "Convolution" and row[2] != "\N{EN DASH}"] == ["1x", "6x"]
 
 
-def test_table_5_is_what_is_built(tmp_path: Path) -> None:
+def test_table_5_describes_the_built_networks(tmp_path: Path) -> None:
     assert main(["tables", "--paper", "5", "7", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "paper" / "table-5.csv").read_text() == ARCHITECTURE.read_text()
     seven = (tmp_path / "paper" / "table-7.md").read_text()

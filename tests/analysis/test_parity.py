@@ -1,4 +1,4 @@
-"""One sweep, really trained and tracked, from every source: ledger, copied offline runs, a W&B server, and a mix."""
+"""One trained and tracked sweep from every source: a ledger, copied offline runs, a W&B server, and a mix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARGUMENTS += [word for item in SMALL.items() for word in ("--set", "=".join(item
 
 
 def test_every_source_gives_the_same_frame(wandb_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frame and curves are the ledger's, to the last bit."""
+    """Frame and curves equal those of the ledger to the last bit."""
     from ablations.engine.cli import command
     from ablations.kernel_size import SWEEP
 
@@ -35,7 +35,7 @@ def test_every_source_gives_the_same_frame(wandb_server, tmp_path: Path, monkeyp
         shutil.copytree(folder, copied / folder.parent.name, symlinks=True)
     paths = sorted(map(str, copied.glob("*/offline-run-*")))
     assert len(paths) >= 2
-    # The server knows all runs, or those that the folder of the mix lacks.
+    # The server has all runs, or only those that the folder of the mix lacks.
     sync = [sys.executable, "-m", "wandb", "sync", "--yes"]
     subprocess.run([*sync, "--project", "all", *paths], check=True, timeout=240)
     subprocess.run([*sync, "--no-skip-synced", "--project", "rest", *paths[1:]], check=True, timeout=240)

@@ -1,4 +1,4 @@
-"""The rows that say whether the product is used."""
+"""The rows of the probes that show whether the product is used."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 import pandas as pd
 import pytest
 
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
+from analysis.sweep.table import sweep_table
 
 SCORES = {
     "convolution": {1: [24.0, 26.0], 3: [70.0, 72.0]},
@@ -19,7 +19,7 @@ ABLATED = {("mean_ablated", 1): [25.0, 27.0], ("q_shuffled", 1): [60.0, 61.0], (
 
 @pytest.fixture
 def runs(make_ledger):
-    """Two seeds; the product's metrics at kernel size 1, one of them at 3, none for the convolution."""
+    """Two seeds. X-volution has both probes at kernel size 1 and one at 3; the convolution has none."""
     made = make_ledger(SCORES, controls={})
     for seed in (0, 1):
         for size in (1, 3):
@@ -33,12 +33,10 @@ def runs(make_ledger):
 
 
 def table_of(runs):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    return sweep_table(load_sweep(runs.out, "kernel_size"))
 
 
-def test_rows_below_the_accuracies(runs):
+def test_the_probes_have_rows_below_the_accuracies(runs):
     lines = table_of(runs).to_markdown().splitlines()
     start = next(number for number, line in enumerate(lines) if "Is the product used?" in line)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 1 : start + 3]]
@@ -46,10 +44,10 @@ def test_rows_below_the_accuracies(runs):
         ["X-volution, mean coefficients", "26.0 ± 1.4", "80.5 ± 0.0"],
         ["X-volution, q of another image", "60.5 ± 0.7", "–"],
     ]
-    assert sum("only a trained control can show" in line for line in lines) == 1
+    assert sum("Only a trained control can show" in line for line in lines) == 1
 
 
-def test_columns_of_the_csv(runs):
+def test_the_csv_has_columns_of_each_probe(runs):
     table = pd.read_csv(io.StringIO(table_of(runs).to_csv())).set_index(["operator", "kernel_size"])
     assert len(table) == 4, "a row per group"
     assert table.loc[("xvolution", 1), ["mean_ablated", "q_shuffled"]].tolist() == [26.0, 60.5]
@@ -62,7 +60,7 @@ def test_fewer_seeds_than_the_accuracy_has_are_counted(runs):
     assert "25.0 ± – (n = 1)" in table_of(runs).to_markdown()
 
 
-def test_a_table_of_costs_has_them_in_the_column_of_its_metric(runs):
+def test_a_table_of_costs_has_the_probes_in_the_column_of_its_metric(runs):
     runs.sweep |= {"axes": [], "figure": None}
     runs.sweep["cells"] = [{**cell, "axes": {}} for cell in runs.cells if cell["axes"] == {"kernel_size": 1}]
     runs.write_sweep()
@@ -71,6 +69,6 @@ def test_a_table_of_costs_has_them_in_the_column_of_its_metric(runs):
     assert [cell.strip() for cell in line.strip("|").split("|")][1:] == ["26.0 ± 1.4", "–", "–", "–"]
 
 
-def test_records_without_them_leave_no_trace(make_ledger):
+def test_records_without_probes_leave_no_trace(make_ledger):
     table = table_of(make_ledger(SCORES, controls={}))
     assert "product" not in table.to_markdown() and "mean_ablated" not in table.to_csv()

@@ -1,4 +1,4 @@
-"""The paper's protocol is what a run optimises: the machine plays no part in it, and anything else is told."""
+"""The paper's protocol is what a run optimises: the machine does not matter, and every other difference is named."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def write_table(out: Path, number: int, **changes: Any) -> None:
     ("changes", "old"),
     [({"train__devices": 8}, False), ({"train__devices": 8}, True), (OTHERWISE, False), (OTHERWISE | EIGHT, False)],
 )
-def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any], old: bool) -> None:
+def test_runs_computed_in_another_way_are_on_the_protocol(tmp_path: Path, changes: dict[str, Any], old: bool) -> None:
     sources = write_paper(tmp_path / "runs", **changes)
     if old:
         make_old(tmp_path / "runs")
@@ -82,7 +82,7 @@ def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any
     assert len(list((tmp_path / "paper").glob("*.md"))) == 5  # none on other data
     found = verdicts.verdicts(Collection(sources[1::2]))
     assert {item.data for item in found if item.kind != "not run"} <= {"paper", verdicts.PRINTED}
-    # And in the tables of the sweeps.
+    # The tables of the sweeps have them too.
     for recipe, names in (("imagenet_resnet50", ["operator", "stage"]), ("coco_faster_rcnn", ["schedule"])):
         folder = tmp_path / "runs" / recipe
         assert main(["tables", "--source", str(folder)]) == 0
@@ -111,7 +111,7 @@ def test_how_it_is_computed_plays_no_part(tmp_path: Path, changes: dict[str, Any
         ),
     ],
 )
-def test_what_is_configured_otherwise_is_told(tmp_path: Path, number: int, changes: dict[str, Any], told: str) -> None:
+def test_a_different_configuration_is_named(tmp_path: Path, number: int, changes: dict[str, Any], told: str) -> None:
     write_table(tmp_path, number, **changes)
     assert main(["tables", "--paper", str(number), "--source", str(tmp_path)]) == 0
     [path] = (tmp_path / "paper").glob("*.md")
@@ -123,7 +123,7 @@ def test_what_is_configured_otherwise_is_told(tmp_path: Path, number: int, chang
     assert not any(item.data == "paper" for item in verdicts.verdicts(Collection([tmp_path])))
 
 
-def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> None:
+def test_runs_computed_in_different_ways_are_not_pooled(tmp_path: Path) -> None:
     write_table(tmp_path / "one", 1)
     write_table(tmp_path / "eight", 1, train__devices=8)
     staged = [("convolution", {"stages": (3,)}, {"top1": 73.8}), ("xvolution", {"stages": (3,)}, {"top1": 75.0})]
@@ -147,7 +147,7 @@ def test_runs_that_were_computed_otherwise_are_not_pooled(tmp_path: Path) -> Non
     }  # fmt: skip
 
 
-def test_identity_tells_what_is_optimised() -> None:
+def test_the_identity_is_that_of_what_is_optimised() -> None:
     config = with_papers_origin(get_recipe("coco_faster_rcnn").config("xvolution"))
     same = config
     for name, value in OTHERWISE.items():
@@ -172,7 +172,7 @@ def started_from(config: RunConfig, *changes: tuple[str, Any]) -> RunConfig:
 
 
 @pytest.mark.parametrize("label", ["convolution", "self_attention", "pssa", "xvolution"])
-def test_the_papers_pre_training_is_known_whatever_it_was_computed_on(label: str) -> None:
+def test_the_papers_pre_training_is_known_however_it_was_computed(label: str) -> None:
     config = with_papers_origin(get_recipe("coco_faster_rcnn").config(label))
     for changes in (
         [("train.devices", 8)], [("train.devices", 256), ("train.threads", 640)], [("train.compile", True)],

@@ -33,7 +33,7 @@ def test_render_writes_everything_beside_the_sweep(make_ledger) -> None:
     assert "98.5 ± 0.6" in found.text
 
 
-def test_render_elsewhere_and_without_a_figure(make_ledger, tmp_path: Path) -> None:
+def test_render_writes_to_another_folder_and_without_a_figure(make_ledger, tmp_path: Path) -> None:
     out = make_ledger(figure=None).out
     found = render(Collection([out]), "kernel_size", tmp_path / "paper")
     assert set(found.paths) == {"table.md", "table.tex", "table.csv"}
@@ -41,7 +41,7 @@ def test_render_elsewhere_and_without_a_figure(make_ledger, tmp_path: Path) -> N
     assert not (out / "kernel_size" / "table.md").exists()
 
 
-def test_render_refuses_what_it_does_not_know(make_ledger) -> None:
+def test_render_refuses_unknown_names(make_ledger) -> None:
     out = make_ledger(figure={"kind": "pie"}).out
     with pytest.raises(UserError, match=r"select='lats'.*did you mean 'last'"):
         render(Collection([out]), "kernel_size", out, "lats")
@@ -82,7 +82,7 @@ def test_mistakes_are_one_line_and_code_2(arguments: tuple[str, ...], message: s
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_terminal_without_unicode(make_ledger) -> None:
+def test_a_terminal_without_unicode_shows_question_marks(make_ledger) -> None:
     done = run("tables", "--source", str(make_ledger(figure=None).out), env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "98.5 ? 0.6" in done.stdout
@@ -102,8 +102,8 @@ print(sorted({"torch", "wandb", "pandas", "scipy", "matplotlib", "numpy", "jinja
 """
 
 
-def test_the_front_doors_are_light() -> None:
-    """Help, and the mistake of naming nothing, of every command there is."""
+def test_help_and_mistakes_load_nothing_heavy() -> None:
+    """The help of every command, and the error of every command without arguments."""
     done = subprocess.run(
         [sys.executable, "-c", FRONT_DOORS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )

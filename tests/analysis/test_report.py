@@ -1,4 +1,4 @@
-"""The report holds what the ledger holds, whatever names it is full of, and needs nothing but itself."""
+"""The report shows what is in the ledger, escapes every name, and needs no other file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def page_of(out: Path, **options) -> Element:
     return Tree(html(Collection([out]), "python -m analysis report", **options)).root
 
 
-def test_every_number_leads_to_the_runs_that_made_it(make_ledger) -> None:
+def test_every_number_links_to_its_runs(make_ledger) -> None:
     runs = make_ledger()
     page = page_of(runs.out)
     table = page.by_id("sweep-1").all("table")[0]
@@ -99,7 +99,7 @@ def test_every_number_leads_to_the_runs_that_made_it(make_ledger) -> None:
     assert all("#runs-" in link.attributes["href"] for link in parameters)
 
 
-def test_links_have_targets_and_ids_are_unique(make_ledger) -> None:
+def test_every_link_has_a_target_and_ids_are_unique(make_ledger) -> None:
     runs = make_ledger()
     runs.sweep |= {"sweep": "other", "figure": {"kind": "bars", "x": "kernel_size"}}
     runs.write_sweep()
@@ -109,7 +109,7 @@ def test_links_have_targets_and_ids_are_unique(make_ledger) -> None:
     links = [link for link in page.walk() for name in link.attributes if name.endswith("href")]
     targets = {link.attributes.get("href", link.attributes.get("xlink:href", "")) for link in links}
     assert {target.removeprefix("#") for target in targets if target.startswith("#")} <= set(ids)
-    assert len(page.all("svg")) == 4  # each has its own figure, and every run; no curves were recorded
+    assert len(page.all("svg")) == 4  # each sweep has its own figure and that of every run; there are no curves
     claim = next(item for item in page.by_id("verdicts").all("li") if item.text.startswith("19 "))
     rows = {"convolution": (1, 3, 9), "xvolution": (1, 3, 5, 7, 9)}
     assert {link.text for link in claim.all("a")} == {
@@ -117,11 +117,9 @@ def test_links_have_targets_and_ids_are_unique(make_ledger) -> None:
     }
 
 
-def test_what_curves_show_stands_below_them(make_ledger) -> None:
+def test_captions_of_curves_name_the_metric(make_ledger) -> None:
     runs = make_ledger(SMALL, figure={"kind": "curves", "x": "kernel_size"})
-    for cell in runs.cells:
-        curve = "step,epoch,name,value\n1,1,val_top1,20\n2,2,val_top1,30\n"
-        (runs.out / "cells" / cell["cell_id"] / "metrics.csv").write_text(curve)
+    runs.write_curves()
     captions = [caption.text for caption in page_of(runs.out).by_id("sweep-1").all("figcaption")]
     shown = (
         "Validation top-1 accuracy (%) by epoch",
@@ -131,7 +129,7 @@ def test_what_curves_show_stands_below_them(make_ledger) -> None:
     assert [any(caption.startswith(text) for caption in captions) for text in shown] == [True] * 3, captions
 
 
-def test_a_row_with_more_seeds_in_one_sweep_than_in_another_lists_them_all(make_ledger) -> None:
+def test_a_row_lists_its_seeds_of_all_sweeps(make_ledger) -> None:
     runs = make_ledger(SMALL)
     runs.sweep["sweep"] = "more"
     group = runs.cell("xvolution", 3, 0)["group_id"]
@@ -143,7 +141,7 @@ def test_a_row_with_more_seeds_in_one_sweep_than_in_another_lists_them_all(make_
     assert [row.all("th")[0].text + " " + row.all("td")[0].text for row in listed] == ["0 97.9", "1 98.5", "2 97.3"]
 
 
-def test_nothing_is_loaded_and_only_runs_of_a_server_are_linked(make_ledger, monkeypatch) -> None:
+def test_the_page_loads_nothing_and_links_only_runs_on_a_server(make_ledger, monkeypatch) -> None:
     outcome = Collection.outcome
     url = "https://wandb.ai/group/project/runs/1"
     monkeypatch.setattr(
@@ -163,7 +161,7 @@ def test_nothing_is_loaded_and_only_runs_of_a_server_are_linked(make_ledger, mon
 
 
 @pytest.mark.parametrize("name", [NASTY, "{% raw %}"])
-def test_hostile_names_stay_text(make_ledger, name: str) -> None:
+def test_names_are_never_markup(make_ledger, name: str) -> None:
     runs = make_ledger(SMALL, figure={"kind": "dots", "x": "kernel_size"})
     runs.write(runs.cell("xvolution", 3, 1), 0.0)
     harmless = page_of(runs.out)
@@ -179,7 +177,7 @@ def test_hostile_names_stay_text(make_ledger, name: str) -> None:
         drawn = {id(element) for svg in root.all("svg") for element in svg.walk()}
         return [element.tag for element in root.walk() if id(element) not in drawn and element.tag != "code"]
 
-    note = ["li"]  # the note of the sweep, which had none
+    note = ["li"]  # the harmless sweep has no note
     assert sorted(outline(page)) == sorted(outline(harmless) + note)
     assert len(page.all("script")) == 1
     spaced = " ".join(f"X {name}".split())
@@ -188,7 +186,7 @@ def test_hostile_names_stay_text(make_ledger, name: str) -> None:
     assert any(spaced in text.text for text in page.all("svg")[0].all("text"))
 
 
-def test_failures_stand_at_the_top(make_ledger) -> None:
+def test_failures_are_at_the_top(make_ledger) -> None:
     runs = make_ledger()
     runs.lose("convolution", 1, 0)
     runs.lose("xvolution", 1, 0)
@@ -203,7 +201,7 @@ def test_failures_stand_at_the_top(make_ledger) -> None:
         "1 of 45 cells diverged and not averaged",
         f"1 failed cell: {failed} (out of <memory>)",
         "mixed commits: 0123456789, ffffffffff",
-        "fewer than 3 finished seeds in 3 of 15 entries",
+        "3 of 15 table cells have fewer than 3 finished seeds",
         "match-to-sample: these data cannot reproduce the paper",
     ):
         assert text in warnings
@@ -214,14 +212,14 @@ def test_failures_stand_at_the_top(make_ledger) -> None:
     assert "seed 0: 97.9, seed 1: diverged, seed 2: 99.1" in listed
 
 
-def test_an_unknown_figure_costs_no_page(make_ledger) -> None:
+def test_a_sweep_with_an_unknown_figure_is_shown_without_it(make_ledger) -> None:
     page = page_of(make_ledger(SMALL, figure={"kind": "pie"}).out)
     assert "asks for a figure 'pie'; known kinds: lines" in page.by_id("warnings").text
     assert not page.all("svg")
     assert page.by_id("sweep-1").all("table")
 
 
-def test_a_torn_sweep_is_left_out_with_a_sentence(make_ledger) -> None:
+def test_a_damaged_sweep_is_left_out_with_a_sentence(make_ledger) -> None:
     runs = make_ledger(SMALL)
     other = runs.out / "shift_distance"
     other.mkdir()
@@ -231,7 +229,7 @@ def test_a_torn_sweep_is_left_out_with_a_sentence(make_ledger) -> None:
 
 
 @pytest.mark.parametrize("command", ["report", "summary"])
-def test_no_sweep_is_one_sentence_and_no_page(make_ledger, tmp_path: Path, command: str) -> None:
+def test_without_a_sweep_there_is_one_sentence_and_no_page(make_ledger, tmp_path: Path, command: str) -> None:
     runs = make_ledger(SMALL)
     (runs.out / "kernel_size" / "cells.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*cells\.json"):
@@ -242,7 +240,7 @@ def test_no_sweep_is_one_sentence_and_no_page(make_ledger, tmp_path: Path, comma
     assert not list(tmp_path.rglob("report.html"))
 
 
-def test_the_same_runs_give_the_same_page_with_its_command(make_ledger, tmp_path: Path, capsys) -> None:
+def test_the_same_runs_give_the_same_page_and_it_names_its_command(make_ledger, tmp_path: Path, capsys) -> None:
     runs = make_ledger(SMALL)
     arguments = ["report", "--source", str(runs.out), "--select", "best", "--out", str(tmp_path / "a folder")]
     assert main(arguments) == 0

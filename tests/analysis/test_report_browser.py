@@ -1,4 +1,4 @@
-"""The report in headless Chromium: nothing is asked of a network, filters work, and it fits a phone."""
+"""In headless Chromium, the report uses no network, its filters work, and it fits a phone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from analysis.report.page import write_report
 from analysis.sources.collection import Collection
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium`; Debian's package of that name has it")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="`chromium` is not installed; Debian has a package of this name"
+)
 
 
 @pytest.fixture
@@ -31,12 +33,12 @@ def visible(page: Any, selector: str) -> list[str]:
     return [text.split("\n")[0] for text in page.locator(selector).filter(visible=True).all_inner_texts()]
 
 
-def test_the_page_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> None:
+def test_the_page_works_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> None:
     runs = make_ledger()
     xvolution = [cell for cell in runs.cells if cell["operator"].startswith("xvolution")]
     runs.sweep |= {"sweep": "other", "title": "Another", "baseline": None, "cells": xvolution}
     runs.write_sweep()
-    path = write_report(Collection([runs.out]), tmp_path / "report", "python -m analysis report")
+    path = write_report(Collection([runs.out]), tmp_path / "report" / "report.html", "python -m analysis report")
     requests: list[str] = []
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
@@ -65,7 +67,7 @@ def test_the_page_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> Non
     page.locator("body:not(.filtered)").wait_for()
     assert visible(page, accuracies) == ["Convolution", "X-volution", "X-volution (static)"]
 
-    # A link to runs that a filter hides shows them all the same.
+    # A link to hidden runs resets the filter.
     group = f"#runs-{runs.cell('xvolution', 7, 0)['group_id']}"
     assert not page.locator(f"{group} table").is_visible()
     check("Convolution")
@@ -81,7 +83,7 @@ def test_the_page_in_a_browser(make_ledger, tmp_path: Path, browser: Any) -> Non
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert page.pdf().startswith(b"%PDF")
-    assert page.locator("details.evidence:not([open])").count() == 0  # paper has no clicks
+    assert page.locator("details.evidence:not([open])").count() == 0  # nobody can click on paper
 
     assert requests == [path.as_uri()]
     assert complaints == []

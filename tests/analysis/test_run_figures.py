@@ -1,4 +1,4 @@
-"""Figures of single runs: their values beside the means, and their learning curves."""
+"""Figures of single runs show their values beside the means, and their learning curves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from scipy import stats
 
-from analysis import figures
 from analysis.__main__ import main
-from analysis.sources.collection import Collection
-from analysis.sweep import figures as sweep_figures
-from analysis.sweep import table as sweep_table
+from analysis.figures import kinds as figures
+from analysis.figures.chart import Chart
+from analysis.render import draw_figure, load_sweep
 from lightning_xvol.errors import UserError
 
 METRIC = "top-1 accuracy (%)"
@@ -32,7 +32,7 @@ def runs() -> pd.DataFrame:
 
 
 def dots(ax, across: bool) -> list[list[float]]:
-    """The values of the single runs, strip by strip."""
+    """The values of the single runs of each strip."""
     lines = [line for line in ax.get_lines() if line.get_marker() == "."]
     return [list(line.get_xdata() if across else line.get_ydata()) for line in lines]
 
@@ -51,7 +51,7 @@ def expected(values: list[float]) -> float:
 
 
 def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
-    ax = figures.seeds(runs(), "size", "size", METRIC)
+    ax = figures.seeds(Chart(runs(), "size", "size", METRIC))
     assert dots(ax, across=False) == list(VALUES.values())
     means = [line.get_ydata()[0] for line in ax.get_lines() if line.get_marker() not in (".", "None", None, "_")]
     assert means == pytest.approx([71.0, 81.5, 60.0])
@@ -63,19 +63,19 @@ def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
     )
 
 
-def test_rows_without_an_axis_stand_below_one_another() -> None:
+def test_without_an_axis_each_row_has_a_line_of_the_figure() -> None:
     one = runs()[lambda frame: frame["size"] == 1]
-    ax = figures.seeds(one, None, "", METRIC, smoke=True)
+    ax = figures.seeds(Chart(one, None, "", METRIC, smoke=True))
     assert dots(ax, across=True) == [VALUES["A", 1], VALUES["B", 1]]
     assert half_widths(ax, across=True) == pytest.approx([expected(VALUES["A", 1])])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A", "B"]
     assert "SMOKE" in [text.get_text() for text in ax.texts]
-    single = figures.seeds(one[one["row"] == "B"], None, "", METRIC)
+    single = figures.seeds(Chart(one[one["row"] == "B"], None, "", METRIC))
     assert "interval" not in single.texts[0].get_text()
 
 
 def test_strips_do_not_cover_one_another() -> None:
-    lines = figures.seeds(runs(), "size", "size", METRIC).get_lines()
+    lines = figures.seeds(Chart(runs(), "size", "size", METRIC)).get_lines()
     reach = {
         row: [x for line in lines if line.get_color() == color for x in line.get_xdata() if x < 0.5]
         for row, color in {"A": lines[0].get_color(), "B": lines[-1].get_color()}.items()
@@ -92,24 +92,31 @@ def learning() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_learning_curves_have_a_panel_per_value_and_a_line_per_run() -> None:
-    first = figures.learning(learning(), "size", "size", METRIC)
+def test_learning_curves_have_a_panel_for_each_value_and_a_line_for_each_run() -> None:
+    first = figures.learning(Chart(learning(), "size", "size", METRIC))
     panels = first.get_figure(root=True).axes
     assert [ax.get_title("left") for ax in panels] == ["size = 1", "3"]
     for ax, size in zip(panels, (1, 3), strict=True):
         zero, one, mean = ax.get_lines()
         np.testing.assert_allclose(zero.get_xydata(), [[1, 10 + size], [2, 20 + size], [3, 30 + size]])
         np.testing.assert_allclose(one.get_ydata(), [11 + size, 21 + size, np.nan])
-        # The mean ends where a run does: the last epoch is of one seed alone.
+        # The mean ends with the shorter run: only one seed has the last epoch.
         np.testing.assert_allclose(mean.get_xydata(), [[1, 10.5 + size], [2, 20.5 + size]])
         assert mean.get_linewidth() > zero.get_linewidth()
     [legend] = first.get_figure(root=True).legends
     assert [text.get_text() for text in legend.get_texts()] == ["A"]
 
 
-def test_a_single_epoch_is_seen() -> None:
+def test_learning_curves_can_be_drawn_into_given_axes() -> None:
+    given = Figure().subplots(2, 2)
+    first = figures.learning(Chart(learning(), "size", "size", METRIC, smoke=True), given)
+    assert first is given[0, 0] and [ax.get_visible() for ax in given.flat] == [True, True, False, False]
+    assert "SMOKE" in [text.get_text() for text in first.get_figure(root=True).texts]
+
+
+def test_a_single_epoch_is_visible() -> None:
     epochs = learning()[lambda frame: frame["epoch"] == 1]
-    ax = figures.learning(epochs, "size", "size", METRIC)
+    ax = figures.learning(Chart(epochs, "size", "size", METRIC))
     assert all(line.get_marker() == "." for line in ax.get_lines())
     assert [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]] == [1]
 
@@ -117,19 +124,12 @@ def test_a_single_epoch_is_seen() -> None:
 def test_learning_curves_by_row_have_titles_and_no_legend() -> None:
     many = pd.concat([learning().assign(row=f"row {number}", operator=f"o{number}") for number in range(5)])
     many = many[many["size"] == 1]
-    figure = figures.learning(many, "row", "", METRIC).get_figure(root=True)
+    figure = figures.learning(Chart(many, "row", "", METRIC)).get_figure(root=True)
     assert [ax.get_title("left") for ax in figure.axes] == [*(f"row {number}" for number in range(5)), ""]
     assert [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False] and not figure.legends
 
 
-def with_history(runs, name: str = "val_top1") -> None:
-    for cell in runs.cells:
-        rows = [f"{epoch},{epoch},{name},{10 * epoch + cell['seed']}" for epoch in (1, 2)]
-        path = runs.out / "cells" / cell["cell_id"] / "metrics.csv"
-        path.write_text("\n".join(["step,epoch,name,value", *rows]) + "\n")
-
-
-def test_the_command_draws_what_there_are_runs_for(
+def test_the_command_draws_the_figures_that_have_runs(
     make_ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
@@ -137,7 +137,7 @@ def test_the_command_draws_what_there_are_runs_for(
     assert main([*source, "--out", str(tmp_path / "a")]) == 0
     names = {path.name for path in (tmp_path / "a" / "kernel_size").iterdir()}
     assert names == {f"{name}.{kind}" for name in ("figure", "seeds") for kind in ("png", "pdf", "svg")}
-    with_history(runs)
+    runs.write_curves()
     assert main([*source, "--figure", "learning", "--size", "slide"]) == 0
     assert f"learning-slide: {runs.out}/kernel_size/learning-slide.png (.pdf, .svg)" in capsys.readouterr().out
     assert not (runs.out / "kernel_size" / "figure.png").exists()
@@ -153,9 +153,7 @@ CURVES = {"kind": "curves", "x": "kernel_size"}
 
 def drawn(runs, name: str):
     """The figure `name` of a ledger."""
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_figures.figure(name, sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
+    return draw_figure(load_sweep(runs.out, "kernel_size"), name)
 
 
 def y_label(ax) -> str:
@@ -163,31 +161,31 @@ def y_label(ax) -> str:
     return ax.get_ylabel() or figure.get_supylabel()
 
 
-def test_curves_of_the_validation_draw_say_so(make_ledger) -> None:
+def test_curves_on_the_validation_split_say_so(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}}, figure=CURVES)
-    with_history(runs)
+    runs.write_curves()
     assert y_label(drawn(runs, "figure")) == y_label(drawn(runs, "learning")) == f"validation {METRIC}"
-    assert y_label(drawn(runs, "seeds")) == METRIC, "these are the table's numbers"
+    assert y_label(drawn(runs, "seeds")) == METRIC, "the dots show the numbers of the table"
 
 
-def test_curves_without_a_test_draw_are_of_the_tables_metric(make_ledger) -> None:
+def test_without_a_test_split_curves_show_the_metric_of_the_table(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}}, figure=CURVES, metric="box_ap", metric_label="box AP")
     for cell in runs.cells:
         runs.write(cell, 25.0, metrics={"box_ap": {"last": 25.0, "best": 25.0, "best_epoch": 2}})
-    with_history(runs, "box_ap")
+    runs.write_curves("box_ap")
     figure, learning = drawn(runs, "figure"), drawn(runs, "learning")
     assert y_label(figure) == y_label(learning) == "box AP"
     assert figure.get_lines()[0].get_ydata().tolist() == learning.get_lines()[-1].get_ydata().tolist() == [10.5, 20.5]
 
 
-def test_a_run_whose_validation_is_lost_does_not_stand_with_its_test_among_the_others(make_ledger) -> None:
+def test_a_run_without_validation_values_has_no_learning_curve(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
-    with_history(runs)
+    runs.write_curves()
     (runs.folder("convolution", 1, 1) / "metrics.csv").write_text("step,epoch,name,value\n2,2,top1,99\n")
     assert {tuple(line.get_ydata()) for line in drawn(runs, "learning").get_lines()} == {(10.0, 20.0)}
 
 
-def test_a_sweep_is_not_drawn_into_another_folder(make_ledger, tmp_path: Path) -> None:
+def test_a_sweep_is_never_drawn_outside_its_folder(make_ledger, tmp_path: Path) -> None:
     runs = make_ledger(sweep="kernel_size")
     folder = runs.out / "kernel_size"
     (runs.out / "..name").mkdir()
@@ -197,5 +195,5 @@ def test_a_sweep_is_not_drawn_into_another_folder(make_ledger, tmp_path: Path) -
     from analysis.render import _folder
 
     for name in ("../up", "a/b", "..", ""):
-        with pytest.raises(UserError, match="plain name is needed"):
+        with pytest.raises(UserError, match="must be a plain name"):
             _folder(tmp_path, name)

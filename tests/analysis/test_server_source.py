@@ -1,4 +1,4 @@
-"""A project on a W&B server gives the frame that the ledger gives, through W&B's own client."""
+"""A project on a W&B server, read by W&B's own client, gives the same frame as the ledger."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_frame_is_the_ledgers(published, tmp_path: Path) -> None:
     assert not list((tmp_path / "wandb-home").glob("tester/**")), "a folder for every run was left behind"
 
 
-def test_what_was_read_is_not_read_again(published) -> None:
+def test_runs_are_read_again_only_after_they_changed(published) -> None:
     runs, wandb_server = published
     same(Collection([runs.out]), Collection([NAME]))
     wandb_server.requests.clear()
@@ -89,7 +89,7 @@ def test_what_was_read_is_not_read_again(published) -> None:
     wandb_server.requests.clear()
     assert Collection([NAME]).curve(cell, "val_top1") == {10: (1, 50.0)}
     assert [name for name, _ in wandb_server.requests if "istory" in name] == []
-    # A run that gave a sign of life since is read again, alone.
+    # A run with new activity is read again, and no other run is.
     changed = wandb_server.store.runs["tester", "demo", other]
     changed.heartbeat_at, changed.summary = wandb_server.store.now(), {"error": "ValueError: bad"}
     wandb_server.requests.clear()
@@ -98,7 +98,7 @@ def test_what_was_read_is_not_read_again(published) -> None:
     assert read == [{}, {"name": {"$in": [other]}}]
 
 
-def test_pages_and_a_page_that_comes_twice(published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_comes_twice_changes_nothing(published, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, wandb_server = published
     monkeypatch.setattr(server, "LISTED_AT_ONCE", 3)
     monkeypatch.setattr(server, "READ_AT_ONCE", 3)
@@ -110,7 +110,7 @@ def test_pages_and_a_page_that_comes_twice(published, monkeypatch: pytest.Monkey
     assert len(pages) == 4, "three pages of eight runs, and one again"
 
 
-def test_runs_that_the_listing_leaves_out(published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_the_listing_leaves_out_are_found_or_reported(published, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, wandb_server = published
     monkeypatch.setattr(server, "LISTED_AT_ONCE", 3)
     wandb_server.store.page_shifts = [1]
@@ -123,7 +123,7 @@ def test_runs_that_the_listing_leaves_out(published, monkeypatch: pytest.MonkeyP
     assert found.outcome(runs.cells[3]["cell_id"]) is None
 
 
-def test_history_is_whole_and_in_order(published) -> None:
+def test_the_history_is_complete_and_in_order(published) -> None:
     runs, wandb_server = published
     cell = runs.cells[0]["cell_id"]
     run = wandb_server.store.runs["tester", "demo", cell]
@@ -144,7 +144,7 @@ def test_history_is_whole_and_in_order(published) -> None:
     assert wandb_server.count("RunHistoryKeys") == 1, "read once for all metrics"
 
 
-def test_a_history_that_does_not_come_whole_is_told_and_not_kept(published, caplog) -> None:
+def test_an_incomplete_history_is_reported_and_not_cached(published, caplog) -> None:
     runs, wandb_server = published
     cell = runs.cells[0]["cell_id"]
     run = wandb_server.store.runs["tester", "demo", cell]
@@ -153,11 +153,11 @@ def test_a_history_that_does_not_come_whole_is_told_and_not_kept(published, capl
         found = Collection([NAME])
         assert found.curve(cell, "val_top1") == {10: (1, 50.0)} == found.curve(cell, "val_top1")
     assert [record.getMessage() for record in caplog.records if record.name == "analysis.sources.server"] == [
-        f"{wandb_server.address}/tester/demo/runs/{cell}: 1 of its 2 rows did not come"
+        f"{wandb_server.address}/tester/demo/runs/{cell}: the server did not return 1 of its 2 rows"
     ] * 2
 
 
-def test_failed_killed_and_resumed_runs(published) -> None:
+def test_failed_killed_and_resumed_runs_keep_their_state(published) -> None:
     runs, wandb_server = published
     failed, killed, again = (cell["cell_id"] for cell in runs.cells[:3])
     for cell in (failed, killed):
@@ -171,8 +171,8 @@ def test_failed_killed_and_resumed_runs(published) -> None:
     assert frame["state"].value_counts()[["failed", "missing"]].tolist() == [1, 1]
 
 
-def test_a_cell_whose_run_an_agent_named(published) -> None:
-    """An agent gives its runs ids of its own: what counts is the id of the cell."""
+def test_a_run_that_an_agent_named_belongs_to_its_cell(published) -> None:
+    """An agent gives runs its own ids; the id of the cell counts."""
     runs, wandb_server = published
     run = wandb_server.store.runs.pop(("tester", "demo", runs.cells[0]["cell_id"]))
     publish(wandb_server, runs.sweep, runs.cells[0], run.summary, name="of-an-agent")
@@ -182,7 +182,7 @@ def test_a_cell_whose_run_an_agent_named(published) -> None:
     assert found.losses == ["wandb:tester/demo: 1 of its 9 runs were not tracked by this project"]
 
 
-def test_the_default_entity_and_the_command_line(published, tmp_path: Path, capsys) -> None:
+def test_the_command_line_takes_a_project_of_the_default_entity(published, tmp_path: Path, capsys) -> None:
     out = tmp_path / "paper"
     assert main(["tables", "--source", "wandb:demo", "--out", str(out)]) == 0
     printed = capsys.readouterr()
@@ -191,12 +191,12 @@ def test_the_default_entity_and_the_command_line(published, tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("name", ["wandb:", "wandb:/demo", "wandb:a/b/c"])
-def test_names_that_are_none(name: str) -> None:
+def test_names_that_are_not_projects_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="write wandb:ENTITY/PROJECT, or wandb:PROJECT"):
         ServerRuns(name)
 
 
-def test_projects_that_are_not_there_or_empty(wandb_server) -> None:
+def test_unknown_and_empty_projects_are_refused(wandb_server) -> None:
     with pytest.raises(UserError, match="cannot read 'wandb:tester/demo': there is no such project"):
         ServerRuns(NAME)
     wandb_server.store.project("tester", "demo")
@@ -205,7 +205,7 @@ def test_projects_that_are_not_there_or_empty(wandb_server) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_server_that_recovers(published, status: int) -> None:
+def test_a_server_that_recovers_is_read(published, status: int) -> None:
     runs, wandb_server = published
     wandb_server.faults = [Fault(status, operation="Runs", retry_after=0 if status == 429 else None)]
     same(Collection([runs.out]), Collection([NAME]))
@@ -215,14 +215,14 @@ def test_a_server_that_recovers(published, status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "operation", "words"),
     [
-        (401, "Viewer", "it does not accept the API key; set WANDB_API_KEY"),
-        (403, "Runs", "the API key gives no access to it"),
+        (401, "Viewer", "the server does not accept the API key; set WANDB_API_KEY"),
+        (403, "Runs", "the API key gives no access to the project"),
         (429, "Runs", r"too many requests \(HTTP 429\); try again in some minutes"),
-        (500, "Viewer", r"it failed \(HTTP 500\); try again later"),
-        (500, "HistoryPage", r"it failed \(HTTP 500\); try again later"),
+        (500, "Viewer", r"the server failed \(HTTP 500\); try again later"),
+        (500, "HistoryPage", r"the server failed \(HTTP 500\); try again later"),
     ],
 )
-def test_a_server_that_does_not_recover(published, status: int, operation: str, words: str) -> None:
+def test_a_server_that_does_not_recover_is_one_sentence(published, status: int, operation: str, words: str) -> None:
     runs, wandb_server = published
     found = Collection([NAME]) if operation == "HistoryPage" else None
     wandb_server.faults = [Fault(status, times=100, operation=operation)]
@@ -233,28 +233,30 @@ def test_a_server_that_does_not_recover(published, status: int, operation: str, 
     assert Collection([NAME]).curve(runs.cells[0]["cell_id"], "val_top1") == {10: (1, 50.0)}
 
 
-def test_a_server_that_hangs(published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_is_one_sentence(published, monkeypatch: pytest.MonkeyPatch) -> None:
     _, wandb_server = published
     monkeypatch.setitem(server.PATIENCE, "x_graphql_timeout_seconds", 1)
     wandb_server.faults = [Fault(200, times=100, operation="Runs", delay=5)]
     begun = time.monotonic()
-    with pytest.raises(UserError, match=r"no answer from it .*; check the network and WANDB_BASE_URL"):
+    with pytest.raises(UserError, match=r"no answer from the server .*; check the network and WANDB_BASE_URL"):
         ServerRuns(NAME)
     assert time.monotonic() - begun < 30
 
 
-def test_a_dead_server(published) -> None:
+def test_a_dead_server_is_one_sentence(published) -> None:
     runs, wandb_server = published
     found = Collection([NAME])
     wandb_server.stop()
-    with pytest.raises(UserError, match=r"no answer from it \(connection refused\); check the network"):
+    with pytest.raises(UserError, match=r"no answer from the server \(connection refused\); check the network"):
         ServerRuns(NAME)
-    with pytest.raises(UserError, match="no answer from it"):
+    with pytest.raises(UserError, match="no answer from the server"):
         found.curve(runs.cells[0]["cell_id"], "val_top1")
 
 
 @pytest.mark.parametrize(("key", "words"), [(None, "No API key configured"), ("short", "must have 40")])
-def test_keys_that_are_none(wandb_server, key: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_keys_are_one_sentence(
+    wandb_server, key: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if key is None:
         monkeypatch.delenv("WANDB_API_KEY")
     else:

@@ -41,7 +41,7 @@ def test_estimate_against_scipy(n: int) -> None:
     assert found.sd == pytest.approx(stats.tstd(values), rel=EXACT)
 
 
-def test_one_seed_has_no_spread_and_none_no_mean() -> None:
+def test_one_seed_has_no_spread_and_no_seed_has_no_mean() -> None:
     one = estimate([98.5])
     assert (one.n, one.mean) == (1, 98.5)
     assert all(math.isnan(value) for value in (one.sd, one.low, one.high))
@@ -61,7 +61,7 @@ def test_difference_is_paired_where_the_seeds_match() -> None:
 
 
 @pytest.mark.parametrize("theirs", [{0: 69.0, 1: 70.5}, {3: 69.0, 4: 70.5, 5: 71.0}])
-def test_difference_is_welch_where_they_do_not(theirs: dict[int, float]) -> None:
+def test_difference_is_welch_where_the_seeds_differ(theirs: dict[int, float]) -> None:
     ours = {0: 98.0, 1: 97.0, 2: 99.5}
     found = difference(ours, theirs)
     expected = stats.ttest_ind(list(ours.values()), list(theirs.values()), equal_var=False).confidence_interval(0.95)
@@ -70,7 +70,7 @@ def test_difference_is_welch_where_they_do_not(theirs: dict[int, float]) -> None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_difference_without_an_interval() -> None:
+def test_one_seed_gives_a_difference_without_an_interval() -> None:
     paired = difference({0: 98.0}, {0: 70.0})
     unpaired = difference({0: 98.0, 1: 97.0}, {0: 70.0})
     assert (paired.mean, paired.method, math.isnan(paired.low)) == (28.0, "none", True)
@@ -89,7 +89,7 @@ def summary_of(out, select: str = "last") -> pd.DataFrame:
     return summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline)
 
 
-def test_summary_of_a_whole_ledger(make_ledger) -> None:
+def test_the_summary_of_a_complete_ledger(make_ledger) -> None:
     summary = summary_of(make_ledger().out)
     assert summary["operator"].drop_duplicates().tolist() == ["convolution", "xvolution", "xvolution_static"]
     assert summary["kernel_size"].tolist() == [1, 3, 5, 7, 9] * 3
@@ -126,7 +126,7 @@ def test_compare_keys_are_axis_values(make_ledger) -> None:
     assert found[3,].mean == pytest.approx(-1.0)
 
 
-def test_best_is_another_column(make_ledger) -> None:
+def test_select_best_takes_the_best_values(make_ledger) -> None:
     runs = make_ledger()
     cell = runs.cell("convolution", 3, 0)
     runs.write(cell, 0.0, metrics={"top1": {"last": 60.0, "best": 75.0, "best_epoch": 1}})
@@ -135,7 +135,7 @@ def test_best_is_another_column(make_ledger) -> None:
 
 
 def samples(seed: int, paired: bool) -> tuple[dict[int, float], dict[int, float]]:
-    """Two rows of normal values, over the same seeds or over others."""
+    """Two rows of normal values, over the same or over different seeds."""
     generator = np.random.default_rng(seed)
     ours = dict(enumerate(generator.normal(75.4, 0.3, 3 + seed % 5)))
     theirs = dict(
@@ -226,8 +226,8 @@ def test_seeds_to_resolve() -> None:
     assert seeds_to_resolve(found, 0.0) is None
 
 
-def test_a_contrast_of_four_rows() -> None:
-    # The gain of one row over another, less the same gain elsewhere: within seeds it is one sample.
+def test_a_contrast_of_four_rows_is_paired_by_seed() -> None:
+    # The difference of two gains is one sample where all four rows have the same seeds.
     generator = np.random.default_rng(3)
     rows = [dict(enumerate(generator.normal(70, 1, 4))) for _ in range(4)]
     weights = (1.0, -1.0, -1.0, 1.0)
@@ -244,7 +244,7 @@ def test_a_contrast_of_four_rows() -> None:
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_intervals_cover_a_known_effect(paired: bool) -> None:
-    """95 in 100 intervals hold the effect: between 93 and 97 of a hundred over 2,000 simulated sweeps."""
+    """Over 2,000 simulated sweeps, between 93 % and 97 % of the 95 % intervals contain the effect."""
     generator = np.random.default_rng(7)
     covered = 0
     for _ in range(2000):

@@ -1,4 +1,4 @@
-"""The summary counts cells by state, and its best row and its difference are those of the ledger."""
+"""The summary counts cells by state, and names the best row of each sweep with its difference from the baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from analysis.sweep.overview import overviews
 SMALL = {"convolution": {3: [70.0, 70.4, 71.2]}, "xvolution": {3: [97.9, 98.5, 99.1]}}
 
 
-def test_the_summary(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_names_counts_best_rows_controls_and_warnings(
+    make_ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = make_ledger(beside={})
     runs.lose("convolution", 1, 0)
     runs.lose("convolution", 9, 0)
@@ -52,12 +54,12 @@ def test_the_summary(make_ledger, capsys: pytest.CaptureFixture[str]) -> None:
         ({"baseline": "xvolution"}, "X-volution, kernel size K = 3: 98.5 ± 0.6 (n = 3)", "X-volution is the baseline"),
     ],
 )
-def test_the_best_row(make_ledger, change, best: str, difference: str) -> None:
+def test_the_best_row_is_compared_with_the_baseline(make_ledger, change, best: str, difference: str) -> None:
     ((found,), problems) = overviews(Collection([make_ledger(SMALL, **change).out]))
     assert (found.best_text(), found.difference_text(), problems) == (best, difference, [])
 
 
-def test_a_sweep_that_has_not_begun(make_ledger) -> None:
+def test_a_sweep_without_finished_runs_says_so(make_ledger) -> None:
     runs = make_ledger(SMALL)
     for cell in runs.cells:
         runs.lose(cell["operator"], 3, cell["seed"])
@@ -71,11 +73,11 @@ def test_a_cell_of_two_sweeps_is_counted_once(make_ledger, capsys: pytest.Captur
     runs.sweep["sweep"] = "other"
     runs.write_sweep()
     main(["summary", "--source", str(runs.out)])
-    *_, total = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all, once")]
-    assert total.split() == ["all,", "once", "6/6", "0", "0", "0", "57", "s"]
+    *_, total = [line for line in capsys.readouterr().out.splitlines() if line.startswith("all runs")]
+    assert total.split() == ["all", "runs", "6/6", "0", "0", "0", "57", "s"]
 
 
-def test_several_recipes_of_one_sweep_stand_side_by_side(make_ledger, tmp_path: Path) -> None:
+def test_each_recipe_of_a_sweep_has_an_overview(make_ledger, tmp_path: Path) -> None:
     first = make_ledger(SMALL).out
     runs = make_ledger(SMALL)
     runs.out = tmp_path / "others"
@@ -84,4 +86,4 @@ def test_several_recipes_of_one_sweep_stand_side_by_side(make_ledger, tmp_path: 
     for cell in runs.cells:
         runs.write(cell, 50.0)
     found, _ = overviews(Collection([first, tmp_path / "others"]))
-    assert [item.sweep.recipe for item in found] == ["match_small", "digits_small"]
+    assert [item.layout.recipe for item in found] == ["match_small", "digits_small"]

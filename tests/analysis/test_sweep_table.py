@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis import numbers
-from analysis.sources.collection import Collection
-from analysis.sweep import table as sweep_table
+from analysis.render import load_sweep
+from analysis.sweep.table import points, sweep_table
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -29,9 +29,9 @@ These data cannot reproduce the paper.
 | X-volution          | 33.9k                  | 52.4k                  |
 | X-volution (static) | 28.4k                  | 46.8k                  |
 
-- Bold: highest mean of its column, whatever the intervals.
+- Bold: highest mean of its column, regardless of the intervals.
 - Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1). \
-CSV and figure hold its 95 % interval (Student's t), which takes errors as normal and so may pass 100 %.
+CSV and figure hold its 95 % interval (Student's t), which assumes normal errors and so may exceed 100 %.
 - n = 3 (seeds 0, 1, 2).
 - In brackets: difference of the means to Convolution at the same kernel size K; its 95 % interval (paired by seed) \
 is in the CSV.
@@ -72,26 +72,24 @@ LATEX += r"""These data cannot reproduce the paper.}
 """
 
 HEADER = (
-    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,params,macs,"
-    "wall_seconds,added_params"
+    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,"
+    "params,macs,wall_seconds,added_params"
 )
 
 
 def table_of(runs, select: str = "last"):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, select), select)
+    return sweep_table(load_sweep(runs.out, "kernel_size", select))
 
 
 def notes_of(runs, select: str = "last") -> str:
     return "\n".join(table_of(runs, select).notes)
 
 
-def test_markdown_golden(make_ledger) -> None:
+def test_the_markdown_is_as_it_was(make_ledger) -> None:
     assert table_of(make_ledger(SMALL)).to_markdown() == MARKDOWN
 
 
-def test_latex_golden(make_ledger) -> None:
+def test_the_latex_is_as_it_was(make_ledger) -> None:
     latex = table_of(make_ledger(SMALL)).to_latex()
     assert latex.startswith(LATEX)
     assert latex.endswith("no published value.\n  \\end{minipage}}\n\\end{table}\n")
@@ -99,7 +97,7 @@ def test_latex_golden(make_ledger) -> None:
     assert latex.isascii()
 
 
-def test_csv_golden(make_ledger) -> None:
+def test_the_csv_is_as_it_was(make_ledger) -> None:
     lines = table_of(make_ledger(SMALL)).to_csv().splitlines()
     assert lines[0] == HEADER
     assert len(lines) == 7
@@ -110,17 +108,15 @@ def test_csv_golden(make_ledger) -> None:
     assert frame["published"].isna().all()
 
 
-def test_bootstrap_and_holm_on_request(make_ledger) -> None:
-    sources = Collection([make_ledger(SMALL).out])
-    sweep, frame = sources.load("kernel_size")
-    plain = sweep_table.summary_of(sweep, frame, "last")
-    asked = sweep_table.summary_of(sweep, frame, "last", "bootstrap", adjust=True)
+def test_bootstrap_and_holm_change_intervals_and_p_values(make_ledger) -> None:
+    runs = make_ledger(SMALL).out
+    sweep = load_sweep(runs, "kernel_size", interval="bootstrap", adjust=True)
+    plain, asked = load_sweep(runs, "kernel_size").summary, sweep.summary
     known = plain["delta_p"].notna()
     assert (asked["delta_p"][known] > plain["delta_p"][known]).any() and asked["delta"].equals(plain["delta"])
     widths = [(found["delta_high"] - found["delta_low"])[known] for found in (asked, plain)]
     assert (widths[0] <= widths[1]).all() and (widths[0] < widths[1]).any()
-    table = sweep_table.sweep_table(sources, sweep, frame, asked, "last")
-    [note] = [note for note in table.notes if note.startswith("In brackets")]
+    [note] = [note for note in sweep_table(sweep).notes if note.startswith("In brackets")]
     assert "(bootstrap, paired by seed)" in note and "p adjusted for 4 comparisons by Holm's method" in note
 
 
@@ -133,7 +129,7 @@ def test_terminal_text_fits_100_columns(make_ledger) -> None:
     assert "(diverged 1 of 3)" in text
 
 
-def test_wide_tables_continue_below(make_ledger) -> None:
+def test_a_wide_table_continues_below(make_ledger) -> None:
     sizes = range(1, 25, 2)
     runs = make_ledger({"convolution": {1: [90.0, 91.0]}})
     first = runs.cells[:]
@@ -149,7 +145,7 @@ def test_wide_tables_continue_below(make_ledger) -> None:
     assert text.count("kernel size K") >= 2
 
 
-def test_one_seed(make_ledger) -> None:
+def test_a_table_of_one_seed_has_no_spread(make_ledger) -> None:
     table = table_of(make_ledger({name: {3: values[3][:1]} for name, values in SMALL.items()}))
     assert "| 98.0 ± – (+28.0)     |" in table.to_markdown()
     assert "n = 1 (seed 0); one seed has no spread (–)." in table.notes
@@ -158,7 +154,7 @@ def test_one_seed(make_ledger) -> None:
     assert "ties" not in "\n".join(table.notes)
 
 
-def test_missing_and_diverged_entries(make_ledger) -> None:
+def test_missing_and_diverged_runs_are_marked(make_ledger) -> None:
     runs = make_ledger(SMALL)
     runs.lose("xvolution", 1, 0)
     runs.diverge("xvolution", 3, 2)
@@ -171,14 +167,14 @@ def test_missing_and_diverged_entries(make_ledger) -> None:
     assert "| – (n = 0)" in markdown
     assert "– (n = 0; diverged 3 of 3)" in markdown
     notes = notes_of(runs)
-    assert "unless an entry states its own" in notes
+    assert "unless a table cell states its own" in notes
     assert "diverged runs are not averaged" in notes
     assert "by Welch where the seeds differ" in notes
     assert "(Welch)" in notes
     assert "3: " not in notes  # nothing to compare there
 
 
-def test_nothing_finished_yet(make_ledger) -> None:
+def test_a_table_without_finished_runs_has_dashes(make_ledger) -> None:
     runs = make_ledger(SMALL)
     for cell in runs.cells:
         runs.lose(cell["operator"], cell["axes"]["kernel_size"], cell["seed"])
@@ -206,7 +202,7 @@ def test_several_controls_have_a_sentence_each_in_the_order_of_the_rows(make_led
     ]
 
 
-def test_costs_below_and_the_papers_value(make_ledger) -> None:
+def test_costs_are_below_and_the_papers_value_is_marked(make_ledger) -> None:
     runs = make_ledger(SMALL, below=["params", "added_params", "macs"], paper={"kernel_size": 3}, note="A note.")
     table = table_of(runs)
     assert table.columns == ("1", "3 (paper)")
@@ -222,12 +218,10 @@ def test_costs_below_and_the_papers_value(make_ledger) -> None:
 
 
 def epochs_of(runs):
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    return sweep_table.points(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"))
+    return points(load_sweep(runs.out, "kernel_size"), "curves")
 
 
-def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger) -> None:
+def test_epochs_are_those_of_the_last_column_even_in_a_torn_file(make_ledger) -> None:
     runs = make_ledger(SMALL, figure={"kind": "curves", "x": "kernel_size"})
     for cell in runs.cells:
         folder, size = runs.out / "cells" / cell["cell_id"], cell["axes"]["kernel_size"]
@@ -247,7 +241,7 @@ def test_epochs_are_those_of_the_last_column_and_survive_a_torn_file(make_ledger
     assert set(epochs_of(runs)[0]["operator"]) == {"convolution", "xvolution_static"}
 
 
-def test_warnings(make_ledger) -> None:
+def test_warnings_name_mixes_and_failures(make_ledger) -> None:
     runs = make_ledger(SMALL)
     assert "Warning" not in notes_of(runs)
     environment = {"torch": "2.11.0", "device": "NVIDIA H200"}
@@ -262,14 +256,14 @@ def test_warnings(make_ledger) -> None:
     assert "Warning: each run's best evaluation (select = best)" in notes
 
 
-def test_smoke_and_reproduction(make_ledger) -> None:
+def test_smoke_runs_and_recipes_that_reproduce_are_marked(make_ledger) -> None:
     table = table_of(make_ledger(SMALL, smoke=True, reproduces=["table 1", "ResNet-34", "classification"]))
     assert table.to_markdown().startswith("**SMOKE: Kernel size")
     assert r"\caption{SMOKE: Kernel size" in table.to_latex()
     assert "cannot reproduce" not in table.to_markdown()
 
 
-def test_without_axes_and_with_two(make_ledger) -> None:
+def test_a_sweep_may_have_no_axes_or_two(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [90.0, 91.0]}, "xvolution": {1: [95.0, 96.0]}}, axes=[], figure=None)
     table = table_of(runs)
     assert table.columns == ("top-1 accuracy (%)", "parameters", "MACs per image", "seconds a run")
@@ -289,7 +283,7 @@ def test_without_axes_and_with_two(make_ledger) -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(-0.04, "0.0"), (-1.25, "−1.2"), (28.04, "+28.0"), (0.04, "0.0"), (float("nan"), "–")]
 )
-def test_signed(value: float, text: str) -> None:
+def test_signed_numbers(value: float, text: str) -> None:
     assert numbers.signed(value) == text
 
 
@@ -297,11 +291,11 @@ def test_signed(value: float, text: str) -> None:
     ("value", "text"),
     [(512, "512"), (44724, "44.7k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (4_089_184_256, "4.1G"), (pd.NA, "–")],
 )
-def test_count(value, text: str) -> None:
+def test_counts(value, text: str) -> None:
     assert numbers.count(value) == text
 
 
-def test_integers() -> None:
+def test_lists_of_integers() -> None:
     assert numbers.integers([2, 0, 1, 1]) == "0, 1, 2"
     assert numbers.integers(range(10)) == "0–9"
     assert numbers.integers([0, 2, 4, 6, 8]) == "0, 2, 4, 6, 8"
@@ -312,10 +306,7 @@ def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_led
     runs.lose("convolution", 3, 0)
     runs.lose("convolution", 3, 1)
     runs.lose("convolution", 3, 2)
-    sources = Collection([runs.out])
-    sweep, frame = sources.load("kernel_size")
-    table = sweep_table.sweep_table(sources, sweep, frame, sweep_table.summary_of(sweep, frame, "last"), "last")
-    scores, validation, parameters = table.blocks
+    scores, validation, parameters = table_of(runs).blocks
     assert (validation.heading, parameters.heading) == ("Validation accuracy (%)", "Parameters")
     assert [label for label, _ in validation.rows] == [label for label, _ in scores.rows]
     values = {label: [entry.value for entry in entries] for label, entries in validation.rows}

@@ -20,7 +20,7 @@ def table(times: int = 1) -> Table:
     return Table("a_b", NASTY, NASTY, NASTY, NASTY, ("a_1", "b"), (Block(rows),), "best", (NASTY,), pd.DataFrame())
 
 
-def test_escape_latex() -> None:
+def test_latex_is_escaped() -> None:
     assert escape_latex(r"_%&#${}") == r"\_\%\&\#\$\{\}"
     assert escape_latex("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
     assert escape_latex("−1 ± 2 – 3") == r"$-$1 $\pm$ 2 -- 3"
@@ -30,11 +30,11 @@ def test_a_row_never_begins_with_an_argument_of_the_line_break() -> None:
     assert "    {[}first]" in table().to_latex()
 
 
-def test_escape_markdown() -> None:
+def test_markdown_is_escaped() -> None:
     assert escape_markdown("a|b *c* x_y <d> `e`") == r"a\|b \*c\* x_y \<d> \`e\`"
 
 
-def test_every_markdown_row_has_the_same_cells() -> None:
+def test_every_markdown_row_has_as_many_cells() -> None:
     grid = [line for line in table().to_markdown().splitlines() if line.startswith("| ")]
     assert {line.replace(r"\|", "").count("|") for line in grid} == {4}
 

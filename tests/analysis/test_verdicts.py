@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims, from runs that carry its numbers and from others."""
+"""Verdicts on the paper's claims, from runs with its numbers and from other runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def by_claim(found: Sequence[verdicts.Verdict]) -> dict[int, list[str]]:
 
 
 def noise(row: str, seed: int) -> float:
-    """The same for every row, so that differences are exact, but for a little of each row's own."""
+    """Noise that is the same in every row, so that differences are exact, plus a little noise of each row."""
     return 0.3 * seed + 0.001 * ((seed * 7 + len(row)) % 5)
 
 
-def test_verdicts_on_the_papers_own_numbers(tmp_path: Path) -> None:
+def test_runs_with_the_printed_numbers_reproduce_the_claims(tmp_path: Path) -> None:
     sources = write_paper(tmp_path, noise)[1::2]
     found = by_claim(verdicts.verdicts(Collection(sources)))
     assert sorted(found) == list(range(1, 28))
@@ -40,7 +40,7 @@ def test_verdicts_on_the_papers_own_numbers(tmp_path: Path) -> None:
         assert found[number] == ["not run"]
 
 
-def test_a_contradicted_and_an_unresolved_claim(tmp_path: Path) -> None:
+def test_claims_can_be_contradicted_and_not_resolved(tmp_path: Path) -> None:
     worse = [("convolution", {}, {"top1": 73.8}), ("self_attention", {}, {"top1": 75.0}), ("pssa", {}, {"top1": 76.0})]
     write_sweep(tmp_path, "operator", "imagenet_resnet34", worse, noise)
     found = verdicts.verdicts(Collection([tmp_path]))
@@ -60,7 +60,7 @@ def test_a_contradicted_and_an_unresolved_claim(tmp_path: Path) -> None:
     assert claim.verdict == "not resolved" and claim.more_seeds is not None and claim.more_seeds > 0
 
 
-def test_claims_are_whole() -> None:
+def test_the_27_claims_have_parts_and_printed_numbers() -> None:
     assert [claim.number for claim in CLAIMS] == list(range(1, 28))
     for claim in CLAIMS:
         assert claim.claim and claim.where and claim.refuted_by and set(claim.kinds.split()) <= set("DMEOSXA")
@@ -68,12 +68,12 @@ def test_claims_are_whole() -> None:
             on_figure = any(row.table in ("3a", "3b") for _, row in part.terms)
             static = any("static" in row.label for _, row in part.terms)
             assert (part.published is None) == (on_figure or static), part.text
-    # What the notes compute by hand.
+    # The numbers of the notes, which compute them by hand.
     sizes = [round(arithmetic.added_parameters(stage) / 1e6, 1) for stage in (3, 4, 5)]
     assert sizes == [1.8, 11.0, 22.0]
 
 
-def test_claims_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_every_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(
         tmp_path,
         "operator",

@@ -1,4 +1,4 @@
-"""docs/walkthrough.md, from `make demo` to a PDF: its commands, run as they stand there."""
+"""The commands of docs/walkthrough.md lead from `make demo` to a PDF."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FIGURES = [f"{name}-column.{kind}" for name in ("figure", "seeds", "learning") f
 
 
 def commands() -> list[list[str]]:
-    return [shlex.split(line, comments=True) for line in block("").splitlines()]
+    return [shlex.split(line, comments=True) for line in block("bash").splitlines()]
 
 
 def block(language: str) -> str:
-    """What stands between the fences of a language."""
+    """The code blocks of a language."""
     return "".join(text for name, text in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S) if name == language)
 
 
 def demo() -> list[str]:
-    """What `make demo` runs once the environment is there."""
+    """The command that `make demo` runs in an existing environment."""
     shown = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     [line] = [line for line in shown.stdout.splitlines() if "-m ablations" in line]
     return ["python", *shlex.split(line)[1:]]
@@ -43,7 +43,7 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def walk(folder: Path) -> None:
-    """Every command but `make demo`, whose ledger lies in `folder`."""
+    """Run every command except `make demo`. Its ledger is in `folder`."""
     (folder / "document.tex").write_text(block("tex"))
     made = commands()
     assert made[0] == ["make", "demo"] and made[-1] == ["pdflatex", "document.tex"] and len(made) == 5
@@ -60,22 +60,19 @@ def walk(folder: Path) -> None:
     assert (folder / "document.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_the_demo_is_the_command_that_the_document_names() -> None:
+def test_the_document_names_the_command_of_the_demo() -> None:
     assert f"`{shlex.join(demo())}`" in TEXT
 
 
-def test_every_command_of_the_walkthrough(make_ledger) -> None:
-    """On a ledger that is given: the demo takes minutes, and the test below runs it."""
+def test_every_command_after_the_demo_works(make_ledger) -> None:
+    """They start with a prepared ledger, because the demo takes minutes. The test below runs it."""
     runs = make_ledger()
-    for cell in runs.cells:
-        history = [f"{step},{step},val_top1,{30.0 * step}" for step in (1, 2, 3)]
-        path = runs.out / "cells" / cell["cell_id"] / "metrics.csv"
-        path.write_text("\n".join(["step,epoch,name,value", *history]) + "\n")
+    runs.write_curves()
     walk(runs.out.parent)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_walkthrough_with_the_demo_itself(tmp_path: Path) -> None:
+def test_every_command_works_with_the_demo_itself(tmp_path: Path) -> None:
     assert "top-1 accuracy" in run(demo(), tmp_path)
     walk(tmp_path)

@@ -1,4 +1,4 @@
-"""W&B's client of the environment against the server of the tests: what the suite relies on, and what it reads back."""
+"""The installed client of W&B against the server of the tests: the behaviour that the suite relies on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.sources.collection import Collection
 wandb = pytest.importorskip("wandb")
 
 CELL = {"cell_id": "cell", "sweep": "some-sweep", "total_steps": 100, "steps_per_epoch": 10}
-# Two attempts at a cell: the second repeats a part of the first, as a run does that goes on from a checkpoint.
+# Two attempts at a cell. The second repeats a part of the first, like a run that resumes from a checkpoint.
 ATTEMPTS = """
 import sys
 import wandb
@@ -77,7 +77,7 @@ def both_attempts(mode: str, folder: Path) -> None:
 
 
 def test_a_resumed_run_and_its_two_offline_segments_are_the_same(wandb_server, tmp_path: Path) -> None:
-    """Online with resume, in two files, and those files synced: one cell, the later attempt's rows."""
+    """Online with resume, as two files, and as synced files: one cell with the rows of the later attempt."""
     both_attempts("online", tmp_path)
     [run] = wandb_server.store.runs.values()
     assert run.state == "finished" and run.tags == ["attempt-10"] and len(run.history) == 70

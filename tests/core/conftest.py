@@ -1,4 +1,4 @@
-"""Runs in processes of their own, forked from a server that has imported torch once and computed nothing."""
+"""Runs each in another process, forked from a server that has imported torch once and computed nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(PLUGINS))
 import core_tools  # noqa: E402
 
 PATIENCE_SECONDS = 120
-# The server is one for the whole session, shared with ablations' own pool: whoever starts it first decides.
+# The whole session shares one server with the pool of ablations; the first to start it decides what it imports.
 PRELOAD = [
     "lightning_xvol.training.run",
     "lightning_xvol.backbones.small_resnet",
@@ -44,7 +44,7 @@ def _plugins_for_subprocesses() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fork() -> Callable[..., Any]:
-    """Start a function in a process of its own."""
+    """Start a function in another process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
 
@@ -67,7 +67,7 @@ def wait(process: Any) -> int:
 
 @pytest.fixture(scope="session")
 def run(fork: Callable[..., Any]) -> Callable[..., int]:
-    """Train a config in a folder, in a process of its own; returns its exit code. What it printed is in FOLDER.log."""
+    """Train a config in a folder, in another process; returns its exit code. FOLDER.log holds its output."""
 
     def train(config: Any, folder: Path, *, expect: int | None = 0, **kwargs: Any) -> int:
         log = folder.with_name(f"{folder.name}.log")
@@ -80,7 +80,7 @@ def run(fork: Callable[..., Any]) -> Callable[..., int]:
 
 @pytest.fixture
 def command(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """`python -m lightning_xvol ARGUMENTS` in the folder tmp_path/work, in a process of its own."""
+    """`python -m lightning_xvol ARGUMENTS` in the folder tmp_path/work, in another process."""
     work = tmp_path / "work"
     work.mkdir()
     log = tmp_path / "command.log"

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, two of them, plain data only."""
+"""Checkpoints are whole or absent, hold plain data only, and two of them are kept."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(*pair) for pair in tensors) and one["run"] == other["run"]
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_checkpoint_reads_as_it_was_written(tmp_path):
     assert same(read_checkpoint(save(tmp_path, 3)), content(3))
     assert [path.name for path in tmp_path.iterdir()] == ["step=00000003.ckpt"]
 
 
-def test_a_failing_writer_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_failing_writer_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = save(tmp_path, 3)
 
     def full(checkpoint, file):
@@ -60,8 +60,8 @@ def test_a_failing_writer_leaves_the_old_one(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_is_really_full(tmp_path):
-    """On a file system of 64 kB, which only root can mount."""
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    """A file system of 64 kB, which only root can mount."""
     import subprocess
 
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True)
@@ -89,8 +89,8 @@ def test_the_two_newest_are_kept_by_step_and_not_by_age(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "step=00000012.ckpt", "step=00000100.ckpt"]
 
 
-def test_one_from_the_future_does_not_push_out_good_ones(tmp_path):
-    """After falling back behind torn checkpoints, the run's next ones have lower numbers than those."""
+def test_a_checkpoint_of_a_later_step_does_not_push_out_good_ones(tmp_path):
+    """After a run falls back behind torn checkpoints, its next ones have lower steps than these."""
     for step in (6, 8):
         save(tmp_path, step)
     for step in (9, 12):
@@ -115,7 +115,7 @@ def damage(raw: bytes, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["empty", "truncated", "last byte missing", "zeros at the end", "one bit of a weight"])
-def test_a_damaged_newest_falls_back_with_one_warning(how, tmp_path, caplog):
+def test_a_damaged_newest_checkpoint_falls_back_with_one_warning(how, tmp_path, caplog):
     older, newest = save(tmp_path, 3), save(tmp_path, 6)
     newest.write_bytes(damage(newest.read_bytes(), how))
     with caplog.at_level(logging.WARNING):
@@ -126,7 +126,7 @@ def test_a_damaged_newest_falls_back_with_one_warning(how, tmp_path, caplog):
 
 
 def test_no_flipped_bit_goes_unnoticed(tmp_path):
-    """Every bit of a tensor's entry in the archive's directory, which has no checksum, and a sample of the rest."""
+    """Flips each bit of a tensor's entry in the directory of the archive, which has no checksum, and other bits."""
     raw = save(tmp_path, 3).read_bytes()
     path = tmp_path / "damaged"
     directory = raw.index(b"PK\x01\x02")
@@ -171,7 +171,7 @@ def test_pickled_code_is_refused_in_one_sentence_and_not_run(archive, tmp_path):
     assert not marker.exists()
 
 
-def test_a_missing_one_and_a_folder_are_named(tmp_path):
+def test_a_missing_checkpoint_and_a_folder_are_named(tmp_path):
     for path in (tmp_path / "absent.ckpt", tmp_path):
         with pytest.raises(UserError, match="no checkpoint at"):
             read_checkpoint(path)
@@ -187,7 +187,7 @@ def test_another_cells_checkpoint_is_ignored(tmp_path, caplog):
     assert not caplog.messages
 
 
-def test_a_reader_sees_the_old_one_until_the_new_one_is_whole(tmp_path):
+def test_a_reader_sees_the_old_checkpoint_until_the_new_one_is_whole(tmp_path):
     path = save(tmp_path, 3)
 
     def slow(file):

@@ -1,4 +1,4 @@
-"""`ClassificationModule`: an ordinary LightningModule, and what it counts."""
+"""`ClassificationModule` is an ordinary LightningModule, and its metrics are right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_operator_trains_in_a_plain_trainer(operator, memory_format):
 
 
 class Fixed(torch.nn.Module):
-    """Its logits are its images: [B, classes, 1, 1]."""
+    """A network whose logits are its images, [B, classes, 1, 1]."""
 
     def __init__(self):
         super().__init__()
@@ -70,8 +70,8 @@ def count_by_hand(logits, labels):
 
 @pytest.mark.parametrize("batch_size", [4, 23, 50])
 @pytest.mark.parametrize("has_test", [False, True])
-def test_accuracies_and_loss_are_those_of_a_hand_count(has_test, batch_size):
-    """Over a split that its batches do not divide: the last, small batch counts no more than its images."""
+def test_accuracies_and_loss_equal_a_count_by_hand(has_test, batch_size):
+    """Batches do not divide the split: the small last batch counts by its number of images."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(50, 9, generator=generator) * 3, torch.randint(9, (50,), generator=generator)
     expected = count_by_hand(logits, labels)
@@ -90,7 +90,7 @@ def test_accuracies_and_loss_are_those_of_a_hand_count(has_test, batch_size):
 @pytest.mark.parametrize(
     ("classes", "names"), [(2, ["loss", "top1"]), (5, ["loss", "top1"]), (6, ["loss", "top1", "top5"])]
 )
-def test_top5_of_five_classes_is_left_out(classes, names):
+def test_top5_needs_more_than_five_classes(classes, names):
     module = ClassificationModule(Fixed(), tiny(), num_classes=classes, total_steps=1)
     data = loader(torch.randn(8, classes, 1, 1), torch.arange(8) % classes, 4)
     [found] = Trainer(**SILENT).test(module, data, verbose=False)
@@ -112,8 +112,8 @@ def test_the_training_loss_is_cross_entropy_at_the_weights_before_the_step():
     assert module.network.scale.item() == pytest.approx(1 - 0.5 * gradient.item(), rel=1e-5)
 
 
-def test_each_step_and_accumulated_batch_draws_its_own_random_numbers():
-    """A function of (seed, micro-step): neither repeated from one to the next, nor carried over from before."""
+def test_each_step_and_accumulated_batch_has_its_own_random_numbers():
+    """They depend on (seed, micro-step) alone, so they neither repeat nor depend on the state before."""
 
     class Draws(Fixed):
         drawn: list

@@ -1,4 +1,4 @@
-"""The configuration: setting fields, messages, ranges, and the same values by every way in."""
+"""The configuration: setting fields, messages, ranges, and equal values from flags, files and Python."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_recipe_and_operator_survives_files(recipe, operator):
         written = yaml.safe_dump(to_dict(config), sort_keys=False)
         assert from_dict(yaml.safe_load(written)) == config
     assert resolve(config) == config
-    # Over another recipe's configuration nothing of that one is left.
+    # Set over the configuration of another recipe, it replaces everything.
     other = RECIPES["imagenet_resnet50"].config("pssa", form="hadamard")
     assert from_dict(yaml.safe_load(written), other) == config
 
@@ -75,7 +75,7 @@ def test_every_recipe_and_operator_survives_files(recipe, operator):
         ("backbone.blocks", "1,1,2,1", (1, 1, 2, 1)),
     ],
 )
-def test_text_is_read_as_the_fields_type(path, text, value):
+def test_a_text_becomes_a_value_of_the_type_of_the_field(path, text, value):
     config = resolve(set_value(BASE, path, text))
     section, _, name = path.partition(".")
     is_field = not name or name.startswith("options.") or hasattr(getattr(config, section), name)
@@ -83,7 +83,7 @@ def test_text_is_read_as_the_fields_type(path, text, value):
     assert found == value and type(found) is type(value)
     if isinstance(value, tuple):
         assert [type(item) for item in found] == [type(item) for item in value]
-    assert resolve(set_value(BASE, path, value)) == config, "the value itself does what its text does"
+    assert resolve(set_value(BASE, path, value)) == config, "the value itself has the same effect as its text"
 
 
 def test_every_field_can_be_set_to_another_value_and_back():
@@ -93,7 +93,7 @@ def test_every_field_can_be_set_to_another_value_and_back():
             continue
         options = values.pop("options", {})
         for name, value in {**values, **options}.items():
-            if isinstance(value, str) or value is None:  # names and Literals
+            if isinstance(value, str) or value is None:  # names and fields with fixed choices
                 continue
             other = (
                 not value if isinstance(value, bool) else value[:-1] or [0.5] if isinstance(value, list) else value + 1
@@ -141,7 +141,7 @@ def test_a_wrong_path_or_value_is_one_sentence(path, value, message):
     assert "\n" not in str(error.value)
 
 
-def test_what_no_fingerprint_can_hold_is_refused():
+def test_values_that_no_fingerprint_can_hold_are_refused():
     pssa = RECIPES["match_small"].config("pssa")
     for value in ("{1, 2}", "b'x'", "1j", "1e400", object()):
         for config in (pssa, set_value(BASE, "operator.name", "package.module:Class")):
@@ -150,7 +150,7 @@ def test_what_no_fingerprint_can_hold_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
         ({"data.batch_size": 0}, "data.batch_size=0 must be at least 1"),
         ({"data.limit": 0}, "data.limit=0 must be at least 1"),
@@ -178,9 +178,9 @@ def test_what_no_fingerprint_can_hold_is_refused():
         ({"data.name": "shapes_coco", "train.precision": "64-true"}, "=64-true .* they take bf16-mixed or 32-true"),
     ],
 )
-def test_resolve_refuses_what_is_out_of_range(settings, message):
+def test_resolve_refuses_values_out_of_range(changes, message):
     config = BASE
-    for path, value in settings.items():
+    for path, value in changes.items():
         config = set_value(config, path, value)
     with pytest.raises(UserError, match=message):
         resolve(config)
@@ -205,8 +205,8 @@ def test_the_borders_of_the_ranges_are_allowed():
     resolve(RunConfig(data=DataConfig(batch_size=6), train=TrainConfig(devices=3, accumulate=2)))
 
 
-def test_a_config_made_in_python_is_that_of_its_file():
-    """1 and 1.0 are one learning rate, [3, 4] and (3, 4) the same stages: one cell, whichever way it is asked for."""
+def test_a_config_from_python_equals_that_from_its_file():
+    """1 and 1.0 are one learning rate, and [3, 4] and (3, 4) the same stages, so they give one cell."""
     made = RunConfig(
         data=DataConfig(options={"noise": 0}),
         optim=OptimConfig(lr=1, milestones=[0]),
@@ -263,7 +263,7 @@ def test_a_config_cannot_be_changed_in_place():
     assert to_dict(BASE) == before
 
 
-def test_what_is_for_detectors_alone_is_refused_elsewhere():
+def test_fields_of_detectors_are_refused_for_other_tasks():
     with pytest.raises(UserError, match=r"detector\.\* is for detection, and data 'match' is for classification"):
         resolve(set_value(RECIPES["match_small"].config(), "detector.pretraining", "own"))
     with pytest.raises(UserError, match=r"unknown detector preset 'tinny' \(did you mean 'tiny'\?\)"):

@@ -1,4 +1,4 @@
-"""`describe`: the built network against the paper's Table 5, and what needs no files."""
+"""`describe` gives the paper's Table 5, the costs of the built network, and shapes of data without files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightning_xvol.ledger.record import group_id
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.visualize.architecture import describe, to_text
 
-# The column "Ours" of Table 5 with the sizes and numbers of blocks beside it.
+# The column "Ours" of Table 5, with the sizes and the numbers of blocks.
 TABLE_5 = [
     ("conv1", [112, 112], 1, "7x7, 64, stride 2"),
     ("conv2_x", [56, 56], 3, "3x3 max pool, stride 2; [1x1, 64; 3x3, 64; 1x1, 256]"),
@@ -42,7 +42,7 @@ def test_resnet50_with_xvolution_is_table_5():
     assert rows(describe(recipe.config("convolution"))) == plain
 
 
-def test_layers_carry_what_the_table_is_made_of():
+def test_layers_hold_the_facts_of_the_table():
     [*_, conv5, head] = describe(RECIPES["imagenet_resnet50"].config("xvolution"))["stages"]
     first, operator, last = conv5["layers"][:3]
     assert [layer["path"] for layer in (first, operator, last)] == [f"layer4.0.conv{place}" for place in (1, 2, 3)]
@@ -85,11 +85,11 @@ class Known(ImageData):
     image_shape = (1, 12, 16)
 
     def __init__(self, root=None, *, download=False):
-        raise AssertionError("built, though it declares its shape")
+        raise AssertionError("it was built although it declares its shape")
 
 
 class Built:
-    """A foreign data set that declares nothing."""
+    """A foreign data set that declares no shape."""
 
     def __init__(self, root=None, *, download=False):
         self.num_classes, self.image_shape = 3, (1, 8, 8)
@@ -110,7 +110,8 @@ def test_the_shape_of_a_data_set_needs_no_files():
 
 def test_the_registry_knows_the_channels_of_images():
     channels = {name: entry.channels for name, entry in registry.DATASETS.items()}
-    assert channels.pop("attention_maps") is None  # an option of theirs
+    assert channels.pop("attention_maps") is None  # their channels are an option
+    assert channels.pop("folder") == 3  # its classes are in its files
     assert channels == {name: declared_shape(DataConfig(name))[1][0] for name in channels}
 
 
@@ -121,7 +122,7 @@ def test_the_shape_of_a_foreign_data_set(monkeypatch):
 
 
 class HatesMeta(torch.nn.Conv2d):
-    """Looks at values, which the meta device does not have."""
+    """An operator that reads values, which the meta device does not have."""
 
     def __init__(self, in_channels, out_channels, *, stride=1, explode=False):
         if explode:

@@ -1,4 +1,4 @@
-"""Runs that go wrong: a loss that explodes, an exception, an interruption."""
+"""Runs that go wrong: an exploding loss, an exception, an interruption."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import core_tools
 import pytest
 from core_tools import Fail, tiny
 
@@ -27,17 +28,17 @@ def snapshot(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "changes",
     [
         pytest.param({}, id="in the middle of an epoch"),
-        # One step an epoch: it is the validation that first sees the weights of an update whose own loss was finite.
+        # One step an epoch: the loss of the update is finite, and the validation is the first to see its weights.
         pytest.param({"data__limit": 8, "train__steps": 3}, id="seen by a validation"),
         pytest.param({"data__limit": 8, "train__steps": 1}, id="seen by the last validation"),
-        pytest.param({"recipe": "digits_small", "data__limit": 8, "train__steps": 1}, id="without a test draw"),
+        pytest.param({"recipe": "digits_small", "data__limit": 8, "train__steps": 1}, id="without a test split"),
     ],
 )
-def test_an_exploding_run_is_recorded_as_diverged_and_not_tried_again(settings, run, tmp_path):
-    config, folder = tiny(**settings, optim__lr=1e25), tmp_path / "cell"
+def test_an_exploding_run_is_recorded_as_diverged_and_not_tried_again(changes, run, tmp_path):
+    config, folder = tiny(**changes, optim__lr=1e25), tmp_path / "cell"
     run(config, folder)
     result = strict_json(folder / "result.json")
     assert (result["status"], result["cell_id"]) == ("diverged", cell_id(config))
@@ -49,15 +50,15 @@ def test_an_exploding_run_is_recorded_as_diverged_and_not_tried_again(settings, 
 
 
 def test_weights_that_one_update_breaks_are_in_no_checkpoint(run, tmp_path):
-    """The loss of that step is still finite; a checkpoint is due before the next one is."""
+    """The loss of that step is still finite, and the checkpoint comes before the next loss."""
     folder = tmp_path / "cell"
     run(tiny(train__checkpoint_every=1, optim__lr=1e38, optim__weight_decay=1e3), folder)
     assert strict_json(folder / "result.json")["status"] == "diverged"
     assert not list((folder / "checkpoints").glob("step=*"))
 
 
-def test_what_was_measured_before_the_explosion_stays_in_the_record(run, tmp_path):
-    """The rate grows by 30 orders of magnitude after the second of four epochs."""
+def test_metrics_from_before_the_explosion_stay_in_the_record(run, tmp_path):
+    """The learning rate grows by 30 orders of magnitude after the second of four epochs."""
     folder = tmp_path / "cell"
     run(tiny(train__steps=20, optim__schedule="multistep", optim__milestones=(0.5,), optim__gamma=1e30), folder)
     result = strict_json(folder / "result.json")
@@ -72,7 +73,7 @@ def test_a_failure_is_recorded_counted_resumed_and_cleared(run, tmp_path):
     config, folder = tiny(**FAILING), tmp_path / "cell"
     run(config, folder, environment={"CORE_FAIL_AT": "8"}, expect=1)
     failure = strict_json(folder / "failure.json")
-    # One line of it: the eighth step fails, seven are done.
+    # The first line of the error; the eighth step fails, so seven are done.
     assert failure == {"error": "RuntimeError: told to fail", "step": 7, "attempt": 1}
     assert not (folder / "result.json").exists()
     run(config, folder, environment={"CORE_FAIL_AT": "5"}, expect=1)
@@ -104,9 +105,9 @@ def test_a_torn_failure_json_starts_counting_anew(run, tmp_path):
         assert strict_json(folder / "failure.json")["attempt"] == 1
 
 
-def test_an_error_while_the_disk_is_full_is_told_and_the_checkpoints_stay(run, tmp_path):
+def test_a_full_disk_is_reported_and_the_checkpoints_stay(run, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
-    run(config, folder, faults=[Fail("lightning_xvol.ledger.files:os.fsync", 20)], expect=1)
+    run(config, folder, faults=[Fail("lightning_xvol.ledger.files:os.fsync", 22)], expect=1)
     kept = sorted(path.name for path in (folder / "checkpoints").glob("step=*"))
     assert len(kept) == 2
     assert not list(folder.rglob("*.tmp"))
@@ -117,20 +118,13 @@ def test_an_error_while_the_disk_is_full_is_told_and_the_checkpoints_stay(run, t
 
 
 def test_an_interruption_is_no_failure(fork, tmp_path):
-    """SIGTERM is how schedulers end a job; it goes on later, and nothing says that it failed."""
-    import time
-
-    import core_tools
-
+    """Schedulers end a job by SIGTERM. The run resumes later, and nothing says that it failed."""
     config, folder, log = tiny(train__steps=5000, train__checkpoint_every=5), tmp_path / "cell", tmp_path / "log"
     process = fork(core_tools.train_in_process, core_tools.plain(config), folder, log)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("checkpoints/step=*.ckpt")):
-        assert time.monotonic() < deadline and process.exitcode is None, log.read_text()
-        time.sleep(0.01)
+    core_tools.wait_for_checkpoint(folder, lambda: process.exitcode is not None)
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
-    assert process.exitcode == 128 + signal.SIGTERM, "0 would say that the run is finished"
+    assert process.exitcode == 128 + signal.SIGTERM, "0 would mean that the run is finished"
     assert not (folder / "result.json").exists() and not (folder / "failure.json").exists()
 
 
@@ -143,6 +137,6 @@ def test_a_folder_in_which_another_process_works_is_left_alone(run, tmp_path):
         before = snapshot(folder)
         run(config, folder, expect=1)
         assert "locking.Held" in folder.with_name("cell.log").read_text()
-        del before[folder]  # its checkpoints' folder is made
+        del before[folder]  # its folder of checkpoints has been made
         assert {path: state for path, state in snapshot(folder).items() if path in before} == before
         assert not (folder / "config.yaml").exists()

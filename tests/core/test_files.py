@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files are either whole or absent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(call, tmp_path, monkeypatch):
-    """Whichever call it is that finds no space: small writes are noticed only when they are synced."""
+    """Any of these calls can meet the full disk: a small write fails only when it is synced."""
     path = tmp_path / "result.json"
     files.write_json(path, {"old": 1})
 
@@ -65,7 +65,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "result.json"
     files.write_text(path, "old")
     code = (
-        "import os, sys, pathlib; from lightning_xvol import files\n"
+        "import os, sys, pathlib; from lightning_xvol.ledger import files\n"
         "with files.replacing(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'new' * 100000); os._exit(5)"
     )
@@ -76,7 +76,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
 def test_two_writers_do_not_write_into_one_temporary_file(tmp_path):
     path = tmp_path / "metrics.csv"
     code = (
-        "import sys, pathlib; from lightning_xvol import files\n"
+        "import sys, pathlib; from lightning_xvol.ledger import files\n"
         "for _ in range(200): files.write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 5000)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "ab"]
@@ -89,7 +89,7 @@ def test_two_writers_do_not_write_into_one_temporary_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_json_is_stable_and_refuses_what_json_has_not(tmp_path):
+def test_json_is_stable_and_refuses_numbers_that_are_not_finite(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"b": 1, "a": [1.5, None]})
     first = path.read_bytes()
@@ -140,10 +140,11 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
         ("os.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('lost')", "error: No space left on device"),
     ],
 )
-def test_what_the_system_refuses_is_one_line(code: str, message: str) -> None:
+def test_an_error_of_the_system_is_one_line(code: str, message: str) -> None:
     script = (
         "import os, pathlib\n"
-        "from lightning_xvol import errors, files\n"
+        "from lightning_xvol import errors\n"
+        "from lightning_xvol.ledger import files\n"
         f"def main():\n    {code}\n    return 0\n"
         "errors.run_command_line(main)\n"
     )

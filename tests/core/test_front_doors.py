@@ -1,4 +1,4 @@
-"""What answers without training loads nothing heavy."""
+"""Commands that train nothing load nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "wandb", "pandas", "scipy", "matplotlib", "sklearn", "numpy"}
-# Runs a module as `python -m` does, and tells at exit, on stderr, what has been loaded.
+# Runs a module as `python -m` does, and at exit prints on stderr which packages it has loaded.
 TELL = (
     "import atexit, runpy, sys\n"
     "loaded = lambda: sorted({name.partition('.')[0] for name in sys.modules})\n"
@@ -77,7 +77,7 @@ def test_the_example_of_the_package_runs_as_it_is_written():
     assert attempted == 5 and not failed
 
 
-def test_mistakes_are_told_without_loading_anything_heavy(tmp_path):
+def test_mistakes_are_reported_without_loading_anything_heavy(tmp_path):
     for arguments in (
         ["fit", "--operator", "convolutoin"],
         ["fit", "--set", "optim.lrr=1"],
@@ -106,7 +106,7 @@ def test_a_dry_run_prints_the_whole_configuration_which_works_as_a_file(command,
     assert again.stdout == first.stdout
 
 
-def test_flags_stand_over_the_file_and_the_file_over_the_recipe(command, tmp_path):
+def test_flags_override_the_file_and_the_file_overrides_the_recipe(command, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("optim: {lr: 0.3, warmup: 0.2}\noperator: {name: pssa, options: {form: hadamard}}\nseed: 4\n")
     printed = command(

@@ -1,4 +1,4 @@
-"""The learning rate against torch's schedulers and against the closed form."""
+"""The learning rate equals that of torch's schedulers and the closed form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_multistep_is_torchs_at_epochs_30_60_and_90_of_100():
     optim = RECIPES["imagenet_resnet50"].config().optim
     for steps_per_epoch in (1, 3, 7, 5004):
         total = 100 * steps_per_epoch
-        # Whatever the length of an epoch, the step falls on its first step and not one beside it.
+        # For every length of an epoch, the rate falls exactly at the first step of the epoch.
         expected = {0: 1.0, 30: 0.1, 60: 0.01, 90: 0.001}
         for epoch, factor in expected.items():
             first = epoch * steps_per_epoch
@@ -58,7 +58,7 @@ def test_cosine_after_a_warm_up_spans_the_rest_and_ends_at_zero(total):
         assert found[step] == pytest.approx((1 + math.cos(math.pi * t)) / 2, abs=1e-12)
     assert learning_rate_factor(optim, total, total) == pytest.approx(0, abs=1e-12)
     assert found[first:] == sorted(found[first:], reverse=True) and found[-1] > 0
-    # The area under a half cosine is half of its base: no part of the budget is lost.
+    # The area under half a cosine is half its base, so no part of the budget is lost.
     if total == 1000:
         assert sum(found[first:]) / (total - first) == pytest.approx(0.5, abs=1e-3)
 
@@ -72,7 +72,7 @@ def test_warm_up_rises_in_equal_steps_and_reaches_the_full_rate_exactly(warmup, 
     assert found[length - 1 : length + 1] == [1.0, 1.0]
 
 
-def test_warm_up_is_torchs_linear_one():
+def test_warm_up_is_torchs_linear_warm_up():
     torchs = of_torch(lambda o: torch.optim.lr_scheduler.LinearLR(o, 1 / 10, 1.0, total_iters=9), 20)
     assert factors(OptimConfig(schedule="multistep", warmup=0.5), 20)[:10] == pytest.approx(torchs[:10], rel=1e-9)
 
@@ -85,8 +85,8 @@ def test_the_shortest_budgets_train_at_a_rate_above_zero(schedule, total):
         assert all(0 < factor <= 1 for factor in found), (warmup, found)
 
 
-def test_sgd_is_that_of_the_formula_with_the_rate_of_each_step():
-    """Momentum and weight decay as torch's SGD has them, on every parameter, biases and norms included."""
+def test_sgd_follows_the_formula_with_the_learning_rate_of_each_step():
+    """Momentum and weight decay work as in torch's SGD, on every parameter, also on biases and norms."""
     optim = OptimConfig(lr=0.2, momentum=0.9, weight_decay=0.01, warmup=0.25)
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).double()
     module[0].bias.requires_grad_(False)
@@ -108,7 +108,7 @@ def test_sgd_is_that_of_the_formula_with_the_rate_of_each_step():
 
 
 def test_norms_may_go_without_weight_decay():
-    """As in Detectron2: biases of other layers keep theirs."""
+    """As in Detectron2, biases of other layers keep their weight decay."""
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.GroupNorm(1, 2))
     groups = make_optimizer(module, OptimConfig(weight_decay=0.01, decay_norms=False), 8)["optimizer"].param_groups
     decays = {parameter: group["weight_decay"] for group in groups for parameter in group["params"]}

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, whatever becomes of it."""
+"""One process at a time works in a folder, however it ends."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def holder():
         process.communicate()
 
 
-def test_held_while_another_process_works_and_free_after_it(holder, tmp_path):
+def test_a_folder_is_held_while_another_process_works_and_free_afterwards(holder, tmp_path):
     process = holder(tmp_path)
     assert is_held(tmp_path)
     with pytest.raises(Held), locked(tmp_path):
@@ -61,15 +61,15 @@ def test_held_while_another_process_works_and_free_after_it(holder, tmp_path):
         pass
 
 
-def test_free_after_kill_9(holder, tmp_path):
+def test_a_folder_is_free_after_kill_9(holder, tmp_path):
     process = holder(tmp_path)
     process.kill()
     process.wait()
     assert not is_held(tmp_path)
 
 
-def test_a_forked_child_does_not_keep_it(holder, tmp_path):
-    """A loader's worker outlives a killed run by seconds; with `flock` the run could not be resumed meanwhile."""
+def test_a_forked_child_does_not_keep_the_folder(holder, tmp_path):
+    """A worker of a loader outlives a killed run by seconds. With `flock`, the run could not resume meanwhile."""
     process = holder(tmp_path, "with a child")
     assert is_held(tmp_path)
     process.kill()
@@ -79,7 +79,7 @@ def test_a_forked_child_does_not_keep_it(holder, tmp_path):
     assert not is_held(tmp_path)
 
 
-def test_a_forked_child_that_ends_does_not_release_it(holder, tmp_path):
+def test_a_forked_child_that_ends_does_not_release_the_folder(holder, tmp_path):
     with locked(tmp_path):
         if (child := os.fork()) == 0:
             os._exit(0)
@@ -92,8 +92,8 @@ def test_a_forked_child_that_ends_does_not_release_it(holder, tmp_path):
         assert asked.stdout == "True\n"
 
 
-def test_asking_does_not_release_ones_own(holder, tmp_path):
-    """Closing any descriptor of a file drops all of a process's record locks on it."""
+def test_asking_does_not_release_the_own_folder(holder, tmp_path):
+    """A process that closes any descriptor of a file loses all its record locks on it."""
     with locked(tmp_path):
         is_held(tmp_path)
         code = (
@@ -104,7 +104,7 @@ def test_asking_does_not_release_ones_own(holder, tmp_path):
         assert asked.stdout == "True\n"
 
 
-def test_released_after_an_exception(tmp_path):
+def test_a_folder_is_released_after_an_exception(tmp_path):
     with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError
     with locked(tmp_path):

@@ -1,4 +1,4 @@
-"""Which classification run a detector starts from, by configurations alone."""
+"""Which classification run a detector starts from: the configurations decide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ablations.engine.catalogue import sweeps
-from ablations.engine.cli import cells_of, make_parser
+from ablations.engine.options import read_options
+from ablations.engine.selection import cells_of
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, from_dict, set_value, to_dict
@@ -25,7 +26,7 @@ def no_memory() -> None:
 
 
 def finish(ledger: Path, config: RunConfig, checkpoint: bool = True, status: str = "finished") -> Path:
-    """A record of `config`; its checkpoint is a name alone."""
+    """Write a record of `config`, with an empty file as its checkpoint."""
     config = resolve(config)
     folder = ledger / "cells" / cell_id(config)
     (folder / "checkpoints").mkdir(parents=True)
@@ -58,11 +59,11 @@ def test_other_weights_have_another_origin(tmp_path: Path) -> None:
     assert known.detector.origin_optimisation is not None
     assert set_value(known, "detector.origin", "0123456789ab").detector.origin_optimisation is None
     assert from_dict(json.loads(json.dumps(to_dict(known), sort_keys=True))) == known
-    # The order of a file's keys tells nothing.
+    # The order of keys in a file plays no part.
     assert from_dict(json.loads(json.dumps(to_dict(fresh[0]), sort_keys=True))) == fresh[0]
 
 
-def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> None:
+def test_a_detector_starts_from_the_run_of_the_same_operator_options_and_seed(tmp_path: Path) -> None:
     folders = {}
     for name, options in (("convolution", {}), ("pssa", {}), ("pssa", {"position_encoding": True})):
         for seed in (0, 1):
@@ -73,7 +74,7 @@ def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> 
         found = backbone_from(detector(name, seed, **options), tmp_path)
         assert found.detector.weights == str(folder / "checkpoints" / "step=00000007.ckpt")
         assert found.detector.pretraining == "own"
-    # Where the file lies plays no part, which run it is does, and seeds are one group.
+    # The run counts, not the place of its file, and all seeds are one group.
     one, other = (backbone_from(detector("pssa", seed), tmp_path) for seed in (0, 1))
     assert group_id(one) == group_id(other) == group_id(with_papers_origin(detector("pssa")))
     assert group_id(one) != group_id(detector("pssa"))
@@ -82,7 +83,7 @@ def test_it_is_the_one_of_the_same_operator_options_and_seed(tmp_path: Path) -> 
     assert cell_id(moved) == cell_id(one)
 
 
-def test_a_missing_one_is_named(tmp_path: Path) -> None:
+def test_a_missing_classification_run_is_named(tmp_path: Path) -> None:
     finish(tmp_path, classifier("pssa"))
     finish(tmp_path, classifier("involution"), checkpoint=False)
     finish(tmp_path, classifier("xvolution"), status="diverged")
@@ -99,14 +100,14 @@ def test_a_missing_one_is_named(tmp_path: Path) -> None:
             set_value(detector("pssa"), "backbone.stages", (3, 4)),
             r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
         ),
-        (detector("involution"), "has no checkpoint; train it anew with --force"),
+        (detector("involution"), "has no checkpoint; train it again with --force"),
         (classifier("pssa"), "data 'imagenet' is not for detection"),
     ):
         with pytest.raises(UserError, match=message):
             backbone_from(config, tmp_path)
 
 
-def test_of_several_it_is_the_one_by_the_papers_protocol(tmp_path: Path) -> None:
+def test_of_several_runs_the_one_by_the_papers_protocol_is_taken(tmp_path: Path) -> None:
     for epochs in (1, 2):
         finish(tmp_path, set_value(classifier("pssa"), "train.epochs", epochs))
     with pytest.raises(UserError, match=r"are all pssa \(.*\) in resnet50"):
@@ -125,14 +126,14 @@ def test_tables_of_positions_may_have_another_size(tmp_path: Path) -> None:
     assert backbone_from(larger, tmp_path).detector.weights == str(folder / "checkpoints" / "step=00000007.ckpt")
     with pytest.raises(UserError, match="no finished classification run of self_attention"):
         backbone_from(detector("self_attention"), tmp_path)
-    # Where one has the same size, it is that one.
+    # A run with the same size comes first.
     pretrained._runs.cache_clear()
     same = finish(tmp_path, classifier("self_attention", **options, position_size=42))
     for config, expected in ((larger, same), (detector("self_attention", **options), folder)):
         assert backbone_from(config, tmp_path).detector.weights == str(expected / "checkpoints" / "step=00000007.ckpt")
 
 
-def test_a_classifier_of_grey_images_is_none(tmp_path: Path) -> None:
+def test_a_classifier_of_grey_images_does_not_fit(tmp_path: Path) -> None:
     shapes = get_recipe("shapes_faster_rcnn").config("pssa")
     for recipe in ("match_small", "cifar10_resnet18"):
         finish(
@@ -165,20 +166,19 @@ def test_a_sweep_needs_the_runs_of_the_cells_that_it_runs(tmp_path: Path) -> Non
     for name in ("convolution", "pssa"):
         finish(ledger, classifier(name))
     sweep = sweeps()["operator"]
-    common = ["--recipe", "coco_faster_rcnn", "--seeds", "1", "--backbone-from", str(ledger), "--out", str(tmp_path)]
-    flags = make_parser(sweep).parse_args(common)
-    found = cells_of(sweep, flags, {"operator": ["convolution", "pssa"]})
+    common = {"recipe": "coco_faster_rcnn", "seeds": 1, "backbone_from": ledger, "out": tmp_path}
+    found = cells_of(sweep, read_options({**common, "only": {"operator": ["convolution", "pssa"]}}))
     assert [cell.row for cell in found] == ["convolution", "pssa"]
     assert all(cell.config.detector.origin is not None for cell in found)
     with pytest.raises(UserError, match="no finished classification run of multi_convolution"):
-        cells_of(sweep, flags)
+        cells_of(sweep, read_options(common))
     with pytest.raises(UserError, match="no finished classification run of xvolution "):
-        cells_of(sweep, flags, {"operator": ["convolution", "xvolution"]})
+        cells_of(sweep, read_options({**common, "only": {"operator": ["convolution", "xvolution"]}}))
     # A task of a cluster runs one cell, and need not know of those that its sweep leaves out.
-    task = make_parser(sweep).parse_args([*common, "--cell", found[0].id])
+    task = read_options({**common, "cell": found[0].id})
     assert [cell.id for cell in cells_of(sweep, task)] == [cell.id for cell in found]
-    for classified, entries in ((ledger, 2), (tmp_path / "empty", 0)):
-        other = make_parser(sweep).parse_args([*common, "--cell", "none", "--backbone-from", str(classified)])
-        message = f"--cell 'none' names none of the {entries} entries .*: no finished classification run"
+    for classified, count in ((ledger, 2), (tmp_path / "empty", 0)):
+        other = read_options({**common, "cell": "none", "backbone_from": classified})
+        message = f"--cell 'none' names none of the {count} cells .*: no finished classification run"
         with pytest.raises(UserError, match=message):
             cells_of(sweep, other)

@@ -1,9 +1,8 @@
-"""Is the product used: what the two ablations compute, and that a run which does them is otherwise the same."""
+"""The two probes of product use compute what they say, and leave the rest of a run as it is."""
 
 from __future__ import annotations
 
 import csv
-import json
 import signal
 from operator import not_
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from core_tools import Death, Set, tiny
+from core_tools import Death, Set, outcome, result_of, tiny
 from torch import Tensor, nn
 
 from lightning_xvol import kernels
@@ -33,7 +32,7 @@ BATCHES = [torch.randn(5, 6, 7, 9, dtype=torch.double, generator=torch.Generator
 
 
 def make(form: str, stride: int = 1, **options: Any) -> nn.Sequential:
-    """A network of one float64 PSSA, none of whose parameters is at zero, with statistics that fit nothing."""
+    """A network of one float64 PSSA, without parameters at zero, and with statistics that fit no data."""
     torch.manual_seed(0)
     operator = build_operator("pssa", 6, 12, stride, form=form, **options).double()
     for parameter in operator.parameters():
@@ -50,7 +49,7 @@ def show(network: nn.Module) -> None:
 
 
 def around(x: Tensor, operator: PSSA) -> Tensor:
-    """What lies under each tap, NaN outside the map: `[B, C, H, W]` to `[T, B, C, H', W']`."""
+    """The values under each tap, NaN outside the map: `[B, C, H, W]` to `[T, B, C, H', W']`."""
     height, width = x.shape[2:]
     padded = x.new_full((*x.shape[:2], height + 20, width + 20), torch.nan)
     padded[:, :, 10 : 10 + height, 10 : 10 + width] = x
@@ -59,7 +58,7 @@ def around(x: Tensor, operator: PSSA) -> Tensor:
 
 
 def mean_coefficients(operator: PSSA) -> Tensor:
-    """Per channel and tap, over the positions of all batches whose tap is in the map: `[T, C]`."""
+    """The mean per tap and channel, `[T, C]`, over the positions of all batches whose tap is in the map."""
     x, spec = torch.cat(BATCHES), operator.spec
     q, k = operator.query(x), operator.key(x)
     d = 12 // spec.num_heads
@@ -95,7 +94,7 @@ def spread(table: Tensor) -> Tensor:
 
 
 def static_sum(operator: PSSA, mean: Tensor, x: Tensor) -> Tensor:
-    """`sum_j w_j m_j S_j v`, before propagation and batch norm, v the normalised keys where there is no value."""
+    """`sum_j w_j m_j S_j v` before propagation and batch norm. In forms without a value, v is the normalised keys."""
     moved = operator.value(x) if operator.form.value else operator.key(x)
     if operator.spec.normalize and not operator.form.value:
         heads = moved.unflatten(1, (operator.spec.num_heads, -1))
@@ -113,7 +112,7 @@ def test_mean_ablated_is_the_static_convolution_of_the_mean_coefficients(
 ) -> None:
     network = make(form, stride, **options)
     operator = network[0]
-    mean = mean_coefficients(operator).nan_to_num()  # a tap that is never in the map has no mean and needs none
+    mean = mean_coefficients(operator).nan_to_num()  # a tap that is never in the map needs no mean
 
     def expected(x: Tensor) -> Tensor:
         y = static_sum(operator, mean, x)
@@ -143,7 +142,7 @@ def test_q_shuffled_takes_the_queries_of_another_image(form: str) -> None:
     network, x = make(form), BATCHES[0]
     operator = network[0]
     key, value = operator.key(x), operator.value(x) if operator.form.value else None
-    others = operator.query(x[[3, 4, 0, 1, 2]])  # half of the five images before
+    others = operator.query(x[[3, 4, 0, 1, 2]])  # rolled by two, half of five images
     expected = operator.norm(kernels.pssa(operator.spec, others, key, value, operator.tap_weight, None))
     plain = network(x)
     product_use.q_shuffled(network, show)
@@ -152,7 +151,7 @@ def test_q_shuffled_takes_the_queries_of_another_image(form: str) -> None:
 
 
 class Constant(nn.Module):
-    """Queries that do not look at the image."""
+    """Queries that are the same for every image."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.linspace(-1, 1, 12).to(x)[:, None, None].expand(len(x), 12, *x.shape[2:])
@@ -166,7 +165,7 @@ def test_queries_that_are_all_the_same_can_be_shuffled(form: str) -> None:
     plain = network(BATCHES[0])
     product_use.q_shuffled(network, show)
     assert torch.equal(network(BATCHES[0]), plain)
-    if not FORMS[form].value:  # the query is the coefficient, and is its own mean
+    if not FORMS[form].value:  # the query is the coefficient, so it is its own mean
         product_use.mean_ablated(network, show)
         torch.testing.assert_close(network(BATCHES[0]), plain)
 
@@ -177,10 +176,6 @@ def test_a_static_form_and_a_convolution_have_no_product() -> None:
     assert list(product_use.with_product(build_operator("xvolution", 6, 12))) == ["attention"]
 
 
-def result_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "result.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def folder(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run."""
@@ -189,7 +184,7 @@ def folder(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_record_holds_both_once_for_the_last_weights(folder: Path) -> None:
+def test_the_record_holds_both_probes_once_for_the_last_weights(folder: Path) -> None:
     metrics = result_of(folder)["metrics"]
     with (folder / "metrics.csv").open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
@@ -200,40 +195,38 @@ def test_the_record_holds_both_once_for_the_last_weights(folder: Path) -> None:
         assert round(value * 40 / 100, 4).is_integer(), "of the 40 test images"
 
 
-def test_a_run_without_a_product_has_none(run: Any, tmp_path: Path) -> None:
+def test_a_run_without_a_product_has_no_probes(run: Any, tmp_path: Path) -> None:
     run(tiny("xvolution", operator__form="static", train__steps=5), tmp_path / "cell")
     assert set(result_of(tmp_path / "cell")["metrics"]) == {"loss", "top1", "val_loss", "val_top1"}
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-mixed"])
-def test_in_low_precision(precision: str, run: Any, tmp_path: Path) -> None:
+def test_the_probes_work_in_low_precision(precision: str, run: Any, tmp_path: Path) -> None:
     run(tiny("pssa", train__steps=3, train__precision=precision), tmp_path / "cell")
     metrics = result_of(tmp_path / "cell")["metrics"]
     assert {"top1_mean_ablated", "top1_q_shuffled"} <= set(metrics)
 
 
-def test_the_rest_of_the_run_is_as_if_nothing_had_been_ablated(run: Any, folder: Path, tmp_path: Path) -> None:
+def test_the_probes_change_nothing_else_in_the_run(run: Any, folder: Path, tmp_path: Path) -> None:
     run(tiny("xvolution"), tmp_path / "cell", faults=[Set("lightning_xvol.training.evaluation:with_product", not_)])
     without, with_both = result_of(tmp_path / "cell"), result_of(folder)
     assert without["weights_sha256"] == with_both["weights_sha256"]
-    ablated = {f"top1_{name}" for name in product_use.ABLATIONS}
+    ablated = {f"top1_{name}" for name in product_use.PROBES}
     assert set(with_both["metrics"]) - set(without["metrics"]) == ablated
     assert without["metrics"] == {name: value for name, value in with_both["metrics"].items() if name not in ablated}
 
 
-def test_killed_while_it_ablates_and_run_again(run: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_run_killed_in_a_probe_resumes(run: Any, folder: Path, tmp_path: Path) -> None:
     cell, death = tmp_path / "cell", Death("lightning_xvol.training.product_use:recalibrate", 2, kill=True)
     run(tiny("xvolution"), cell, death=death, expect=-signal.SIGKILL)
     assert not (cell / "result.json").exists()
     run(tiny("xvolution"), cell)
-    again, once = result_of(cell), result_of(folder)
-    assert (again["weights_sha256"], again["metrics"]) == (once["weights_sha256"], once["metrics"])
-    assert (cell / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
-    assert again["segments"][1]["start_step"] == 23
+    assert outcome(cell) == outcome(folder)
+    assert result_of(cell)["segments"][1]["start_step"] == 23
 
 
-def test_the_network_that_is_ablated_is_a_copy(folder: Path) -> None:
-    """The kept checkpoint, ablated by hand, gives the recorded accuracies."""
+def test_the_probes_change_a_copy_of_the_network(folder: Path) -> None:
+    """The kept checkpoint, with the probes applied by hand, gives the recorded accuracies."""
     from lightning_xvol.config.resolved import resolve
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
@@ -243,7 +236,7 @@ def test_the_network_that_is_ablated_is_a_copy(folder: Path) -> None:
     [checkpoint] = (folder / "checkpoints").iterdir()
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     state = {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}
-    for name, ablate in product_use.ABLATIONS.items():
+    for name, ablate in product_use.PROBES.items():
         network = build_network(config, data.num_classes, 1)
         network.load_state_dict(state)
         assert weights_sha256(network) == result_of(folder)["weights_sha256"]

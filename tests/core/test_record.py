@@ -1,4 +1,4 @@
-"""What identifies a run stays what it is: results made under an id are found under it for ever."""
+"""The ids of runs never change, so that results made under an id are always found under it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_ids_are_those_of_the_past(recipe, operator, config):
     assert STORED["schema"] == SCHEMA, "a new schema is a new file: see golden.py"
     if operator not in STORED["ids"].get(recipe, {}):
         pytest.skip("not stored yet; run `.venv/bin/python tests/core/golden.py`")
-    assert golden.ids(config) == STORED["ids"][recipe][operator], "finished runs would be orphaned: see golden.py"
+    assert golden.ids(config) == STORED["ids"][recipe][operator], "nobody would find finished runs: see golden.py"
 
 
 def test_no_stored_recipe_or_operator_is_gone_and_no_two_share_an_id():
@@ -106,7 +106,7 @@ def test_a_record_without_its_optimisation_has_it_in_its_configuration():
     assert optimisation_of(result) == config.optimisation_id
 
 
-def test_a_seed_is_of_the_cell_and_not_of_the_group():
+def test_the_seed_is_part_of_the_cell_but_not_of_the_group():
     one, other = (dataclasses.replace(RECIPES["digits_small"].config("pssa"), seed=seed) for seed in (3, 4))
     assert cell_id(one) != cell_id(other) and group_id(one) == group_id(other)
     assert optimisation_id(one) == optimisation_id(other) != group_id(one)
@@ -114,7 +114,7 @@ def test_a_seed_is_of_the_cell_and_not_of_the_group():
     assert group_id(one) != group_id(set_value(one, "optim.lr", 0.3))
 
 
-def test_a_default_given_explicitly_is_the_same_cell():
+def test_an_explicit_default_gives_the_same_cell():
     config = RECIPES["match_small"].config("pssa")
     assert cell_id(config) == cell_id(resolve(config)) == cell_id(set_value(config, "operator.form", "dot"))
 
@@ -138,7 +138,7 @@ def test_a_new_option_leaves_old_ids_at_its_legacy_value_alone(monkeypatch):
     assert cell_id(set_value(changed, "operator.temperature", 1)) == old[0]
 
 
-def test_a_new_option_without_a_legacy_value_orphans(monkeypatch):
+def test_a_new_option_without_a_legacy_value_changes_ids(monkeypatch):
     """The legacy value alone makes the test above pass."""
     config = RECIPES["match_small"].config("pssa")
     old = cell_id(config)
@@ -146,11 +146,11 @@ def test_a_new_option_without_a_legacy_value_orphans(monkeypatch):
     assert cell_id(config) != old
 
 
-def test_a_new_option_whose_default_is_another_than_how_old_runs_were_made(monkeypatch):
+def test_a_new_option_may_have_another_default_than_its_legacy_value(monkeypatch):
     config = RECIPES["match_small"].config("pssa")
     old = cell_id(config)
     extend(monkeypatch, {"temperature": 0.5}, {"temperature": 1.0})
-    assert cell_id(config) != old  # asked for without a value, it is the new experiment
+    assert cell_id(config) != old  # without a value the option means the new experiment
     assert cell_id(set_value(config, "operator.temperature", 1.0)) == old
     assert cell_id(set_value(config, "operator.temperature", 0.5)) == cell_id(config)
 
@@ -185,7 +185,7 @@ def test_a_new_field_leaves_old_ids_at_its_legacy_value_alone(monkeypatch, defau
 def test_ids_do_not_depend_on_the_process():
     code = (
         "from lightning_xvol.config.recipes import RECIPES\n"
-        "from lightning_xvol.ledger.record import cell_id, group_id, optimisation_id, optimisation_of\n"
+        "from lightning_xvol.ledger.record import cell_id, group_id\n"
         "c = RECIPES['match_small'].config('xvolution', shift_distances=(1, 2)); print(cell_id(c), group_id(c))"
     )
     config = RECIPES["match_small"].config("xvolution", shift_distances=(1, 2))

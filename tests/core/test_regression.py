@@ -1,15 +1,14 @@
-"""`RegressionModule`: what it counts, against numpy's least squares; and that its runs resume as any other."""
+"""`RegressionModule` agrees with numpy's least squares, and its runs resume exactly."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
-from core_tools import Death
+from core_tools import Death, outcome, result_of
 from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,14 +23,14 @@ SILENT = {
 }  # fmt: skip
 
 
-def quick(**settings):
-    """23 steps of 8 maps, 5 an epoch."""
+def quick(**changes):
+    """23 steps of 8 maps, 5 steps an epoch."""
     values = {
         "data.size": 5, "data.channels": 3, "data.train_size": 40, "data.validation_size": 20, "data.batch_size": 8,
         "train.steps": 23, "train.checkpoint_every": 3,
     }  # fmt: skip
     config = get_recipe("attention_maps").config("pssa")
-    for path, value in {**values, **settings}.items():
+    for path, value in {**values, **changes}.items():
         config = set_value(config, path, value)
     return config
 
@@ -44,7 +43,7 @@ def example(channels=3):
 
 
 def numpy_fit(x, y):
-    """Fitted values of a regression on the channels and a constant, and the residuals, position by position."""
+    """Fitted values, residuals and targets of a regression on the channels and a constant, by position."""
     columns = x.movedim(1, -1).reshape(-1, x.shape[1]).double().numpy()
     columns = numpy.concatenate([columns, numpy.ones((len(columns), 1))], 1)
     targets = y.movedim(1, -1).reshape(-1, y.shape[1]).double().numpy()
@@ -71,7 +70,7 @@ def test_a_channel_that_is_always_zero_does_not_matter():
 
 
 class Answer(nn.Module):
-    """Knows `part` of what the static convolution leaves."""
+    """A network that knows `part` of the residual of the static convolution."""
 
     def __init__(self, module, x, y, part):
         super().__init__()
@@ -90,14 +89,14 @@ def validate(x, y, part):
     return found
 
 
-def test_shares_of_variance_are_those_of_a_hand_count():
+def test_shares_of_variance_equal_a_count_by_hand():
     x, y = example()
     _, residuals, targets = numpy_fit(x, y)
     static = 1 - (residuals**2).sum() / ((targets - targets.mean(0)) ** 2).sum()
     nothing, half, everything = (validate(x, y, part) for part in (0.0, 0.5, 1.0))
     assert nothing["explained_beyond_static"] == pytest.approx(0, abs=1e-4)
     assert nothing["explained_variance"] == pytest.approx(100 * static, abs=1e-3)
-    assert half["explained_beyond_static"] == pytest.approx(75, abs=1e-3)  # a half is left, squared a quarter
+    assert half["explained_beyond_static"] == pytest.approx(75, abs=1e-3)  # half the residual, squared
     assert half["explained_variance"] == pytest.approx(100 * (1 - (1 - static) / 4), abs=1e-3)
     assert everything["explained_variance"] == pytest.approx(100, abs=1e-3)
     assert (nothing["loss"], half["loss"]) == pytest.approx((1, 0.25), rel=1e-4)
@@ -122,31 +121,26 @@ def test_a_network_that_has_exploded_has_no_reach():
     assert math.isnan(module._reach(x))
 
 
-def record(folder):
-    return json.loads((folder / "result.json").read_text())
-
-
 def test_a_killed_run_ends_as_the_uninterrupted_one(run, tmp_path: Path):
     step = "lightning_xvol.modules.base:SupervisedModule.training_step"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(quick(), whole)
     assert run(quick(), killed, expect=None, death=Death(step, 9, kill=True)) != 0
     run(quick(), killed)
-    expected, found = record(whole), record(killed)
+    expected, found = result_of(whole), result_of(killed)
     assert set(expected["metrics"]) == {
         "explained_beyond_static", "explained_beyond_static_mean_ablated", "explained_beyond_static_q_shuffled",
         "explained_variance", "loss", "reach",
     }  # fmt: skip
     assert len(expected["segments"]) == 1 and found["segments"][1]["start_step"] == 6
-    for key in ("weights_sha256", "metrics", "params", "macs"):
-        assert found[key] == expected[key], key
-    assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+    assert outcome(killed) == outcome(whole)
+    assert (found["params"], found["macs"]) == (expected["params"], expected["macs"])
 
 
-def test_a_network_that_is_not_trained_explains_what_the_static_fit_does(run, tmp_path: Path):
-    """Its head starts at 0, which is what the row `static_1x1` of `ablations.approximation` rests on."""
+def test_an_untrained_network_explains_as_much_as_the_static_fit(run, tmp_path: Path):
+    """Its head starts at 0. The row `static_1x1` of `ablations.approximation` needs that."""
     run(quick(**{"optim.lr": 0.0}), tmp_path / "cell")
-    metrics = record(tmp_path / "cell")["metrics"]
+    metrics = result_of(tmp_path / "cell")["metrics"]
     assert metrics["explained_beyond_static"]["last"] == pytest.approx(0, abs=1e-3)
     assert 0 < metrics["explained_variance"]["last"] < 100
     assert metrics["reach"]["last"] == 0

@@ -1,4 +1,4 @@
-"""Exact resume: a run killed anywhere ends as if nothing had happened, bit by bit."""
+"""Exact resume: a run that is killed anywhere ends with the same bits as one that is not."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import core_tools
 import pytest
-from core_tools import Death, tiny
+from core_tools import Death, outcome, result_of, tiny, wait_for_checkpoint
 
 CALLBACKS = "lightning_xvol.training.callbacks"
-STEP = f"{CALLBACKS}:Watch.on_train_batch_end"  # the first callback, so before a checkpoint of that step
+STEP = f"{CALLBACKS}:Watch.on_train_batch_end"  # the first callback, so it runs before a checkpoint of that step
 EPOCH_SAVED = f"{CALLBACKS}:Checkpointer.on_train_epoch_end"
 SAVE = "lightning_xvol.ledger.checkpoints:AtomicCheckpointIO.save_checkpoint"
 WRITE = "lightning_xvol.ledger.checkpoints:torch.save"
@@ -27,21 +25,6 @@ RECORD = "lightning_xvol.training.run:write_result"
 
 AUGMENTED = {"data__name": "core_plugins:Augmented", "data__limit": None}
 DROPOUT = {"operator__name": "core_plugins:DropoutConvolution"}
-
-
-def result_of(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
-
-
-def outcome(folder: Path) -> dict:
-    """What must not depend on interruptions."""
-    result = result_of(folder)
-    return {
-        "weights": result["weights_sha256"],
-        "metrics": result["metrics"],
-        "rows": (folder / "metrics.csv").read_bytes(),
-        "cell": result["cell_id"],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +56,7 @@ def test_a_run_records_every_step_and_evaluation_once(uninterrupted):
     places = {}
     for step, epoch, name, _ in rows[1:]:
         places.setdefault(name, []).append((int(step), int(epoch)))
-    # The budget of 23 steps ends in the middle of the fifth epoch, which is validated all the same.
+    # The budget of 23 steps ends in the middle of the fifth epoch, which is validated too.
     epochs = [(5, 1), (10, 2), (15, 3), (20, 4), (23, 5)]
     training = [(10, 2), (20, 4)]
     assert places == {
@@ -119,7 +102,7 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
     for seed in range(8):
         expected = outcome(uninterrupted(tiny(seed=seed)))
         best = expected["metrics"]["val_top1"]["best_epoch"]
-        if 1 < best < 5:  # neither found anyway nor thrown away
+        if 1 < best < 5:  # the weights of the first epoch would be found anyway, and the last ones are not thrown away
             break
     assert 1 < best < 5, "none of the seeds has such an epoch; try others"
     die_and_resume(run, tiny(seed=seed, train__checkpoint_every=5), folder, Death(EPOCH_SAVED, best, after=True))
@@ -128,11 +111,11 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
 
 
 @pytest.mark.parametrize(
-    ("settings", "deaths"),
+    ("changes", "deaths"),
     [
         pytest.param({"data__workers": 2}, [Death(STEP, 8), Death(STEP, 9, kill=True)], id="two-workers"),
         pytest.param(
-            # A death at an odd batch is one in the middle of an accumulation.
+            # A death at an odd batch is in the middle of an accumulation.
             {"train__accumulate": 2}, [Death(STEP, 13, kill=True), Death(STEP, 10)], id="accumulate"
         ),
         pytest.param(
@@ -150,27 +133,27 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
         ),
     ],
 )  # fmt: skip
-def test_resume_is_exact_with(settings, deaths, run, uninterrupted, tmp_path):
-    config, folder = tiny(**settings), tmp_path / "cell"
+def test_resume_is_exact_with(changes, deaths, run, uninterrupted, tmp_path):
+    config, folder = tiny(**changes), tmp_path / "cell"
     die_and_resume(run, config, folder, *deaths)
-    # The reference has no workers: their number changes nothing either.
-    assert outcome(folder) == outcome(uninterrupted(tiny(**{**settings, "data__workers": 0})))
+    # The reference has no workers, because their number changes nothing.
+    assert outcome(folder) == outcome(uninterrupted(tiny(**{**changes, "data__workers": 0})))
     starts = [segment["start_step"] for segment in result_of(folder)["segments"]]
     assert len(starts) == len(deaths) + 1 and starts == sorted(starts) and starts[-1] > 0
 
 
-def test_the_plugins_draw_the_random_numbers_that_a_resume_must_repeat(uninterrupted):
-    """Else the tests above would pass with generators that are not restored."""
+def test_the_plugins_use_the_random_numbers_that_a_resume_must_repeat(uninterrupted):
+    """Otherwise the tests above would pass without restored generators."""
     dropout = {**DROPOUT, "recipe": "digits_small"}
     pairs = [
         (tiny(**AUGMENTED), tiny(**AUGMENTED, data__strength=0.2)),
         (tiny(**dropout), tiny(**dropout, operator__rate=0.2)),
     ]
     for one, other in pairs:
-        assert outcome(uninterrupted(one))["weights"] != outcome(uninterrupted(other))["weights"]
+        assert outcome(uninterrupted(one))["weights_sha256"] != outcome(uninterrupted(other))["weights_sha256"]
 
 
-def test_a_torn_newest_checkpoint_costs_one_interval_more(run, uninterrupted, tmp_path):
+def test_a_torn_newest_checkpoint_costs_one_more_interval(run, uninterrupted, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
     run(config, folder, death=Death(STEP, 14), expect=77)
     newest = folder / "checkpoints" / "step=00000012.ckpt"
@@ -181,13 +164,10 @@ def test_a_torn_newest_checkpoint_costs_one_interval_more(run, uninterrupted, tm
     assert outcome(folder) == outcome(uninterrupted(config))
 
 
-def test_killed_from_outside_at_no_chosen_moment(fork, uninterrupted, tmp_path):
+def test_a_run_killed_from_outside_at_any_moment_resumes(fork, uninterrupted, tmp_path):
     config, folder, log = tiny(), tmp_path / "cell", tmp_path / "log"
     process = fork(core_tools.train_in_process, core_tools.plain(config), folder, log)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("checkpoints/step=*.ckpt")):
-        assert time.monotonic() < deadline and process.exitcode is None, log.read_text()
-        time.sleep(0.005)
+    wait_for_checkpoint(folder, lambda: process.exitcode is not None)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     process = fork(core_tools.train_in_process, core_tools.plain(config), folder, log)
@@ -217,7 +197,7 @@ def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrup
 
 
 def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrupted, monkeypatch):
-    """It looked for a result, found none, and then waited for nothing: the other one had let go of the folder."""
+    """At its first look there is no result. Then the other process finishes and leaves the folder."""
     from lightning_xvol.training import run as training
 
     folder = uninterrupted(tiny())
@@ -229,18 +209,15 @@ def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrup
 
 
 @pytest.mark.slow
-def test_the_command_line_killed_from_outside_and_given_again(uninterrupted, tmp_path):
-    """The same without any help: `python -m lightning_xvol fit`, SIGKILL to it and its loader workers."""
+def test_the_command_line_resumes_after_it_was_killed_from_outside(uninterrupted, tmp_path):
+    """The same from outside: SIGKILL to `python -m lightning_xvol fit` and its loader workers."""
     arguments = ["fit", "--out", str(tmp_path), "--wandb", "disabled", "--set", "data.workers=2"]
     for path, value in {**core_tools.TINY, **{f"data.{split}_size": 40 for split in core_tools.SPLITS}}.items():
         arguments += ["--set", f"{path}={value}"]
     command = [sys.executable, "-m", "lightning_xvol", *arguments]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(command, start_new_session=True, env=environment)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("cells/*/checkpoints/step=*.ckpt")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.005)
+    wait_for_checkpoint(tmp_path, lambda: process.poll() is not None, seconds=120)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     subprocess.run(command, env=environment, check=True, capture_output=True)
@@ -253,25 +230,25 @@ def test_the_command_line_killed_from_outside_and_given_again(uninterrupted, tmp
 @pytest.mark.parametrize("seed", range(6))
 def test_many_kills_at_random_batches(seed, run, uninterrupted, tmp_path):
     generator = random.Random(seed)
-    settings = {
+    changes = {
         **AUGMENTED, **DROPOUT, "train__checkpoint_every": generator.randint(1, 7),
         "data__workers": generator.choice([0, 2]),
     }  # fmt: skip
-    config, folder = tiny(**settings, seed=seed), tmp_path / "cell"
+    config, folder = tiny(**changes, seed=seed), tmp_path / "cell"
     for _ in range(6):
         code = run(config, folder, death=Death(STEP, generator.randint(1, 12)), expect=None)
         if code == 0:
             break
     run(config, folder)
-    assert outcome(folder) == outcome(uninterrupted(tiny(**settings, seed=seed)))
+    assert outcome(folder) == outcome(uninterrupted(tiny(**changes, seed=seed)))
 
 
-def test_pictures_that_are_normalised_on_the_device_resume_too(run, tmp_path):
+def test_runs_on_images_normalised_on_the_device_resume_too(run, tmp_path):
     from benchmarks.pictures import make_pictures
 
     make_pictures(tmp_path / "pictures", 40, seed=0)
-    settings = {"data__name": "imagenet", "data__image_size": 32, "data__workers": 1, "train__steps": 12}
-    config = tiny(**settings)
+    changes = {"data__name": "imagenet", "data__image_size": 32, "data__workers": 1, "train__steps": 12}
+    config = tiny(**changes)
     run(config, tmp_path / "whole", data_dir=tmp_path / "pictures")
     death = Death(STEP, 8)
     run(config, tmp_path / "broken", death=death, expect=77, data_dir=tmp_path / "pictures")

@@ -1,15 +1,13 @@
-"""Exact resume of detectors, which are evaluated image by image and start their loaders by aspect ratio."""
+"""Exact resume of detectors, which evaluate image by image and whose loaders group images by aspect ratio."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from core_tools import Death, tiny
+from core_tools import Death, outcome, result_of, tiny
 
 from lightning_xvol.config.schema import RunConfig
 
@@ -19,7 +17,7 @@ RECORD = "lightning_xvol.training.run:write_result"
 
 
 def small(recipe: str) -> RunConfig:
-    """7 steps, 4 or 5 an epoch; a checkpoint after each second one, at the end of an epoch behind its evaluation."""
+    """7 steps, with 4 or 5 in an epoch, and a checkpoint every 2 steps, at the end of an epoch after its evaluation."""
     return tiny(
         "xvolution",
         recipe,
@@ -35,16 +33,9 @@ def small(recipe: str) -> RunConfig:
     )
 
 
-def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions."""
-    result = json.loads((folder / "result.json").read_text())
-    rows = (folder / "metrics.csv").read_bytes()
-    return {**{key: result[key] for key in ("weights_sha256", "metrics", "cell_id")}, "rows": rows}
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(run: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of an uninterrupted run of a recipe, made once; its data lie beside it."""
+    """The folder of an uninterrupted run of a recipe, made once, with its data beside it."""
     root = tmp_path_factory.mktemp("uninterrupted")
 
     def get(recipe: str) -> Path:
@@ -81,5 +72,5 @@ def test_a_killed_detector_ends_as_the_uninterrupted_one(
     assert not (folder / "result.json").exists()
     run(small(recipe), folder, data_dir=data_dir)
     assert outcome(folder) == outcome(expected)
-    segments = json.loads((folder / "result.json").read_text())["segments"]
+    segments = result_of(folder)["segments"]
     assert [segment["start_step"] for segment in segments] == [0, start]

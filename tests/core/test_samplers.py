@@ -1,4 +1,4 @@
-"""Which images a process sees, and in which order."""
+"""Each process sees the right images in the right order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIZE, BATCH = 100, 24  # 4 whole batches, 4 images left over
 
 def config(devices=1, accumulate=1, **values) -> RunConfig:
     made = RunConfig(seed=values.pop("seed", 0))
-    settings = {
+    changes = {
         "train.devices": devices,
         "train.accumulate": accumulate,
         "data.batch_size": BATCH,
         "train.epochs": 6,
         **values,
     }
-    for path, value in settings.items():
+    for path, value in changes.items():
         made = set_value(made, path, value)
     return made
 
@@ -40,7 +40,7 @@ def batches(of: RunConfig, rank=0, epoch=0, first_step=0, size=SIZE):
 
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(1, 2), (2, 1), (2, 2), (3, 4), (4, 3), (8, 1), (1, 24)])
-def test_devices_and_accumulation_divide_a_step_and_change_it_not(devices, accumulate):
+def test_devices_and_accumulation_divide_a_step_without_changing_it(devices, accumulate):
     whole = batches(config())
     parts = [batches(config(devices, accumulate), rank) for rank in range(devices)]
     assert {len(batch) for batch in itertools.chain(*parts)} == {BATCH // (devices * accumulate)}
@@ -51,7 +51,7 @@ def test_devices_and_accumulation_divide_a_step_and_change_it_not(devices, accum
     assert all(len(part) == len(whole) * accumulate for part in parts)
 
 
-def test_an_epoch_shows_an_image_at_most_once_and_drops_only_what_fills_no_batch():
+def test_an_epoch_shows_each_image_at_most_once_and_drops_less_than_a_batch():
     for epoch in range(3):
         keys = list(itertools.chain(*batches(config(), epoch=epoch)))
         assert {number for number, _ in keys} == {epoch}
@@ -65,7 +65,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
     torch.manual_seed(99)
     random.seed(99)
     sampler = KeyedBatchSampler(config(), make_plan(config(), SIZE), SIZE, 0)
-    for epoch in (1, 0, 3):  # whatever was asked before
+    for epoch in (1, 0, 3):  # earlier calls play no part
         sampler.epoch = epoch
         found = list(sampler)
     assert found == reference
@@ -109,7 +109,7 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 @pytest.mark.parametrize("size", [1, 2, 7, 24, 25, 100])
-def test_every_evaluated_image_once_over_all_processes(devices, size):
+def test_an_evaluation_shows_each_image_once_over_all_processes(devices, size):
     samplers = [EvaluationSampler(size, 4, rank, devices) for rank in range(devices)]
     found = [list(sampler) for sampler in samplers]
     assert [len(part) for part in found] == [len(sampler) for sampler in samplers]
@@ -120,8 +120,8 @@ def test_every_evaluated_image_once_over_all_processes(devices, size):
     assert max(shares) - min(shares) <= 1
 
 
-def test_the_modules_loader_follows_the_trainer():
-    """The same loader in every epoch, the first one from the step at which the run was interrupted."""
+def test_the_training_loader_follows_the_trainer():
+    """The loader has the batches of its epoch, and in the first one only those after the interruption."""
     data = ImageDataModule(tiny())
     data.trainer = SimpleNamespace(global_rank=0, current_epoch=1)
     data.first_step = 7

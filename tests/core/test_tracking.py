@@ -1,4 +1,4 @@
-"""Weights & Biases as it is really written: offline runs, read back by wandb's own reader."""
+"""Tracking by Weights & Biases: offline runs, read back by wandb's own reader, and a local server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from core_tools import Death, Fail, Set, Without, tiny
+from core_tools import Death, Fail, Set, Without, outcome, result_of, tiny
 
 from lightning_xvol.ledger.record import cell_id, group_id
 
@@ -19,8 +19,8 @@ LOG = "wandb.sdk.wandb_run:Run.log"
 
 
 @dataclass
-class Run:
-    """What a .wandb file holds."""
+class OfflineRun:
+    """The content of a .wandb file."""
 
     header: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
@@ -29,9 +29,9 @@ class Run:
     exit_code: int | None = None
 
 
-def inspect(path: Path) -> Run:
+def inspect(path: Path) -> OfflineRun:
     reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    run = Run()
+    run = OfflineRun()
     for line in subprocess.run(reader, capture_output=True, text=True, check=True).stdout.splitlines():
         record = json.loads(line)
         content = record.get(record["type"], {})
@@ -46,14 +46,14 @@ def inspect(path: Path) -> Run:
     return run
 
 
-def offline_runs(folder: Path) -> list[Run]:
-    """In the order in which they were started."""
+def offline_runs(folder: Path) -> list[OfflineRun]:
+    """The runs in `folder` in the order of their start."""
     return [inspect(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path):
-    """Nothing of the user's account or settings, and no network."""
+    """An environment without the user's W&B account and preferences, and without a network."""
     return {
         **{f"WANDB_{kind}_DIR": str(tmp_path / "wandb-home") for kind in ("CACHE", "CONFIG", "DATA")},
         "HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_BASE_URL": "http://127.0.0.1:9",
@@ -75,8 +75,8 @@ def metric_rows(folder: Path) -> list[tuple[int, str, float]]:
     return [(int(step), name, float(value)) for step, _, name, value in (line.split(",") for line in lines)]
 
 
-def tracked_rows(runs: list[Run]) -> list[tuple[int, str, float]]:
-    """As metrics.csv counts: steps done, where Lightning numbers them from 0. A later run replaces a step's row."""
+def tracked_rows(runs: list[OfflineRun]) -> list[tuple[int, str, float]]:
+    """The rows with the step as in metrics.csv, which counts steps done. A later run replaces the rows of a step."""
     rows = {}
     for run in runs:
         for row in run.rows:
@@ -91,7 +91,7 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
     labels = {"row": "xvolution", "axis_kernel_size": 3}
     _, printed = track(config, folder, {**OFFLINE, "sweep": "kernel_size", "project": "some-project", "labels": labels})
     assert printed == ""
-    result = json.loads((folder / "result.json").read_text())
+    result = result_of(folder)
     [run] = offline_runs(folder)
     header = {key: run.header[key] for key in ("run_id", "run_group", "job_type", "project", "display_name")}
     assert header == {
@@ -108,7 +108,7 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
     nested = [key for key, value in run.config.items() if isinstance(value, dict) and key != "_wandb"]
     assert not nested, "dashboards group by flat keys only"
     assert json.loads(run.config["config_json"]) == result["config"]
-    # Curves: the training loss and every epoch's validation, each row with its step.
+    # Curves hold the training loss and the validation of every epoch, each row with its step.
     assert tracked_rows([run]) == sorted(metric_rows(folder))
     assert {(5, "val_top1"), (10, "train_loss"), (23, "val_top1")} <= {row[:2] for row in tracked_rows([run])}
     assert json.loads(run.summary["result_json"]) == result
@@ -121,7 +121,7 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
 
 def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
-    # wandb writes once a second as it is set here, every fifteen by default.
+    # wandb writes every second here; its default is every fifteen.
     track(config, folder, death=Death(STEP, 17, kill=True, delay=2.5), expect=-9)
     [killed] = offline_runs(folder)
     assert killed.config["cell_id"] == cell_id(config) and killed.exit_code is None
@@ -130,7 +130,7 @@ def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tm
     runs = offline_runs(folder)
     assert [run.header["run_id"] for run in runs] == [cell_id(config)] * 2
     assert tracked_rows(runs) == sorted(metric_rows(folder))
-    assert json.loads(runs[1].summary["result_json"]) == json.loads((folder / "result.json").read_text())
+    assert json.loads(runs[1].summary["result_json"]) == result_of(folder)
 
 
 def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path):
@@ -142,10 +142,19 @@ def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path
     assert tracked.summary["error"] == json.loads((folder / "failure.json").read_text())["error"]
     run(config, folder, **online)
     assert list(wandb_server.store.runs.values()) == [tracked] and tracked.state == "finished"
-    assert json.loads(tracked.summary["result_json"]) == json.loads((folder / "result.json").read_text())
+    assert json.loads(tracked.summary["result_json"]) == result_of(folder)
     assert tracked.config["operator_name"] == {"value": "xvolution"}
-    assert tracked_rows([Run(rows=[json.loads(line) for line in tracked.history])]) == sorted(metric_rows(folder))
+    assert tracked_rows([OfflineRun(rows=[json.loads(line) for line in tracked.history])]) == sorted(
+        metric_rows(folder)
+    )
     assert not list(folder.glob("wandb/offline-run-*"))
+
+
+def test_a_service_of_wandb_that_another_process_left_does_no_harm(run, environment, tmp_path):
+    stale = {**environment, "WANDB_SERVICE": "3-1-unix-/nowhere/socket"}
+    run(tiny(), tmp_path / "cell", tracking=OFFLINE, environment=stale)
+    [tracked] = offline_runs(tmp_path / "cell")
+    assert tracked.exit_code == 0
 
 
 def test_a_failed_run_is_not_called_finished(track, tmp_path):
@@ -159,7 +168,7 @@ def test_a_failed_run_is_not_called_finished(track, tmp_path):
 @pytest.mark.parametrize(
     "key", [pytest.param(None, id="without a key"), pytest.param("0123456789" * 4, id="with a key")]
 )
-def test_online_without_network_ends_as_an_offline_run_with_one_warning(key, track, tmp_path):
+def test_online_without_a_network_becomes_an_offline_run_with_one_warning(key, track, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
     timeout = Set("lightning_xvol.training.tracking:ONLINE_TIMEOUT_SECONDS", 2)
     _, printed = track(config, folder, {"mode": "online"}, key=key, faults=[timeout])
@@ -168,11 +177,6 @@ def test_online_without_network_ends_as_an_offline_run_with_one_warning(key, tra
     assert "Traceback" not in printed and (key is None or key not in printed)
     [run] = offline_runs(folder)
     assert json.loads(run.summary["result_json"])["status"] == "finished"
-
-
-def outcome(folder):
-    result = json.loads((folder / "result.json").read_text())
-    return result["weights_sha256"], result["metrics"]
 
 
 @pytest.mark.parametrize(
@@ -188,8 +192,8 @@ def test_no_error_of_wandb_fails_a_run(target, track, tmp_path):
     assert outcome(folder) == outcome(tmp_path / "undisturbed")
 
 
-def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment, tmp_path):
-    """Several runs in one process, as of an inline sweep: wandb would go on in a run that was never finished."""
+def test_a_run_after_one_with_a_broken_tracker_is_tracked_apart(monkeypatch, environment, tmp_path):
+    """With several runs in one process, as in an inline sweep, wandb would go on in a run that was not finished."""
     import wandb
 
     from lightning_xvol.training.run import RunContext, train
@@ -218,19 +222,19 @@ def test_a_run_after_one_whose_tracker_broke_is_its_own(monkeypatch, environment
     assert calls.count(cell_id(first)) == 1, "one error is enough"
 
 
-def test_disabled_needs_no_wandb_and_writes_nothing_of_it(track, tmp_path):
+def test_disabled_tracking_needs_no_wandb_and_writes_none_of_its_files(track, tmp_path):
     folder = tmp_path / "cell"
     _, printed = track(tiny(), folder, {"mode": "disabled"}, faults=[Without("wandb")])
     assert printed == "" and (folder / "result.json").exists() and not (folder / "wandb").exists()
     _, printed = track(tiny(), tmp_path / "tracked", faults=[Without("wandb")])
-    assert "W&B cannot start" in printed, "the test would notice an import"
+    assert "W&B cannot start" in printed, "this shows that the test notices an import"
     code = "import sys, lightning_xvol.training.tracking; print('wandb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
 @pytest.mark.slow
-def test_disabled_imports_no_wandb(tmp_path):
+def test_disabled_tracking_does_not_import_wandb(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core_tools import tiny\n"
         "from lightning_xvol.training.tracking import Tracking\n"

@@ -1,30 +1,31 @@
-"""Whole runs: golden numbers, the record's content, precisions, what a caller hears."""
+"""Whole runs: golden numbers, the content of the record, precisions, reports of progress."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from core_tools import Death, Set, tiny
+from core_tools import Death, Set, result_of, tiny
 
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict, set_value, to_dict
 from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
+from lightning_xvol.training.environment import commit
 from lightning_xvol.training.hashing import weights_sha256
 
-# match_small learns its first 32 images by heart in 40 steps of 16. The losses of steps 1 and 2 and the mean of steps
-# 36 to 40, as this test prints them when it fails; made on an AMD EPYC with torch 2.15.0, one thread, seed 0. A new
-# value is due when an initialisation, the order of the images or the schedule is changed on purpose; then every
-# recipe's results change too, and docs/results.md with them.
+# match_small learns its first 32 images by heart in 40 steps of 16. These are the losses of steps 1 and 2 and the mean
+# over steps 36 to 40, as this test prints them when it fails, from an AMD EPYC with torch 2.15.0, one thread and seed
+# 0. They change only if an initialisation, the order of images or the schedule changes on purpose. Then the results of
+# every recipe change too, and docs/results.md with them.
 GOLDEN = {"convolution": (1.4801, 1.55392, 0.03104), "xvolution": (1.46322, 1.57949, 0.03194)}
-# Float64 and another memory format gave differences of 3e-7, 2e-6 and 0.01: a ReLU here and there flips by rounding,
-# and the steps after it amplify that. Other seeds differ by more than 0.02 in the first two.
+# Float64 and another memory format gave differences of 3e-7, 2e-6 and 0.01: rounding flips a few ReLUs, and the steps
+# after that amplify it. Other seeds differ by more than 0.02 in the first two.
 TOLERANCE = (2e-4, 2e-3, 0.06)
 
 BY_HEART = {
@@ -54,25 +55,25 @@ def test_match_small_learns_as_it_did(operator, run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kernel_size", "low", "high"), [(1, 20, 35), (9, 90, 100)])
 def test_match_small_separates_convolutions_by_their_reach(kernel_size, low, high, run, tmp_path):
-    """What the embedded recipe is for; five seeds gave 24 to 25 and 98 to 100 percent."""
+    """This is the purpose of the embedded recipe. Five seeds gave 24 to 25 and 98 to 100 percent."""
     folder = tmp_path / "cell"
     run(RECIPES["match_small"].config(kernel_size=kernel_size), folder)
-    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    metrics = result_of(folder)["metrics"]
     assert low <= metrics["top1"]["last"] <= high
 
 
-def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
+def test_a_record_holds_the_configuration_and_the_results(run, tmp_path):
     config, folder = tiny("xvolution", recipe="digits_small", seed=3), tmp_path / "cell"
     run(config, folder)
-    result = json.loads((folder / "result.json").read_text())
-    assert set(result) == {*RESULT_KEYS, "optimisation_id", "cpu_seconds", "metrics_bytes"}
+    result = result_of(folder)
+    assert set(result) == {*RESULT_KEYS, "optimisation_id", "cpu_seconds", "metrics_bytes", "data"}
     assert (result["cell_id"], result["group_id"], result["seed"]) == (cell_id(config), group_id(config), 3)
     assert (
         from_dict(result["config"])
         == resolve(config)
         == from_dict(yaml.safe_load((folder / "config.yaml").read_text()))
     )
-    # The checkpoint that is kept holds the very weights whose hash stands in the record.
+    # The kept checkpoint holds the weights whose hash is in the record.
     [checkpoint] = (folder / "checkpoints").iterdir()
     content = torch.load(checkpoint, weights_only=True)
     from lightning_xvol.training.run import build_network
@@ -84,7 +85,7 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     )
     assert weights_sha256(network) == result["weights_sha256"]
     assert result["params"] == sum(parameter.numel() for parameter in network.parameters())
-    # Last and best of each metric are those of its rows.
+    # The last and the best value of each metric are those of its rows.
     assert set(result["metrics"]) == {"loss", "top1", "top5", "top1_mean_ablated", "top1_q_shuffled"}
     for name, metric in result["metrics"].items():
         values = [(round(float(row["value"]), 4), int(row["epoch"])) for row in rows_of(folder) if row["name"] == name]
@@ -97,8 +98,8 @@ def test_a_record_says_what_was_run_and_what_came_out(run, tmp_path):
     assert 0 < result["cpu_seconds"] < result["wall_seconds"] * (os.cpu_count() or 1) + 1
 
 
-def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(run, tmp_path):
-    """`best` is what the weights of the best validation epoch do on the test draw, not the best look at it."""
+def test_the_test_split_is_evaluated_with_the_last_and_the_best_validation_weights(run, tmp_path):
+    """`best` on the test split belongs to the weights of the best validation epoch; it is no maximum over tests."""
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.modules.classification import ClassificationModule
     from lightning_xvol.training.run import build_network
@@ -109,12 +110,12 @@ def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(
             tmp_path / str(seed),
         )
         run(config, folder)
-        metrics = json.loads((folder / "result.json").read_text())["metrics"]
+        metrics = result_of(folder)["metrics"]
         best = metrics["val_top1"]["best_epoch"]
         if best < 5:
             break
     assert best < 5, "the best weights of all seeds are the last; try others"
-    assert [row["name"] for row in rows_of(folder)].count("top1") == 1, "the test draw is looked at once"
+    assert [row["name"] for row in rows_of(folder)].count("top1") == 1, "the test split is used once"
     assert {metrics[name]["best_epoch"] for name in ("top1", "loss", "val_top1")} == {best}
     # The same run killed at the end of its best epoch leaves those weights in its newest checkpoint.
     again, death = (
@@ -132,20 +133,27 @@ def test_the_test_draw_is_judged_by_the_last_and_by_the_best_validation_weights(
     assert metrics["top1"]["best"] == pytest.approx(hits, abs=1e-3)
 
 
+def test_a_record_holds_the_commit_of_the_checkout():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if head.returncode:
+        pytest.skip("needs a checkout")
+    assert (commit() or "").removesuffix("-dirty") == head.stdout.strip()
+
+
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed", "16-mixed"])
 def test_every_precision_trains_and_evaluates(precision, run, tmp_path):
     for seed in range(6):
         folder = tmp_path / str(seed)
         run(tiny(train__precision=precision, train__steps=10, seed=seed), folder)
-        result = json.loads((folder / "result.json").read_text())
+        result = result_of(folder)
         assert result["status"] == "finished" and result["metrics"]["loss"]["last"] < 3
-        if result["metrics"]["top1"]["best_epoch"] == 1:  # the best weights are loaded and evaluated once more
+        if result["metrics"]["top1"]["best_epoch"] == 1:  # then the best weights are loaded and evaluated too
             break
     else:
         pytest.fail("the best weights of all seeds are the last; try others")
 
 
-def test_a_caller_hears_how_far_the_run_is(tmp_path):
+def test_a_run_reports_its_progress(tmp_path):
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 

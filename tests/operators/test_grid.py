@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
 from lightning_xvol import fuse, kernels
-from lightning_xvol.fusion.folds import KEPT
+from lightning_xvol.fusion.folds import FOLDS, KEPT
 from lightning_xvol.operators.convolution import Convolution
 
 CHANNELS = 4, 8
@@ -24,7 +24,7 @@ def modes(case: Any, stride: int) -> dict[str, nn.Module]:
     """The operator in float64 in training mode, in eval mode and, where it folds, fused."""
     train = case.build(*CHANNELS, stride).double()
     found = {"train": train, "eval": copy.deepcopy(train).eval()}
-    if isinstance(train, nn.Module) and type(train) not in (*KEPT, Convolution):
+    if type(train) in FOLDS and type(train) not in (*KEPT, Convolution):
         found["fused"] = fuse(found["eval"])
     return found
 

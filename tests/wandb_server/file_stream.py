@@ -1,4 +1,4 @@
-"""What a running client sends of its run: history, summary and log by lines, and how it ended."""
+"""The messages of a running client: lines of history, summary and log, and the end of the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.wandb_server.store import Store
 
 
 def take(store: Store, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Take a message for the run of `path` (/files/ENTITY/PROJECT/RUN/file_stream)."""
+    """Store a message for the run of `path` (/files/ENTITY/PROJECT/RUN/file_stream)."""
     _, _, entity, project, name, _ = path.split("/")
     run = store.runs[entity, project, name]
     for file, chunk in (content.get("files") or {}).items():

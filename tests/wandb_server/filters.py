@@ -1,4 +1,4 @@
-"""The part of W&B's filters and orders that is used here: MongoDB's operators over the fields of a run."""
+"""W&B's filters and orders, as far as the tests need them: MongoDB's operators on the fields of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.wandb_server.store import Run
+from tests.wandb_server.store import StoredRun
 from tests.wandb_server.wire import as_time
 
 _COMPARE = {
@@ -22,11 +22,11 @@ _COMPARE = {
 }
 
 
-def matches(run: Run, wanted: Mapping[str, Any]) -> bool:
+def matches(run: StoredRun, wanted: Mapping[str, Any]) -> bool:
     return all(_holds(run, key, condition) for key, condition in wanted.items())
 
 
-def _holds(run: Run, key: str, condition: Any) -> bool:
+def _holds(run: StoredRun, key: str, condition: Any) -> bool:
     if key in ("$and", "$or"):
         return (all if key == "$and" else any)(matches(run, part) for part in condition)
     value = field(run, key)
@@ -35,7 +35,7 @@ def _holds(run: Run, key: str, condition: Any) -> bool:
     return all(_COMPARE[name](value, other) for name, other in condition.items())
 
 
-def field(run: Run, key: str) -> Any:
+def field(run: StoredRun, key: str) -> Any:
     """`config.NAME` (or `config.NAME.value`), `summary_metrics.NAME`, or a field of the run itself."""
     kind, _, name = key.partition(".")
     if kind == "config":
@@ -51,6 +51,6 @@ def field(run: Run, key: str) -> Any:
     return fields[key]
 
 
-def sort_key(run: Run, order: str) -> tuple[bool, Any]:
+def sort_key(run: StoredRun, order: str) -> tuple[bool, Any]:
     value = field(run, order.lstrip("+-"))
     return (value is not None, value if value is not None else 0)

@@ -1,4 +1,4 @@
-"""The history of a run: whole by pages of steps, or thinned as W&B's server does it."""
+"""The history of a run: complete in pages of steps, or thinned like on W&B's server."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from tests.wandb_server.operations import operation
-from tests.wandb_server.store import Run, Store
+from tests.wandb_server.store import Store, StoredRun
 from tests.wandb_server.wire import to_json
 
 T = TypeVar("T")
 
 
-def rows(run: Run) -> list[dict[str, Any]]:
+def rows(run: StoredRun) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.history]
 
 
-def history_keys(run: Run) -> dict[str, Any]:
+def history_keys(run: StoredRun) -> dict[str, Any]:
     found = rows(run)
     names = sorted({name for row in found for name in row})
     last = max((row["_step"] for row in found), default=-1)
@@ -25,13 +25,13 @@ def history_keys(run: Run) -> dict[str, Any]:
 
 
 def thinned(items: Sequence[T], number: int) -> list[T]:
-    """At most `number` of them, evenly."""
+    """At most `number` of the items, evenly spaced."""
     if len(items) <= number:
         return list(items)
     return [items[index * len(items) // number] for index in range(number)]
 
 
-def of_run(run: Run | None, values: Any) -> dict[str, Any]:
+def of_run(run: StoredRun | None, values: Any) -> dict[str, Any]:
     return {"project": {"run": values if run is not None else None}}
 
 
@@ -43,7 +43,7 @@ def keys(store: Store, variables: Mapping[str, Any], document: str) -> dict[str,
 
 @operation("RunParquetHistory")
 def parquet(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """Nothing was exported, all of it is live: the client falls back to pages."""
+    """No row was exported to a file. The client then asks for pages."""
     run = store.run(variables, "runName")
     wanted = variables["liveKeys"]
     live = [{name: row.get(name) for name in wanted} for row in (rows(run) if run else [])]
@@ -67,7 +67,7 @@ def sampled(store: Store, variables: Mapping[str, Any], document: str) -> dict[s
 
 @operation("RunSampledHistory", "SampledHistoryPage")
 def sampled_with_all_keys(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """Only rows that hold every key, thinned."""
+    """The rows that have every key, thinned."""
     run = store.run(variables) or store.run(variables, "run")
     answers = []
     for text in variables.get("specs") or [variables["spec"]]:

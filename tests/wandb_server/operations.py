@@ -1,4 +1,4 @@
-"""GraphQL by the name of the operation: the client's documents are fixed, so that each needs one answer."""
+"""GraphQL by the name of the operation. The client's documents are fixed, so one answer for each is enough."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NAME = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 
 
 class NotServed(Exception):
-    """An operation that this server does not know: the client has changed."""
+    """The client asks for an operation that this server does not know: it has probably changed."""
 
 
 def operation(*names: str) -> Callable[[Answer], Answer]:
-    """Register a function of (store, variables, document) that gives the `data` of these operations."""
+    """Register a function of (store, variables, document) that returns the `data` of these operations."""
 
     def register(answer: Answer) -> Answer:
         OPERATIONS.update(dict.fromkeys(names, answer))
@@ -34,10 +34,10 @@ def name_of(document: str) -> str:
 
 
 def answer(store: Store, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The `data` for a document.
+    """The `data` that answers a document.
 
     Raises:
-        NotServed: for an operation that nobody registered.
+        NotServed: if no function is registered for its operation.
     """
     name = name_of(document)
     if name not in OPERATIONS:

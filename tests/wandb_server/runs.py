@@ -1,4 +1,4 @@
-"""Runs: listed with filters and pages, read one by one, begun, changed and resumed."""
+"""Operations on runs: list them with filters and pages, read, begin, change and resume one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from tests.wandb_server.filters import matches, sort_key
 from tests.wandb_server.histories import history_keys
 from tests.wandb_server.operations import operation
-from tests.wandb_server.store import ENTITY, Run, Store
+from tests.wandb_server.store import ENTITY, Store, StoredRun
 from tests.wandb_server.viewer import project_node, user
 from tests.wandb_server.wire import as_time, to_json
 
 HEAVY = ("config", "summaryMetrics", "systemMetrics", "historyKeys")
 
 
-def run_node(store: Store, run: Run, document: str) -> dict[str, Any]:
-    """As the fragments of the client read it; the light one lacks what is heavy."""
+def run_node(store: Store, run: StoredRun, document: str) -> dict[str, Any]:
+    """A run with the fields that the client's fragments read. The lightweight fragment leaves out large fields."""
     node = {
         "id": run.id, "projectId": str(store.project(run.entity, run.project)), "name": run.name,
         "displayName": run.display_name, "sweepName": run.sweep, "state": run.state, "tags": run.tags,
@@ -35,7 +35,7 @@ def run_node(store: Store, run: Run, document: str) -> dict[str, Any]:
 
 @operation("Runs")
 def runs(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """A page; the cursor is the number of runs before it."""
+    """A page of runs. The cursor is the number of runs before it."""
     key = (variables.get("entity") or ENTITY, variables["project"])
     if key not in store.projects:
         return {"project": None}
@@ -66,7 +66,7 @@ def run(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, 
 
 @operation("UpsertBucket")
 def upsert_bucket(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """What `wandb.init` sends, and every change of the configuration after it."""
+    """Begin a run (`wandb.init`), or change its configuration."""
     found = next((run for run in store.runs.values() if run.id == variables.get("id")), None) or store.run(variables)
     entity, project = variables.get("entity") or ENTITY, variables.get("project") or "uncategorized"
     inserted = found is None

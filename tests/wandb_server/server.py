@@ -1,4 +1,4 @@
-"""The HTTP side: /graphql, the file stream, uploads; and faults to order."""
+"""The HTTP server: /graphql, the file stream, uploads, and faults that a test orders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 @dataclass
 class Fault:
-    """An answer that is not the right one: `times` requests of `operation` (of any, where empty) get it."""
+    """A wrong answer that a test orders.
+
+    Attributes:
+        status: The HTTP status.
+        times: The number of requests that get it.
+        operation: The operation that gets it; empty for any operation.
+        retry_after: The `Retry-After` header in seconds.
+        delay: The time before the answer in seconds.
+    """
 
     status: int
     times: int = 1
@@ -32,10 +40,15 @@ class Fault:
 
 
 class WandbServer:
-    """Runs from construction until `stop`, after which its address is dead.
+    """A server that runs from its construction until `stop`.
 
-    `requests` lists the operations that were asked for (`file_stream` and `upload` among them), `unknown` those that
-    it does not serve.
+    Attributes:
+        store: The content of the server.
+        requests: The operations of all requests, with their variables; also `file_stream` and `upload`.
+        unknown: The operations that it could not answer.
+        faults: The faults that tests have ordered.
+        stopped: Whether `stop` was called.
+        address: The URL of the server.
     """
 
     def __init__(self) -> None:
@@ -58,7 +71,7 @@ class WandbServer:
         self._thread.join()
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a client needs to talk to this server alone, with nothing of the user's account or settings."""
+        """The variables with which a client uses only this server, and no account or settings of the user."""
         home.mkdir(parents=True, exist_ok=True)
         folders = {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
         return {
@@ -81,7 +94,7 @@ class _QuietHTTPServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no error."""
+        """Ignore clients that have closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -92,7 +105,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if server.stopped:  # on a connection that was kept open
+            if server.stopped:  # a connection may still be open
                 self.close_connection = True
                 return
             if self.path == "/graphql":
@@ -100,7 +113,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 self._respond(name_of(content["query"]), content.get("variables") or {}, content["query"])
             elif self.path.endswith("/file_stream"):
                 self._respond("file_stream", json.loads(body))
-            else:  # W&B's measurements of its client
+            else:  # telemetry of the client
                 self._send(200, {})
 
         def do_PUT(self) -> None:
@@ -144,6 +157,6 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing on the tests' stderr; `requests` has it."""
+            """Print nothing; `requests` lists every request."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""What the server keeps: projects, runs, sweeps and whatever else is put into it."""
+"""The content of the server: projects, runs, sweeps and views."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ ENTITY = "tester"
 
 
 @dataclass
-class Run:
-    """A run. `config` is wrapped as on the wire (`{"lr": {"value": 0.1}}`); `lines` is its history as it came."""
+class StoredRun:
+    """A run on the server.
+
+    `config` has the shape of W&B's messages (`{"lr": {"value": 0.1}}`). `lines` holds the lines of each file as the
+    client sent them.
+    """
 
     entity: str
     project: str
@@ -34,7 +38,7 @@ class Run:
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, list[str]] = field(default_factory=dict)  # by file: wandb-history.jsonl, wandb-events.jsonl ...
+    lines: dict[str, list[str]] = field(default_factory=dict)  # by file, for example wandb-history.jsonl
     files: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -44,7 +48,7 @@ class Run:
 
 @dataclass
 class Sweep:
-    """A grid: `left` are the parameters of its runs that no agent has yet."""
+    """A grid of parameters. `left` holds the points that no agent has taken yet."""
 
     entity: str
     project: str
@@ -57,16 +61,16 @@ class Sweep:
 
 
 class Store:
-    """Everything, behind one lock that the server takes for each request.
+    """The content of the server. The server takes `lock` for each request.
 
-    `page_shifts` moves the beginnings of the next pages of a listing: -50 repeats a page of 50, 1 leaves a run out, as
-    ties in the order do on W&B's server.
+    `page_shifts` moves the beginnings of the next pages of a listing, because ties in the order have this effect on
+    W&B's server: -50 repeats a page of 50 runs, and 1 skips a run.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.projects: dict[tuple[str, str], int] = {}
-        self.runs: dict[tuple[str, str, str], Run] = {}
+        self.runs: dict[tuple[str, str, str], StoredRun] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.views: dict[str, dict[str, Any]] = {}
         self.page_shifts: list[int] = []
@@ -75,27 +79,27 @@ class Store:
         self._now = datetime.now(UTC)
 
     def now(self) -> datetime:
-        """Later with every call, so that the order of runs is known."""
+        """A time that is later with every call, so that the order of runs is certain."""
         self._now = max(datetime.now(UTC), self._now + timedelta(milliseconds=1))
         return self._now
 
     def new_id(self, kind: str) -> str:
-        """As W&B makes them: base64 of what it is."""
+        """An id like W&B's: base64 of a kind and a number."""
         return base64.b64encode(f"{kind}:v1:{next(self._ids)}".encode()).decode()
 
     def project(self, entity: str, name: str) -> int:
-        """Its internal id; it is made where there is none."""
+        """The internal id of a project, which is created if it does not exist."""
         return self.projects.setdefault((entity, name), len(self.projects) + 1)
 
-    def run(self, variables: Mapping[str, Any], name: str = "name") -> Run | None:
+    def run(self, variables: Mapping[str, Any], name: str = "name") -> StoredRun | None:
         """The run that a request's variables name."""
         key = (variables.get("entity") or ENTITY, variables.get("project") or "", variables.get(name) or "")
         return self.runs.get(key)
 
-    def add_run(self, entity: str, project: str, name: str, **values: Any) -> Run:
+    def add_run(self, entity: str, project: str, name: str, **values: Any) -> StoredRun:
         self.project(entity, project)
         now = self.now()
-        run = Run(entity, project, name, self.new_id("Run"), created_at=now, heartbeat_at=now, **values)
+        run = StoredRun(entity, project, name, self.new_id("Run"), created_at=now, heartbeat_at=now, **values)
         run.display_name = run.display_name or name
         self.runs[entity, project, name] = run
         return run

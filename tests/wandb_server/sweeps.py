@@ -1,4 +1,4 @@
-"""Sweeps: a grid that is handed out to agents, run by run."""
+"""Operations on sweeps: agents take the runs of a grid one by one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def create_agent(store: Store, variables: Mapping[str, Any], document: str) -> d
 
 @operation("Heartbeat")
 def heartbeat(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """One run at a time; when there is none left the agent is sent home."""
+    """Give an idle agent the next run, or end it if no run is left."""
     found = next(sweep for sweep in store.sweeps.values() if variables["id"] in sweep.agents)
     commands = []
     if not json.loads(variables.get("runState") or "{}"):

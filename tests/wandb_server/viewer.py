@@ -1,4 +1,4 @@
-"""Who asks, what the server can do, and which projects there are."""
+"""Operations on the user, the features of the server and its projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved views: workspaces (type project-view) and reports (type runs), found by their name and written over by id."""
+"""Operations on saved views: workspaces (type project-view) and reports (type runs)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.wandb_server.wire import as_time
 
 @operation("FindView")
 def find_view(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """What the dashboard asks, in W&B's own terms: `allViews` of one type, and of one name."""
+    """Find the views of one type and one name, as the dashboard asks for them (`allViews`)."""
     key = (variables["entity"], variables["project"])
     if key not in store.projects:
         return {"project": None}
@@ -26,7 +26,7 @@ def find_view(store: Store, variables: Mapping[str, Any], document: str) -> dict
 
 @operation("View")
 def workspace(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """How wandb-workspaces loads a workspace from its address."""
+    """Load a workspace from its address, as wandb-workspaces asks for it."""
     wanted = {"entityName": variables["entityName"], "projectName": variables["name"], "name": variables["viewName"]}
     found = [view for view in store.views.values() if wanted.items() <= view.items()]
     return {"project": {"allViews": {"edges": [{"node": view} for view in found]}}}
@@ -34,7 +34,7 @@ def workspace(store: Store, variables: Mapping[str, Any], document: str) -> dict
 
 @operation("SpecificReport")
 def report(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """How it loads a report."""
+    """Load a report, as wandb-workspaces asks for it."""
     view = store.views.get(variables["reportId"])
     if view is None:
         return {"view": None}
@@ -45,7 +45,7 @@ def report(store: Store, variables: Mapping[str, Any], document: str) -> dict[st
 
 @operation("upsertView")
 def upsert_view(store: Store, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """Without an id it is a new view, whatever its name: names alone do not keep from duplicates."""
+    """Save a view. Without an id it is a new view, even if another view has the same name."""
     json.loads(variables["spec"])
     identity = variables.get("id") or store.new_id("View")
     inserted = identity not in store.views

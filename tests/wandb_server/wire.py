@@ -1,4 +1,4 @@
-"""How W&B's server writes values."""
+"""The values in W&B's messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def as_time(moment: datetime) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON, with the numbers that it lacks as texts."""
+    """JSON, in which infinities and NaN become texts."""
     return json.dumps(_plain(value))
 
 

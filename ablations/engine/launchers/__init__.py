@@ -1,6 +1,6 @@
-"""Ways to run cells: here (`inline`), in a pool of processes (`local`) or as an array of Slurm (`slurm`).
+"""Ways to run cells: in this process (`inline`), in a pool of processes (`local`) or as an array of Slurm (`slurm`).
 
-A launcher decides nothing: the ledger says what is done.
+The ledger decides which cells are done, never a launcher.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ablations.engine.cell import Cost, Outcome, Settings
+from ablations.engine.cell import Begun, Cost, Outcome, SweepContext
 from ablations.engine.sweep import Cell
 
 RUN_AGAIN = "run the same command again to go on from the checkpoints"
 
 
 class Observer(Protocol):
-    """Hears what happens to cells."""
+    """Is told what happens to cells."""
 
     def started(self, cell: Cell) -> None: ...
 
@@ -27,20 +27,22 @@ class Observer(Protocol):
 class Launcher(Protocol):
     """Checks configurations before anything is written, then runs cells.
 
-    `on_interrupt` says how to go on after Ctrl-C.
+    Attributes:
+        on_interrupt: How to go on after Ctrl-C, as a message.
     """
 
     on_interrupt: str
 
-    def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
-        """The mistake that would stop these cells, in one line, or None."""
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
+        """One line about the mistake that would stop these cells, or about data that `begun` have not seen, or None."""
 
-    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
-        """What a run of each of `cells` costs, by group, tried for some seconds; empty where that tells nothing."""
+    def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
+        """The cost of a run of each of `cells`, by group, from a trial of some seconds. Empty if there is none."""
 
     def run(
-        self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
+        self, cells: Sequence[Cell], context: SweepContext, observer: Observer, keep_going: Callable[[], bool]
     ) -> None:
-        """Run `cells` in their order, as long as `keep_going()` says so before each."""
+        """Run `cells` in their order. Before each one `keep_going()` is asked whether to start it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what this launcher alone keeps running."""

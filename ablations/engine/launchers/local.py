@@ -1,8 +1,8 @@
-"""A pool of processes on this machine, one process a cell, or one per device of a cell (DDP).
+"""A pool of processes on this machine: one process for each cell, or one for each device of a cell (DDP).
 
-Processes are forked from a server that has imported what training needs and computed nothing (Python's
-forkserver), so that a cell does not pay for the import and no cell sees another's state. They end with the
-launcher, however it ends. Where there are GPUs, each cell gets its own: no CUDA call is made here or in the server.
+Processes are forked from a server that has imported what training needs and computed nothing (Python's forkserver). So
+no cell waits for the import, and no cell sees the state of another. The processes end with the launcher, however it
+ends. Where there are GPUs, each cell gets its own. Neither this process nor the server makes a CUDA call.
 """
 
 from __future__ import annotations
@@ -14,38 +14,50 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, Settings, preflight, record_death, run_cell, trial, write_to_log
+from ablations.engine.cell import (
+    Begun,
+    Cost,
+    Outcome,
+    SweepContext,
+    preflight,
+    record_death,
+    run_cell,
+    trial,
+    write_to_log,
+)
 from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.launchers.gpus import Slots
 from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.processes import end_with_parent, join_run
+from lightning_xvol.surroundings import signals
 
 _NETWORKS = {
     entry.path.partition(":")[0] for kind in ("operator", "backbone") for entry in registry.KINDS[kind].values()
 }
 PRELOAD = ["lightning_xvol.training.run", "ablations.engine.launchers.local", *sorted(_NETWORKS)]
-# wandb.init imports the second one lazily, in every process.
+# wandb.init imports wandb.sdk.launch lazily, in every process.
 PRELOAD_TRACKED = ["wandb", "wandb.sdk.launch", "pytorch_lightning.loggers.wandb"]
 
-# For the first process of a cell to notice that another one of it has died, and to record that.
+# Time for the first process of a cell to notice and record that another process of the cell has died.
 NOTICE_SECONDS = 10
 
 
 @dataclass
 class _Worker:
-    """The processes of one cell, by rank; the first one reports."""
+    """The processes of one cell, by rank. The first one reports."""
 
     cell: Cell
-    settings: Settings
+    context: SweepContext
     processes: list[ForkServerProcess]
     connection: Connection
     gpus: list[str]
@@ -53,11 +65,11 @@ class _Worker:
     deadline: float | None = None
 
     def helpers(self) -> list[ForkServerProcess]:
-        """The further processes, unless one has died."""
+        """The other processes that are alive; none once one of them has died."""
         return [] if self.deadline is not None else [process for process in self.processes[1:] if process.is_alive()]
 
     def look_after_helpers(self) -> None:
-        """Let the first process not wait for ever for one that has died."""
+        """End the first process some time after another one has died. It would wait for that one for ever."""
         if self.deadline is None and any(process.exitcode for process in self.processes[1:]):
             self.deadline = time.monotonic() + NOTICE_SECONDS
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -71,77 +83,76 @@ class _Worker:
 
 
 class LocalLauncher:
+    """Runs `jobs` cells at a time."""
+
     on_interrupt = RUN_AGAIN
 
     def __init__(self, jobs: int, tracked: bool, slots: Slots) -> None:
         self.jobs, self.slots = jobs, slots
-        self.context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD + PRELOAD_TRACKED * tracked)
+        self.forkserver: ForkServerContext = multiprocessing.get_context("forkserver")
+        self.forkserver.set_forkserver_preload(PRELOAD + PRELOAD_TRACKED * tracked)
         self.workers: list[_Worker] = []
 
-    def preflight(self, cells: Sequence[Cell], settings: Settings) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         configs = list({cell.group: cell.config for cell in cells}.values())
         try:
-            return self._ask(_check, configs, settings)
+            return self._ask(_check, configs, context, begun)
         except ChildProcessError as error:
             return f"the check of the configurations died: {error}"
 
-    def trial(self, cells: Sequence[Cell], settings: Settings) -> dict[str, Cost]:
-        """In one process, while nothing else of this launcher runs; a trial that fails tells nothing."""
+    def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
+        """As `Launcher.trial`, in one process, while no cell of this launcher runs. Empty if the trial fails."""
         try:
-            return self._ask(_try, cells, settings)
+            return self._ask(_try, cells, context)
         except ChildProcessError:
             return {}
 
     def _ask(self, target: Callable[..., None], *arguments: Any) -> Any:
-        """What `target` sends from a process of its own.
+        """The answer that `target` sends from a process of its own.
 
         Raises:
             ChildProcessError: where the process ends without an answer.
         """
-        receive, send = self.context.Pipe(duplex=False)
-        _start_server()
-        process = self.context.Process(target=target, args=(*arguments, send), daemon=False)
-        process.start()
+        receive, send = self.forkserver.Pipe(duplex=False)
+        process = self.forkserver.Process(target=target, args=(*arguments, send), daemon=False)
+        _start([process])
         send.close()
         try:
             return receive.recv()
         except EOFError:
             process.join()
             raise ChildProcessError(_death(process.exitcode)) from None
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, SIGTERM
             process.kill()
             raise
         finally:
             process.join()
 
     def run(
-        self, cells: Sequence[Cell], settings: Settings, observer: Observer, keep_going: Callable[[], bool]
+        self, cells: Sequence[Cell], context: SweepContext, observer: Observer, keep_going: Callable[[], bool]
     ) -> None:
         waiting = list(cells)
         while waiting or self.workers:
             while waiting and len(self.workers) < self.jobs and keep_going():
                 cell = waiting.pop(0)
-                self.workers.append(self._start(cell, settings))
+                self.workers.append(self._start(cell, context))
                 observer.started(cell)
             if not self.workers:
                 return
             self._listen(observer)
 
-    def _start(self, cell: Cell, settings: Settings) -> _Worker:
-        receive, send = self.context.Pipe(duplex=False)
-        _start_server()
+    def _start(self, cell: Cell, context: SweepContext) -> _Worker:
+        receive, send = self.forkserver.Pipe(duplex=False)
         devices = cell.config.train.devices
         gpus = self.slots.take(devices)
         port = _free_port() if devices > 1 else 0
         processes = [
-            self.context.Process(target=_work, args=(cell, settings, send if rank == 0 else None, rank, gpus, port))
+            self.forkserver.Process(target=_work, args=(cell, context, send if rank == 0 else None, rank, gpus, port))
             for rank in range(devices)
         ]
-        for process in processes:
-            process.start()
+        _start(processes)
         send.close()  # so that the worker's end of the pipe closes with the worker
-        return _Worker(cell, settings, processes, receive, gpus)
+        return _Worker(cell, context, processes, receive, gpus)
 
     def _listen(self, observer: Observer) -> None:
         helpers = [process.sentinel for worker in self.workers for process in worker.helpers()]
@@ -164,7 +175,7 @@ class LocalLauncher:
                 worker.outcome = values[0], values[1]
 
     def close(self) -> None:
-        """End what still runs. Nothing is lost: the same command goes on from the checkpoints."""
+        """End the processes that still run. The same command goes on from their checkpoints."""
         for worker in self.workers:
             for process in worker.processes:
                 process.kill()
@@ -173,8 +184,15 @@ class LocalLauncher:
         self.workers.clear()
 
 
+def _start(processes: Sequence[ForkServerProcess]) -> None:
+    _start_server()
+    with _main_hidden():
+        for process in processes:
+            process.start()
+
+
 def _start_server() -> None:
-    """Start the server, unless it runs, with SIGINT blocked: Ctrl-C is the launcher's, during its imports too."""
+    """Start the server, unless it runs. It blocks SIGINT from its start on, so that Ctrl-C ends only the launcher."""
     resource_tracker.ensure_running()  # first, because it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -183,8 +201,22 @@ def _start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the main module from multiprocessing, which would import it again in every process.
+
+    A script that calls `run` would start the sweep anew there. No process needs anything of the main module.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _died(worker: _Worker) -> tuple[Outcome, str]:
-    return record_death(worker.cell, worker.settings, _death(worker.processes[0].exitcode))
+    return record_death(worker.cell, worker.context, _death(worker.processes[0].exitcode))
 
 
 def _free_port() -> int:
@@ -194,29 +226,34 @@ def _free_port() -> int:
 
 
 def _death(code: int | None) -> str:
+    """How a process ended. If it was by a SIGTERM to all processes of the command, `Terminated` is raised instead."""
+    if code == signals.TERMINATED:
+        code = -signal.SIGTERM
+    if code == -signal.SIGTERM:
+        signals.await_own()
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             return f"its process was killed by {signal.Signals(-code).name}"
     return f"its process ended with code {code} and no result"
 
 
-def _check(configs: list, settings: Settings, connection: Connection) -> None:
+def _check(configs: list, context: SweepContext, begun: Sequence[Begun], connection: Connection) -> None:
     _end_with_launcher()
     try:
-        preflight(configs, settings.data_dir, settings.download)
+        preflight(configs, context, begun)
     except UserError as error:
         connection.send(str(error))
     else:
         connection.send(None)
 
 
-def _try(cells: Sequence[Cell], settings: Settings, connection: Connection) -> None:
+def _try(cells: Sequence[Cell], context: SweepContext, connection: Connection) -> None:
     _end_with_launcher()
-    connection.send(trial(cells, settings.data_dir, settings.download))
+    connection.send(trial(cells, context.data_dir, context.download))
 
 
 def _work(
-    cell: Cell, settings: Settings, connection: Connection | None, rank: int, gpus: Sequence[str], port: int
+    cell: Cell, context: SweepContext, connection: Connection | None, rank: int, gpus: Sequence[str], port: int
 ) -> None:
     _end_with_launcher()
     if gpus:
@@ -232,9 +269,9 @@ def _work(
             os._exit(ExitCode.FAILURE)  # the launcher is gone, and this process with it
 
     try:
-        write_to_log(cell, settings)
-        outcome, detail = run_cell(cell, settings, lambda step, total: tell("step", step, total))
-    except OSError as error:  # of the log, on a full disk
+        write_to_log(cell, context)
+        outcome, detail = run_cell(cell, context, lambda step, total: tell("step", step, total))
+    except OSError as error:  # the log, on a full disk
         outcome, detail = "failed", one_line(error)
     tell("outcome", outcome, detail)
     if connection is None and outcome == "failed":
@@ -242,6 +279,7 @@ def _work(
 
 
 def _end_with_launcher() -> None:
-    """Leave Ctrl-C to the launcher, which ends its processes; and end with it, however it ends."""
+    """Leave Ctrl-C to the launcher, which ends its processes, and end with the launcher however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.listen(interrupts=False)
     end_with_parent()

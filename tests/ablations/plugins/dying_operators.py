@@ -1,4 +1,4 @@
-"""An operator whose process is killed beside one of its writes, to see what is left then."""
+"""An operator that lets its process be killed beside one of its writes, to see what is left then."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from faulty_operators import Sound
 
 
 class DiesWriting(Sound):
-    """kill -9 right `moment` ("before" or "after") the file called `file` takes its place, while `switch` exists."""
+    """kill -9 right before or after (`moment`) the file called `file` is put in its place, while `switch` exists."""
 
     def __init__(self, *args: Any, file: str = "", moment: str = "", switch: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not Path(switch).exists() or os.replace.__module__ == __name__:
             return
-        # Built before anything is written; the check of configurations builds in a process of its own.
+        # The operator is built before anything is written. Configurations are checked in another process.
         replace = os.replace
 
         def dying(source: Any, target: Any) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +16,15 @@ from torch import Tensor, nn
 class Faulty(nn.Module):
     """A convolution that does `fault` in the forward pass of training step `at`, counted in each process from 1.
 
-    `switch` is a file without which nothing goes wrong: a test removes it to mend the operator.
+    Where `switch` names a file, nothing goes wrong without it: a test removes the file to mend the operator.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        *,
-        kernel_size: int = 3,
-        at: int = 1,
-        switch: str = "",
+        self, in_channels: int, out_channels: int, stride: int = 1, *, kernel_size: int = 3, **when: Any
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
-        self.at, self.switch = at, switch
+        self.at, self.switch = when.get("at", 1), when.get("switch", "")
         self.steps = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +44,7 @@ class Sound(Faulty):
 
 
 class Slow(Faulty):
-    """Every forward pass of training takes SLOW_SECONDS longer, which no result shows."""
+    """Every forward pass of training takes SLOW_SECONDS longer. Results are the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:

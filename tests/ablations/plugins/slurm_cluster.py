@@ -1,9 +1,8 @@
 """A throw-away Slurm cluster of several nodes on this machine.
 
-It comes from Debian's packages slurmctld, slurmd, slurm-client and munge.
-Everything (key, sockets, state, logs) lies in one folder, everything listens on 127.0.0.1 only; no systemd, no
-cgroups. It needs root, and a host name that resolves to 127.0.0.1. Two daemons of one host need Slurm built with
-multiple-slurmd, as Debian builds it.
+It needs Debian's packages slurmctld, slurmd, slurm-client and munge, root, and a host name that resolves to 127.0.0.1.
+Key, sockets, state and logs lie in one folder, and everything listens on 127.0.0.1 only. There is no systemd and no
+cgroup. Two daemons on one host need a Slurm that is built with multiple-slurmd, like Debian's.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol"
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 START_SECONDS = 20
 
-# cred_expire is also how long a requeued task is held back: 5 is the least, 120 the default.
+# cred_expire is also the delay of a requeued task, in seconds. 5 is the minimum, 120 the default.
 CONFIG = """
 ClusterName=fixture
 SlurmctldHost={host}(127.0.0.1)
@@ -119,7 +118,7 @@ class Cluster:
         wait_for(f"node {name}", lambda: name in self._call(*idle), START_SECONDS)
 
     def crash_node(self, name: str) -> None:
-        """The node is gone, as without power: its daemons first, which could otherwise tell, then its tasks."""
+        """End the node as if it lost power: first its daemons, which could otherwise report it, then its tasks."""
         daemons = _processes(lambda path: str(self.folder / f"slurmd-{name}.log") in _open_files(path))
         tasks = _processes(lambda path: {f"SLURMD_NODENAME={name}", self._mark} <= _environment(path))
         for process in [*daemons, *tasks]:
@@ -132,7 +131,7 @@ class Cluster:
         return f"SLURM_CONF={self.folder / 'slurm.conf'}"
 
     def running(self) -> dict[str, str]:
-        """Array task to node of what runs now."""
+        """The node of each array task that runs now."""
         return dict(line.split() for line in self._call("squeue", "-hrt", "RUNNING", "-o", "%i %N").splitlines())
 
     def processes_of(self, task: str) -> list[int]:
@@ -142,11 +141,11 @@ class Cluster:
         return _processes(lambda path: b"submitit.core._submit" in _command_line(path) and marks <= _environment(path))
 
     def submit(self, *flags: str) -> None:
-        """A job of somebody else."""
+        """Submit a job of another user."""
         self._call("sbatch", "--output=/dev/null", *flags)
 
     def stop(self) -> None:
-        """Kill whatever has this cluster's configuration in its environment or its log open."""
+        """Kill every process that has this cluster's configuration in its environment or a file of it open."""
         mine = _processes(
             lambda path: self._mark in _environment(path) or any(str(self.folder) in name for name in _open_files(path))
         )

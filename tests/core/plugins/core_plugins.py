@@ -1,4 +1,4 @@
-"""Operators and data sets of a user: given to runs by import path, `core_plugins:Name`."""
+"""Operators and data sets as a user may write them. Runs name them by the import path `core_plugins:Name`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_xvol.data import ImageData, TensorSplit
 
 
 class DropoutConvolution(nn.Module):
-    """A convolution that draws random numbers in every training step."""
+    """A convolution that uses random numbers in every training step."""
 
     def __init__(self, in_channels, out_channels, *, stride=1, rate=0.3):
         super().__init__()
@@ -26,7 +26,7 @@ class DropoutConvolution(nn.Module):
 
 
 class FailsWhenTold(nn.Conv2d):
-    """Raises in the training step numbered by the environment variable CORE_FAIL_AT, counted in this process."""
+    """Raises in the training step whose number the environment variable CORE_FAIL_AT gives, per process."""
 
     steps = 0
 
@@ -42,7 +42,7 @@ class FailsWhenTold(nn.Conv2d):
 
 
 class NeverWorks(nn.Conv2d):
-    """Can be built, and fails at its first use."""
+    """Can be built but fails at its first use."""
 
     def __init__(self, in_channels, out_channels, *, stride=1):
         super().__init__(in_channels, out_channels, 3, stride, padding=1)
@@ -52,7 +52,7 @@ class NeverWorks(nn.Conv2d):
 
 
 class _Augmented(Dataset):
-    """Every image is shifted, flipped and made noisy, by a draw from each of the three global generators."""
+    """Every image is shifted, scaled and made noisy, with numbers from each of the three global generators."""
 
     def __init__(self, split, strength):
         self.split, self.strength = split, strength
@@ -68,7 +68,7 @@ class _Augmented(Dataset):
 
 
 class Augmented(ImageData):
-    """Seven classes of stripes, training images augmented at random; no third draw."""
+    """Seven classes of stripes with randomly augmented training images, and no test split."""
 
     num_classes = 7
     image_shape = (1, 16, 16)

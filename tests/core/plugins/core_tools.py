@@ -1,13 +1,14 @@
-"""What the tests of runs share, and what they run in processes of their own (which must be able to import it)."""
+"""Helpers for tests of runs, also those that run in other processes, which must be able to import them."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,34 @@ TINY = {
 SPLITS = ("train", "validation", "test")
 
 
-def tiny(operator: str = "convolution", recipe: str = "match_small", **settings: Any) -> RunConfig:
-    """A run of a second. Settings are paths with two underscores for the dot: `train__steps=12`."""
+def tiny(operator: str = "convolution", recipe: str = "match_small", **changes: Any) -> RunConfig:
+    """A run of a second. `changes` are paths with two underscores for the dot: `train__steps=12`."""
     config = get_recipe(recipe).config(operator)
-    if config.data.name == "match":  # a limit alone would draw its thousands of images first
+    if config.data.name == "match":  # with a limit alone, it would make thousands of images first
         for split in SPLITS:
             config = set_value(config, f"data.{split}_size", 40)
-    for path, value in {**TINY, **{key.replace("__", "."): value for key, value in settings.items()}}.items():
+    for path, value in {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
         config = set_value(config, path, value)
     return config
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """The results of a run that interruptions must not change."""
+    result = result_of(folder)
+    rows = (folder / "metrics.csv").read_bytes()
+    return {**{key: result[key] for key in ("weights_sha256", "metrics", "cell_id")}, "rows": rows}
+
+
+def wait_for_checkpoint(out: Path, has_ended: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until a run somewhere in `out` has written a checkpoint."""
+    deadline = time.monotonic() + seconds
+    while not list(out.glob("**/checkpoints/step=*.ckpt")):
+        assert time.monotonic() < deadline and not has_ended(), "no checkpoint"
+        time.sleep(0.005)
 
 
 def _resolve(target: str) -> tuple[Any, str]:
@@ -50,9 +70,30 @@ def _resolve(target: str) -> tuple[Any, str]:
     return owner, name
 
 
+Hook = Callable[[str, int], None]  # (name of the function, number of the call)
+
+
+def _surround(target: str, before: Hook | None = None, after: Hook | None = None) -> None:
+    """Call `before` and `after` around every call of `target`."""
+    owner, name = _resolve(target)
+    original, calls = getattr(owner, name), 0
+
+    def surrounded(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if before is not None:
+            before(name, calls)
+        result = original(*args, **kwargs)
+        if after is not None:
+            after(name, calls)
+        return result
+
+    setattr(owner, name, surrounded)
+
+
 @dataclass(frozen=True)
 class Set:
-    """Puts `value` in the place of `target`."""
+    """Replaces `target` by `value`."""
 
     target: str
     value: Any
@@ -63,28 +104,22 @@ class Set:
 
 @dataclass(frozen=True)
 class Fail:
-    """Makes every call of `target` from the `call`-th on raise."""
+    """Makes the `call`-th and every later call of `target` raise."""
 
     target: str
     call: int = 1
 
     def arm(self) -> None:
-        owner, name = _resolve(self.target)
-        original, calls = getattr(owner, name), 0
-
-        def failing(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls >= self.call:
+        def before(name: str, number: int) -> None:
+            if number >= self.call:
                 raise RuntimeError(f"{name} fails here\nwith a second line")
-            return original(*args, **kwargs)
 
-        setattr(owner, name, failing)
+        _surround(self.target, before)
 
 
 @dataclass(frozen=True)
 class Without:
-    """Makes every import of a package fail, also where it has been imported."""
+    """Makes every import of a package fail, even if the process has imported it before."""
 
     package: str
 
@@ -95,7 +130,7 @@ class Without:
 
 @dataclass(frozen=True)
 class Death:
-    """Ends the process, without any clean-up, at the `call`-th call of `target`, before or after what it does."""
+    """Ends the process without any clean-up, before or after the `call`-th call of `target`."""
 
     target: str  # module:attribute.attribute
     call: int = 1
@@ -104,22 +139,11 @@ class Death:
     delay: float = 0.0
 
     def arm(self) -> None:
-        owner, name = _resolve(self.target)
-        original, calls = getattr(owner, name), 0
+        _surround(self.target, **{"after" if self.after else "before": self._die})
 
-        def mortal(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == self.call and not self.after:
-                self._die()
-            result = original(*args, **kwargs)
-            if calls == self.call and self.after:
-                self._die()
-            return result
-
-        setattr(owner, name, mortal)
-
-    def _die(self) -> None:
+    def _die(self, name: str, number: int) -> None:
+        if number != self.call:
+            return
         time.sleep(self.delay)
         if self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -127,7 +151,7 @@ class Death:
 
 
 def _enter(environment: Mapping[str, str | None], log: Path) -> None:
-    # Runs resume bit by bit on a CPU; on a GPU nothing of the kind is promised.
+    # Runs resume bit by bit on a CPU; a GPU does not promise that.
     for name, value in {"CUDA_VISIBLE_DEVICES": "", **environment}.items():
         os.environ.pop(name, None)
         if value is not None:
@@ -156,13 +180,13 @@ def train_in_process(
     for fault in [*faults, *([death] if death else [])]:
         fault.arm()
     tracker = Tracking(**(tracking or {"mode": "disabled"}))
-    train(from_dict(config), folder, RunContext(data_dir, tracking=tracker))
+    train(from_dict(config, trust=True), folder, RunContext(data_dir, tracking=tracker))
 
 
 def command_in_process(
     arguments: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str | None] | None = None
 ) -> None:
-    """`python -m lightning_xvol` with `arguments` in the working directory `folder`, stderr apart in `log`.err."""
+    """`python -m lightning_xvol` with `arguments`, in `folder`; stderr goes to `log` with the suffix .err."""
     _enter(environment or {}, log)
     os.dup2(os.open(log.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.chdir(folder)
@@ -174,5 +198,5 @@ def command_in_process(
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """`config` as it travels to another process."""
+    """`config` as plain values, which another process can take."""
     return to_dict(config)

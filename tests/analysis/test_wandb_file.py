@@ -1,4 +1,4 @@
-"""The reader of `.wandb` files against what the installed wandb writes, whole, damaged and unfinished."""
+"""The reader of `.wandb` files against files of the installed wandb: complete, damaged and unfinished ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from analysis.sources import wandb_file as wandb_log
+from analysis.sources import wandb_file as reader
 
 CONFIG = {
     "cell_id": "abc", "long": "x" * 70_000, "nested": {"depth": {"leaf": 1}}, "dotted.key": 2, "list": [1, None, "é"],
@@ -49,12 +49,12 @@ run.finish(exit_code=3)
     return path
 
 
-def rows_by_step(log: wandb_log.Log) -> dict[int, dict[str, Any]]:
+def rows_by_step(log: reader.Log) -> dict[int, dict[str, Any]]:
     return {int(row["_step"]): row for row in log.rows}
 
 
 def test_everything_that_was_logged_comes_back(written: Path) -> None:
-    log = wandb_log.read(written)
+    log = reader.read(written)
     assert log.losses == []
     identity = (log.run_id, log.project, log.group, log.job_type, log.name, log.tags, log.exit_code)
     assert identity == ("some-id", "some-project", "some-group", "some-job", "a name", ["one", "two"], 3)
@@ -79,7 +79,7 @@ def test_wandbs_own_reader_sees_as_many_rows(written: Path) -> None:
         pytest.skip("this wandb has no `leet inspect`")
     assert ended.returncode == 0, ended.stderr
     counted = sum(json.loads(line)["type"] == "history" for line in ended.stdout.splitlines())
-    assert counted == len(wandb_log.read(written).rows)
+    assert counted == len(reader.read(written).rows)
 
 
 def damaged(content: bytes, random_: random.Random, kind: str) -> bytes:
@@ -92,32 +92,32 @@ def damaged(content: bytes, random_: random.Random, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["cut", "flip", "flips"])
-def test_a_hundred_damaged_files(written: Path, kind: str, tmp_path: Path) -> None:
+def test_a_hundred_damaged_files_give_nothing_wrong(written: Path, kind: str, tmp_path: Path) -> None:
     """No exception, no wrong row, no wrong value, and every loss reported."""
-    content, whole = written.read_bytes(), wandb_log.read(written)
+    content, whole = written.read_bytes(), reader.read(written)
     rows = rows_by_step(whole)
     rows[ROWS].pop("nan")  # not equal to itself
     for number in range(100):
         path = tmp_path / "damaged.wandb"
         path.write_bytes(damaged(content, random.Random(f"{kind} {number}"), kind))
-        log = wandb_log.read(path)
+        log = reader.read(path)
         for step, row in rows_by_step(log).items():
             row.pop("nan", None)
             assert row == rows[step]
         assert all(log.config[key] == whole.config[key] for key in log.config)
         if len(log.rows) < len(whole.rows):
             assert log.losses or log.exit_code is None
-        if kind == "flip":  # what stands in other blocks is kept
+        if kind == "flip":  # other blocks lose nothing
             assert log.losses and len(log.rows) >= len(rows) - 100
 
 
-def test_a_run_that_is_being_written(written: Path, tmp_path: Path) -> None:
-    content, rows = written.read_bytes(), wandb_log.read(written).rows[:ROWS]  # without the one that holds a NaN
+def test_a_run_that_is_being_written_is_read_up_to_its_end(written: Path, tmp_path: Path) -> None:
+    content, rows = written.read_bytes(), reader.read(written).rows[:ROWS]  # without the row that holds a NaN
     known = 0
     for end in range(0, len(content), 2999):
         path = tmp_path / "growing.wandb"
         path.write_bytes(content[:end])
-        log = wandb_log.read(path)
+        log = reader.read(path)
         assert known <= len(log.rows) and log.rows[:ROWS] == rows[: len(log.rows)]
         assert log.exit_code is None
         known = len(log.rows)
@@ -136,8 +136,8 @@ run.finish()
 """
 
 
-def test_reading_while_wandb_writes(tmp_path: Path) -> None:
-    """What a read sees is the beginning of what the next one sees."""
+def test_a_file_can_be_read_while_wandb_writes_it(tmp_path: Path) -> None:
+    """Each read sees the beginning of what the next read sees."""
     if "x_transaction_log_flush_interval" not in pytest.importorskip("wandb").Settings.model_fields:
         pytest.skip("this wandb writes every 15 s")
     home = {f"WANDB_{kind}_DIR": str(tmp_path / "home") for kind in ("CACHE", "CONFIG", "DATA")}
@@ -148,7 +148,7 @@ def test_reading_while_wandb_writes(tmp_path: Path) -> None:
         while not ended:
             ended = writer.poll() is not None
             for path in tmp_path.glob("wandb/offline-run-*/*.wandb"):
-                log = wandb_log.read(path)
+                log = reader.read(path)
                 assert [row["trainer/global_step"] for row in log.rows] == list(range(len(log.rows)))
                 assert all(row["loss"] == 1 / (row["trainer/global_step"] + 1) for row in log.rows)
                 assert log.losses in ([], ["the file ends within a record"], ["the file is empty"])
@@ -169,25 +169,25 @@ def test_reading_while_wandb_writes(tmp_path: Path) -> None:
         (b":W&B\xe1\xbe\x00" + bytes(40_000), "bytes 7 to 32768 are damaged"),
     ],
 )
-def test_what_is_no_run(content: bytes, loss: str | None, tmp_path: Path) -> None:
+def test_content_that_is_not_a_run_is_reported(content: bytes, loss: str | None, tmp_path: Path) -> None:
     path = tmp_path / "run-x.wandb"
     path.write_bytes(content)
-    log = wandb_log.read(path)
+    log = reader.read(path)
     assert (log.run_id, log.rows, log.config) == ("", [], {})
     assert (loss is None and log.losses == []) or loss in log.losses[0]
 
 
-def test_a_record_of_another_version(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_record_of_another_version_is_reported(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
     file = wandb_file().run("id", {"a": 1}).row(loss=0.5)
     file.records.insert(1, b"\x12\x05\x0a\xff\xff\xff\xff")  # a history record longer than it is
     file.records.insert(2, b"\x0b")  # a wire type that protobuf gave up
-    log = wandb_log.read(file.write(tmp_path / "run.wandb"))
+    log = reader.read(file.write(tmp_path / "run.wandb"))
     assert (log.config, log.rows) == ({"a": 1}, [{"loss": 0.5}])
     assert log.losses == ["a record is not as this version writes it"] * 2
 
 
-def test_a_value_that_is_not_json(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_value_that_is_not_json_is_reported(wandb_file: Callable[..., Any], tmp_path: Path) -> None:
     file = wandb_file().run("id", {"a": "b"})
     file.records[0] = file.records[0].replace(b'"b"', b'"b ')
-    log = wandb_log.read(file.write(tmp_path / "run.wandb"))
+    log = reader.read(file.write(tmp_path / "run.wandb"))
     assert (log.run_id, log.config, log.losses) == ("id", {}, ["the value of a is not JSON"])

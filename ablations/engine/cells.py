@@ -1,0 +1,116 @@
+"""The cells of a sweep: rows times axes times seeds, changed by `--smoke` and `--set`. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablations.engine.sweep import Cell, Sweep, recipes_for
+from lightning_xvol.config import registry
+from lightning_xvol.config.recipes import Recipe
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.schema import RunConfig, set_value
+from lightning_xvol.errors import UserError
+
+SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
+SMOKE_BATCH = 32
+
+
+def make_cells(
+    sweep: Sweep, recipe: Recipe, seeds: int, settings: Sequence[tuple[str, str]] = (), smoke: bool = False
+) -> list[Cell]:
+    """The cells of `sweep` at the seeds 0 to `seeds` - 1: rows first, then axes, then seeds.
+
+    Args:
+        sweep: The sweep.
+        recipe: The recipe that every cell starts from.
+        seeds: The number of seeds.
+        settings: The pairs of `--set`. Each `operator.name` adds a row.
+        smoke: Whether the budget is that of `--smoke`.
+
+    Raises:
+        UserError: for a recipe that the sweep does not run on, or a field or a value that does not exist.
+    """
+    if recipe.name not in recipes_for(sweep):
+        known = ", ".join(recipes_for(sweep))
+        raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
+    changes = [(path, value) for path, value in settings if path != "operator.name"]
+    extra = {_row_label(value): value for path, value in settings if path == "operator.name"}
+    cells = []
+    varied: dict[str, list[RunConfig]] = {row: [] for row in sweep.rows}
+    for row in [*sweep.rows, *(label for label in extra if label not in sweep.rows)]:
+        for values in itertools.product(*sweep.axes.values()):
+            axes = dict(zip(sweep.axes, values, strict=True))
+            if row in sweep.rows:
+                config = sweep.place(recipe, sweep.configure(recipe, row, **axes), **axes)
+                varied[row].append(config)
+            else:
+                config = sweep.place(recipe, _configure_extra(recipe, extra[row], axes), **axes)
+            config = _smoke(config) if smoke else config
+            config = _apply(config, changes)
+            for seed in range(seeds):
+                cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
+    _check_settings(changes, cells, varied)
+    return cells
+
+
+def _row_label(name: str) -> str:
+    registry.lookup("operator", name)
+    return name.rsplit(":", 1)[-1]
+
+
+def _configure_extra(recipe: Recipe, name: str, axes: Mapping[str, Any]) -> RunConfig:
+    """The configuration of an operator that the command line names. It takes the axes that are options of it.
+
+    The options of a class from elsewhere are not known. It takes the axes that are options of any registered operator.
+    """
+    known = [registry.OPERATORS[name]] if name in registry.OPERATORS else registry.OPERATORS.values()
+    options = {option for operator in known for option in operator.options}
+    return recipe.config(name, **{axis: value for axis, value in axes.items() if axis in options})
+
+
+def _smoke(config: RunConfig) -> RunConfig:
+    for path, value in SMOKE.items():
+        config = set_value(config, path, value)
+    return set_value(config, "data.batch_size", min(config.data.batch_size, SMOKE_BATCH))
+
+
+def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:
+    for path, value in settings:
+        if path == "seed":
+            raise UserError("--set seed is not possible in a sweep; choose seeds with --seeds N or --only seed=0,1")
+        if _concerns(path, config):
+            config = set_value(config, path, value)
+    return config
+
+
+def _concerns(path: str, config: RunConfig) -> bool:
+    """Whether `--set PATH=` changes `config`: an operator's option changes only the rows whose operator has it."""
+    root, _, option = path.partition(".")
+    known = registry.OPERATORS.get(config.operator.name)
+    return root != "operator" or known is None or option.removeprefix("options.") in known.options
+
+
+def _check_settings(
+    settings: Sequence[tuple[str, str]], cells: Sequence[Cell], varied: Mapping[str, Sequence[RunConfig]]
+) -> None:
+    """Refuse a setting that would undo what the sweep varies, or that no cell has."""
+    for path, value in settings:
+        if any(len({repr(_current(config, path)) for config in row}) > 1 for row in varied.values()):
+            raise UserError(f"--set {path} would override what the axes of this sweep vary; choose values with --only")
+        if len({repr(_current(row[0], path)) for row in varied.values() if _concerns(path, row[0])}) > 1:
+            # A control would become what it controls.
+            raise UserError(
+                f"--set {path} would override a value that tells the rows of this sweep apart; choose rows with --only "
+                "operator=, or use a sweep whose rows all have the same value"
+            )
+        if not any(_concerns(path, cell.config) for cell in cells):
+            set_value(cells[-1].config, path, value)  # raises, with the nearest option
+
+
+def _current(config: RunConfig, path: str) -> Any:
+    root, _, name = path.partition(".")
+    section = getattr(config, root, None)
+    options = getattr(section, "options", {})
+    return options.get(name.removeprefix("options."), getattr(section, name, None))

@@ -1,0 +1,32 @@
+"""The argument that every kind of figure takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.figures.style import Size
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The numbers of a figure, their labels and the size of the figure.
+
+    Attributes:
+        data: A row per mean with `row`, `operator`, `n`, `mean`, `ci_low` and `ci_high`. `seeds` takes a row per run
+            with `row`, `operator`, `seed` and `value` instead, and `learning` a row per run and `epoch`.
+        x: The column of `data` along the x axis. In `learning`, each value of this column has a panel. `dots`, `seeds`
+            and `learning` need no column.
+        x_label: The name of `x`.
+        y_label: The name of the metric with its unit.
+        smoke: Whether the figure bears the mark SMOKE, because its runs had the smoke budget.
+        size: The size of the figure. By default, each kind chooses one column of a paper or both.
+    """
+
+    data: pd.DataFrame
+    x: str | None
+    x_label: str
+    y_label: str
+    smoke: bool = False
+    size: Size | None = None
