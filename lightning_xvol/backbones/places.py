@@ -152,8 +152,11 @@ def put_in(places: Sequence[Place], operators: Sequence[nn.Module]) -> list[str]
 
 def _build(name: str, convolution: nn.Conv2d, stride: int, options: Mapping[str, Any]) -> nn.Module:
     weight = convolution.weight
+    # With "meta" as default device the operator of a convolution that has content would have none.
+    default = torch.get_default_device()
+    device = torch.device("cpu") if default.type == "meta" and not weight.is_meta else default
     # In inference mode a model made before would get parameters that cannot be trained.
-    with torch.inference_mode(weight.is_inference()):
+    with device, torch.inference_mode(weight.is_inference()):
         operator: nn.Module = build_operator(name, convolution.in_channels, convolution.out_channels, stride, **options)
         operator.to(device=weight.device, dtype=weight.dtype)
         if not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):

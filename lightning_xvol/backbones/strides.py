@@ -29,10 +29,11 @@ class StrideMark(nn.Module):
 
     in_1x1: torch.Tensor
 
-    def __init__(self, in_1x1: bool) -> None:
+    def __init__(self, in_1x1: bool, device: torch.device) -> None:
         super().__init__()
         self.value = in_1x1
-        self.register_buffer("in_1x1", torch.tensor(int(in_1x1)))
+        with torch.inference_mode(False):  # no weights can be loaded into an inference tensor
+            self.register_buffer("in_1x1", torch.tensor(int(in_1x1), device=device))
 
     def reset_parameters(self) -> None:
         """Write the mark again (`operators/marks.py`)."""
@@ -211,8 +212,7 @@ def move_stride(block: Block, strides: Strides, device: torch.device) -> None:
     works on each position alone, so it gives the same values at the positions that remain.
     """
     block.first.stride = (strides.first, strides.first)
-    mark = StrideMark(strides.in_1x1).to(device)
-    block.module._modules[MARK] = mark.train(block.module.training)
+    block.module._modules[MARK] = StrideMark(strides.in_1x1, device).train(block.module.training)
 
 
 def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:

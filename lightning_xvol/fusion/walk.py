@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from lightning_xvol.fusion.atomic import AtomicXVolution
 from lightning_xvol.fusion.folds import FOLDS, KEPT, check_structure
 from lightning_xvol.fusion.parts import NORMS, type_name
 from lightning_xvol.operators.base import Operator
+from lightning_xvol.operators.copying import copied
 
 # Blocks whose `forward` calls `bn2` directly after `conv2`. Other blocks may use these names in another order.
 BLOCKS = (
@@ -70,7 +70,7 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
     fusible(model, block_norms)
     # In inference mode the copy would be of tensors that can neither be trained nor saved with a version.
     with torch.inference_mode(False), torch.enable_grad():
-        fused = _copied(model)
+        fused = copied(model)
         operators = fusible(fused, block_norms)
         if block_norms:
             _check_shared(operators)
@@ -84,23 +84,6 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
         if atomic.block_norm:
             found.parent.bn2 = nn.Identity()
     return fused.eval()
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy of `model`, without inference tensors.
-
-    Raises:
-        UserError: for a module that holds a tensor computed from others, as old-style weight norm does.
-    """
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
-                raise UserError(
-                    f"cannot copy the model: {path or type(module).__name__}.{name} is computed from other tensors, as "
-                    "old-style weight norm leaves it; call torch.nn.utils.remove_weight_norm first, or use "
-                    "torch.nn.utils.parametrizations.weight_norm"
-                )
-    return copy.deepcopy(model)
 
 
 def fusible(model: nn.Module, block_norms: bool) -> list[FoundOperator]:

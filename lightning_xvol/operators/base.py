@@ -40,9 +40,17 @@ class Operator(nn.Module):
         self.stride = checks.stride_1_or_2(stride)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the operator. A symbolic trace (`torch.fx`) takes it as one node: it looks at sizes inside."""
-        proxy = next((x for x in (*args, *kwargs.values()) if isinstance(x, Proxy)), None)
-        return super().__call__(*args, **kwargs) if proxy is None else _leaf(self, proxy.tracer, args, kwargs)
+        """Run the operator. One image without a batch, `[C_in, H, W]`, gives `[C_out, H', W']`, as in `nn.Conv2d`.
+
+        A symbolic trace (`torch.fx`) takes the operator as one node: it looks at sizes inside.
+        """
+        inputs = (*args, *kwargs.values())
+        proxy = next((x for x in inputs if isinstance(x, Proxy)), None)
+        if proxy is not None:
+            return _leaf(self, proxy.tracer, args, kwargs)
+        if len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].dim() == 3:
+            return super().__call__(inputs[0].unsqueeze(0)).squeeze(0)
+        return super().__call__(*args, **kwargs)
 
     @abstractmethod
     def macs(self, height: int, width: int) -> int:

@@ -14,11 +14,17 @@ Cost: K^2 C_in C_out + C_out multiplications per output position, and 2 C_out^2 
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
+
+FEW = 4  # hidden units that a random start may well leave dead
+
+log = logging.getLogger(__name__)
 
 
 class SEConvolution(Operator):
@@ -30,9 +36,10 @@ class SEConvolution(Operator):
     Args:
         kernel_size: K.
         reduction: how many times fewer rows W_1 has than C_out.
-        squeeze_start: how W_1 starts. "random" is PyTorch's own start, which all published runs have. "pairs" gives
-            W_1 at least two rows, and each row of its second half is the negative of one in its first half: for every
-            image with a mean that is not 0 at least one hidden unit is alive.
+        squeeze_start: how W_1 starts. "random" is PyTorch's own start, which all published runs have; a warning is
+            logged where W_1 has fewer than 4 rows. "pairs" gives W_1 at least two rows, and each row of its second half
+            is the negative of one in its first half: for every image with a mean that is not 0 at least one hidden unit
+            is alive.
 
     Raises:
         UserError: for an even `kernel_size`, a `reduction` that is no positive integer, an unknown `squeeze_start`, or
@@ -57,6 +64,13 @@ class SEConvolution(Operator):
         self.squeeze = nn.Conv2d(out_channels, hidden, 1, bias=False)
         self.excite = nn.Conv2d(hidden, out_channels, 1, bias=False)
         initialise(self.conv)
+        if hidden < FEW and not pairs:
+            log.warning(
+                "se_convolution with %d hidden units and squeeze_start='random' starts with all of them dead in about "
+                "one of %d cases, and then its gate never learns; squeeze_start='pairs' cannot start dead",
+                hidden,
+                2**hidden,
+            )
         if pairs:
             half = hidden // 2
             with torch.no_grad():

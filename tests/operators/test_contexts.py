@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-import timm
 import torch
 import torchvision
 from torch import nn
@@ -17,18 +16,17 @@ from torch.nn.utils import skip_init
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from lightning_xvol import fuse
-from lightning_xvol.backbones import replace_operators
+from lightning_xvol.backbones import place_strides, replace_operators
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
+from tests.resnets import small_resnet, timm_or_skip
 
 MARKS = ("stride_mark.in_1x1", "fused")
 
 
-def small_resnet(operator: str = "pssa") -> nn.Module:
-    torch.manual_seed(0)
-    block, channels = timm.models.resnet.Bottleneck, (8, 8, 16, 16)
-    model = timm.models.ResNet(block, [1, 1, 1, 2], num_classes=3, channels=channels, stem_width=8)
-    replace_operators(model.eval(), operator, stride_in_1x1=True)
+def replaced(operator: str = "pssa") -> nn.Module:
+    model = small_resnet("torchvision", "bottleneck")
+    replace_operators(model, operator, stride_in_1x1=True)
     return model
 
 
@@ -42,7 +40,7 @@ def disturb(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_marks_restore_themselves_after_the_meta_device(fused: bool, tmp_path: Path) -> None:
-    made = small_resnet()
+    made = replaced()
     made = fuse(made) if fused else made
     weights = copy.deepcopy(made.state_dict())
     marks = {name: value for name, value in weights.items() if name.endswith(MARKS)}
@@ -68,7 +66,7 @@ def test_marks_restore_themselves_after_the_meta_device(fused: bool, tmp_path: P
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_an_unknown_mark_is_told_in_words(fused: bool) -> None:
-    model = small_resnet()
+    model = replaced()
     model = fuse(model) if fused else model
     weights = model.state_dict()
     name = next(name for name in weights if name.endswith("fused" if fused else "in_1x1"))
@@ -78,28 +76,38 @@ def test_an_unknown_mark_is_told_in_words(fused: bool) -> None:
 
 
 def test_marks_keep_their_memory() -> None:
-    model = small_resnet().share_memory()
+    model = replaced().share_memory()
     assert all(buffer.is_shared() for buffer in model.buffers())
     torch.save(model.state_dict(), io.BytesIO())
     with torch.inference_mode():
-        inside = small_resnet().double().state_dict()
-    small_resnet().double().load_state_dict(inside)
+        inside = replaced().double().state_dict()
+    replaced().double().load_state_dict(inside)
 
 
-def test_skipped_initialisation_keeps_the_marks() -> None:
+@pytest.mark.parametrize("converted", [False, True], ids=["made there", "moved there"])
+def test_skipped_initialisation_keeps_the_marks(converted: bool) -> None:
     class Network(nn.Module):
         def __init__(self, device: Any = None) -> None:
             super().__init__()
-            with torch.device(device):
-                self.body = small_resnet()
+            with torch.device("cpu" if converted else device):
+                self.body = torchvision.models.resnet50()
+            self.body.to(device)
+            replace_operators(self.body, "pssa", stride_in_1x1=True)
 
     assert int(skip_init(Network).body.layer4[0].stride_mark.in_1x1) == 1
+
+
+def test_the_default_device_does_not_empty_an_operator() -> None:
+    model = small_resnet("torchvision", "bottleneck")
+    with torch.device("meta"):
+        replace_operators(model, "pssa", stride_in_1x1=True)
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
 
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("operator", ["xvolution", "xvolution_sa", "involution", "se_convolution"])
 def test_operators_are_leaves_of_a_symbolic_trace(operator: str, fused: bool) -> None:
-    model = small_resnet(operator)
+    model = replaced(operator)
     if fused and operator != "se_convolution":
         model = fuse(model)
     calls: list[str] = []
@@ -112,22 +120,19 @@ def test_operators_are_leaves_of_a_symbolic_trace(operator: str, fused: bool) ->
     assert not calls, "a hook of a leaf runs when the graph runs, not while it is traced"
     assert torch.equal(graph(x), model(x)) and calls == ["hook", "hook"]
 
-    nodes = ["layer4", "layer4.0.conv2", "layer3"]
+    nodes = ["layer4", "layer4.0.conv2", "layer2"]
     found = create_feature_extractor(model, nodes)(x)
     assert set(found) == set(nodes)
-    assert torch.equal(model.get_classifier()(model.global_pool(found["layer4"])), model(x))
+    assert torch.equal(model.fc(model.avgpool(found["layer4"]).flatten(1)), model(x))
     assert found["layer4.0.conv2"].shape[1] == model.layer4[0].conv2.out_channels
 
 
-def test_timms_and_torchvisions_feature_graphs() -> None:
+def test_timms_feature_graph() -> None:
+    timm = timm_or_skip()
     model = timm.create_model("resnet18", num_classes=2).eval()
     replace_operators(model, "xvolution", (5,))
     graph = timm.models._features_fx.FeatureGraphNet(model, out_indices=(0, 1, 2, 3, 4))
     assert [map_.shape[1] for map_ in graph(torch.randn(1, 3, 64, 64))] == [64, 64, 128, 256, 512]
-    network = torchvision.models.resnet18(weights=None).eval()
-    replace_operators(network, "xvolution_sa", (5,))
-    y = create_feature_extractor(network, ["layer4"])(torch.randn(1, 3, 64, 64))["layer4"]
-    assert y.shape == (1, 512, 2, 2)
 
 
 def test_float64_stays_float64_under_autocast(case: Any) -> None:
@@ -155,7 +160,27 @@ def test_an_operator_at_a_head_without_proposals() -> None:
         assert all(parameter.grad is not None and not parameter.grad.any() for parameter in head.parameters())
 
 
-def test_paired_hidden_units_cannot_all_be_dead() -> None:
+def test_one_image_without_a_batch(case: Any) -> None:
+    for stride in (1, 2):
+        operator, x = case.build(stride=stride).eval(), torch.randn(6, 9, 8, requires_grad=True)
+        y = operator(x)
+        torch.testing.assert_close(y, operator(x[None])[0])
+        y.sum().backward()
+        assert x.grad is not None and x.grad.shape == x.shape
+
+
+def test_models_replaced_in_inference_mode_can_be_loaded() -> None:
+    with torch.inference_mode():
+        model = torchvision.models.resnet50()
+    trained = torchvision.models.resnet50()
+    with torch.inference_mode():
+        place_strides(trained, True)
+        replace_operators(model, "convolution", stride_in_1x1=True)
+    assert not any(mark.is_inference() for name, mark in trained.named_buffers() if name.endswith(MARKS))
+    trained.load_state_dict(trained.state_dict())
+
+
+def test_paired_hidden_units_cannot_all_be_dead(caplog: pytest.LogCaptureFixture) -> None:
     dead = {"random": 0, "pairs": 0}
     for start in dead:
         for seed in range(100):
@@ -164,5 +189,7 @@ def test_paired_hidden_units_cannot_all_be_dead() -> None:
             operator(torch.randn(2, 48, 6, 6)).square().sum().backward()
             dead[start] += not operator.squeeze.weight.grad.any()
     assert dead["pairs"] == 0 < dead["random"], "the random start dies at times, or this test shows nothing"
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 100 and all("1 hidden units" in text and "'pairs'" in text for text in warned)
     rows = build_operator("se_convolution", 8, 20, reduction=4, squeeze_start="pairs").squeeze.weight
     assert torch.equal(rows[2:4], -rows[:2]) and len(rows) == 5
