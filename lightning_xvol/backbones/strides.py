@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.operators import checks
 from lightning_xvol.operators.marks import read_mark, write_mark
-from lightning_xvol.operators.settings import padding_of
+from lightning_xvol.operators.settings import padding_of, pair
 
 STAGES = (2, 3, 4, 5)
 """stage2..stage5 are conv2_x..conv5_x of the paper's Table 5, `layer1`..`layer4` of torchvision and timm."""
@@ -152,7 +153,7 @@ def block_stride(block: Block, convolution: nn.Conv2d) -> tuple[int, bool]:
     Raises:
         UserError: if height and width have different strides, or if both convolutions stride.
     """
-    first, second = block.first.stride, convolution.stride
+    first, second = pair(block.first.stride), pair(convolution.stride)
     if len({*first}) > 1 or len({*second}) > 1 or (first[0] > 1 and second[0] > 1):
         raise UserError(
             f"{block.path} has stride {first} in conv1 and {second} in conv2; "
@@ -188,7 +189,7 @@ def plan_strides(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> S
             f"{block.path} subsamples in its anti-aliasing layer {type(blur).__name__}, which cannot move into the "
             "1x1; pass stride_in_1x1=None to leave it there"
         )
-    first, second = block.first.stride, convolution.stride
+    first, second = pair(block.first.stride), pair(convolution.stride)
     if in_1x1 is None and len({*second}) == 1 and (len({*first}) > 1 or (first[0] > 1 and second[0] > 1)):
         return None
     stride, now = block_stride(block, convolution)
@@ -222,8 +223,10 @@ def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:
     `replace_operators`, which moves the stride of the replaced blocks only.
 
     Raises:
-        UserError: for a block whose stride is in neither convolution. Then nothing has moved.
+        UserError: for a block whose stride is in neither convolution, or an `in_1x1` that is no bool. Then nothing has
+            moved.
     """
+    checks.boolean("in_1x1", in_1x1)
     planned = [
         (block, block.second, plan_strides(block, block.second, in_1x1))
         for _, _, blocks, _ in stage_blocks(model, STAGES)

@@ -93,6 +93,8 @@ ADDED: dict[str, tuple[Callable[[Any], object], str]] = {
     "dilation": (lambda conv: setattr(conv, "dilation", (2, 2)), r"dilation=\(2, 2\)"),
     "padding": (lambda conv: setattr(conv, "padding", (0, 0)), "padding="),
     "dtype": (lambda conv: conv.to(torch.complex64), "torch.complex64"),
+    "no weight": (lambda conv: setattr(conv, "weight", None), "a weight of type NoneType"),
+    "fewer weights": (lambda conv: setattr(conv, "weight", nn.Parameter(conv.weight[:, 1:])), "a weight of shape"),
 }
 
 
@@ -182,6 +184,30 @@ def test_what_an_operator_can_take_over_is_kept() -> None:
     model(torch.randn(1, 3, 32, 32)).sum().backward()
 
 
+def test_settings_may_be_single_numbers() -> None:
+    plain, model = (small_resnet("torchvision", "bottleneck") for _ in range(2))
+    for convolution in (model.layer4[0].conv1, model.layer4[0].conv2, model.layer4[1].conv2):
+        for setting in ("stride", "padding", "dilation"):
+            setattr(convolution, setting, getattr(convolution, setting)[0])
+    assert replace_operators(model, "pssa", stride_in_1x1=True) == replace_operators(plain, "pssa", stride_in_1x1=True)
+    x = torch.randn(1, 3, 64, 64)
+    assert model.layer4[0].conv1.stride == (2, 2) and model(x).shape == plain(x).shape
+
+
+def test_a_value_that_is_no_bool_changes_nothing() -> None:
+    check_untouched(small_resnet("torchvision", "bottleneck"), "must be true or false, got 'no'", stride_in_1x1="no")
+    model = small_resnet("torchvision", "bottleneck")
+    before = state(model)
+    with pytest.raises(UserError, match="in_1x1 must be true or false, got 'no'"):
+        place_strides(model, "no")  # type: ignore[arg-type]
+    assert state(model) == before
+
+
+def test_a_script_is_refused() -> None:
+    with pytest.raises(UserError, match=r"the model is a script, .* first replace, then script"):
+        replace_operators(torch.jit.script(small_resnet("torchvision", "basic")), "pssa")
+
+
 def test_strides_are_placed_everywhere_or_nowhere() -> None:
     model = small_resnet("torchvision", "bottleneck")
     model.layer4[0].conv1.stride = (2, 2)
@@ -194,13 +220,17 @@ def test_strides_are_placed_everywhere_or_nowhere() -> None:
     check_untouched(padded, r"layer4\.0\.conv1 has padding=\(1, 1\)", stride_in_1x1=True)
 
 
+# The others do not go together: nothing can be added to a weight that is gone.
+EDITS = [kind for kind in ADDED if kind not in ("no weight", "fewer weights")]
+
+
 def edits(rng: random.Random, block: nn.Module) -> Iterator[str]:
     """One to three random edits of a block of the last stage, by name."""
     for _ in range(rng.choice([1, 1, 2, 3])):
         conv = getattr(block, rng.choice(["conv1", "conv2", "conv2"]))
         if not isinstance(conv, nn.Conv2d):
             continue
-        kind = rng.choice([*ADDED, "other stride", "norm", "wrap convolution", "identity", "attribute"])
+        kind = rng.choice([*EDITS, "other stride", "norm", "wrap convolution", "identity", "attribute"])
         yield kind
         if kind in ADDED:
             if not (kind == "dtype" or (kind == "bias" and not hasattr(conv, "bias"))):
