@@ -148,7 +148,10 @@ OPERATORS: dict[str, Registered] = {
         {**_BRANCHES, "second_kernel_size": 1},
     ),
     "se_convolution": Registered(
-        "lightning_xvol.operators.se_convolution:SEConvolution", "SE-Convolution", {"kernel_size": 3, "reduction": 16}
+        "lightning_xvol.operators.se_convolution:SEConvolution",
+        "SE-Convolution",
+        {"kernel_size": 3, "reduction": 16, "squeeze_start": "random"},
+        legacy_values={"squeeze_start": "random"},
     ),
     "xvolution_pointwise": Registered(
         "lightning_xvol.operators.xvolution_pointwise:XVolutionPointwise",
