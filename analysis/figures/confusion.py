@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,16 +23,18 @@ _NUMBERED = 20  # up to so many classes, each cell has its number
 _NAMED = 100  # up to so many classes, each has its name on the axes
 _PITCH = 6.6  # the least height of a line of names, in points at a font of 8 points
 _CHARACTER = 0.6  # the average width of a character, in ems
+_NOTE = 6.5  # the size of the note, in points
 _AROUND = 1.0  # inches for the colours, the labels of the axes and the note
 _SHARES = (0, 1, 5, 20, 50, 100)
-_DARK = 45.0  # from this share on, in percent, numbers are white
+_DARK = 30.0  # from this share on, in percent, numbers are white
 
 
 def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw the matrix with a row per true class and a column per predicted class, coloured by the share of the row.
 
     `chart.data` has a row per true class with a column per predicted class, the number of images in each, and the names
-    of the classes as its index. Up to 20 classes, cells have numbers. Beyond 100 classes, some names are left out.
+    of the classes as its index. `chart.x_label` says whose predictions they are. Up to 20 classes, cells have numbers.
+    Beyond 100 classes, some names are left out.
     """
     counts = chart.data.to_numpy(dtype=float)
     names = [_short(str(name)) for name in chart.data.index]
@@ -50,15 +54,19 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
         ax.set_yticks(shown, [names[at] for at in shown], fontsize=font)
         ax.tick_params(length=2 if step == 1 and len(names) <= _NUMBERED else 1, pad=1.5)
         ax.spines[["top", "right"]].set_visible(True)
-        ax.set_xlabel(chart.x_label)
+        ax.set_xlabel("predicted class")
         if len(names) <= _NUMBERED:
             _write_numbers(ax, counts, shares, min(size.font, 0.32 * pitch))
-        bar = ax.get_figure(root=True).colorbar(image, ax=ax, shrink=0.8, pad=0.02)  # type: ignore[union-attr]
+        figure: Any = ax.get_figure(root=True)
+        bar = figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02)
         bar.set_label("share of the true class (%)")
         bar.locator = FixedLocator(_SHARES)
         bar.minorlocator = FixedLocator([])
         bar.update_ticks()
-        common.around([ax], chart, size, _remark(counts, images), legend=False)
+        ax.set_ylabel(chart.y_label)
+        figure.supxlabel(_wrapped(_remark(chart, counts, images), size), fontsize=_NOTE * size.scale, color="0.35")
+        if chart.smoke:  # not on the axes, where it would cover a number
+            figure.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
     return ax
 
 
@@ -96,8 +104,12 @@ def _write_numbers(ax: Axes, counts: np.ndarray, shares: np.ndarray, font: float
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
 
 
-def _remark(counts: np.ndarray, images: np.ndarray) -> str:
-    text = "Colour: share of the images of the true class, on a square-root scale"
+def _wrapped(text: str, size: Size) -> str:
+    return textwrap.fill(text, int(72 * size.width / (_CHARACTER * _NOTE * size.scale)))
+
+
+def _remark(chart: Chart, counts: np.ndarray, images: np.ndarray) -> str:
+    text = f"{chart.x_label}. Colour: share of the images of the true class, on a square-root scale"
     if len(counts) <= _NUMBERED:
         text += "; numbers: images"
     return text + ("; grey: no images of the class" if (images == 0).any() else "")

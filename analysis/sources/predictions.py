@@ -61,7 +61,12 @@ def read_predictions(path: Path, result: Mapping[str, Any]) -> Predictions | Non
     if fault:
         raise UserError(f"{str(path)!r} holds no predictions of its run: {fault}; --force runs the cell again")
     labels, predicted = (arrays[name].astype(np.int64) for name in ("label", "predicted"))
-    return Predictions(labels, predicted, arrays["score"], tuple(arrays["classes"].tolist()))
+    classes = tuple(_printable(name) or str(number) for number, name in enumerate(arrays["classes"].tolist()))
+    return Predictions(labels, predicted, arrays["score"], classes)
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

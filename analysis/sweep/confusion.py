@@ -268,7 +268,7 @@ def chart(confusion: Confusion) -> Chart:
     data = pd.DataFrame(confusion.mean, index=list(confusion.classes), columns=list(confusion.classes))
     count = len(confusion.seeds)
     over = f", mean over {count} seeds" if count > 1 else ""
-    label = f"predicted class\n{confusion.name}: {numbers.number(confusion.accuracy.mean)} % correct{over}"
+    label = f"{confusion.name}: {numbers.number(confusion.accuracy.mean)} % correct{over}"
     return Chart(data, None, label, "true class", confusion.sweep.layout.smoke)
 
 
