@@ -43,8 +43,7 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
     size = chart.size or _size_for(names)
     step = math.ceil(len(names) / _NAMED)
     with common.drawing(size, ax) as ax:
-        colors = LinearSegmentedColormap.from_list("confusion", SEQUENTIAL)
-        colors.set_bad("0.85")
+        colors = LinearSegmentedColormap.from_list("confusion", SEQUENTIAL).with_extremes(bad="0.85")
         image = ax.imshow(shares, cmap=colors, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
         pitch = _pitch(size, names) * step
         font = min(size.rc()["xtick.labelsize"], 0.85 * pitch)
@@ -77,9 +76,9 @@ def _short(name: str) -> str:
 def _size_for(names: list[str]) -> Size:
     """A column of a paper, or as large as the names of the classes need."""
     lines = min(len(names), _NAMED)
-    beside = _beside(names, min(7.5, 0.85 * _PITCH) if lines > _NUMBERED else 7.5)
-    side = max(1.9, lines * (_PITCH if lines > _NUMBERED else 15.0) / 72)
-    width = max(COLUMN.width, side + beside + _AROUND)
+    pitch = 15.0 if lines <= _NUMBERED else max(_PITCH, 15.0 * _NUMBERED / lines)
+    beside = _beside(names, min(7.5, 0.85 * pitch))
+    width = max(COLUMN.width, lines * pitch / 72 + beside + _AROUND)
     side = width - beside - _AROUND
     return Size(width, side + beside + 0.75, COLUMN.font)
 
