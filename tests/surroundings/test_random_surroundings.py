@@ -42,13 +42,9 @@ class Shell:
     before: list[str] = field(default_factory=list)
 
     def run(self, out: Path) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": os.fspath(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        for name, value in self.env.items():
-            env.pop(name, None)
-            if value is not None:
-                env[name] = value
-        if "PYTHONPATH" in self.env:
-            env["PYTHONPATH"] = f"{self.env['PYTHONPATH']}{os.pathsep}{ROOT}"
+        chosen = {"PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **self.env}
+        chosen["PYTHONPATH"] = f"{chosen['PYTHONPATH']}{os.pathsep}{ROOT}"
+        env = {name: value for name, value in {**os.environ, **chosen}.items() if value is not None}
         line = shlex.join([sys.executable, *COMMAND, "--out", os.fspath(out)])
         script = "; ".join([*self.before, f"exec {line} {' '.join(self.redirections)}"])
         return subprocess.run(["sh", "-c", script], env=env, cwd=self.folder, capture_output=True, text=True)
