@@ -68,6 +68,7 @@ class DetectorConfig:
         origin: identifies the weights, whatever the file is called: the group of that run, or the beginning of the
             SHA-256 of the file.
         origin_optimisation: the `optimisation_id` of that run.
+        keep_detections: whether the run leaves the detections of its last evaluation in files.
     """
 
     preset: str = field(default="detectron2", metadata={"legacy_value": "detectron2", "stored_as": "settings"})
@@ -75,6 +76,7 @@ class DetectorConfig:
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
     origin_optimisation: str | None = field(default=None, metadata={"outside_identity": True})
+    keep_detections: bool = field(default=False, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Limited(ImageData):
         self.num_classes = data.num_classes
         self.image_shape = data.image_shape
         self.class_ordered = getattr(data, "class_ordered", False)
+        self.classes = getattr(data, "classes", ())
 
     def train(self) -> Dataset[Item]:
         return self._cut(self.data.train())

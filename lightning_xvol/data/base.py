@@ -61,11 +61,13 @@ class ImageData:
         num_classes: labels are 0 .. num_classes - 1; for regression, the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
         class_ordered: whether the splits are sorted by class, as a list of class folders is.
+        classes: names of the labels; empty if they have none.
     """
 
     num_classes: int
     image_shape: tuple[int, int, int]
     class_ordered: bool = False
+    classes: Sequence[str] = ()
 
     def __init__(self, root: Path | None = None, *, download: bool = False, **options: Any) -> None:
         """Keep the folder that contains data sets, and whether a missing one may be downloaded into it."""

@@ -119,7 +119,7 @@ class FolderSplit(RawSplit):
     mean = MEAN
     std = STD
 
-    def __init__(self, folder: Path, classes: list[str], transform: Callable[..., Tensor]) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str], transform: Callable[..., Tensor]) -> None:
         try:
             samples = make_dataset(
                 folder, {name: label for label, name in enumerate(classes)}, extensions=IMG_EXTENSIONS

@@ -148,7 +148,7 @@ class ImageDataModule(LightningDataModule):
     @property
     def classes(self) -> Sequence[str]:
         """Names of the labels; empty if the data set has none."""
-        return ()
+        return tuple(map(str, getattr(self.data, "classes", ())))
 
     @property
     def evaluation_batch(self) -> int:

@@ -50,22 +50,26 @@ def evaluate(ground_truth: dict[str, Any], results: Results, kind: str) -> dict[
         ValueError: if `ground_truth` and `results` do not have the same images.
     """
     _check_images({image["id"] for image in ground_truth["images"]}, set(results))
-    category_ids = sorted(category["id"] for category in ground_truth["categories"])
-    found = [
-        _as_coco(kind, image_id, category_ids[detection["label"] - 1], detection)
-        for image_id, detections in results.items()
-        for detection in detections
-    ]
     truth = COCO({**ground_truth, "annotations": [dict(item) for item in ground_truth["annotations"]]})
     evaluation = COCOeval_faster(
         truth,
-        truth.loadRes(found),
+        truth.loadRes(as_coco(ground_truth["categories"], results, kind)),
         KINDS[kind],
         print_function=_silent,
         rle_iou_max_workers=max(1, torch.get_num_threads()),
     )
     evaluation.run()
     return dict(zip(STATISTICS, map(_percent, evaluation.stats), strict=True))
+
+
+def as_coco(categories: Iterable[Mapping[str, Any]], results: Results, kind: str) -> list[dict[str, Any]]:
+    """`results` as COCO's files of results list them: boxes or masks. `categories` are those of its annotations."""
+    category_ids = sorted(category["id"] for category in categories)
+    return [
+        _as_coco(kind, image_id, category_ids[detection["label"] - 1], detection)
+        for image_id, detections in results.items()
+        for detection in detections
+    ]
 
 
 def _as_coco(kind: str, image_id: int, category_id: int, detection: Detection) -> dict[str, Any]:
