@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell
+from ablations.engine.cell import Outcome, SweepContext, begun, has_result, progress_lines, run_cell
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
@@ -134,7 +134,9 @@ def _run_one(
     _check(launcher, to_run, _kept(cells, to_run, force), context)
     if force and not is_helper_process():
         put_aside([cell], context.out)
-    outcome, detail = run_cell(cell, context, progress_bar=on_terminal())
+    bar = on_terminal()
+    report = None if bar or is_helper_process() else progress_lines(cell)
+    outcome, detail = run_cell(cell, context, report, progress_bar=bar)
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
         if context.wandb != "disabled":

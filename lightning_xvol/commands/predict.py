@@ -36,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.image.is_file():
         raise UserError(f"no picture at {str(parsed.image)!r}")
     out = parsed.out or parsed.image.with_name(f"{parsed.image.stem}.detections.png")
-    check_paths(parsed.checkpoint, out, "detections.png", flag="--out")
+    check_paths(parsed.checkpoint, out, "detections.png")
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {str(out)!r} must end in {', '.join(FORMATS)}")
     if out.exists() and out.samefile(parsed.image):
@@ -50,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
     trained = read_detector(parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, parsed.score)
     drawn = draw(picture, found, trained.classes)
-    with writing(out, "--out"):
+    with writing(out):
         write_by(out, lambda file: drawn.save(file, FORMATS[out.suffix.lower()]))
     for detection in found:
         box = ", ".join(f"{side:.1f}" for side in detection["box"])
