@@ -47,9 +47,7 @@ def from_torchvision(network: str, num_classes: int, in_channels: int = 3, stem:
     from torchvision import models
 
     _check_known("torchvision", network, models.list_models(module=models))
-    model = _made(
-        f"torchvision:{network}", lambda: models.get_model(network, weights=None, num_classes=num_classes)
-    )
+    model = _made(f"torchvision:{network}", lambda: models.get_model(network, weights=None, num_classes=num_classes))
     return set_stem(model, stem, model_channels=3, in_channels=in_channels, what=f"torchvision:{network}")
 
 

@@ -132,8 +132,8 @@ def plan_load(
         if found and len(found) < len(keys) and name not in declared:
             lacking = [key for key in keys if key not in weights]
             raise UserError(
-                f"{str(path)!r} has a part of the operator {name} and lacks {some(lacking)}; build the network with the "
-                f"operator and options of the file, or declare it new with backbone.pretrained_new={name}"
+                f"{str(path)!r} has a part of the operator {name} and lacks {some(lacking)}; build the network with "
+                f"the operator and options of the file, or declare it new with backbone.pretrained_new={name}"
             )
         if not found:
             declared.append(name)
@@ -202,7 +202,7 @@ def check_unmoved(network: nn.Module, plain: Iterable[str]) -> None:
         mark = getattr(network.get_submodule(path.rpartition(".")[0]), MARK, None)
         if mark is not None and mark.value:
             raise UserError(
-                f"torchvision's weights stride in the 3x3, as timm's do, but stride_in_1x1=True has moved the stride of "
+                "torchvision's weights stride in the 3x3, as timm's do, but stride_in_1x1=True has moved the stride of "
                 f"{path}; set backbone.stride_in_1x1=false in all rows that you compare"
             )
 

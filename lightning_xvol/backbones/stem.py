@@ -45,7 +45,7 @@ def set_stem(model: nn.Module, stem: str, *, model_channels: int, in_channels: i
         settings: Any = {name: getattr(first, name) for name in ("kernel_size", "stride", "padding")}
         changed = nn.Conv2d(in_channels, width, bias=first.bias is not None, **settings)
     else:
-        raise UserError(f"{what} has several convolutions in conv1, so it takes only images of {model_channels} channels")
+        raise UserError(f"{what} has several convolutions in conv1, so its images must have {model_channels} channels")
     initialise(changed)
     model.conv1 = changed
     return model

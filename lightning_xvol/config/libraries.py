@@ -62,5 +62,5 @@ def check_versions(before: Mapping[str, str], backbone: str, where: str) -> None
         if then.partition("+")[0] != now.partition("+")[0]:
             raise UserError(
                 f"{where} was begun with {library} {then}, and here is {now}, which may build another network as "
-                f"{backbone!r}; pip install {library}=={then.partition('+')[0]}, or start the run again elsewhere (--out)"
+                f"{backbone!r}; pip install {library}=={then.partition('+')[0]}, or begin again with another --out"
             )

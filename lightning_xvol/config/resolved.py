@@ -13,7 +13,16 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import BackboneConfig, DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
+from lightning_xvol.config.schema import (
+    BackboneConfig,
+    DetectorConfig,
+    RunConfig,
+    leaves,
+    nested,
+    set_value,
+    stored_key,
+    to_dict,
+)
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1

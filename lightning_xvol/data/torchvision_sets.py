@@ -28,12 +28,14 @@ class TorchvisionData(ImageData):
         layout: the folder below `root`, and its files in words.
         mean: of the training pixels, scaled to 0..1, per channel.
         std: standard deviation of the same pixels.
+        class_names: of the labels, once a split is read. The digest of the data, older than this field, leaves it out.
     """
 
     source: str
     layout: tuple[str, str]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, root: Path | None = None, *, download: bool = False, augment: bool = True) -> None:
         super().__init__(root, download=download)
@@ -74,6 +76,7 @@ class TorchvisionData(ImageData):
             raise UserError(
                 f"cannot {doing} {self.source} in {str(self.root)!r} ({_one_line(error)}); {self._expected()}"
             ) from error
+        self.class_names = tuple(loaded.classes)
         images = torch.as_tensor(loaded.data)
         # CIFAR comes as [N, H, W, 3], Fashion-MNIST as [N, H, W].
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

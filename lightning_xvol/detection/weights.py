@@ -91,6 +91,6 @@ def _check_missing(keys: Sequence[str], detector: Detector, path: Path) -> None:
     if keys:
         declared = ", ".join(detector.new) or "nothing"
         raise UserError(
-            f"{str(path)!r} lacks {len(keys)} weights of the model ({pretrained.some(keys)}) and only {declared} was declared "
-            "new; use the weights of the same backbone and operator"
+            f"{str(path)!r} lacks {len(keys)} weights of the model ({pretrained.some(keys)}) and only {declared} was "
+            "declared new; use the weights of the same backbone and operator"
         )

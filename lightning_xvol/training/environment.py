@@ -23,9 +23,10 @@ ARITHMETIC = (
 
 
 def describe(config: RunConfig) -> dict[str, str]:
-    """Versions of the packages that compute and of the backbone's library, the device, and a hash of every source file named by an import path.
+    """Versions of the packages that compute, the device, and a hash of every source file named by an import path.
 
-    `variables` lists the variables of `ARITHMETIC` that are set.
+    The version of the backbone's library stands beside them, if it has one (`timm:resnet50`). `variables` lists
+    the variables of `ARITHMETIC` that are set.
     """
     import torch
 

@@ -57,8 +57,8 @@ def _weights(config: RunConfig) -> tuple[Path, Any]:
     found = file_sha256("backbone.pretrained", backbone.pretrained)
     if backbone.pretrained_sha256 not in (None, found):
         raise UserError(
-            f"backbone.pretrained={backbone.pretrained!r} has the SHA-256 {found}, and this run starts from a file with "
-            f"{backbone.pretrained_sha256}; name that file, or leave backbone.pretrained_sha256 out for another run"
+            f"backbone.pretrained={backbone.pretrained!r} has the SHA-256 {found}, and this run starts from a file "
+            f"with {backbone.pretrained_sha256}; name that file, or leave backbone.pretrained_sha256 out"
         )
     path = Path(backbone.pretrained)
     return path, pretrained.read_weights(path)
