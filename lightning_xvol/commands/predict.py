@@ -55,7 +55,6 @@ def run(parsed: argparse.Namespace) -> int:
     """Read the checkpoint, and detect or classify, whatever it was trained for."""
     if not parsed.image.exists():
         raise UserError(f"no picture at {str(parsed.image)!r}")
-    check_paths(parsed.checkpoint, parsed.out or parsed.image, "classes.csv", flag="--out")
     from lightning_xvol.ledger.checkpoints import read_checkpoint
 
     content = read_checkpoint(parsed.checkpoint)
