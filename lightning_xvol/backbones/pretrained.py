@@ -68,7 +68,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     content = _read(path)
     for name in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = (isinstance(content.get("run"), dict) and network_weights(content)) or content[name]
+            content = network_weights({"state_dict": content[name]}) or content[name]
             break
     tensors = content if isinstance(content, dict) else {}
     if not tensors or not all(isinstance(value, Tensor) and isinstance(key, str) for key, value in tensors.items()):
@@ -83,14 +83,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> object:
-    if not path.is_file():
-        raise UserError(f"no file with weights at {str(path)!r}")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.is_file():
         try:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
-    return read_checkpoint(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+    return _read_legacy(path) if path.is_file() and not zipfile.is_zipfile(path) else read_checkpoint(path)
 
 
 def _read_legacy(path: Path) -> object:

@@ -112,15 +112,15 @@ def _classify(parsed: argparse.Namespace, content: Any) -> int:
         raise UserError("--score is for detectors, and this checkpoint holds a classifier; --top says what it shows")
     folder = parsed.image.is_dir()
     beside = parsed.image / "classes.csv" if folder else parsed.image.with_name(f"{parsed.image.stem}.classes.csv")
-    out = _output(parsed, beside, (".csv",))
     from lightning_xvol.fusion.weights import trained_in
     from lightning_xvol.training.classify import classify, csv_text, list_pictures
 
+    trained = trained_in(content, parsed.checkpoint, parsed.data_dir, parsed.trust)
+    trained.network.float()
+    out = _output(parsed, beside, (".csv",))
     pictures, hidden = list_pictures(parsed.image) if folder else ([parsed.image], 0)
     if not pictures:
         raise UserError(f"no pictures in {str(parsed.image)!r}; expected files such as cat.jpg or cat.png")
-    trained = trained_in(content, parsed.checkpoint, parsed.data_dir, parsed.trust)
-    trained.network.float()
     guessed, unread = [], 0
     for path in pictures:
         try:

@@ -209,7 +209,7 @@ def test_no_code_of_a_file_runs_and_a_damaged_file_is_one_sentence(
         torch.save(content, "other.pth")
         with pytest.raises(UserError, match="holds no weights of a network"):
             read_weights(Path("other.pth"))
-    with pytest.raises(UserError, match=r"no file with weights at 'none\.pth'"):
+    with pytest.raises(UserError, match=r"no checkpoint at 'none\.pth'"):
         read_weights(Path("none.pth"))
     small = {"a": torch.arange(4.0), "b": torch.zeros(2, 2)}
     generator = random.Random(0)
