@@ -195,9 +195,14 @@ class RawSplit(Dataset[Item]):
         return self.normalise(image), label
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
-        shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
-        return images.float().div_(255).sub_(shift).div_(scale)
+        """`normalised` with the `mean` and `std` of this split."""
+        return normalised(images, self.mean, self.std)
+
+
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
+    shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return images.float().div_(255).sub_(shift).div_(scale)
 
 
 def require_whole(name: str, value: Any, low: int) -> int:

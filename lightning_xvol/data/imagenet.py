@@ -67,7 +67,7 @@ class ImageNet(ImageData):
         return _to_uint8(v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip())
 
     def _central(self) -> Callable[..., Tensor]:
-        return _to_uint8(v2.Resize(round(self.image_size * 256 / 224)), v2.CenterCrop(self.image_size))
+        return central_crop(self.image_size)
 
     def _locate(self) -> None:
         if (self.root / "imagenet").is_dir():
@@ -106,6 +106,11 @@ def list_classes(folder: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
     except OSError:
         return []
+
+
+def central_crop(image_size: int) -> Callable[..., Tensor]:
+    """What evaluation makes of a picture: [3, image_size, image_size], uint8."""
+    return _to_uint8(v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size))
 
 
 def _to_uint8(*geometry: Callable[..., object]) -> Callable[..., Tensor]:

@@ -20,7 +20,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_xvol.config.schema import RunConfig
-from lightning_xvol.data import build_data
+from lightning_xvol.data import Limited, build_data
 from lightning_xvol.data.contents import contents_of
 from lightning_xvol.data.keyed import Key, KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError
@@ -148,7 +148,8 @@ class ImageDataModule(LightningDataModule):
     @property
     def classes(self) -> Sequence[str]:
         """Names of the labels; empty if the data set has none."""
-        return tuple(map(str, getattr(self.data, "classes", ())))
+        names = tuple(map(str, getattr(self.data, "classes", ())))
+        return names if len(names) == self.num_classes else ()
 
     @property
     def evaluation_batch(self) -> int:

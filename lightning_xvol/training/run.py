@@ -20,10 +20,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.config import libraries
 from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import one_line
 from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
@@ -48,6 +48,7 @@ from lightning_xvol.training.callbacks import (
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
+from lightning_xvol.training.pretrained import check_libraries, load_pretrained
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
@@ -88,17 +89,6 @@ def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torc
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
-def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
-    """Load the weights that `config` names for the backbone of a detector, if it names any.
-
-    Raises:
-        UserError: as `load_backbone`.
-    """
-    if config.detector.weights is not None:
-        report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
-        log.info("backbone from %s: %s", config.detector.weights, report)
-
-
 def train(config: RunConfig, folder: Path, context: RunContext | None = None) -> dict[str, Any]:
     """Train `config` in `folder` and return its record. A finished run is not repeated; an interrupted one resumes.
 
@@ -118,6 +108,7 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
         return finished
     check_weights(config)
     check_tracking(context.tracking)
+    check_libraries(config, folder)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
@@ -201,6 +192,7 @@ class _Run:
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
+            "libraries": libraries.versions(config.backbone.name),
         }
         self.commit = environment.commit()
         writes = rank() == 0
