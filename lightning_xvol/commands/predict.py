@@ -41,12 +41,10 @@ def run(parsed: argparse.Namespace) -> int:
         raise UserError(f"--out {str(out)!r} must end in {', '.join(FORMATS)}")
     if out.exists() and out.samefile(parsed.image):
         raise UserError("--out and --image are the same file; name another output")
-    from PIL.ImageOps import exif_transpose
-
     from lightning_xvol.data.pictures import read_picture
     from lightning_xvol.detection.predict import detect, draw, read_detector
 
-    picture = exif_transpose(read_picture(parsed.image))  # cameras store photographs on their side
+    picture = read_picture(parsed.image, upright=True)  # cameras store photographs on their side
     trained = read_detector(parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, parsed.score)
     drawn = draw(picture, found, trained.classes)

@@ -13,7 +13,11 @@ from torch import Tensor
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
+from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
+
+LARGE = 16_000_000
+"""Pictures with more pixels are averaged to about four times the input of the network before they are resized."""
 
 
 def validation_images(config: DataConfig, data_dir: Path | None, count: int) -> Tensor:
@@ -35,18 +39,15 @@ def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]
     Raises:
         UserError: if the file is not a picture, or if the network takes neither grey nor colour images.
     """
-    from PIL import Image, UnidentifiedImageError
-
     channels, height, width = image_shape
     if channels not in (1, 3):
         raise UserError(f"--image has 1 or 3 channels, but this network takes {channels}; leave --image out")
-    try:
-        with Image.open(path) as picture:
-            values = numpy.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=numpy.float32) / 255
-    except FileNotFoundError as error:
-        raise UserError(f"no image at {str(path)!r}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read --image {str(path)!r}: {' '.join(str(error).split())}") from error
+    if not path.exists():
+        raise UserError(f"no image at {str(path)!r}")
+    picture = read_picture(path, "--image", upright=True)
+    if picture.width * picture.height > LARGE:  # as float32 it would take gigabytes
+        picture = picture.reduce((max(1, picture.width // (4 * width)), max(1, picture.height // (4 * height))))
+    values = numpy.asarray(picture.convert("L") if channels == 1 else picture, dtype=numpy.float32) / 255
     image = torch.from_numpy(values).reshape(1, *values.shape[:2], channels).permute(0, 3, 1, 2)
     image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0]
     made = registry.load("data", config.name)
