@@ -88,12 +88,10 @@ def _detect(parsed: argparse.Namespace, content: Any) -> int:
         raise UserError(f"--image {str(parsed.image)!r} is a folder, and a detector takes one picture; name a file")
     out = _output(parsed, parsed.image.with_name(f"{parsed.image.stem}.detections.png"), FORMATS)
     score = SCORE if parsed.score is None else parsed.score
-    from PIL.ImageOps import exif_transpose
-
     from lightning_xvol.data.pictures import read_picture
     from lightning_xvol.detection.predict import detect, detector_in, draw
 
-    picture = exif_transpose(read_picture(parsed.image))  # cameras store photographs on their side
+    picture = read_picture(parsed.image, upright=True)  # cameras store photographs on their side
     trained = detector_in(content, parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, score)
     drawn = draw(picture, found, trained.classes)
@@ -112,13 +110,15 @@ def _classify(parsed: argparse.Namespace, content: Any) -> int:
         raise UserError("--score is for detectors, and this checkpoint holds a classifier; --top says what it shows")
     folder = parsed.image.is_dir()
     beside = parsed.image / "classes.csv" if folder else parsed.image.with_name(f"{parsed.image.stem}.classes.csv")
+    from lightning_xvol.data.pictures import find_pictures
     from lightning_xvol.fusion.weights import trained_in
-    from lightning_xvol.training.classify import classify, csv_text, list_pictures
+    from lightning_xvol.training.classify import classify, csv_text
 
     trained = trained_in(content, parsed.checkpoint, parsed.data_dir, parsed.trust)
     trained.network.float()
     out = _output(parsed, beside, (".csv",))
-    pictures, hidden = list_pictures(parsed.image) if folder else ([parsed.image], 0)
+    listed, hidden = find_pictures(parsed.image) if folder else ([str(parsed.image)], 0)
+    pictures = list(map(Path, listed))
     if not pictures:
         raise UserError(f"no pictures in {str(parsed.image)!r}; expected files such as cat.jpg or cat.png")
     guessed, unread = [], 0

@@ -16,6 +16,9 @@ from lightning_xvol.data.base import normalised
 from lightning_xvol.data.imagenet import ImageNet, central_crop
 from lightning_xvol.errors import UserError
 
+LARGE = 16_000_000
+"""Pictures with more pixels are averaged to about four times the input of the network before they are resized."""
+
 
 def to_input(picture: PIL.Image.Image, config: DataConfig, image_shape: tuple[int, int, int]) -> Tensor:
     """The RGB `picture` as input of a network for `config`: `[C, H, W]`, float32.
@@ -33,6 +36,8 @@ def to_input(picture: PIL.Image.Image, config: DataConfig, image_shape: tuple[in
         return normalised(central_crop(height)(picture), made.mean, made.std)
     if channels not in (1, 3):
         raise UserError(f"pictures have 1 or 3 channels, but this network takes {channels}")
+    if picture.width * picture.height > LARGE:  # as float32 it would take gigabytes
+        picture = picture.reduce((max(1, picture.width // (4 * width)), max(1, picture.height // (4 * height))))
     values = numpy.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=numpy.float32) / 255
     image = torch.from_numpy(values).reshape(1, *values.shape[:2], channels).permute(0, 3, 1, 2)  # [1, C, H', W']
     image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0]

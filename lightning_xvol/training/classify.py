@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL.ImageOps import exif_transpose
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_xvol.data.inputs import to_input
 from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.weights import Trained
 
-HIDDEN = (".", "@")  # .ipynb_checkpoints, ._x.JPEG, @eaDir
 COLUMNS = ("picture", "rank", "label", "class", "score")
 
 
@@ -44,7 +40,7 @@ def classify(trained: Trained, path: Path, count: int) -> list[Guess]:
     Raises:
         UserError: for a file that is no picture, or a network that takes no pictures.
     """
-    picture = exif_transpose(read_picture(path))  # cameras store photographs on their side
+    picture = read_picture(path, upright=True)  # cameras store photographs on their side
     image = to_input(picture, trained.config.data, trained.image_shape)
     scores = trained.network(image[None])[0].double().softmax(0)  # [classes]
     if not scores.isfinite().all():
@@ -60,18 +56,6 @@ def class_names(trained: Trained) -> Sequence[str]:
     if len(names) == trained.num_classes:
         return [str(name) for name in names]
     return [f"class {label}" for label in range(trained.num_classes)]
-
-
-def list_pictures(folder: Path) -> tuple[list[Path], int]:
-    """The pictures below `folder` by their suffix, sorted, and the number of hidden files and folders left out."""
-    found: list[Path] = []
-    hidden = 0
-    for place, folders, names in os.walk(folder):
-        for listed in (folders, names):
-            hidden += sum(name.startswith(HIDDEN) for name in listed)
-            listed[:] = sorted(name for name in listed if not name.startswith(HIDDEN))
-        found += [Path(place, name) for name in names if name.lower().endswith(IMG_EXTENSIONS)]
-    return sorted(found), hidden
 
 
 def csv_text(guesses: Iterable[tuple[str, Sequence[Guess]]]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.inputs import to_input
+from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
 
 
@@ -32,14 +33,8 @@ def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]
     Raises:
         UserError: if the file is not a picture, or if the network takes neither grey nor colour images.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if image_shape[0] not in (1, 3):
         raise UserError(f"--image has 1 or 3 channels, but this network takes {image_shape[0]}; leave --image out")
-    try:
-        with Image.open(path) as picture:
-            return to_input(picture.convert("RGB"), config, image_shape)
-    except FileNotFoundError as error:
-        raise UserError(f"no image at {str(path)!r}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read --image {str(path)!r}: {' '.join(str(error).split())}") from error
+    if not path.exists():
+        raise UserError(f"no image at {str(path)!r}")
+    return to_input(read_picture(path, "--image", upright=True), config, image_shape)
