@@ -160,10 +160,9 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     result = record.read_result(folder)
     if result is not None:
         return _outcome(result)
-    segments = files.read_json(folder / "segments.json")
-    step = segments[-1]["end_step"] if isinstance(segments, list) and segments else 0
     with contextlib.suppress(OSError):
-        record.write_failure(folder, error, step)
+        segments = record.read_segments(folder / "segments.json")
+        record.write_failure(folder, error, segments[-1]["end_step"] if segments else 0)
     return "failed", error
 
 
@@ -171,8 +170,8 @@ def summary(result: dict) -> str:
     """The metrics of a finished cell in a few words."""
     metrics = [
         f"{name} {values['last']:.1f}"
-        for name, values in result["metrics"].items()
-        if name in {metric.name for metric in registry.METRICS.values()}
+        for name, values in (result["metrics"] or {}).items()
+        if name in {metric.name for metric in registry.METRICS.values()} and values.get("last") is not None
     ]
     return ", ".join(metrics)
 

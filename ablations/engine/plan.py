@@ -48,7 +48,8 @@ def _position(cell: Mapping[str, Any]) -> str:
 
 def _described(plan: Mapping[str, Any]) -> str:
     budget = "a smoke run" if plan.get("smoke") else plan.get("budget")
-    return ", ".join(map(str, [plan.get("recipe"), budget, *plan.get("settings", ())]))
+    settings = plan.get("settings")
+    return ", ".join(map(str, [plan.get("recipe"), budget, *(settings if isinstance(settings, list) else ())]))
 
 
 def describe_cells(

@@ -111,7 +111,7 @@ def _changes(
     (`SHARED`).
     """
     recipe = RECIPES.get(sweep.recipe)
-    if recipe is None or recipe.reproduces is None or sweep.smoke:
+    if recipe is None or recipe.reproduces is None or sweep.reproduces is None or sweep.smoke:
         return None
     if table.isdigit() and recipe.reproduces[0] != published.BASES[int(table)]:
         return None

@@ -108,6 +108,11 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
         named.insert(0, "sweep", sweep.name)
         named.insert(1, "recipe", sweep.recipe)
         frames.append(named)
+    left_out = collection.left_out()
+    if not frames:
+        raise left_out[0]
+    for error in left_out:
+        warnings.warn(f"left out: {error}", stacklevel=2)
     runs = pd.concat(frames, ignore_index=True)
     first = ["sweep", "recipe", "operator", "label", *axes]
     return runs[[*first, *(column for column in runs.columns if column not in first)]]
@@ -118,7 +123,10 @@ class Collection:
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
-        self._plans = merged([plan for source in self.sources for plan in source.plans()])
+        plans = [plan for source in self.sources for plan in source.plans()]
+        self._plans = merged([plan for plan in plans if not plan.fault])
+        self._unfit = [plan for plan in plans if plan.fault]
+        self._assembled: dict[str, tuple[SweepLayout, pd.DataFrame] | UserError] = {}
 
     @property
     def losses(self) -> list[str]:
@@ -128,8 +136,10 @@ class Collection:
         """The names of the sweeps.
 
         Raises:
-            UserError: where no run belongs to a sweep.
+            UserError: where no run belongs to a sweep, or no sweep can be read.
         """
+        if not self._plans and self._unfit:
+            raise UserError(self._unfit[0].fault)
         if not self._plans:
             raise UserError(f"no sweep at {self._where()}: its runs belong to no sweep, and single runs make no table")
         return sorted({plan.name for plan in self._plans})
@@ -143,20 +153,43 @@ class Collection:
         """
         known = self.sweeps()
         found = [plan for plan in self._plans if plan.name == name]
+        for plan in self._unfit if not found else ():
+            if plan.name == name:
+                raise UserError(plan.fault)
         if not found:
             raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
-            first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
+            first, second = (plan.content for plan in found[:2])
             different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
             raise UserError(
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
             )
-        return assemble(found[0], self.outcome)
+        assembled = self._assemble(found[0])
+        if isinstance(assembled, UserError):
+            raise assembled
+        return assembled
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
-        """Every sweep of one of these names with its frame: one per recipe and budget."""
-        return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
+        """Every sweep of one of these names that can be read, with its frame: one per recipe and budget."""
+        plans = [plan for name in names for plan in self._plans if plan.name == name]
+        return [found for plan in plans if not isinstance(found := self._assemble(plan), UserError)]
+
+    def left_out(self) -> list[UserError]:
+        """The reason for each sweep that `variants` leaves out."""
+        found = [self._assemble(plan) for plan in self._plans]
+        errors = [error for error in found if isinstance(error, UserError)]
+        return [*(UserError(plan.fault) for plan in self._unfit), *errors]
+
+    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame] | UserError:
+        """The sweep of `plan` and a frame of its own, or the reason why there is none. Runs are read once."""
+        if plan.identity not in self._assembled:
+            try:
+                self._assembled[plan.identity] = assemble(plan, self.outcome)
+            except UserError as error:
+                self._assembled[plan.identity] = error
+        found = self._assembled[plan.identity]
+        return found if isinstance(found, UserError) else (found[0], found[1].copy())
 
     def _where(self) -> str:
         return ", ".join(repr(source.where) for source in self.sources)
@@ -196,8 +229,8 @@ class Collection:
     def _optimisation(self, group: str) -> str | None:
         """What the runs of `group` optimise, where a source holds one of them."""
         for plan in self._plans:
-            for cell in plan.content.get("cells", ()) if isinstance(plan.content, dict) else ():
-                result = self._result(cell["cell_id"]) if cell.get("group_id") == group else None
+            for cell in plan.content["cells"]:
+                result = self._result(cell["cell_id"]) if cell["group_id"] == group else None
                 if result is not None:
                     with contextlib.suppress(UserError):
                         return optimisation_of(result)

@@ -3,11 +3,91 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import checks
+
+SCHEMA = 1
+COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
+"""What a run costs: columns of the frame and their names in tables and figures."""
+RESERVED = {
+    "sweep", "recipe", "operator", "label", "seed", "cell_id", "group_id", "state", "metric", "last", "best",
+    "best_epoch", "torch", "device", "commit", "error", *COSTS,
+}  # fmt: skip
+"""Columns of every frame; no axis can have such a name."""
+
+
+def _axis_value(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _axis_value(part, path)
+    elif value is not None and not isinstance(value, (str, bool)):
+        yield from (checks.whole if isinstance(value, int) else checks.number())(value, path)
+
+
+def _pairs(value: Any, path: str) -> Iterator[str]:
+    """Texts by name, as a mapping or as a list of pairs, which keeps their order."""
+    fit = checks.mapping_of(checks.text) if isinstance(value, dict) else checks.list_of(_pair)
+    yield from fit(value, path)
+
+
+def _pair(value: Any, path: str) -> Iterator[str]:
+    yield from checks.list_of(checks.text)(value, path)
+    if isinstance(value, list) and len(value) != 2:
+        yield from checks.unfit(value, path, "a pair of texts")
+
+
+_optional_text = checks.optional(checks.text)
+_CELL = checks.fields(
+    {
+        "operator": checks.text, "label": checks.text, "axes": checks.mapping_of(_axis_value), "seed": checks.whole,
+        "cell_id": checks.name, "group_id": checks.text,
+    }
+)  # fmt: skip
+_PLAN = checks.fields(
+    {
+        **dict.fromkeys(("sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "note"), checks.text),
+        "axes": checks.list_of(checks.text),
+        "axis_labels": checks.mapping_of(checks.text),
+        "baseline": _optional_text,
+        "controls": checks.mapping_of(checks.list_of(checks.text)),
+        "beside": _pairs,
+        "below": checks.list_of(checks.one_of(*COSTS)),
+        "paper": checks.mapping_of(_axis_value),
+        "smoke": checks.flag,
+        "reproduces": checks.optional(checks.list_of(checks.text, 2)),
+        "figure": checks.optional(checks.fields(others={"kind": _optional_text, "x": _optional_text})),
+        "cells": checks.list_of(_CELL),
+    },
+    {"settings": checks.optional(checks.list_of(checks.text))},
+)
+
+
+def _fault(content: Any) -> str:
+    """Why `content` is no plan, as the rest of a sentence that begins with its file; empty where it is one."""
+    if not isinstance(content, dict):
+        return "is torn or no plan; run the sweep's command again, finished cells are kept"
+    if content.get("schema") != SCHEMA:
+        return f"has schema {checks.shown(content.get('schema'))}, this version reads {SCHEMA}"
+    unfit = checks.problems(content, checks.plain, _PLAN)
+    if unfit:
+        return f"has missing or unfit values: {unfit}; run the sweep's command again"
+    axes = content["axes"]
+    lacking = [axis for axis in axes if any(axis not in cell["axes"] for cell in content["cells"])]
+    if lacking:
+        named = ", ".join(f"cells.axes.{axis}" for axis in lacking)
+        return f"has missing or unfit values: {named} (missing); run the sweep's command again"
+    if not content["cells"]:
+        return "lists no cells; run the sweep's command again"
+    clash = sorted(RESERVED.intersection(axes))
+    if clash:
+        return f"has an axis {clash[0]!r}, which is a column of every table; rename the axis"
+    if len(set(axes)) < len(axes):
+        return f"lists an axis twice ({', '.join(axes)}); rename one"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -16,34 +96,45 @@ class SweepPlan:
 
     Attributes:
         name: The name of the sweep.
-        content: The parsed JSON; None where the file is damaged.
+        content: The parsed JSON, which fits; empty where it does not.
         where: The file or run that holds it.
         parts: The plans that were merged into this one; empty for a plan from one place.
+        fault: A sentence where it cannot be used; else empty.
     """
 
     name: str
-    content: Any
+    content: Mapping[str, Any]
     where: str
     parts: tuple[SweepPlan, ...] = ()
+    fault: str = ""
+
+    @classmethod
+    def of(cls, name: str, content: Any, where: str) -> SweepPlan:
+        """The plan in `content`, the parsed JSON of the file or run `where`. This is the one place that checks it."""
+        fault = _fault(content)
+        return cls(name, {}, where, fault=f"{where!r} {fault}") if fault else cls(name, content, where)
 
     @property
     def identity(self) -> str:
         """A text that is equal for plans which differ in their cells alone."""
-        content = self.content if isinstance(self.content, dict) else {}
-        return json.dumps([self.name, {key: value for key, value in content.items() if key != "cells"}], sort_keys=True)
+        content = {key: value for key, value in self.content.items() if key != "cells"}
+        return json.dumps([self.name, content], sort_keys=True)
 
 
 def merged(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
     """Merge the plans that differ in their cells alone."""
-    found: dict[str, SweepPlan] = {}
+    groups: dict[str, list[SweepPlan]] = {}
     for plan in plans:
-        first = found.setdefault(plan.identity, plan)
-        if first is not plan and isinstance(plan.content, dict):
-            both = [*first.content.get("cells", ()), *plan.content.get("cells", ())]
-            cells = {json.dumps(cell, sort_keys=True): cell for cell in both}
-            content = {**first.content, "cells": list(cells.values())}
-            found[plan.identity] = replace(first, content=content, parts=(*(first.parts or (first,)), plan))
-    return list(found.values())
+        groups.setdefault(plan.identity, []).append(plan)
+    return [_merged(group) for group in groups.values()]
+
+
+def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
+    first = plans[0]
+    if len(plans) == 1:
+        return first
+    cells = {json.dumps(cell, sort_keys=True): cell for plan in plans for cell in plan.content["cells"]}
+    return replace(first, content={**first.content, "cells": list(cells.values())}, parts=tuple(plans))
 
 
 def row_of(cell: Mapping[str, Any]) -> tuple[str, str]:
@@ -56,7 +147,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     name = f"row {row[0]!r} at {row[1]}"
     files: dict[str, list[str]] = {group: [] for group in groups}
     for part in plan.parts or (plan,):
-        own = {cell["group_id"] for cell in part.content.get("cells", ()) if row_of(cell) == row}
+        own = {cell["group_id"] for cell in part.content["cells"] if row_of(cell) == row}
         if own.issuperset(groups):
             return UserError(f"{part.where!r} gives {name} two configurations; give each its row label")
         for group in own.intersection(groups):

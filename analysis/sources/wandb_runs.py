@@ -8,8 +8,6 @@ may call it failed.
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping
@@ -19,7 +17,7 @@ from typing import Any
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import checks, files, record
 
 _NO_CURVES = {"epoch", "trainer/global_step"}
 
@@ -52,7 +50,7 @@ class Segment:
 
 def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_time: float) -> Segment:
     segment = Segment(
-        cell_id=_text(config.get("cell_id")) or "",
+        cell_id=_name(config.get("cell_id")),
         sweep=_text(config.get("sweep")) or "",
         start_time=start_time,
         plan=_text(config.get("plan_json")),
@@ -63,7 +61,7 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
     )
     result = _parsed(segment.result)
     if not segment.cell_id and record.is_whole(result):  # the record survived, the configuration did not
-        segment.cell_id = result["cell_id"]
+        segment.cell_id = _name(result.get("cell_id"))
     return segment
 
 
@@ -72,11 +70,12 @@ def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
     curves: dict[str, tuple[array, array]] = {}
     for row in rows if total_steps else ():
         step = row.get("trainer/global_step")
-        if not isinstance(step, float) or not math.isfinite(step):
+        if not isinstance(step, float) or not 0 <= step <= checks.LARGEST_WHOLE:
             continue
         done = min(int(step) + 1, total_steps)  # Lightning counts from 0
         for name, value in row.items():
-            if isinstance(value, float) and not name.startswith("_") and name not in _NO_CURVES:
+            counts = isinstance(value, float) and checks.is_number(value, *record.bounds(name))
+            if counts and not name.startswith("_") and name not in _NO_CURVES:
                 steps, values = curves.setdefault(name, (array("q"), array("d")))
                 steps.append(done)
                 values.append(value)
@@ -107,7 +106,7 @@ class TrackedRuns(ABC):
             if segment.plan is None:
                 continue
             if segment.plan not in parsed:
-                parsed[segment.plan] = SweepPlan(segment.sweep, _parsed(segment.plan), where)
+                parsed[segment.plan] = SweepPlan.of(segment.sweep, _parsed(segment.plan), where)
             plan = parsed[segment.plan]
             if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
                 newest[plan.identity] = (segment.start_time, plan)
@@ -119,7 +118,7 @@ class TrackedRuns(ABC):
         where, newest = self._segments[cell_id][-1]
         result = _parsed(newest.result)
         if record.is_whole(result):
-            return Outcome(where, result)
+            return Outcome.of(where, result)
         errors = [segment.error for _, segment in self._segments[cell_id] if segment.error is not None]
         return Outcome(where, error=errors[-1] if errors else None)
 
@@ -140,12 +139,14 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _name(value: Any) -> str:
+    """`value` if it can be the id of a cell, else an empty text."""
+    return "" if checks.problems(value, checks.name) else str(value)
+
+
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if checks.is_whole(value, 1) else 0
 
 
 def _parsed(text: str | None) -> Any:
-    try:
-        return json.loads(text or "")
-    except ValueError:
-        return None
+    return files.parse_json(text or "")

@@ -1,10 +1,16 @@
-"""Files that are whole or absent: they are written beside their target, synced, and renamed over it."""
+"""Files that are whole or absent: they are written beside their target, synced, and renamed over it.
+
+Only regular files are read: opening a FIFO waits for ever, and a device has no end.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +20,14 @@ from lightning_xvol.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces `path` on success. After a failure `path` is as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Open a temporary file that replaces `path` on success. After a failure `path` is as it was before.
+
+    Nobody can guess its name and put a link there, and it is created anew or not at all.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -60,11 +70,41 @@ def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         write(file)
 
 
-def read_json(path: Path) -> Any | None:
-    """The content of `path`, or None if it is missing, torn or not JSON."""
+def read_bytes(path: Path) -> bytes:
+    """The content of the regular file at `path`.
+
+    Raises:
+        OSError: for a file that is missing, that this process may not read, or that is not a regular file.
+    """
+    _check_regular(path.stat().st_mode, path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _check_regular(os.fstat(descriptor).st_mode, path)  # somebody may have put another file there
+        return file.read()
+
+
+def _check_regular(mode: int, path: Path) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def parse_json(content: str | bytes) -> Any | None:
+    """The value that `content` holds, or None if it is torn or not JSON."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_json(path: Path) -> Any | None:
+    """The content of `path`, or None if it is missing, torn or not JSON.
+
+    Raises:
+        OSError: for a file that is there and cannot be read. It must not count as missing.
+    """
+    try:
+        return parse_json(read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -181,16 +181,18 @@ def _identity(config: RunConfig) -> Any:
 def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
     found = []
     for path in sorted(ledger.glob("cells/*/result.json")):
-        result = record.read_result(path.parent)
-        if result is None or result["status"] != "finished" or ".old-" in path.parent.name:
+        if ".old-" in path.parent.name:
             continue
         try:
+            result = record.read_result(path.parent)
+            if result is None or result["status"] != "finished" or result["config"] is None:
+                continue
             config = resolve(from_dict(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
                 found.append(
                     ClassificationRun(result["cell_id"], result["group_id"], config, _identity(config), path.parent)
                 )
-        except UserError:  # of another version
+        except (UserError, OSError):  # of another version, or not readable
             continue
     return tuple(found)

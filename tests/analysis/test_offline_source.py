@@ -15,6 +15,7 @@ from analysis.__main__ import main
 from analysis.sources import offline
 from analysis.sources.collection import Collection
 from analysis.sources.offline import OfflineRuns
+from analysis.sources.tree import Tree
 from lightning_xvol.errors import UserError
 
 SCORES = {"convolution": {1: [24.0, 25.0], 3: [70.0, 71.0]}, "xvolution": {1: [97.0, 98.0], 3: [98.0, 99.0]}}
@@ -90,7 +91,7 @@ def test_links_and_folders_put_aside_count_once(copied) -> None:
     (folder / "latest-run").symlink_to(one)
     (folder / "loop").symlink_to(folder)
     shutil.copytree(one, folder / f"{runs.cells[0]['cell_id']}.old-1" / "wandb" / one.name)
-    assert len(list(offline._logs(folder))) == len(runs.cells)
+    assert len(list(offline._logs(Tree(folder)))) == len(runs.cells)
 
 
 def test_damaged_files_change_no_value(copied) -> None:
