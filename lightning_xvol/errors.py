@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -61,13 +62,74 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
+_UNSAFE = dict.fromkeys(
+    [
+        *range(0x00, 0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0),  # control characters but tab and the end of a line
+        0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # marks that change the direction
+        0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF, *range(0xD800, 0xE000),  # ends of lines, no letters, half letters
+        *range(0xE0000, 0xE0080),  # invisible tags
+    ],
+    "?",
+)  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark for each character that could steer a terminal, hide text or break a file.
+
+    Texts of other people's files pass through here at every output: terminals, tables, figures, pages.
+    """
+    return text.translate(_UNSAFE)
+
+
+def sentence(error: object) -> str:
+    """The message of `error`, safe and in one line."""
+    return printable(str(error).replace("\n", " "))
+
+
+class SafeStream:
+    """A standard stream that writes `printable` text. Everything else is left to the stream itself.
+
+    Attributes:
+        stream: The stream itself, for progress bars, which steer the terminal.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self.stream.write(printable(text)) or 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def bare(stream: Any) -> Any:
+    """`stream` without `SafeStream`."""
+    return stream.stream if isinstance(stream, SafeStream) else stream
+
+
+@contextlib.contextmanager
+def bare_output() -> Iterator[None]:
+    """Let this process steer the terminal, for a progress bar that takes no stream."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(bare, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def run_command_line(main: Callable[[], int]) -> None:
     """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:
+            setattr(sys, name, SafeStream(stream))
     try:
         code: int = main()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         code = ExitCode.BAD_INPUT
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

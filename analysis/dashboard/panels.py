@@ -77,8 +77,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
         UserError: as `Collection.load`.
     """
     sections = []
-    for name in sources.sweeps():
-        sweep, frame = sources.load(name)
+    for sweep, frame in sources.variants(sources.sweeps()):
         results = SweepResults.of(sources, sweep, frame, select)
         rows = {
             row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
@@ -104,7 +103,7 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(SweepPlan(content["sweep"], content, "python -m ablations"), lambda _: None)
+    sweep, _ = assemble(SweepPlan.of(content["sweep"], content, "python -m ablations"), lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:
@@ -127,7 +126,7 @@ def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str
     found: list[set[str]] = []
     for _, runs in frame[frame["state"] == "finished"].groupby(rows):
         outcomes = [sources.outcome(cell) for cell in runs.drop_duplicates("group_id")["cell_id"]]
-        settings = [flat(outcome.result["config"]) for outcome in outcomes if outcome and outcome.result]
+        settings = [flat(outcome.result["config"] or {}) for outcome in outcomes if outcome and outcome.result]
         if len(settings) > 1:
             keys = set.intersection(*map(set, settings))
             found.append({key for key in keys if len({json.dumps(each[key]) for each in settings}) == len(settings)})

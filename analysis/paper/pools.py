@@ -29,6 +29,8 @@ SWEEPS = {
     "6": ("schedule",), "3a": ("kernel_size",), "3b": ("schedule",),
 }  # fmt: skip
 """The sweeps with the runs of each table. 3a and 3b are the two halves of Figure 3, which prints no numbers."""
+_AXES = {"6": ("schedule",), "3b": ("schedule",), "3a": ("kernel_size",)}
+"""The axes that tell the rows of a table apart."""
 SETTINGS = {"2": "faster_rcnn 1x", "3": "mask_rcnn 1x"}
 _OPERATORS = ("1", "2", "3")
 SHARED = ("data.", "optim.", "train.", "detector.")
@@ -85,6 +87,8 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # a recipe for Table 2 is not another data set for Table 1
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
             continue  # these tables are of Faster R-CNN
+        if not _has_axes(table, sweep, frame):
+            continue  # somebody else's sweep of the same name
         configs = sources.configs(frame)
         changes = _changes(table, sweep, frame, configs)
         data = PAPER if changes == [] else _named(sweep)
@@ -95,6 +99,13 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
         pool.frames.append(frame)
         _add(pool, sweep, frame, configs, sources, select)
     return sorted(found.values(), key=lambda pool: pool.data != PAPER)
+
+
+def _has_axes(table: str, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
+    """Whether the sweep has the axes of the sweep of ours with its name, with whole numbers on that of schedules."""
+    needed = (*_AXES.get(table, ()), *(("stages",) if sweep.name == "stage" else ()))
+    whole = "schedule" not in sweep.axes or frame["schedule"].dtype == "int64"
+    return whole and set(needed) <= set(sweep.axes)
 
 
 def _named(sweep: SweepLayout) -> str:

@@ -26,7 +26,7 @@ from analysis.sweep.overview import Overview
 from analysis.sweep.table import sweep_table
 from analysis.table import Table
 from lightning_xvol.commandline import duration
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, printable
 from lightning_xvol.ledger import files
 
 HERE = Path(__file__).parent
@@ -100,7 +100,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "prose": prose}
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         style=Markup((HERE / "style.css").read_text()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -118,6 +118,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         select=select,
         command=command,
     )
+    return printable(text)
 
 
 def prose(text: str) -> Markup:

@@ -119,13 +119,19 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
 
 
 class Collection:
-    """The runs and the plans of several sources together."""
+    """The runs and the plans of several sources together.
+
+    Raises:
+        UserError: where a source holds no runs, or no plan can be read.
+    """
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
         plans = [plan for source in self.sources for plan in source.plans()]
         self._plans = merged([plan for plan in plans if not plan.fault])
         self._unfit = [plan for plan in plans if plan.fault]
+        if self._unfit and not self._plans:
+            raise UserError(self._unfit[0].fault)
         self._assembled: dict[str, tuple[SweepLayout, pd.DataFrame] | UserError] = {}
 
     @property
@@ -136,10 +142,8 @@ class Collection:
         """The names of the sweeps.
 
         Raises:
-            UserError: where no run belongs to a sweep, or no sweep can be read.
+            UserError: where no run belongs to a sweep.
         """
-        if not self._plans and self._unfit:
-            raise UserError(self._unfit[0].fault)
         if not self._plans:
             raise UserError(f"no sweep at {self._where()}: its runs belong to no sweep, and single runs make no table")
         return sorted({plan.name for plan in self._plans})
@@ -160,7 +164,7 @@ class Collection:
             raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
             first, second = (plan.content for plan in found[:2])
-            different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
+            different = [key for key in {**first, **second} if first.get(key) != second.get(key) and key != "cells"]
             raise UserError(
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
@@ -179,7 +183,11 @@ class Collection:
         """The reason for each sweep that `variants` leaves out."""
         found = [self._assemble(plan) for plan in self._plans]
         errors = [error for error in found if isinstance(error, UserError)]
-        return [*(UserError(plan.fault) for plan in self._unfit), *errors]
+        return [*map(UserError, self.unfit()), *errors]
+
+    def unfit(self) -> list[str]:
+        """A sentence for each plan that cannot be read."""
+        return [plan.fault for plan in self._unfit]
 
     def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame] | UserError:
         """The sweep of `plan` and a frame of its own, or the reason why there is none. Runs are read once."""

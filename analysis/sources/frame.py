@@ -6,6 +6,7 @@ documents its columns. Every cell has a row for the sweep's own metric, with mis
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,7 +133,11 @@ def assemble(plan: SweepPlan, outcome: Callable[[str], Outcome | None]) -> tuple
     if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
         listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
         raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
-    return sweep, _tidy(pd.DataFrame(rows), sweep)
+    frame = _tidy(pd.DataFrame(rows), sweep)
+    for axis in sweep.axes:
+        if frame[axis].nunique() < len({json.dumps(cell["axes"][axis]) for cell in plan.content["cells"]}):
+            raise UserError(f"{plan.where!r} has two values of axis {axis!r} that look alike, such as 1 and '1'")
+    return sweep, frame
 
 
 def _sweep(plan: SweepPlan) -> SweepLayout:
@@ -141,7 +146,7 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
     groups: dict[tuple[str, str], str] = {}
     seen: set[tuple[str, str, int]] = set()
     for cell in content["cells"]:
-        row = row_of(cell)
+        row = row_of(cell, content["axes"])
         labels.setdefault(cell["operator"], cell["label"])
         if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
             raise two_configurations(plan, row, (groups[row], cell["group_id"]))

@@ -33,12 +33,9 @@ class Ledger:
         self.folder = folder
         self.where = str(folder)
         self._tree = Tree(folder)
+        self.losses = self._tree.notes
         self._plans = [plan for path in _folders(folder) if (plan := self._plan(path)) is not None]
         self.outcome = functools.cache(self._outcome)
-
-    @property
-    def losses(self) -> list[str]:
-        return self._tree.notes
 
     def plans(self) -> list[SweepPlan]:
         return self._plans
@@ -65,8 +62,8 @@ class Ledger:
         except OSError as error:
             return Outcome(str(path), error=f"{str(path)!r} cannot be read: {reason(error)}")
         if isinstance(failure, dict):
-            error = failure.get("error")
-            return Outcome(str(path), error=error if isinstance(error, str) else "")
+            told = failure.get("error")
+            return Outcome(str(path), error=told if isinstance(told, str) else "")
         return Outcome(str(folder)) if folder.is_dir() else None
 
     def _json(self, path: Path) -> Any | None:

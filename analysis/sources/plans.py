@@ -137,9 +137,9 @@ def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
     return replace(first, content={**first.content, "cells": list(cells.values())}, parts=tuple(plans))
 
 
-def row_of(cell: Mapping[str, Any]) -> tuple[str, str]:
+def row_of(cell: Mapping[str, Any], axes: Sequence[str]) -> tuple[str, str]:
     """The row label of a cell and its values on the axes, as JSON; cells that differ in their seed are equal."""
-    return cell["operator"], json.dumps(cell["axes"], sort_keys=True)
+    return cell["operator"], json.dumps({axis: cell["axes"][axis] for axis in axes}, sort_keys=True)
 
 
 def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str, str]) -> UserError:
@@ -147,7 +147,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     name = f"row {row[0]!r} at {row[1]}"
     files: dict[str, list[str]] = {group: [] for group in groups}
     for part in plan.parts or (plan,):
-        own = {cell["group_id"] for cell in part.content["cells"] if row_of(cell) == row}
+        own = {cell["group_id"] for cell in part.content["cells"] if row_of(cell, part.content["axes"]) == row}
         if own.issuperset(groups):
             return UserError(f"{part.where!r} gives {name} two configurations; give each its row label")
         for group in own.intersection(groups):

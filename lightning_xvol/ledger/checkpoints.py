@@ -11,7 +11,7 @@ import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from lightning_fabric.plugins import CheckpointIO
 from torch import Tensor, nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import checks, record
 from lightning_xvol.ledger.files import write_by
 
 KEEP = 2
+_NETWORK = "network."  # every module in `lightning_xvol.modules` has its network under this name
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
 log = logging.getLogger(__name__)
@@ -84,17 +86,65 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"the checkpoint {str(path)!r} holds more than tensors and plain data; "
             "it is not loaded, because unpickling can run code"
         ) from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:  # the unpickler of torch raises nearly anything for a file that nobody wrote
         raise UserError(f"the checkpoint {str(path)!r} is torn or not a checkpoint; use an older one") from error
+
+
+def _image_shape(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        yield from checks.unfit(value, path, "channels, height and width")
+        return
+    for length in value:
+        yield from checks.whole_from(1, 16_384)(length, path)
+
+
+CELL = checks.fields(
+    {"config": record.CONFIG},
+    {
+        "cell_id": checks.text,
+        "step": checks.count,
+        "rows": checks.list_of(checks.fields({"name": checks.text, "epoch": checks.count, "step": checks.count})),
+        "num_classes": checks.whole_from(1, 1_000_000),
+        "image_shape": _image_shape,
+        "classes": checks.list_of(checks.text),
+    },
+)
+"""What the checkpoint of a cell says about its run. `from_dict` checks the fields of the configuration."""
+
+
+def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of the checkpoint of a cell, and what it says about the run (`CELL`).
+
+    Raises:
+        UserError: as `read_checkpoint`, and for a file that is not the checkpoint of a cell or has unfit values.
+    """
+    content = read_checkpoint(path)
+    about = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(about, dict) or "config" not in about or not _is_state(content.get("state_dict")):
+        raise UserError(
+            f"{str(path)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a sweep "
+            "wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
+        )
+    unfit = checks.problems(about, checks.plain, CELL)
+    if unfit:
+        raise UserError(f"{str(path)!r} has missing or unfit values: {unfit}; use another checkpoint")
+    return content, about
+
+
+def _is_state(state: Any) -> bool:
+    """Whether `state` is a state dict whose network has tensors alone."""
+    return isinstance(state, dict) and all(
+        isinstance(key, str) and (isinstance(value, Tensor) or not key.startswith(_NETWORK))
+        for key, value in state.items()
+    )
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of the network in the content of a checkpoint, by their names in the network."""
-    prefix = "network."  # every module in `lightning_xvol.modules` has its network under this name
     state = checkpoint["state_dict"].items()
-    return {name.removeprefix(prefix): tensor for name, tensor in state if name.startswith(prefix)}
+    return {name.removeprefix(_NETWORK): tensor for name, tensor in state if name.startswith(_NETWORK)}
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -114,10 +164,10 @@ def newest_intact(folder: Path, cell_id: str) -> tuple[Path, dict[str, Any]] | N
     """The newest intact checkpoint of `cell_id` in `folder` and its content, or None."""
     for path in list_checkpoints(folder):
         try:
-            checkpoint = read_checkpoint(path)
+            checkpoint, about = read_cell(path)
         except UserError as error:
             log.warning("%s; falling back", error)
             continue
-        if isinstance(checkpoint, dict) and checkpoint.get("run", {}).get("cell_id") == cell_id:
+        if about.get("cell_id") == cell_id and {"step", "rows"} <= about.keys():
             return path, checkpoint
     return None

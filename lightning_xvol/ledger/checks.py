@@ -112,9 +112,15 @@ def whole(value: Any, path: str) -> Iterator[str]:
         yield from unfit(value, path, "a whole number of at most 2^53")
 
 
-def count(value: Any, path: str) -> Iterator[str]:
-    if not is_whole(value, 0):
-        yield from unfit(value, path, "a whole number from 0 to 2^53")
+def whole_from(least: int, most: int = LARGEST_WHOLE) -> Shape:
+    def shape(value: Any, path: str) -> Iterator[str]:
+        if not is_whole(value, least) or value > most:
+            yield from unfit(value, path, f"a whole number from {least} to {'2^53' if most == LARGEST_WHOLE else most}")
+
+    return shape
+
+
+count = whole_from(0)
 
 
 def number(least: float = -LARGEST, most: float = LARGEST) -> Shape:

@@ -48,10 +48,23 @@ def _metrics(value: Any, path: str) -> Iterator[str]:
 
 
 _optional_text = checks.optional(checks.text)
+_SIZE = 16_384
+"""Larger whole numbers as options of an operator or a backbone would fill the memory."""
+
+
+def _network_options(value: Any, path: str) -> Iterator[str]:
+    yield from checks.mapping(value, path)
+    for key, option in value.items() if isinstance(value, dict) else ():
+        for part in option if isinstance(option, list) else [option]:
+            if isinstance(part, int) and not isinstance(part, bool) and abs(part) > _SIZE:
+                yield from checks.unfit(part, f"{path}.{key}", f"at most {_SIZE}")
+
+
 CONFIG = checks.fields(
     others={
-        **dict.fromkeys(("operator", "data", "optim"), checks.fields(others={"options": checks.mapping})),
-        "backbone": checks.fields(others={"options": checks.mapping, "stages": checks.list_of(checks.anything)}),
+        "operator": checks.fields(others={"options": _network_options}),
+        "backbone": checks.fields(others={"options": _network_options, "stages": checks.list_of(checks.anything)}),
+        **dict.fromkeys(("data", "optim"), checks.fields(others={"options": checks.mapping})),
         "detector": checks.fields(others=dict.fromkeys(("origin", "origin_optimisation"), _optional_text)),
         "train": checks.fields(others=dict.fromkeys(("steps", "epochs"), checks.optional(checks.count))),
     }
@@ -162,9 +175,9 @@ def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
 def newer_schema(content: Mapping[str, Any]) -> str:
     """`has schema 2, ...` for the content of a file that a newer version wrote; else empty."""
     schema = content.get("schema")
-    if not checks.is_whole(schema) or schema <= SCHEMA:
+    if not isinstance(schema, int) or schema <= SCHEMA:
         return ""
-    return f"has schema {schema}, and this version reads {SCHEMA}; read it with the version that wrote it"
+    return f"has schema {checks.shown(schema)}, and this version reads {SCHEMA}; read it with the version that wrote it"
 
 
 def fault(result: Mapping[str, Any]) -> str:
@@ -185,13 +198,13 @@ def metrics_bytes(folder: Path) -> int:
 def read_failure(folder: Path) -> dict[str, Any]:
     """`error`, `step` and `attempt` of the last attempt; empty if it left none, or if `failure.json` is damaged."""
     failure = files.read_json(folder / "failure.json")
-    return {} if checks.problems(failure, checks.plain, _FAILURE) else dict(failure)
+    return failure if isinstance(failure, dict) and not checks.problems(failure, checks.plain, _FAILURE) else {}
 
 
 def read_segments(path: Path) -> list[dict[str, Any]]:
     """The content of a `segments.json`; empty if it is missing or damaged."""
     segments = files.read_json(path)
-    return [] if checks.problems(segments, checks.plain, _SEGMENTS) else list(segments)
+    return segments if isinstance(segments, list) and not checks.problems(segments, checks.plain, _SEGMENTS) else []
 
 
 _FAILURE = checks.fields({"error": checks.text}, {"step": checks.count, "attempt": checks.count})

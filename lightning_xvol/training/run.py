@@ -24,7 +24,7 @@ from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import ExitCode, UserError, one_line
+from lightning_xvol.errors import ExitCode, UserError, bare_output, one_line
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
@@ -126,7 +126,8 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
         run: _Run | None = None
         try:
             run = _Run(config, folder, context, data, network, pretrained)
-            return run.complete()
+            with bare_output() if context.progress_bar else contextlib.nullcontext():
+                return run.complete()
         except BaseException as error:
             failure = one_line(error) if isinstance(error, Exception) else None
             if run is not None:
