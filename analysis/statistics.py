@@ -26,7 +26,7 @@ NAN = math.nan
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds. A value that so few seeds do not allow is NaN."""
+    """A mean over `n` seeds. A value is NaN if there are too few seeds for it."""
 
     n: int
     mean: float
@@ -190,7 +190,7 @@ def seeds_to_resolve(found: Difference, distance: float, confidence: float = CON
 
 
 def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
-    """Seed to the value of its finished run; `select` is `last` or `best`."""
+    """Maps a seed to the value of its finished run; `select` is `last` or `best`."""
     finished = rows[rows["state"] == "finished"]
     return {int(seed): float(value) for seed, value in zip(finished["seed"], finished[select], strict=True)}
 

@@ -111,7 +111,7 @@ def run_cell(
 
 @contextlib.contextmanager
 def _threads_kept() -> Iterator[None]:
-    """Give the caller's process its number of threads back: a recipe sets that of its runs."""
+    """Restore the number of threads of the caller's process, because a recipe changes it for its runs."""
     import torch
 
     threads = torch.get_num_threads()
@@ -155,7 +155,7 @@ def _log_traceback(folder: Path) -> None:
 
 
 def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome, str]:
-    """The outcome of a process that ended without a message: its record, or else a failure, written for it."""
+    """The outcome of a process that ended without a message. If it left no record, this writes a failure for it."""
     folder = cell.folder(context.out)
     result = record.read_result(folder)
     if result is not None:
@@ -177,7 +177,7 @@ def summary(result: dict) -> str:
 
 
 def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
-    """Build the data and, on the meta device, every network: a mistake shows before anything is written.
+    """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
     Raises:
         UserError: for missing data, or an operator or option that cannot be built.
@@ -209,7 +209,7 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
 
 
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
-    """The cost of each of `cells`, by group, from a few training steps on random images: some seconds in all.
+    """Measure the cost of each group of `cells` by a few training steps on random images. It takes some seconds in all.
 
     A cell that fails here is left out; its run will say why. The time leaves out evaluation, the start of a run and the
     heads of a detector. The size is that of the last checkpoint: the weights, and per weight the momentum of SGD or the

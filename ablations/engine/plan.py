@@ -17,7 +17,7 @@ from lightning_xvol.ledger import files
 def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Options) -> None:
     """Write `cells.json`, and say so where it replaces the plan of another experiment.
 
-    Tables are laid out by it, and every tracked run carries it.
+    The file decides the layout of the table, and every tracked run carries a copy of it.
     """
     settings = ["=".join(pair) for pair in options.changes() if pair[0] != "operator.name"]
     plan = describe_cells(sweep, recipe, cells, options.smoke, settings)

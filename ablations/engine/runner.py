@@ -31,7 +31,7 @@ WORTH_A_TRIAL = 4  # cells
 def run(sweep: str | Sweep, **options: Any) -> SweepReport:
     """Run the cells of a sweep that have no result yet, and write its table and figure.
 
-    The same call again is the resume: finished cells are not run again, interrupted ones go on from their checkpoint.
+    Make the same call again to resume: finished cells are not run again, interrupted ones go on from their checkpoint.
     It prints what the command prints: the cells to run and their cost, a line for each finished cell, and the table.
 
     With one job, cells train in this process. With more, each trains in a process of its own; a script needs no
@@ -44,8 +44,8 @@ def run(sweep: str | Sweep, **options: Any) -> SweepReport:
             `settings` maps a field to its value.
 
     Raises:
-        UserError: for a mistake: an unknown name, or a value that cannot be. Nothing is written then. A cell that fails
-            raises nothing; `exit_code` and the states of the cells tell.
+        UserError: for an unknown name or an impossible value. Nothing is written then. A cell that fails raises
+            nothing; `exit_code` and the states of the cells show it.
 
     Example:
         >>> report = run("kernel_size", recipe="match_small", seeds=3, jobs=2, out="runs")  # doctest: +SKIP
@@ -162,7 +162,7 @@ def _run_all(
         _run_and_wait(to_run, context, launcher, progress, options)
     if to_run:
         messages.tell_time(progress.ended_here, time.monotonic() - started)
-    write_plan(sweep, recipe, cells, options)  # again, because another command may have replaced it meanwhile
+    write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
     messages.tell_problems(progress.failures, progress.held, out)
     return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)

@@ -118,7 +118,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
 
 
 def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
-    """A setting whose value differs between all configurations of a row. Without one: the axis as the sweep logs it.
+    """A setting whose value differs between all configurations of a row. Otherwise the axis as the sweep logs it.
 
     The logged axis is second choice, because a run carries the axes of the sweep that ran it first.
     """
@@ -152,7 +152,7 @@ def paper_markdown(sources: Collection, select: str) -> list[str]:
 def views(
     sources: Collection | None, select: str, entity: str, project: str, project_id: str | None = None
 ) -> list[View]:
-    """The workspace and the report of `sources`. Without sources: of every known sweep, without tables.
+    """The workspace and the report of `sources`. Without sources, they show every known sweep and no tables.
 
     Raises:
         UserError: if the sweeps cannot be read.

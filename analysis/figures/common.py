@@ -22,9 +22,9 @@ COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
 _NOTE_POINTS = 6.5
 # The width of a character of DejaVu Sans, in ems.
-_CHARACTER = 0.58  # generous
-_IN_PROSE = 0.47  # on average
-_ON_AN_AXIS = 0.54  # in the name of a metric with its unit
+_CHARACTER = 0.58  # more than the average
+_IN_PROSE = 0.47  # the average in a sentence
+_ON_AN_AXIS = 0.54  # the average in the name of a metric with its unit
 _HANDLE = 4.7  # ems that a legend needs beside the text of each row
 
 
@@ -91,7 +91,7 @@ def values_along(column: pd.Series) -> list[Any]:
 
 
 def positions_along(column: pd.Series) -> dict[Any, float]:
-    """The position of each value of a column on an axis: numbers are their own, and other values are evenly spaced."""
+    """The position of each value of a column on an axis: a number is its own position, others are evenly spaced."""
     values = values_along(column)
     return dict(zip(values, values if _is_numeric(column) else range(len(values)), strict=True))
 

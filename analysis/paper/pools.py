@@ -51,10 +51,10 @@ class Pool:
         table: The table: `1` to `6`, or `3a` and `3b` for Figure 3.
         data: `PAPER` on the paper's protocol, else a name of data, recipe and budget.
         sweeps, frames: The sweeps with these runs, and the frame of each.
-        groups: Row to the id of its group.
-        configs: Group id to its recorded configuration.
+        groups: Maps a row to the id of its group.
+        configs: Maps a group id to its recorded configuration.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
-        values: Row, metric and seed to the value of the run.
+        values: Maps row, metric and seed to the value of the run.
     """
 
     table: str
@@ -71,7 +71,7 @@ class Pool:
         return list(dict.fromkeys(metric for row in self.values.values() for metric in row))
 
     def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
-        """Seed to the value of its finished run; empty where no run of the row has finished."""
+        """Maps a seed to the value of its finished run. It is empty if no run of the row has finished."""
         return self.values.get(row, {}).get(metric, {})
 
 
@@ -118,7 +118,7 @@ def _changes(
     """The settings in which runs differ from the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
     None where no recipe reproduces it. A run in a printed row is compared with the whole configuration of that row, so
-    that a printed number stands beside no other. Any other run is compared in the fields that all rows share
+    that a printed number is beside no other configuration. Any other run is compared in the fields that all rows share
     (`SHARED`).
     """
     recipe = RECIPES.get(sweep.recipe)
@@ -185,7 +185,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
 
 
 def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout, sources: Collection) -> None:
-    """Add the metric after each epoch (Fig. 3 (b)), of the validation split where the data have a test split too."""
+    """Add the metric after each epoch (Fig. 3 (b)), measured on the validation split if there is a test split too."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)

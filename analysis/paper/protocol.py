@@ -1,7 +1,7 @@
-"""Whether a run stands on the paper's protocol: it does where it optimises the same (`record.optimisation_id`).
+"""Whether a run is on the paper's protocol: it is if it optimises the same (`record.optimisation_id`).
 
-What it was computed on plays no part. Batch norms that are not frozen see the images of one process and step; the paper
-does not say how many images that were.
+The machine that computed it does not matter. Batch norms that are not frozen see the images of one process and step;
+the paper does not say how many images that were.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def comparable(config: RunConfig) -> dict[str, Any]:
 def differences(
     config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = comparable
 ) -> dict[str, str]:
-    """Where `view` tells `config` from `other`, in the values of `config`: `optim.lr` -> `optim.lr=0.2`."""
+    """The fields whose values differ in `view`, with the value of `config`: `optim.lr` -> `optim.lr=0.2`."""
     config = resolve(config)
     own, others = (flat(view(each), ".") for each in (config, other))
     values = flat(to_dict(config), ".")
@@ -62,7 +62,7 @@ def differences(
 
 
 def _text(value: Any) -> str:
-    """As `--set` takes it."""
+    """`value` as `--set` takes it."""
     if isinstance(value, list):
         return ",".join(map(_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,6 +1,6 @@
 """The numbers that the paper prints (`published.csv`), and the configurations of ours that they belong to.
 
-A recipe declares the table that it `reproduces`. A printed number stands beside a run only if the run optimises what
+A recipe declares the table that it `reproduces`. A printed number is shown beside a run only if the run optimises what
 such a recipe makes for that row (`analysis.paper.protocol`). Seed and compute settings do not matter: a run on 8
 processes has the printed number, a run with another budget, other data or another operator does not.
 """

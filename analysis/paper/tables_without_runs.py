@@ -126,7 +126,7 @@ def table_7() -> Table:
 
 
 def _schedules(settings: Iterable[str]) -> dict[str, str]:
-    """Setting (1x, ...) to the schedule of Table 2's recipe, lengthened as the sweep `schedule` does it."""
+    """The schedule of Table 2's recipe for each setting (1x, ...), lengthened as the sweep `schedule` does it."""
     found = {}
     for recipe in RECIPES.values():
         if recipe.reproduces is None or recipe.reproduces[0] != "2":

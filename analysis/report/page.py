@@ -129,7 +129,7 @@ def prose(text: str) -> Markup:
 
 
 def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
-    """The verdicts, the paper's tables, and a sentence for each that a damaged sweep makes impossible."""
+    """The verdicts, the paper's tables, and a sentence for each of them that a damaged sweep makes impossible."""
     problems: list[str] = []
     try:
         found = verdicts.verdicts(sources, select)

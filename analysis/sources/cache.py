@@ -1,8 +1,8 @@
 """A cache of what was read from W&B runs; an entry is valid while the stamp of its run stays the same.
 
-The stamp is a file's size and time of change, or a server's sign of life. The cache is one SQLite file,
-`lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file is
-damaged or cannot be written, the cache is in memory.
+The stamp is a file's size and time of change, or the time of a run's last activity on a server. The cache is one SQLite
+file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
+is damaged or cannot be written, the cache is in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-VERSION = 2  # of what the cache holds; another version begins a new file
+VERSION = 2  # the version of the content; another version begins a new file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);

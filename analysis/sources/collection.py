@@ -249,7 +249,7 @@ class Collection:
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
-        """Whether `epochs` are those of the validation split: they are where the data have a test split too."""
+        """Whether `epochs` gives values of the validation split. It does if the data have a test split too."""
         name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 

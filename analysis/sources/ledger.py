@@ -67,7 +67,7 @@ class Ledger:
         return Outcome(str(folder)) if folder.is_dir() else None
 
     def _json(self, path: Path) -> Any | None:
-        """The content of `path`, or None if it is missing, torn or not JSON; else an OSError."""
+        """The content of `path`, or None if it is missing, incomplete or not JSON; else an OSError."""
         try:
             return files.parse_json(self._tree.read(path))
         except (FileNotFoundError, NotADirectoryError):

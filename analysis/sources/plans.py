@@ -69,7 +69,7 @@ _PLAN = checks.fields(
 def _fault(content: Any) -> str:
     """Why `content` is no plan, as the rest of a sentence that begins with its file; empty where it is one."""
     if not isinstance(content, dict):
-        return "is torn or no plan; run the sweep's command again, finished cells are kept"
+        return "is incomplete or no plan; run the sweep's command again, finished cells are kept"
     if content.get("schema") != SCHEMA:
         return f"has schema {checks.shown(content.get('schema'))}, this version reads {SCHEMA}"
     unfit = checks.problems(content, checks.plain, _PLAN)
@@ -149,7 +149,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     for part in plan.parts or (plan,):
         own = {cell["group_id"] for cell in part.content["cells"] if row_of(cell, part.content["axes"]) == row}
         if own.issuperset(groups):
-            return UserError(f"{part.where!r} gives {name} two configurations; give each its row label")
+            return UserError(f"{part.where!r} gives {name} two configurations; give each a row label of its own")
         for group in own.intersection(groups):
             files[group].append(part.where)
     first, second = (files[group][0] for group in groups)

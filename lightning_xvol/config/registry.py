@@ -6,11 +6,11 @@ wherever a registered name does.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_xvol.config.imports import import_class
 from lightning_xvol.config.pssa_options import PSSAOptions, check_names
 from lightning_xvol.errors import UserError, nearest
 
@@ -312,15 +312,7 @@ def load(kind: str, name: str) -> Any:
     """Import the class or function that `name` stands for.
 
     Raises:
-        UserError: where an import path leads nowhere.
+        UserError: for an import path that a file names (`lightning_xvol.config.imports`), one that leads nowhere, or
+            one that leads to something else than a `kind`.
     """
-    path = lookup(kind, name).path
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        if name in KINDS[kind]:
-            raise
-        raise UserError(
-            f"cannot import {kind} {path!r}: {error}; expected package.module:Class on the Python path"
-        ) from error
+    return import_class(kind, lookup(kind, name).path, registered=name in KINDS[kind])

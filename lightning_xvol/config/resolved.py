@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, stored_key, to_dict
+from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -45,7 +45,7 @@ class Resolved(RunConfig):
             parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
         config = dataclasses.replace(config, **parts)
         # Values set in Python get the types that a file or a flag gives them: 1 and 1.0 are one learning rate.
-        for path, value in leaves(to_dict(config)):
+        for path, value in leaves(nested(config)):
             if not (isinstance(value, str) and ".options." in path):
                 config = set_value(config, path, value)
         _check(config)
@@ -77,9 +77,9 @@ def resolve(config: RunConfig) -> Resolved:
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration without everything that plays no part in identity.
+    """The part of the resolved configuration that decides its identity.
 
-    Left out are the fields that are outside the identity, and every field and option that has its legacy value.
+    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -166,7 +166,7 @@ def _check(config: RunConfig) -> None:
         raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
     if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
         raise UserError(
-            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
+            f"backbone.places=every needs all stages: set backbone.stages=2,3,4,5, not {config.backbone.stages}"
         )
     parts = config.train.devices * config.train.accumulate
     if config.data.batch_size % parts:

@@ -74,8 +74,8 @@ class ImageNet(ImageData):
         if not classes:
             raise UserError(
                 f"no class folders in {str(folder)!r}; expected {self.root}/train/<class>/*.JPEG and "
-                f"{self.root}/val/<class>/*.JPEG: name the folder that holds imagenet, or train and val, "
-                "with --data-dir (ImageNet cannot be fetched with --download; see image-net.org)"
+                f"{self.root}/val/<class>/*.JPEG: --data-dir must name the folder that holds imagenet, or "
+                "the folder that holds train and val (ImageNet cannot be fetched with --download; see image-net.org)"
             )
         return classes
 
@@ -86,7 +86,7 @@ class ImageNet(ImageData):
                 shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
                 raise UserError(
                     f"train and val in {str(self.root)!r} must hold the same classes, "
-                    f"but {len(alone)} are in {name} alone: {shown}"
+                    f"but {len(alone)} are only in {name}: {shown}"
                 )
 
     def _read(self, split: str, geometry: list[Callable[..., object]]) -> FolderSplit:

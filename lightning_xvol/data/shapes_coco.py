@@ -39,7 +39,7 @@ class ShapesCoco(Coco):
         aspect_ratios: width over height; the pictures take them in turn.
         train_size: images for training. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
-        draw: another number gives other images. Every split of every number has its own random stream.
+        draw: another number gives other random images. Each split of each number has its own random stream.
         masks, short_sides, test_short_side, long_side, flip: as in `Coco`; None does not resize.
 
     Raises:

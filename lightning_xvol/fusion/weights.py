@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
+from lightning_xvol.config.imports import importable
 from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.fusion.walk import fuse
@@ -48,14 +49,20 @@ class Trained:
     run: Mapping[str, Any]
 
 
-def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
+def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = False) -> Trained:
     """The network in the checkpoint of a cell.
 
+    Args:
+        checkpoint: the file.
+        data_dir: the folder of the data sets, for an old checkpoint that does not hold the shape of its images.
+        trust: whether classes that the checkpoint names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: for a file that is not the checkpoint of a cell, or weights that do not fit their configuration.
+        UserError: for a file that is not the checkpoint of a cell, weights that do not fit their configuration, or an
+            import path in a checkpoint that is not trusted.
     """
     content, run = read_cell(checkpoint)
-    config = from_dict(run["config"])
+    config = importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust))
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
         raise UserError(
@@ -135,11 +142,15 @@ def save_fused(path: Path, network: nn.Module, trained: Trained, block_norms: bo
     write_bytes(path, safetensors.torch.save(tensors, metadata))
 
 
-def load_fused(path: Path) -> nn.Module:
+def load_fused(path: Path, trust: bool = False) -> nn.Module:
     """The fused network that `python -m lightning_xvol fuse` wrote, in eval mode on the CPU.
 
+    Args:
+        path: the safetensors file.
+        trust: whether classes that the file names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: for any other file.
+        UserError: for any other file, or an import path in a file that is not trusted.
     """
     path = Path(path)
     if not path.is_file():
@@ -149,14 +160,14 @@ def load_fused(path: Path) -> nn.Module:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{str(path)!r} is torn or no safetensors file: {error}") from error
+        raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
     about: dict[str, Any] = {name: parse_json(header[name]) for name in FUSED if name in header}
     if len(about) < len(FUSED):
         raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
     unfit = checks.problems(about, checks.plain, CELL, checks.fields({"block_norms": checks.flag}))
     if unfit:
         raise UserError(f"{str(path)!r} has missing or unfit values: {unfit}; fuse the checkpoint again")
-    config = from_dict(about["config"])
+    config = importable(from_dict(about["config"], source=repr(str(path)), trust=trust))
     network = _build(config, about["num_classes"], about["image_shape"][0], weights, path)
     fused = fuse(network, block_norms=about["block_norms"])
     load_weights(fused, weights, path)

@@ -33,9 +33,9 @@ INSTALLED = importlib.util.find_spec("triton") is not None
 WARP = 32
 WARPS = 4
 WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
-THREAD_BYTES = 16  # of one map in channels_last
-THREAD_ENTRIES = 4  # of one map in NCHW, where each entry has its own address
-CHANNELS = 32  # of a tile in channels_last for `hadamard`, where no head gives a number
+THREAD_BYTES = 16  # bytes of one map per thread, in channels_last
+THREAD_ENTRIES = 4  # entries of one map per thread, in NCHW, where each entry has its own address
+CHANNELS = 32  # channels of a tile for `hadamard` in channels_last, because it has no heads
 # The gradients of the weights go into at most this many partial sums: enough programs for a GPU, and little memory.
 RUNS = 512
 

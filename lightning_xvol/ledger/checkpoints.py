@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # the unpickler of torch raises nearly anything for a file that nobody wrote
-        raise UserError(f"the checkpoint {str(path)!r} is torn or not a checkpoint; use an older one") from error
+        raise UserError(f"the checkpoint {str(path)!r} is incomplete or not a checkpoint; use an older one") from error
 
 
 def _image_shape(value: Any, path: str) -> Iterator[str]:

@@ -89,7 +89,7 @@ def _check_regular(mode: int, path: Path) -> None:
 
 
 def parse_json(content: str | bytes) -> Any | None:
-    """The value that `content` holds, or None if it is torn or not JSON."""
+    """The value that `content` holds, or None if it is incomplete or not JSON."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def parse_json(content: str | bytes) -> Any | None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of `path`, or None if it is missing, torn or not JSON.
+    """The content of `path`, or None if it is missing, incomplete or not JSON.
 
     Raises:
         OSError: for a file that is there and cannot be read. It must not count as missing.

@@ -23,7 +23,7 @@ from lightning_xvol.training.tasks import task_of
 Summary = dict[str, dict[str, float | int]]
 """Maps each metric to its `last`, `best` and `best_epoch`."""
 
-_TRAINING_METRICS = ("train_", "lr")  # prefixes of the names of metrics of training steps
+_TRAINING_METRICS = ("train_", "lr")  # the names of metrics of training steps begin so
 
 
 def metric_of(config: RunConfig) -> str:

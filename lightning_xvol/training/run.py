@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a run needs beside its configuration, and on which no result depends.
+    """Everything that a run needs beside its configuration. No result depends on it.
 
     Attributes:
         data_dir: the folder of the data sets.
@@ -190,7 +190,7 @@ class _Run:
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
             "config": to_dict(config),
-            # The next three let others build the network without the data.
+            # With the next three values, other commands build the network without the data.
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
@@ -203,7 +203,7 @@ class _Run:
             files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
-            log.warning("the weights of the best epoch are gone; starting anew")
+            log.warning("the weights of the best epoch are missing; the run starts again")
             found = None
         if found is None and not pretrained:
             load_pretrained(network, config)
@@ -241,11 +241,11 @@ class _Run:
     def _make_trainer(self, context: RunContext, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
-            # First, so that every checkpoint holds finite weights.
+            # This is first, so that every checkpoint holds finite weights.
             Watch(plan, context.report),
         ]
         if self.data.has_test:
-            # Before the checkpoint of the epoch: a run killed between the two repeats the epoch.
+            # This comes before the checkpoint of the epoch, so a run that is killed between the two repeats the epoch.
             callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
         callbacks.append(
             Checkpointer(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +81,24 @@ def open_logger(
         return None
 
 
+def _forget_the_service_of_another_process() -> None:
+    """Let W&B start a service of this process.
+
+    `WANDB_SERVICE` names the socket of a running service and the process that started it. A child inherits the
+    variable, and the service may end before the child does.
+    """
+    token = os.environ.get("WANDB_SERVICE", "")
+    if token.split("-")[1:2] != [str(os.getpid())]:
+        os.environ.pop("WANDB_SERVICE", None)
+
+
 def _open(
     tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
 ) -> WandbLogger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
+
+    _forget_the_service_of_another_process()
 
     class GuardedWandbLogger(WandbLogger):
         broken = False

@@ -11,7 +11,7 @@ import numpy
 from lightning_xvol.kernels.spec import DIRECTIONS
 from lightning_xvol.visualize import style
 
-DECADES = 3  # of the log scale of receptive fields
+DECADES = 3  # the range of the log scale of receptive fields
 
 
 def sequential() -> Any:

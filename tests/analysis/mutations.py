@@ -11,8 +11,8 @@ DEEP = functools.reduce(lambda inner, _: {"a": inner}, range(400), 1)
 ODD = (
     None, True, 0, -1, 5, 2**70, 10**400, 1.5, 1e308, float("nan"), float("inf"), -float("inf"), "", "x", "1",
     "\x1b[2J", "\x1b]0;t\x07", "\x00", "\ud800", "a\u202eb", "=1+1", "@SUM(1)", r"\input{x}", "$", "_", "a\nb",
-    "../../etc", "torch.hub:load", "y" * 5000, [], [1], [[]], [None], ["x"], [["x", 1]], {}, {"a": 1}, {"last": 1}, {"": []},
-    DEEP,
+    "../../etc", "torch.hub:load", "y" * 5000, [], [1], [[]], [None], ["x"], [["x", 1]], {}, {"a": 1}, {"last": 1},
+    {"": []}, DEEP,
 )  # fmt: skip
 """Values that a file may hold in place of any other."""
 

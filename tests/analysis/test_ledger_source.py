@@ -75,7 +75,7 @@ def test_unknown_sweep_names_the_nearest(make_ledger) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{torn", "is torn or no plan"),
+        ("{torn", "is incomplete or no plan"),
         ('{"schema": 2}', "schema 2"),
         (
             '{"schema": 1, "cells": [{}], "axes": ["kernel_size"]}',
@@ -175,7 +175,9 @@ def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
     runs = make_ledger()
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
     runs.write_sweep()
-    with pytest.raises(UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each its row"):
+    with pytest.raises(
+        UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each a row label"
+    ):
         Collection([runs.out]).load("kernel_size")
 
 

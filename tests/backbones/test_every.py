@@ -71,7 +71,7 @@ def test_a_convolution_that_cannot_be_replaced_leaves_the_model_unchanged(module
 
 
 def test_places_every_needs_every_stage() -> None:
-    with pytest.raises(UserError, match=r"places=every is the whole network: .*not \(5,\)"):
+    with pytest.raises(UserError, match=r"places=every needs all stages: .*not \(5,\)"):
         resolve(RunConfig(backbone=BackboneConfig("resnet18", (5,), places="every")))
 
 

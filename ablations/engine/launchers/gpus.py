@@ -32,7 +32,7 @@ class Slots:
         if gpus and (devices > len(gpus) or jobs * devices > len(gpus) * cells_per_gpu):
             raise UserError(
                 f"--jobs {jobs} with train.devices={devices} needs room for {jobs * devices} processes on {devices} or "
-                f"more GPUs; here are {len(gpus)} GPUs with room for {cells_per_gpu} each; change --jobs or "
+                f"more GPUs; there are {len(gpus)} GPUs here with room for {cells_per_gpu} each; change --jobs or "
                 "--cells-per-gpu"
             )
         self.load = dict.fromkeys(gpus, 0)

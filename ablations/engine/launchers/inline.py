@@ -40,4 +40,4 @@ class InlineLauncher:
             observer.ended(cell, outcome, detail)
 
     def close(self) -> None:
-        """Nothing is left running."""
+        """Do nothing, because nothing is left running."""

@@ -181,7 +181,7 @@ def _start(processes: Sequence[ForkServerProcess]) -> None:
 
 
 def _start_server() -> None:
-    """Start the server, unless it runs. SIGINT is blocked, so that Ctrl-C ends only the launcher, also meanwhile."""
+    """Start the server, unless it runs. It blocks SIGINT from its start on, so that Ctrl-C ends only the launcher."""
     resource_tracker.ensure_running()  # first, because it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ class Resources:
     parallelism: int | None
 
     def parameters(self) -> dict[str, Any]:
-        """The same as parameters of submitit."""
+        """These resources as parameters of submitit."""
         parameters = {
             "partition": self.partition,
             "nodes": self.nodes,
@@ -145,11 +146,11 @@ class SlurmLauncher:
         self.resources, self.wait = resources, wait
 
     def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
-        # Before anything is written, like every other mistake.
+        # This fails before anything is written, like every other mistake.
         return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
-        """No trial here, because cells run on other machines."""
+        """Return no costs, because cells run on other machines."""
         return {}
 
     def run(
@@ -181,8 +182,9 @@ class SlurmLauncher:
         """Submit one array. Returns the task of each cell, which is also written down for the next launcher."""
         import submitit
 
-        folder = files.make_folder(context.out / "slurm")
-        executor = submitit.SlurmExecutor(folder=folder.absolute(), max_num_timeout=TIME_LIMITS)
+        # Tasks unpickle what lies under the number of their job, which others can guess: each array has a new folder.
+        folder = tempfile.mkdtemp(prefix="array-", dir=files.make_folder(context.out / "slurm").absolute())
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIME_LIMITS)
         executor.update_parameters(job_name=context.sweep, **self.resources.parameters())
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints its error before it raises it
@@ -193,12 +195,15 @@ class SlurmLauncher:
         for cell, job in zip(cells, jobs, strict=True):
             files.write_json(_task_file(cell, context), {"task": job.job_id})
         array = jobs[0].job_id.partition("_")[0]
-        print(f"{len(cells)} cells are Slurm's array {array}; it goes on without this command, until scancel {array}")
+        print(
+            f"{len(cells)} cells are in Slurm's array {array}; it goes on without this command, "
+            f"and scancel {array} stops it"
+        )
         sys.stdout.flush()
         return {cell.id: job.job_id for cell, job in zip(cells, jobs, strict=True)}
 
     def close(self) -> None:
-        """The array goes on without this launcher."""
+        """Do nothing: the array goes on without this launcher."""
 
 
 class _Watch:
