@@ -256,16 +256,24 @@ def render_paper(
         found = pools(sources, str(number), select) if sources is not None else []
         made = paper_tables.paper_tables(number, found, select)
         if numbers and not made:
+            _raise_left_out(sources, SWEEPS[str(number)])
             where = "; ".join(pool.data for pool in found) or "the sources"
             raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
+        _raise_left_out(sources, [name for names in SWEEPS.values() for name in names])
         raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
         Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))
         for table in tables
     ]
+
+
+def _raise_left_out(sources: Collection | None, names: Sequence[str]) -> None:
+    """Raise the reason why a sweep of one of these names cannot be read, where there is one."""
+    for error in sources.left_out(names) if sources is not None else ():
+        raise error
 
 
 def _write(table: Table, folder: Path, stem: str) -> dict[str, Path]:

@@ -103,7 +103,10 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(SweepPlan.of(content["sweep"], content, "python -m ablations"), lambda _: None)
+    plan = SweepPlan.of(content["sweep"], content, "python -m ablations")
+    if plan.fault:
+        raise UserError(plan.fault)
+    sweep, _ = assemble(plan, lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:

@@ -179,11 +179,11 @@ class Collection:
         plans = [plan for name in names for plan in self._plans if plan.name == name]
         return [found for plan in plans if not isinstance(found := self._assemble(plan), UserError)]
 
-    def left_out(self) -> list[UserError]:
-        """The reason for each sweep that `variants` leaves out."""
-        found = [self._assemble(plan) for plan in self._plans]
-        errors = [error for error in found if isinstance(error, UserError)]
-        return [*map(UserError, self.unfit()), *errors]
+    def left_out(self, names: Sequence[str] | None = None) -> list[UserError]:
+        """The reason for each sweep, of one of `names` if they are given, that `variants` leaves out."""
+        plans = [plan for plan in (*self._unfit, *self._plans) if names is None or plan.name in names]
+        found = [UserError(plan.fault) if plan.fault else self._assemble(plan) for plan in plans]
+        return [error for error in found if isinstance(error, UserError)]
 
     def unfit(self) -> list[str]:
         """A sentence for each plan that cannot be read."""

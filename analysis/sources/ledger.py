@@ -90,6 +90,10 @@ class Ledger:
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:
                         step, epoch, value = int(row["step"]), int(row["epoch"]), float(row["value"])
-                        if checks.is_whole(step, 0) and checks.is_whole(epoch, 0) and checks.is_number(value, *bounds):
+                        if (
+                            checks.is_whole(step, 0)
+                            and checks.is_whole(epoch, 0)
+                            and checks.is_measured(value, *bounds)
+                        ):
                             points[step] = epoch, value
         return points

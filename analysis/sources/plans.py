@@ -55,7 +55,7 @@ _PLAN = checks.fields(
         "baseline": _optional_text,
         "controls": checks.mapping_of(checks.list_of(checks.text)),
         "beside": _pairs,
-        "below": checks.list_of(checks.one_of(*COSTS)),
+        "below": checks.list_of(checks.one_of(*COSTS, "added_params")),
         "paper": checks.mapping_of(_axis_value),
         "smoke": checks.flag,
         "reproduces": checks.optional(checks.list_of(checks.text, 2)),
@@ -66,27 +66,27 @@ _PLAN = checks.fields(
 )
 
 
-def _fault(content: Any) -> str:
-    """Why `content` is no plan, as the rest of a sentence that begins with its file; empty where it is one."""
+def _fault(content: Any, where: str) -> str:
+    """Why the content of the file `where` is no plan, as a sentence; empty where it is one."""
     if not isinstance(content, dict):
-        return "is incomplete or no plan; run the sweep's command again, finished cells are kept"
+        return f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept"
     if content.get("schema") != SCHEMA:
-        return f"has schema {checks.shown(content.get('schema'))}, this version reads {SCHEMA}"
+        return f"{where!r} has schema {checks.shown(content.get('schema'))}, this version reads {SCHEMA}"
     unfit = checks.problems(content, checks.plain, _PLAN)
     if unfit:
-        return f"has missing or unfit values: {unfit}; run the sweep's command again"
+        return f"{where!r} has missing or unfit values: {unfit}; run the sweep's command again"
     axes = content["axes"]
     lacking = [axis for axis in axes if any(axis not in cell["axes"] for cell in content["cells"])]
     if lacking:
         named = ", ".join(f"cells.axes.{axis}" for axis in lacking)
-        return f"has missing or unfit values: {named} (missing); run the sweep's command again"
+        return f"{where!r} has missing or unfit values: {named} (missing); run the sweep's command again"
     if not content["cells"]:
-        return "lists no cells; run the sweep's command again"
+        return f"{where!r} lists no cells; run the sweep's command again"
     clash = sorted(RESERVED.intersection(axes))
     if clash:
-        return f"has an axis {clash[0]!r}, which is a column of every table; rename the axis"
+        return f"{where!r} has an axis {clash[0]!r}, which is a column of every table; rename the axis"
     if len(set(axes)) < len(axes):
-        return f"lists an axis twice ({', '.join(axes)}); rename one"
+        return f"{where!r} lists an axis twice ({', '.join(axes)}); rename one"
     return ""
 
 
@@ -111,8 +111,8 @@ class SweepPlan:
     @classmethod
     def of(cls, name: str, content: Any, where: str) -> SweepPlan:
         """The plan in `content`, the parsed JSON of the file or run `where`. This is the one place that checks it."""
-        fault = _fault(content)
-        return cls(name, {}, where, fault=f"{where!r} {fault}") if fault else cls(name, content, where)
+        fault = _fault(content, where)
+        return cls(name, {}, where, fault=fault) if fault else cls(name, content, where)
 
     @property
     def identity(self) -> str:

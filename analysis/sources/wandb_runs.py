@@ -74,7 +74,7 @@ def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
             continue
         done = min(int(step) + 1, total_steps)  # Lightning counts from 0
         for name, value in row.items():
-            counts = isinstance(value, float) and checks.is_number(value, *record.bounds(name))
+            counts = isinstance(value, float) and checks.is_measured(value, *record.bounds(name))
             if counts and not name.startswith("_") and name not in _NO_CURVES:
                 steps, values = curves.setdefault(name, (array("q"), array("d")))
                 steps.append(done)

@@ -100,12 +100,12 @@ def _image_shape(value: Any, path: str) -> Iterator[str]:
         yield from checks.whole_from(1, 16_384)(length, path)
 
 
+_ROW = checks.fields({"name": checks.text, "step": checks.count}, {"epoch": checks.count})
+RESUMABLE = checks.fields({"cell_id": checks.text, "step": checks.count, "rows": checks.list_of(_ROW)})
+"""What a checkpoint says that a run can go on from."""
 CELL = checks.fields(
     {"config": record.CONFIG},
     {
-        "cell_id": checks.text,
-        "step": checks.count,
-        "rows": checks.list_of(checks.fields({"name": checks.text, "epoch": checks.count, "step": checks.count})),
         "num_classes": checks.whole_from(1, 1_000_000),
         "image_shape": _image_shape,
         "classes": checks.list_of(checks.text),
@@ -164,10 +164,15 @@ def newest_intact(folder: Path, cell_id: str) -> tuple[Path, dict[str, Any]] | N
     """The newest intact checkpoint of `cell_id` in `folder` and its content, or None."""
     for path in list_checkpoints(folder):
         try:
-            checkpoint, about = read_cell(path)
+            checkpoint = read_checkpoint(path)
         except UserError as error:
             log.warning("%s; falling back", error)
             continue
-        if about.get("cell_id") == cell_id and {"step", "rows"} <= about.keys():
+        if _can_resume(checkpoint) and checkpoint["run"]["cell_id"] == cell_id:
             return path, checkpoint
     return None
+
+
+def _can_resume(checkpoint: Any) -> bool:
+    run, state = (checkpoint.get(key) if isinstance(checkpoint, dict) else None for key in ("run", "state_dict"))
+    return not checks.problems(run, checks.plain, RESUMABLE) and _is_state(state)

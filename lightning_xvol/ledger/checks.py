@@ -25,6 +25,11 @@ _MOST_PROBLEMS = 5
 _Missing = object()
 
 
+def is_measured(value: Any, least: float = -LARGEST, most: float = LARGEST) -> bool:
+    """Whether `value` is a number from `least` to `most`, or one that is not finite, as in a run that diverged."""
+    return is_number(value, least, most) or (isinstance(value, float) and not math.isfinite(value))
+
+
 def problems(value: Any, *shapes: Shape) -> str:
     """What does not fit into `shapes`, as one text; empty where everything fits. The first shape decides first."""
     for shape in shapes:
@@ -135,8 +140,7 @@ def measured(least: float = -LARGEST, most: float = LARGEST) -> Shape:
     """As `number`; a value that is missing or not finite is that of a run that diverged, and fits."""
 
     def shape(value: Any, path: str) -> Iterator[str]:
-        diverged = value is None or (isinstance(value, float) and not math.isfinite(value))
-        if not diverged:
+        if value is not None and not is_measured(value, least, most):
             yield from number(least, most)(value, path)
 
     return shape

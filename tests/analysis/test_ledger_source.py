@@ -75,7 +75,7 @@ def test_unknown_sweep_names_the_nearest(make_ledger) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{torn", "is incomplete or no plan"),
+        ("{torn", "cannot read"),
         ('{"schema": 2}', "schema 2"),
         (
             '{"schema": 1, "cells": [{}], "axes": ["kernel_size"]}',

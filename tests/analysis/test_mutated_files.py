@@ -138,5 +138,5 @@ def test_a_source_with_nothing_but_damage_gives_one_sentence(bench: Bench) -> No
     shutil.rmtree(bench.out / "good")
     (bench.out / "kernel_size" / "cells.json").write_text("{")
     for command in ("summary", "tables", "figures", "claims", "report"):
-        with pytest.raises(UserError, match="is incomplete or no plan"):
+        with pytest.raises(UserError, match="cannot read"):
             main([command, "--source", str(bench.out)])
