@@ -156,21 +156,24 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
+        note: Why there is no figure, where the sweep has too many rows for one.
     """
 
     sweep: str
     text: str
     markdown: str
     paths: Mapping[str, Path]
+    note: str = ""
 
     def where(self) -> str:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
             kinds.setdefault(name.partition(".")[0], []).append(path)
-        return "\n".join(
+        lines = [
             f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
-        )
+        ]
+        return "\n".join([*lines, *([self.note] if self.note else [])])
 
 
 def render(
@@ -181,6 +184,7 @@ def render(
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
     """
+    from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
     results = load_sweep(sources, sweep, select, interval, adjust)
@@ -188,7 +192,7 @@ def render(
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", results)
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, note=too_many_rows(results))
 
 
 def render_figures(
@@ -203,12 +207,14 @@ def render_figures(
     Raises:
         UserError: as `render`.
     """
+    from analysis.sweep.figures import too_many_rows
+
     results = load_sweep(sources, sweep, select)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
         paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
-    return Rendering(sweep, "", "", paths)
+    return Rendering(sweep, "", "", paths, note=too_many_rows(results))
 
 
 def _folder(out: Path, sweep: str) -> Path:

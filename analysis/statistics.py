@@ -191,8 +191,9 @@ def seeds_to_resolve(found: Difference, distance: float, confidence: float = CON
 
 def seed_values(rows: pd.DataFrame, select: str) -> dict[int, float]:
     """Maps a seed to the value of its finished run; `select` is `last` or `best`."""
-    finished = rows[rows["state"] == "finished"]
-    return {int(seed): float(value) for seed, value in zip(finished["seed"], finished[select], strict=True)}
+    seeds, states, values = (rows[name].tolist() for name in ("seed", "state", select))
+    runs = zip(seeds, states, values, strict=True)
+    return {int(seed): float(value) for seed, state, value in runs if state == "finished"}
 
 
 def compare(
@@ -230,7 +231,9 @@ def summarise(
         delta = NO_DIFFERENCE
         if key[0] != baseline and (baseline, *key[1:]) in groups:
             delta = difference(values, seed_values(groups[baseline, *key[1:]], select), interval)
-        counts = {name: rows[name].dropna() for name in ("params", "macs")}
+        states = rows["state"].tolist()
+        counts = {name: [each for each in rows[name].tolist() if not pd.isna(each)] for name in ("params", "macs")}
+        seconds = rows["wall_seconds"][[state == "finished" for state in states]]
         summary.append(
             {
                 "operator": key[0],
@@ -239,7 +242,7 @@ def summarise(
                 "metric": metric,
                 "planned": len(rows),
                 "n": mean.n,
-                "diverged": int((rows["state"] == "diverged").sum()),
+                "diverged": states.count("diverged"),
                 "mean": mean.mean,
                 "sd": mean.sd,
                 "ci_low": mean.low,
@@ -249,8 +252,8 @@ def summarise(
                 "delta_high": delta.high,
                 "delta_method": delta.method,
                 "delta_p": delta.p,
-                **{name: int(count.iloc[0]) if len(count) else pd.NA for name, count in counts.items()},
-                "wall_seconds": float(rows.loc[rows["state"] == "finished", "wall_seconds"].mean()),
+                **{name: int(count[0]) if count else pd.NA for name, count in counts.items()},
+                "wall_seconds": float(seconds.mean()),
                 "group_id": rows["group_id"].iloc[0],
             }
         )

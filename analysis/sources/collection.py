@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -236,13 +237,21 @@ class Collection:
 
     def _optimisation(self, group: str) -> str | None:
         """What the runs of `group` optimise, where a source holds one of them."""
+        for cell in self._cells_of.get(group, ()):
+            result = self._result(cell)
+            if result is not None:
+                with contextlib.suppress(UserError):
+                    return optimisation_of(result)
+        return None
+
+    @functools.cached_property
+    def _cells_of(self) -> dict[str, list[str]]:
+        """The ids of the cells of each group."""
+        found: dict[str, list[str]] = {}
         for plan in self._plans:
             for cell in plan.content["cells"]:
-                result = self._result(cell["cell_id"]) if cell["group_id"] == group else None
-                if result is not None:
-                    with contextlib.suppress(UserError):
-                        return optimisation_of(result)
-        return None
+                found.setdefault(cell["group_id"], []).append(cell["cell_id"])
+        return found
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """The longest curve that a source has of the metric `name` of a cell."""

@@ -54,9 +54,10 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     axis = sweep.column_axis
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
+    by_group = dict(iter(epochs.groupby(keys, sort=False)))
     rows = []
     for group in shown.to_dict("records"):
-        own = epochs[(epochs[keys] == [group[key] for key in keys]).all(axis=1)]
+        own = by_group.get(tuple(group[key] for key in keys), epochs[:0])
         for epoch, runs in own.groupby("epoch"):
             mean = estimate(runs["value"].tolist())
             if mean.n == group["n"]:
