@@ -23,6 +23,7 @@ from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.errors import ExitCode, UserError, nearest, run_command_line
 from lightning_xvol.ledger import record
+from lightning_xvol.processes import refuse_several_tasks
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +40,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
     options = read_options(given)
     if options.dry_run:
         return list_all(chosen, options)
+    refuse_several_tasks()
     codes: dict[str, int] = {}
     for name, sweep in chosen.items():
         print(f"--- {name}: {sweep.title} ({sweep.reproduces})", flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lightning_xvol.commandline import columns, markdown_table
-from lightning_xvol.errors import printable
+from lightning_xvol.surroundings.printing import printable
 
 _LATEX = str.maketrans(
     {

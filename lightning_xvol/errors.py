@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import enum
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn, TypeVar
+
+from lightning_xvol import surroundings
+from lightning_xvol.surroundings import signals, streams
+from lightning_xvol.surroundings.printing import in_one_line
 
 T = TypeVar("T")
 
@@ -62,91 +64,58 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-_UNSAFE = dict.fromkeys(
-    [
-        *range(0x00, 0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0),  # control characters but tab and the end of a line
-        0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # marks that change the direction
-        0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF, *range(0xD800, 0xE000),  # ends of lines, no letters, half letters
-        *range(0xE0000, 0xE0080),  # invisible tags
-    ],
-    "?",
-)  # fmt: skip
-
-
-def printable(text: str) -> str:
-    """`text` with a question mark for each character that could steer a terminal, hide text or break a file.
-
-    Texts of other people's files pass through here at every output: terminals, tables, figures, pages.
-    """
-    return text.translate(_UNSAFE)
-
-
-def sentence(error: object) -> str:
-    """The message of `error`, safe and in one line."""
-    return printable(str(error).replace("\n", " "))
-
-
-class SafeStream:
-    """A standard stream that writes `printable` text. Everything else is left to the stream itself.
-
-    Attributes:
-        stream: The stream itself, for progress bars, which steer the terminal.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        return int(self.stream.write(printable(text)) or 0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-def bare(stream: Any) -> Any:
-    """`stream` without `SafeStream`."""
-    return stream.stream if isinstance(stream, SafeStream) else stream
-
-
-@contextlib.contextmanager
-def bare_output() -> Iterator[None]:
-    """Let this process steer the terminal, for a progress bar that takes no stream."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(bare, before)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
 def run_command_line(main: Callable[[], int]) -> None:
-    """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None:
-            setattr(sys, name, SafeStream(stream))
+    """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process.
+
+    Every command goes through here, so this is where the surroundings are made safe.
+    """
+    surroundings.prepare()
     try:
         code: int = main()
-        sys.stdout.flush()
+        streams.flush()
     except UserError as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        _tell(str(error))
         code = ExitCode.BAD_INPUT
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except signals.Terminated:
+        code = ExitCode.TERMINATED
     except BrokenPipeError:
         _discard_output()  # the reader, such as head or less, has closed the pipe
         code = ExitCode.BROKEN_PIPE
     except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
-        place = error.filename2 or error.filename
-        print(f"error: {error.strerror or error}{f': {str(place)!r}' if place else ''}", file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _discard_output()
+        _tell(_described(error))
         code = ExitCode.BAD_INPUT
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Write out what is printed, and exit with `code`, or with that of an output which did not take everything."""
+    try:
+        streams.flush()
+    except OSError:
+        _discard_output()
+    lost = streams.failure()
+    if isinstance(lost, BrokenPipeError):
+        code = code or ExitCode.BROKEN_PIPE
+    elif lost is not None and code == ExitCode.SUCCESS:
+        _tell(_described(lost))
+        code = ExitCode.BAD_INPUT
+    if "wandb" in sys.modules:
+        signals.bound_the_exit(code)
     sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    if sys.stderr is not None:
+        print(f"error: {in_one_line(message)}", file=sys.stderr)
+
+
+def _described(error: OSError) -> str:
+    place = error.filename2 or error.filename
+    return f"{error.strerror or error}{f': {str(place)!r}' if place else ''}"
 
 
 def _discard_output() -> None:
     """Send the rest of the output nowhere, so that it does not fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    streams.point_at_nothing(sys.stdout.fileno())

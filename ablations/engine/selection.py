@@ -12,6 +12,7 @@ from ablations.engine.sweep import Cell, Sweep, text
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.origins import with_origin
+from lightning_xvol.ledger.spellings import as_begun
 
 
 def recipe_of(sweep: Sweep, options: Options) -> Recipe:
@@ -22,8 +23,8 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
     """The cells of `sweep` under `options`, before a selection.
 
     With `--backbone-from` every selected cell must find its classification run. Other cells without one are left out,
-    because they have no identity yet. `--cell` may name a cell of the ledger whose classes no flag names; then the
-    cells have these classes.
+    because they have no identity yet. Cells whose runs an older version began under another id keep that id. `--cell`
+    may name a cell of the ledger whose classes no flag names; then the cells have these classes.
 
     Raises:
         UserError: for a selected cell without a classification run, also where `--cell` may name one, and for an import
@@ -37,6 +38,12 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
 
 
 def _make(sweep: Sweep, options: Options) -> list[Cell]:
+    cells = _with_origins(sweep, options)
+    configs = as_begun([cell.config for cell in cells], options.folder)
+    return [dataclasses.replace(cell, config=config) for cell, config in zip(cells, configs, strict=True)]
+
+
+def _with_origins(sweep: Sweep, options: Options) -> list[Cell]:
     recipe = recipe_of(sweep, options)
     seeds = max(options.seeds or recipe.seeds, (options.seed or 0) + 1)
     cells = make_cells(sweep, recipe, seeds, options.changes(), options.smoke)

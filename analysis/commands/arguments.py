@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.render import SELECT
-from lightning_xvol.errors import UserError, sentence
+from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.printing import in_one_line
 
 if TYPE_CHECKING:
     from analysis.sources.collection import Collection
@@ -47,7 +48,7 @@ def open_sources(names: list[str]) -> Collection:
 
     sources = Collection(names)
     for loss in sources.losses:
-        print(f"note: {sentence(loss)}", file=sys.stderr)
+        print(f"note: {in_one_line(loss)}", file=sys.stderr)
     return sources
 
 
@@ -73,7 +74,7 @@ def each_sweep(sources: Collection, wanted: str | None, act: Callable[[str], str
 def tell_left_out(errors: Iterable[UserError]) -> None:
     """Print a line on stderr for each sweep that cannot be read."""
     for error in errors:
-        print(f"note: left out: {sentence(error)}", file=sys.stderr)
+        print(f"note: left out: {in_one_line(error)}", file=sys.stderr)
 
 
 def out_folder(parsed: argparse.Namespace) -> Path:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"
 NAME = "xvolutionablations"
@@ -96,7 +96,7 @@ def known_sections() -> list[Section]:
         UserError: if the command fails.
     """
     command = [sys.executable, "-m", "ablations", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode:
         raise UserError(f"cannot list the sweeps: {done.stderr.strip()[-300:]}; name runs with --source")
     return [_known_section(content) for content in json.loads(done.stdout)]

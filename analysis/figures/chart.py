@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.style import Size
-from lightning_xvol.errors import printable
+from lightning_xvol.surroundings.printing import printable
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.chart import Chart
 from analysis.figures.style import SIZES, Size, style
+from lightning_xvol.visualize.style import settings
 
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
@@ -31,14 +31,14 @@ _HANDLE = 4.7  # ems that a legend needs beside the text of each row
 @contextlib.contextmanager
 def drawing(size: Size, ax: Axes | None) -> Iterator[Axes]:
     """Give `ax`, or the axes of a new figure. Until the block ends, matplotlib's defaults suit `size`."""
-    with matplotlib.rc_context(size.rc()):
+    with settings(size.rc()):
         yield _new_figure(size).subplots() if ax is None else ax
 
 
 @contextlib.contextmanager
 def drawing_panels(size: Size, axes: Any, rows: int, columns: int, **options: Any) -> Iterator[np.ndarray]:
     """As `drawing`, but give the array `axes`, or an array of `rows` x `columns` axes of a new figure."""
-    with matplotlib.rc_context(size.rc()):
+    with settings(size.rc()):
         if axes is None:
             axes = _new_figure(size).subplots(rows, columns, squeeze=False, **options)
         yield np.asarray(axes)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
+from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import seed_values
 from lightning_xvol.config import registry
@@ -53,6 +54,7 @@ class Pool:
         sweeps, frames: The sweeps with these runs, and the frame of each.
         groups: Maps a row to the id of its group.
         configs: Maps a group id to its recorded configuration.
+        results: Maps a group id to one of its records.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
         values: Maps row, metric and seed to the value of the run.
     """
@@ -63,6 +65,7 @@ class Pool:
     frames: list[pd.DataFrame] = field(default_factory=list)
     groups: dict[RowKey, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
     values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
 
@@ -89,11 +92,16 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # these tables are of Faster R-CNN
         if not _has_axes(table, sweep, frame):
             continue  # somebody else's sweep of the same name
-        configs = sources.configs(frame)
-        changes = _changes(table, sweep, frame, configs)
+        results = sources.results(frame)
+        configs = {group: result["config"] for group, result in results.items()}
+        changes = _changes(
+            table, sweep, frame, configs, {group: result.get("data") for group, result in results.items()}
+        )
         data = PAPER if changes == [] else _named(sweep)
         pool = found.setdefault(data, Pool(table, data))
         pool.configs |= configs
+        pool.results |= results
+        check_same(f"Table {table}", pool.results.values())
         pool.changes |= dict.fromkeys(changes or ())
         pool.sweeps.append(sweep)
         pool.frames.append(frame)
@@ -113,13 +121,17 @@ def _named(sweep: SweepLayout) -> str:
 
 
 def _changes(
-    table: str, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
+    table: str,
+    sweep: SweepLayout,
+    frame: pd.DataFrame,
+    configs: Mapping[str, Mapping[str, Any]],
+    contents: Mapping[str, Mapping[str, Any] | None],
 ) -> list[str] | None:
     """The settings in which runs differ from the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
     None where no recipe reproduces it. A run in a printed row is compared with the whole configuration of that row, so
     that a printed number is beside no other configuration. Any other run is compared in the fields that all rows share
-    (`SHARED`).
+    (`SHARED`). Data that are not what they are called are a change too. `contents` holds the data of each group.
     """
     recipe = RECIPES.get(sweep.recipe)
     if recipe is None or recipe.reproduces is None or sweep.reproduces is None or sweep.smoke:
@@ -142,8 +154,11 @@ def _changes(
                 changes = protocol.differences(config, papers)
                 changes.pop("detector.origin", None)  # each operator starts from its own classifier
                 changes = {path: text for path, text in changes.items() if path.startswith(SHARED)}
+            other = protocol.other_data(configs[row["group_id"]], contents[row["group_id"]])
         except UserError:
             return [UNKNOWN]
+        if other is not None:
+            changes["data"] = other
         if "detector.origin" in changes:
             changes["detector.origin"] = OTHER_ORIGIN
         found |= dict.fromkeys(changes.values())

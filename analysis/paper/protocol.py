@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lightning_xvol.config import registry
 from lightning_xvol.config.resolved import optimisation, resolve
 from lightning_xvol.config.schema import RunConfig, flat, from_dict, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import contents, record
 from lightning_xvol.ledger.origins import with_papers_origin
 
 PAPERS = "the paper's"
@@ -36,7 +37,7 @@ def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for key, result in results.items():
         with contextlib.suppress(UserError):
-            found[key] = result.get("optimisation_id") or identity(from_dict(result["config"]))
+            found[key] = record.recorded_optimisation(result) or identity(from_dict(result["config"]))
     return found
 
 
@@ -59,6 +60,22 @@ def differences(
     values = flat(to_dict(config), ".")
     paths = [path for path in values if own.get(path, _ABSENT) != others.get(path, _ABSENT)]
     return {path: f"{path}={_text(values[path])}" for path in paths}
+
+
+def other_data(config: Mapping[str, Any], found: Mapping[str, Any] | None) -> str | None:
+    """Why data are not known to be the set that a recorded configuration names; None where they are that set.
+
+    `found` are the contents of the data in the record. A set that is computed is what its name says.
+
+    Raises:
+        UserError: for a data set of another version.
+    """
+    data = config["data"]
+    if not registry.lookup("data", data["name"]).facts:
+        return None
+    if found is None:
+        return "data (not known, the record is older than their digest)"
+    return f"data ({contents.label(data, found)})" if contents.differs(data, found) else None
 
 
 def _text(value: Any) -> str:

@@ -26,8 +26,9 @@ from analysis.sweep.overview import Overview
 from analysis.sweep.table import sweep_table
 from analysis.table import Table
 from lightning_xvol.commandline import duration
-from lightning_xvol.errors import UserError, printable
+from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.printing import printable
 
 HERE = Path(__file__).parent
 TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
@@ -94,14 +95,14 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
     problems += others
     several = len({item.layout.recipe for item in found}) > 1
     sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
-    script = (HERE / "filter.js").read_text()
+    script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "prose": prose}
     text = environment.get_template("page.html").render(
-        style=Markup((HERE / "style.css").read_text()),
+        style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=_facts(found),

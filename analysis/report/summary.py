@@ -10,7 +10,8 @@ from analysis.sources.collection import Collection
 from analysis.sweep import overview
 from analysis.sweep.overview import STATES, Overview
 from lightning_xvol.commandline import columns, duration
-from lightning_xvol.errors import UserError, printable
+from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.printing import printable
 
 WIDTH = 100
 

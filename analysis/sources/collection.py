@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.sources.data import check_same, with_true_name
 from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
@@ -133,7 +134,7 @@ class Collection:
         self._unfit = [plan for plan in plans if plan.fault]
         if self._unfit and not self._plans:
             raise UserError(self._unfit[0].fault)
-        self._assembled: dict[str, tuple[SweepLayout, pd.DataFrame] | UserError] = {}
+        self._known: dict[str, tuple[SweepLayout, pd.DataFrame] | UserError] = {}
 
     @property
     def losses(self) -> list[str]:
@@ -170,7 +171,7 @@ class Collection:
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
             )
-        assembled = self._assemble(found[0])
+        assembled = self._assembled(found[0])
         if isinstance(assembled, UserError):
             raise assembled
         return assembled
@@ -178,27 +179,40 @@ class Collection:
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
         """Every sweep of one of these names that can be read, with its frame: one per recipe and budget."""
         plans = [plan for name in names for plan in self._plans if plan.name == name]
-        return [found for plan in plans if not isinstance(found := self._assemble(plan), UserError)]
+        return [found for plan in plans if not isinstance(found := self._assembled(plan), UserError)]
 
     def left_out(self, names: Sequence[str] | None = None) -> list[UserError]:
         """The reason for each sweep, of one of `names` if they are given, that `variants` leaves out."""
         plans = [plan for plan in (*self._unfit, *self._plans) if names is None or plan.name in names]
-        found = [UserError(plan.fault) if plan.fault else self._assemble(plan) for plan in plans]
+        found = [UserError(plan.fault) if plan.fault else self._assembled(plan) for plan in plans]
         return [error for error in found if isinstance(error, UserError)]
 
     def unfit(self) -> list[str]:
         """A sentence for each plan that cannot be read."""
         return [plan.fault for plan in self._unfit]
 
-    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame] | UserError:
+    def _assembled(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame] | UserError:
         """The sweep of `plan` and a frame of its own, or the reason why there is none. Runs are read once."""
-        if plan.identity not in self._assembled:
+        if plan.identity not in self._known:
             try:
-                self._assembled[plan.identity] = assemble(plan, self.outcome)
+                self._known[plan.identity] = self._assemble(plan)
             except UserError as error:
-                self._assembled[plan.identity] = error
-        found = self._assembled[plan.identity]
+                self._known[plan.identity] = error
+        found = self._known[plan.identity]
         return found if isinstance(found, UserError) else (found[0], found[1].copy())
+
+    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
+        results: list[Mapping[str, Any]] = []
+
+        def outcome(cell_id: str) -> Outcome | None:
+            found = self.outcome(cell_id)
+            if found is not None and found.result is not None:
+                results.append(found.result)
+            return found
+
+        sweep, frame = assemble(plan, outcome)
+        check_same(f"sweep {sweep.name!r}", results)
+        return with_true_name(sweep, results), frame
 
     def _where(self) -> str:
         return ", ".join(repr(source.where) for source in self.sources)

@@ -84,7 +84,7 @@ class Ledger:
             self._tree.notes.append(f"{path}: not read, {reason(error)}")
             return points
         bounds = record.bounds(name)
-        # A torn line is left out, and so are the lines after one that is not text.
+        # An incomplete line is left out, and so are the lines after one that is not text.
         with contextlib.suppress(csv.Error):
             for row in csv.DictReader(io.StringIO(text, newline="")):
                 with contextlib.suppress(ValueError, TypeError, KeyError):

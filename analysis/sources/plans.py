@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks
+from lightning_xvol.ledger.record import further_cells
 
 SCHEMA = 1
 COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
@@ -135,6 +136,17 @@ def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
         return first
     cells = {json.dumps(cell, sort_keys=True): cell for plan in plans for cell in plan.content["cells"]}
     return replace(first, content={**first.content, "cells": list(cells.values())}, parts=tuple(plans))
+
+
+def widened(plan: SweepPlan, others: Sequence[SweepPlan], has_result: Callable[[str], bool]) -> SweepPlan:
+    """`plan` with the finished cells that only `others` list. They are plans of the same sweep, recipe and budget."""
+    if plan.fault:
+        return plan
+    cells = plan.content["cells"]
+    for other in others:
+        if other is not plan and not other.fault and other.identity == plan.identity:
+            cells = [*cells, *further_cells(other.content["cells"], cells, has_result)]
+    return replace(plan, content={**plan.content, "cells": cells})
 
 
 def row_of(cell: Mapping[str, Any], axes: Sequence[str]) -> tuple[str, str]:

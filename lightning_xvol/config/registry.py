@@ -28,6 +28,9 @@ class Registered:
         task: for a data set, what is learned from it (`lightning_xvol.training.tasks`, `task` below). A data set named
             by an import path is for classification.
         channels: for a data set, the channels of its images, where they are known without importing it.
+        generator: for a data set that is computed, the version of its generator. It goes up with every change to what
+            the generator makes.
+        facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
     """
 
     path: str
@@ -36,6 +39,8 @@ class Registered:
     legacy_values: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     channels: int | None = None
+    generator: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,14 +210,43 @@ DATASETS: dict[str, Registered] = {
         },
         legacy_values={"canvas": 32},
         channels=1,
+        generator=1,
     ),
     "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
-    "cifar10": Registered("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
-    "cifar100": Registered("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
-    "fashion_mnist": Registered(
-        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1
+    "cifar10": Registered(
+        "lightning_xvol.data.cifar:CIFAR10",
+        "CIFAR-10",
+        {"augment": True},
+        channels=3,
+        facts={"classes": 10, "train": 50_000, "validation": 10_000},
     ),
-    "imagenet": Registered("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
+    "cifar100": Registered(
+        "lightning_xvol.data.cifar:CIFAR100",
+        "CIFAR-100",
+        {"augment": True},
+        channels=3,
+        facts={"classes": 100, "train": 50_000, "validation": 10_000},
+    ),
+    "fashion_mnist": Registered(
+        "lightning_xvol.data.fashion_mnist:FashionMNIST",
+        "Fashion-MNIST",
+        {"augment": True},
+        channels=1,
+        facts={"classes": 10, "train": 60_000, "validation": 10_000},
+    ),
+    "imagenet": Registered(
+        "lightning_xvol.data.imagenet:ImageNet",
+        "ImageNet-1k",
+        {"image_size": 224},
+        channels=3,
+        facts={"classes": 1000, "train": 1_281_167, "validation": 50_000},
+    ),
+    "folder": Registered(
+        "lightning_xvol.data.folder:Folder",
+        "a folder of pictures",
+        {"label": "", "image_size": 224, "validation_part": 0.2, "draw": 0},
+        channels=3,
+    ),
     "attention_maps": Registered(
         "lightning_xvol.data.attention_maps:AttentionMaps",
         "global attention on feature maps",
@@ -226,6 +260,7 @@ DATASETS: dict[str, Registered] = {
             "draw": 0,
         },
         task="regression",
+        generator=1,
     ),
     "coco": Registered(
         "lightning_xvol.data.coco:Coco",
@@ -239,6 +274,11 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        # The number of images, the first and the last id of instances_train2017.json and instances_val2017.json.
+        facts={
+            "classes": 80,
+            "image_ids": {"train": [118_287, 9, 581_929], "validation": [5_000, 139, 581_781]},
+        },
     ),
     "shapes_coco": Registered(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
@@ -257,6 +297,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        generator=1,
     ),
 }
 

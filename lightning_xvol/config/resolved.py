@@ -21,6 +21,19 @@ COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
 """The fields of `train` that say how an optimisation is computed, not what is optimised."""
 
 
+def in_one_form(config: RunConfig) -> RunConfig:
+    """`config` with the fields whose order means nothing in ascending order.
+
+    `backbone.stages` is a set, so repeats go. `optim.milestones` keeps repeats: each of them lowers the learning rate.
+    Other lists are sequences: their order, or how often a value occurs in them, decides what a run computes.
+    """
+    return dataclasses.replace(
+        config,
+        backbone=dataclasses.replace(config.backbone, stages=tuple(sorted(set(config.backbone.stages)))),
+        optim=dataclasses.replace(config.optim, milestones=tuple(sorted(config.optim.milestones))),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Resolved(RunConfig):
     """A `RunConfig` with every option of operator, backbone and data spelled out, and every value checked.
@@ -38,7 +51,7 @@ class Resolved(RunConfig):
     """
 
     def __post_init__(self) -> None:
-        config = RunConfig(**{item.name: getattr(self, item.name) for item in dataclasses.fields(RunConfig)})
+        config = RunConfig(**sections(self))
         parts: dict[str, Any] = {}
         for kind in registry.KINDS:
             part = getattr(config, kind)
@@ -48,9 +61,14 @@ class Resolved(RunConfig):
         for path, value in leaves(nested(config)):
             if not (isinstance(value, str) and ".options." in path):
                 config = set_value(config, path, value)
-        _check(config)
+        _check(in_one_form(config))
+        config = self._form(config)
         for name, section in vars(config).items():
             object.__setattr__(self, name, section)
+
+    @staticmethod
+    def _form(config: RunConfig) -> RunConfig:
+        return in_one_form(config)
 
     @cached_property
     def cell_id(self) -> str:
@@ -67,13 +85,34 @@ class Resolved(RunConfig):
         return fingerprint(optimisation(self))[:ID_LENGTH]
 
 
+class AsWritten(Resolved):
+    """A configuration whose lists stay in the order in which an older run wrote them, with the ids of that run.
+
+    It computes what the one form computes. `optimisation_id` is that of the one form.
+    """
+
+    @staticmethod
+    def _form(config: RunConfig) -> RunConfig:
+        return config
+
+
 def resolve(config: RunConfig) -> Resolved:
     """`config` as a `Resolved`; one that is resolved already is returned as it is.
 
     Raises:
         UserError: as `Resolved`.
     """
-    return config if isinstance(config, Resolved) else Resolved(**vars(config))
+    return config if isinstance(config, Resolved) else Resolved(**sections(config))
+
+
+def one_form(config: RunConfig) -> Resolved:
+    """`config`, resolved, with its lists `in_one_form` even if it is `AsWritten`."""
+    return Resolved(**sections(config)) if isinstance(config, AsWritten) else resolve(config)
+
+
+def sections(config: RunConfig) -> dict[str, Any]:
+    """The fields of `config`, without the ids that a `Resolved` has computed."""
+    return {item.name: getattr(config, item.name) for item in dataclasses.fields(RunConfig)}
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
@@ -108,7 +147,7 @@ def optimisation(config: RunConfig) -> dict[str, Any]:
     differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
     which change ids and weights. Detectors may start from different classification runs of one optimisation.
     """
-    values = canonical(config)
+    values = canonical(one_form(config))
     del values["seed"]
     values["train"] = {name: value for name, value in values["train"].items() if name not in COMPUTE}
     if config.detector.origin_optimisation is not None:

@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from lightning_xvol.errors import UserError
 
@@ -57,7 +57,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -76,11 +76,19 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: for a file that is missing, that this process may not read, or that is not a regular file.
     """
+    with _open_regular(path) as file:
+        return file.read()
+
+
+def _open_regular(path: Path) -> IO[bytes]:
     _check_regular(path.stat().st_mode, path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_regular(os.fstat(descriptor).st_mode, path)  # somebody may have put another file there
-        return file.read()
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
 
 
 def _check_regular(mode: int, path: Path) -> None:
@@ -94,6 +102,17 @@ def parse_json(content: str | bytes) -> Any | None:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def open_text(path: Path, mode: Literal["r", "a"] = "r", newline: str | None = None) -> IO[str]:
+    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error."""
+    return path.open(mode, encoding="utf-8", errors="replace" if mode == "r" else "backslashreplace", newline=newline)
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file, opened by `open_text`."""
+    with open_text(path) as file:
+        return file.read()
 
 
 def read_json(path: Path) -> Any | None:

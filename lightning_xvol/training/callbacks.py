@@ -15,7 +15,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
-from lightning_xvol.ledger.files import write_by, write_json, write_text
+from lightning_xvol.ledger.files import open_text, write_by, write_json, write_text
 from lightning_xvol.ledger.record import read_segments
 
 Row = dict[str, Any]  # step, epoch, name, value
@@ -77,7 +77,7 @@ class RunLog(Logger):
         ]
         self.rows += rows
         if self.path is not None:
-            with self.path.open("a") as file:
+            with open_text(self.path, "a") as file:
                 file.write(self._text(rows))
 
     def series(self, name: str) -> list[tuple[int, float]]:

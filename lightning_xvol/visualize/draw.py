@@ -30,10 +30,9 @@ def diverging() -> Any:
 
 def new_axes(**kwargs: Any) -> Any:
     """Axes on a new figure."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(style.RC):
+    with style.settings():
         return Figure(figsize=(style.COLUMN / 2, style.COLUMN / 2), layout="constrained").subplots(**kwargs)
 
 

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lightning_xvol.errors import printable, sentence
+from lightning_xvol.surroundings.printing import in_one_line, printable
 
 EVIL = "=A\x1b]0;t\x07\x1b[2J\r\x00\x7f\x9b\u202eb\u2066c\ud800\u2028\ufeff$x_1^2</script>&"
 FORMULAS = ("@SUM(1)", "=1+1", "+1", "-1+2", "\t=1")
@@ -44,7 +44,7 @@ def test_a_safe_text_holds_none_of_all_characters_that_are_unsafe() -> None:
     kept = [each for each, after in zip(everything, safe, strict=True) if each == after]
     assert len(kept) > sys.maxunicode - 2048 - 300  # half letters, and some 200 others
     assert all(each in kept for each in "azÄ中é−±\u200d\U0001f600\n\t")
-    assert sentence("a\nb\x1b") == "a b?"
+    assert in_one_line("a\nb\x1b") == "a b?"
 
 
 @pytest.fixture

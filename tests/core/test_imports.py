@@ -30,6 +30,7 @@ READERS = {
     # These compute ids and labels, and build nothing; `load` would refuse it.
     "lightning_xvol/ledger/record.py": "ids",
     "lightning_xvol/ledger/origins.py": "ids",
+    "lightning_xvol/ledger/spellings.py": "ids",
     "analysis/paper/pools.py": "ids",
     "analysis/paper/protocol.py": "ids",
 }

@@ -8,12 +8,10 @@ left. So this launcher may die: the tasks go on, and the next launcher finds the
 from __future__ import annotations
 
 import contextlib
-import getpass
 import importlib.util
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,13 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
+from ablations.engine.cell import Begun, Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
 from ablations.engine.launchers import Observer
 from ablations.engine.launchers.inline import InlineLauncher
 from ablations.engine.sweep import Cell
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.ledger import files, record
 from lightning_xvol.processes import join_run
+from lightning_xvol.surroundings import streams
+from lightning_xvol.surroundings.programs import output_of, run_program
 
 LEDGER_SECONDS = 1
 QUEUE_SECONDS = 10
@@ -145,9 +145,9 @@ class SlurmLauncher:
             )
         self.resources, self.wait = resources, wait
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         # This fails before anything is written, like every other mistake.
-        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
+        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context, begun)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
         """Return no costs, because cells run on other machines."""
@@ -199,7 +199,7 @@ class SlurmLauncher:
             f"{len(cells)} cells are in Slurm's array {array}; it goes on without this command, "
             f"and scancel {array} stops it"
         )
-        sys.stdout.flush()
+        streams.flush()
         return {cell.id: job.job_id for cell, job in zip(cells, jobs, strict=True)}
 
     def close(self) -> None:
@@ -274,10 +274,9 @@ def _failures(cell: Cell, context: SweepContext) -> int:
 
 def _queue() -> dict[str, str] | None:
     """The state of every task of this user that Slurm has not ended, or None where Slurm does not answer."""
-    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--user={getpass.getuser()}"]
-    try:
-        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+    # By number, because a user without an entry in the system's list has no name.
+    answer = output_of(["squeue", "--noheader", "--array", "--format=%i %T", f"--user={os.getuid()}"], timeout=60)
+    if answer is None:
         return None
     return {task: where for task, _, where in (line.partition(" ") for line in answer.splitlines())}
 
@@ -297,4 +296,4 @@ def _known_tasks(cells: Sequence[Cell], context: SweepContext, queue: dict[str, 
 
 def _cancel(tasks: Sequence[str]) -> None:
     if tasks:
-        subprocess.run(["scancel", *tasks], check=False, capture_output=True)
+        run_program(["scancel", *tasks])
