@@ -26,12 +26,13 @@ from analysis.paper import tables as paper_tables
 from analysis.paper.pools import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
-from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
+from analysis.sources.frame import SweepLayout, assemble, axis_value
 from analysis.sources.plans import SweepPlan
 from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.plan import COSTS
 from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"

@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.sources.plans import COSTS, SweepPlan, row_of, two_configurations
+from analysis.sources.plans import SweepPlan, row_of, two_configurations
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, record
+from lightning_xvol.ledger.plan import COSTS
 
 _CELL_KEYS = ("operator", "label", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs")

@@ -12,12 +12,12 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper import protocol, published
-from analysis.sources.frame import COSTS
 from analysis.statistics import estimate, summarise
 from analysis.sweep import footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.plan import COSTS
 
 
 def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, str]:

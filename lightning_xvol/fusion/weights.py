@@ -159,6 +159,8 @@ def load_fused(path: Path, trust: bool = False) -> nn.Module:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
+    except PermissionError:
+        raise
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
     about: dict[str, Any] = {name: parse_json(header[name]) for name in FUSED if name in header}

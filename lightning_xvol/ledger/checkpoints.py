@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning_fabric.plugins import CheckpointIO
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, record
-from lightning_xvol.ledger.files import write_by
+from lightning_xvol.ledger.files import open_bytes, write_by
 
 KEEP = 2
 _NETWORK = "network."  # every module in `lightning_xvol.modules` has its network under this name
@@ -68,19 +68,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: for a file that is missing, is torn, or holds anything but tensors and plain data.
+        PermissionError: for a file that this process may not read.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {str(path)!r}")
+    try:
+        file = open_bytes(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise UserError(f"no checkpoint at {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+    with file:
+        return _content(file, path)
+
+
+def _content(file: IO[bytes], path: Path) -> dict[str, Any]:
     try:
         # A truncated archive does not open. A damaged one fails its checksums, which torch.load does not check. Two
         # fields have no checksum: one flipped bit turns a file into a folder, which torch leaves uninitialised, another
         # marks it as compressed, which torch never writes.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             odd = [entry.filename for entry in archive.infolist() if entry.external_attr or entry.compress_type]
             damaged = odd[0] if odd else archive.testzip()
         if damaged is not None:
             raise UserError(f"the checkpoint {str(path)!r} is damaged (in {damaged}); use an older one")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"the checkpoint {str(path)!r} holds more than tensors and plain data; "

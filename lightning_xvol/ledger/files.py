@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import secrets
@@ -76,11 +77,16 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: for a file that is missing, that this process may not read, or that is not a regular file.
     """
-    with _open_regular(path) as file:
+    with open_bytes(path) as file:
         return file.read()
 
 
-def _open_regular(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> io.BufferedReader:
+    """Open the regular file at `path` for reading.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
     _check_regular(path.stat().st_mode, path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -105,8 +111,31 @@ def parse_json(content: str | bytes) -> Any | None:
 
 
 def open_text(path: Path, mode: Literal["r", "a"] = "r", newline: str | None = None) -> IO[str]:
-    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error."""
-    return path.open(mode, encoding="utf-8", errors="replace" if mode == "r" else "backslashreplace", newline=newline)
+    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error.
+
+    Raises:
+        OSError: for a file that is not a regular one, or a link where text would be added.
+    """
+    if mode == "r":
+        return io.TextIOWrapper(open_bytes(path), encoding="utf-8", errors="replace", newline=newline)
+    file = os.fdopen(open_to_add(path), "ab")
+    return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline=newline)
+
+
+def open_to_add(path: Path) -> int:
+    """A descriptor that adds to the regular file at `path`, which is created if needed. It follows no link.
+
+    Raises:
+        OSError: for a link, or a file that is not a regular one.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def read_text(path: Path) -> str:
