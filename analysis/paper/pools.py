@@ -18,7 +18,6 @@ from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import seed_values
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
@@ -140,7 +139,7 @@ def _changes(
         return None
     rows = published.of_table(int(table)) if table.isdigit() else {}
     found: dict[str, None] = {}
-    for _, row in frame.drop_duplicates("group_id").iterrows():
+    for row in frame.drop_duplicates("group_id").to_dict("records"):
         if row["group_id"] not in configs:
             continue
         found_row = _label_and_setting(table, sweep, row, configs)
@@ -170,14 +169,16 @@ def _add(
 ) -> None:
     # Only Table 1 has two backbones; elsewhere, and on other data, label and setting identify a row.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
-    for group, rows in frame.groupby("group_id", sort=False):
-        first = rows.iloc[0]
+    values = _values(frame, select)
+    runs = frame.groupby("group_id", sort=False)
+    for first in frame.drop_duplicates("group_id").to_dict("records"):
+        group = first["group_id"]
         found = _label_and_setting(pool.table, sweep, first, configs)
         if found is None:
             continue
         key = (backbone, *found)
         if pool.table == "3b":
-            _add_curves(pool, key, rows, sweep, sources)
+            _add_curves(pool, key, runs.get_group(group), sweep, sources)
             continue
         if pool.groups.setdefault(key, group) != group:
             both = " and ".join(_told_apart(pool.groups[key], group, pool.configs))
@@ -185,8 +186,19 @@ def _add(
                 f"Table {pool.table}: {' '.join(part for part in key if part)} has two configurations ({both}); give "
                 "their sweeps one by one"
             )
-        for metric, runs in rows.groupby("metric", sort=False):
-            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seed_values(runs, select))
+        for metric, seeds in values[group].items():
+            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seeds)
+
+
+def _values(frame: pd.DataFrame, select: str) -> dict[str, dict[str, dict[int, float]]]:
+    """Maps each group, metric and seed to the value of the finished run."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    columns = (frame[name].tolist() for name in ("group_id", "metric", "seed", "state", select))
+    for group, metric, seed, state, value in zip(*columns, strict=True):
+        seeds = found.setdefault(group, {}).setdefault(metric, {})
+        if state == "finished":
+            seeds[int(seed)] = float(value)
+    return found
 
 
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -211,7 +223,7 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
 
 
 def _label_and_setting(
-    table: str, sweep: SweepLayout, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
+    table: str, sweep: SweepLayout, row: Mapping[Any, Any], configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, str] | None:
     """Label and setting of the row of a group; None where the table has no such row."""
     label = str(row["operator"])
