@@ -15,7 +15,7 @@ from analysis.sources.plans import SweepPlan
 from analysis.sources.tree import Tree, reason
 from lightning_xvol.ledger import checks, files, record
 
-PLAN = "cells.json"
+PLAN, METRICS = "cells.json", "metrics.csv"
 
 
 def is_ledger(folder: Path) -> bool:
@@ -35,6 +35,9 @@ class Ledger:
         self._tree = Tree(folder)
         self.losses = self._tree.notes
         self._plans = [plan for path in _folders(folder) if (plan := self._plan(path)) is not None]
+        cells = {cell["cell_id"]: None for plan in self._plans for cell in plan.content.get("cells", ())}
+        for cell in cells:
+            self._tree.check(record.cell_folder(folder, cell) / METRICS)
         self.outcome = functools.cache(self._outcome)
 
     def plans(self) -> list[SweepPlan]:
@@ -74,14 +77,11 @@ class Ledger:
             return None
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        path = record.cell_folder(self.folder, cell_id) / "metrics.csv"
+        path = record.cell_folder(self.folder, cell_id) / METRICS
         points: dict[int, tuple[int, float]] = {}
         try:
             text = self._tree.read(path).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            return points
-        except OSError as error:
-            self._tree.notes.append(f"{path}: not read, {reason(error)}")
+        except OSError:  # it is missing, or a note says why it is not read
             return points
         bounds = record.bounds(name)
         # An incomplete line is left out, and so are the lines after one that is not text.

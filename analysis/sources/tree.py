@@ -40,6 +40,20 @@ class Tree:
             raise OSError(errno.ELOOP, OUTSIDE, str(path))
         return files.read_bytes(path)
 
+    def check(self, path: Path) -> None:
+        """Note a file that is there and that `read` will refuse. A missing file is none."""
+        try:
+            regular = stat.S_ISREG(path.lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._note(error)
+            return
+        if regular and not os.access(path, os.R_OK):
+            self.notes.append(f"{path}: not read, permission denied")
+        elif not regular:
+            self._may_read(path, os.path.realpath(path))
+
     def holds(self, real: str) -> bool:
         """Whether the real path `real` is the folder or lies below it."""
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
