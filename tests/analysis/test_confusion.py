@@ -258,7 +258,7 @@ def test_a_damaged_file_costs_its_run_alone(runs: Any, capsys: pytest.CaptureFix
 
 def test_a_fifo_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "predictions.npz")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         read_predictions(tmp_path / "predictions.npz", {})
 
 
