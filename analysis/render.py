@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analysis.table import Table
 
 SELECT = ("last", "best")
-INTERVALS = ("t", "bootstrap")
+INTERVALS = ("moderated", "t")
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -32,17 +32,14 @@ PAPER_TABLES = (1, 2, 3, 4, 5, 6, 7)
 WITHOUT_RUNS = (5, 7)
 
 
-def load_sweep(
-    sources: Sources, name: str, select: str = "last", interval: str = "t", adjust: bool = False
-) -> SweepResults:
+def load_sweep(sources: Sources, name: str, select: str = "last", interval: str = "moderated") -> SweepResults:
     """The sweep `name`, its runs and their means.
 
     Args:
         sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
-        interval: How the interval of a difference is computed: Student's `t` or `bootstrap`.
-        adjust: Whether Holm's method adjusts the p-values for all comparisons of the sweep.
+        interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -57,7 +54,7 @@ def load_sweep(
     from analysis.sweep.results import SweepResults
 
     collection = collect(sources)
-    return SweepResults.of(collection, *collection.load(name), select, interval, adjust)
+    return SweepResults.of(collection, *collection.load(name), select, interval)
 
 
 def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
@@ -156,12 +153,14 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
+        diagnostic: What the variances of a sweep's table have in common.
     """
 
     sweep: str
     text: str
     markdown: str
     paths: Mapping[str, Path]
+    diagnostic: str = ""
 
     def where(self) -> str:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
@@ -173,9 +172,7 @@ class Rendering:
         )
 
 
-def render(
-    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "t", adjust: bool = False
-) -> Rendering:
+def render(sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated") -> Rendering:
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
     Raises:
@@ -183,12 +180,12 @@ def render(
     """
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, adjust)
+    results = load_sweep(sources, sweep, select, interval)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", results)
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, results.diagnostic())
 
 
 def render_figures(

@@ -24,9 +24,13 @@ def add_to(commands: Any) -> None:
         "5 and 7 need no --source",
     )  # fmt: skip
     parser.add_argument(
-        "--interval", choices=INTERVALS, default="t", help="the interval of a difference (default: Student's t)"
+        "--interval", choices=INTERVALS, default=INTERVALS[0],
+        help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
-    parser.add_argument("--holm", action="store_true", help="adjust the p-values for all comparisons of a sweep (Holm)")
     add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
 
 
@@ -36,8 +40,9 @@ def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
-        rendering = render(sources, name, out, parsed.select, parsed.interval, parsed.holm)
-        print(f"{rendering.text}\n\n{rendering.where()}\n")
+        rendering = render(sources, name, out, parsed.select, parsed.interval)
+        diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
+        print(f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n")
     return ExitCode.SUCCESS
 
 

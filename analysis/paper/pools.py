@@ -17,7 +17,8 @@ import pandas as pd
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import seed_values
+from analysis.sources.samples import estimates_of, images_of, seed_values
+from analysis.statistics import Estimate
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
@@ -53,6 +54,10 @@ class Pool:
         configs: Group id to its recorded configuration.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
         values: Row, metric and seed to the value of the run.
+        samples: Metric and epoch (none but in Figure 3 (b)) to the values by seed of every group of the sweeps, also
+            of those without a row here: their variances are pooled.
+        images: Group id to the number of test images.
+        runs: Group id to the state of each of its runs by cell.
     """
 
     table: str
@@ -63,6 +68,10 @@ class Pool:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
     values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
+    samples: dict[tuple[str, str], dict[str, dict[int, float]]] = field(default_factory=dict)
+    images: dict[str, int | None] = field(default_factory=dict)
+    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    _estimates: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
@@ -71,6 +80,37 @@ class Pool:
     def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
         """Seed to the value of its finished run; empty where no run of the row has finished."""
         return self.values.get(row, {}).get(metric, {})
+
+    def estimate(self, row: RowKey, metric: str) -> Estimate:
+        """The mean of a row, with the variances of all rows pooled; `n` is 0 where no run of it has finished."""
+        if not self.seeds(row, metric):
+            return Estimate(0)
+        family = (metric, _epoch_of(row))
+        if family not in self._estimates:
+            samples = {group: values.values() for group, values in self.samples[family].items()}
+            images = self.images if not family[1] else dict.fromkeys(samples)
+            self._estimates[family] = estimates_of(samples, images, metric)[0]
+        return self._estimates[family][self.groups[row]]
+
+    def network(self, row: RowKey) -> str:
+        """The label of the network that the runs of `row` trained; empty where it is not known."""
+        backbone = self.configs.get(self.groups.get(row, ""), {}).get("backbone")
+        with contextlib.suppress(UserError, TypeError, KeyError):
+            return registry.label("backbone", backbone["name"]) if backbone else ""
+        return ""
+
+    def losses(self, row: RowKey) -> str:
+        """`3 of 5 diverged, 1 missing`; empty where all runs of `row` have finished."""
+        states = list(self.runs.get(self.groups.get(row, ""), {}).values())
+        counts = {"diverged": states.count("diverged"), "missing": states.count("missing") + states.count("failed")}
+        told = [f"{count} {state}" for state, count in counts.items() if count]
+        if told:
+            told[0] = told[0].replace(" ", f" of {len(states)} ", 1)
+        return ", ".join(told)
+
+
+def _epoch_of(row: RowKey) -> str:
+    return row[2] if row[2].startswith("epoch ") else ""
 
 
 def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
@@ -146,6 +186,7 @@ def _add(
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
     for group, rows in frame.groupby("group_id", sort=False):
         first = rows.iloc[0]
+        _add_samples(pool, str(group), rows, select)
         found = _label_and_setting(pool.table, sweep, first, configs)
         if found is None:
             continue
@@ -161,6 +202,14 @@ def _add(
             )
         for metric, runs in rows.groupby("metric", sort=False):
             pool.values.setdefault(key, {}).setdefault(metric, {}).update(seed_values(runs, select))
+
+
+def _add_samples(pool: Pool, group: str, rows: pd.DataFrame, select: str) -> None:
+    """Add what the statistics take from a group, whether or not the table has its row."""
+    pool.images[group] = images_of(rows)
+    pool.runs.setdefault(group, {}).update(zip(rows["cell_id"], rows["state"], strict=True))
+    for metric, runs in rows.groupby("metric", sort=False):
+        pool.samples.setdefault((str(metric), ""), {}).setdefault(group, {}).update(seed_values(runs, select))
 
 
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -180,7 +229,8 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             row = (*key[:2], f"epoch {epoch}")
-            pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            group = pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            pool.samples.setdefault((sweep.metric, row[2]), {}).setdefault(group, {})[int(seed)] = value
             pool.values.setdefault(row, {}).setdefault(sweep.metric, {})[int(seed)] = value
 
 

@@ -30,7 +30,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
 
 HERE = Path(__file__).parent
-TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
+TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none", "none"), strict=True))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.sources.plans import SweepPlan, row_of, two_configurations
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
@@ -29,12 +30,12 @@ _CELL_KEYS: dict[str, tuple[type, ...]] = {
     "operator": (str,), "label": (str,), "axes": (dict,), "seed": (int,), "cell_id": (str,), "group_id": (str,),
 }  # fmt: skip
 _RECORD_KEYS = dict.fromkeys(("config", "metrics", "environment"), _MAPPING_OR_NONE)
-_INTEGERS = ("best_epoch", "params", "macs")
+_INTEGERS = ("best_epoch", "params", "macs", "images")
 _NUMBERS = ("last", "best", "wall_seconds")
 _TEXTS = ("torch", "device", "commit", "error")
 _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
-    "torch": None, "device": None, "commit": None, "error": None,
+    "torch": None, "device": None, "commit": None, "error": None, "images": None,
 }  # fmt: skip
 COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
 """What a run costs: columns of the frame and their names in tables and figures."""
@@ -237,16 +238,28 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     environment = result["environment"] or {}
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
     shared |= {key: environment.get(key) for key in ("torch", "device")}
+    validated = registry.validation_name("")
+    images = _images(result["config"])
     return [
         {
             **shared,
             "metric": name,
+            "images": None if name.startswith(validated) else images,
             # A run with a value that is not a number has diverged, even where its record says that it finished.
             "state": "diverged" if diverged or not _finite(metrics[name]) else "finished",
             **{key: metrics.get(name, {}).get(key) for key in ("last", "best", "best_epoch")},
         }
         for name in {**metrics, metric: None}
     ]
+
+
+def _images(config: Mapping[str, Any] | None) -> int | None:
+    """The number of test images; None for a record of another version, or of a data set that is not registered."""
+    data = (config or {}).get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return None
+    limit = data.get("limit")
+    return registry.images_of(data["name"], data.get("options") or {}, limit if isinstance(limit, int) else None)
 
 
 def _finite(values: Mapping[str, Any]) -> bool:

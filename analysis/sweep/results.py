@@ -1,7 +1,9 @@
-"""One sweep with its runs and their means: what tables, footnotes and figures are made from."""
+"""One sweep with its runs and their statistics: what tables, footnotes and figures are made from."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,8 +11,9 @@ import pandas as pd
 
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import holm, summarise
+from analysis.statistics import Prior
 from analysis.sweep import product_use
+from analysis.sweep.summary import Measured, describe, pairs_of, summarise
 
 
 @dataclass(frozen=True)
@@ -20,47 +23,74 @@ class SweepResults:
     Attributes:
         layout: The sweep itself: its name, title, recipe, metric, axes and row labels.
         frame: A row per run and metric.
-        summary: A row per group (a row label at values of the axes): see `summary_of`.
         select: Which evaluation of a run counts, `last` or `best`.
         sources: Where the runs come from.
+        interval: How intervals are computed: `moderated` or `t`.
     """
 
     layout: SweepLayout
     frame: pd.DataFrame
-    summary: pd.DataFrame
     select: str
     sources: Collection
+    interval: str = "moderated"
 
     @classmethod
     def of(
-        cls, sources: Collection, layout: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "t",
-        adjust: bool = False,
-    ) -> Self:  # fmt: skip
-        """The results of the sweep `layout` with the runs of `frame`; the rest is as in `summary_of`."""
-        return cls(layout, frame, summary_of(layout, frame, select, interval, adjust), select, sources)
+        cls, sources: Collection, layout: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "moderated"
+    ) -> Self:
+        """The results of the sweep `layout` with the runs of `frame`."""
+        return cls(layout, frame, select, sources, interval)
+
+    @functools.cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row per group for the sweep's metric (`analysis.sweep.summary.summarise`).
+
+        It has a column `row` beside: the name of the group in table and legend. That is the label of the operator,
+        followed by the axes that do not run across.
+        """
+        return self._summary(self.layout.metric)
+
+    @functools.cached_property
+    def measured(self) -> Measured:
+        """The statistics of the sweep's metric."""
+        return self._measured(self.layout.metric)
+
+    @functools.cached_property
+    def others(self) -> dict[str, pd.DataFrame]:
+        """Metric to its summary, for all other metrics that the table shows and a run has recorded."""
+        probes = [product_use.metric_of(self.layout.metric, name) for name in product_use.PROBES]
+        recorded = set(self.frame["metric"])
+        names = [name for name in (*self.layout.secondary_metrics, *probes) if name in recorded]
+        return {name: self._summary(name) for name in names}
+
+    @property
+    def prior(self) -> Prior | None:
+        """What the variances of the table have in common; None without one."""
+        return self.measured.prior
+
+    def diagnostic(self) -> str:
+        """The prior in words."""
+        if self.prior is None:
+            return "no variance prior: fewer than five rows with two runs, or --interval t"
+        return describe(self.prior, self.measured, self.layout.metric)
+
+    def _measured(self, metric: str) -> Measured:
+        sweep = self.layout
+        pairs = pairs_of(list(sweep.labels), sweep.baseline, sweep.controls)
+        return Measured(self.frame, sweep.axes, metric, self.select, pairs, self.interval)
+
+    def _summary(self, metric: str) -> pd.DataFrame:
+        sweep, own = self.layout, metric == self.layout.metric
+        measured = self.measured if own else self._measured(metric)
+        probes = [product_use.metric_of(sweep.metric, name) for name in product_use.PROBES]
+        intact = self.measured if metric in probes else None
+        summary = summarise(measured, sweep.axes, metric, sweep.baseline, intact)
+        return summary.assign(row=_names(summary, sweep))
 
 
-def summary_of(
-    sweep: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "t", adjust: bool = False
-) -> pd.DataFrame:
-    """`statistics.summarise` for the sweep's metric, with a column `row`: the name of the group in table and legend.
-
-    That name is the label of the operator, followed by the axes that do not run across.
-
-    Args:
-        sweep: The sweep.
-        frame: Its runs.
-        select: Which evaluation of a run counts: `last` or `best`.
-        interval: How the interval of a difference is computed: `t` or `bootstrap`.
-        adjust: Whether Holm's method adjusts the p-values for all differences of the table.
-    """
-    summary = summarise(frame, sweep.axes, sweep.metric, select, sweep.baseline, interval)
-    if adjust:
-        summary["delta_p"] = holm(summary["delta_p"].tolist())
-    summary.attrs |= {"interval": interval, "adjusted": adjust}
+def _names(summary: pd.DataFrame, sweep: SweepLayout) -> Sequence[str]:
     others = [axis for axis in sweep.axes if axis != sweep.column_axis]
-    rows = [
+    return [
         ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in others)])
         for group in summary.to_dict("records")
     ]
-    return product_use.with_product_use(sweep, frame, summary.assign(row=rows), select)

@@ -28,6 +28,7 @@ class Registered:
         task: for a data set, what is learned from it (`lightning_xvol.training.tasks`, `task` below). A data set named
             by an import path is for classification.
         channels: for a data set, the channels of its images, where they are known without importing it.
+        images: for a data set, the number of images that reported metrics are measured on, or the option that holds it.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Registered:
     legacy_values: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     channels: int | None = None
+    images: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,14 +207,21 @@ DATASETS: dict[str, Registered] = {
         },
         legacy_values={"canvas": 32},
         channels=1,
+        images="test_size",
     ),
-    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
-    "cifar10": Registered("lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3),
-    "cifar100": Registered("lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3),
+    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1, images=599),
+    "cifar10": Registered(
+        "lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3, images=10_000
+    ),
+    "cifar100": Registered(
+        "lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3, images=10_000
+    ),
     "fashion_mnist": Registered(
-        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1
+        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1, images=10_000
     ),
-    "imagenet": Registered("lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3),
+    "imagenet": Registered(
+        "lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3, images=50_000
+    ),
     "attention_maps": Registered(
         "lightning_xvol.data.attention_maps:AttentionMaps",
         "global attention on feature maps",
@@ -226,6 +235,7 @@ DATASETS: dict[str, Registered] = {
             "draw": 0,
         },
         task="regression",
+        images="validation_size",
     ),
     "coco": Registered(
         "lightning_xvol.data.coco:Coco",
@@ -239,6 +249,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        images=5000,
     ),
     "shapes_coco": Registered(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
@@ -257,6 +268,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        images="validation_size",
     ),
 }
 
@@ -285,6 +297,17 @@ def task(name: str, options: Mapping[str, Any]) -> str:
     registered = lookup("data", name)
     masks = {**registered.options, **options}.get("masks", False)
     return "segmentation" if registered.task == "detection" and masks else registered.task
+
+
+def images_of(name: str, options: Mapping[str, Any], limit: int | None = None) -> int | None:
+    """The number of images that the reported metrics of the data set `name` are measured on; None where unknown."""
+    registered = DATASETS.get(name, Registered("", ""))
+    images = registered.images
+    if isinstance(images, str):
+        images = {**registered.options, **options}.get(images)
+    if not isinstance(images, int):
+        return None
+    return images if limit is None else min(images, limit)
 
 
 def label(kind: str, name: str) -> str:
