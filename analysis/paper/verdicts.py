@@ -54,7 +54,11 @@ class Verdict:
 
 def verdicts(sources: Collection, select: str = "last") -> list[Verdict]:
     """For each claim, the verdict of the printed numbers if there is one, then a verdict per data set with runs."""
-    by_table = {table: pools(sources, table, select) for table in SWEEPS}
+    return judged_by({table: pools(sources, table, select) for table in SWEEPS})
+
+
+def judged_by(by_table: Mapping[str, Sequence[Pool]]) -> list[Verdict]:
+    """`verdicts` from the pools of each table."""
     every = {pool.data for own in by_table.values() for pool in own}
     both = {data: _both_signs(data, by_table) for data in every}
     found = []
@@ -98,7 +102,8 @@ def _judge(
         elif finding.key not in {other.key for other in findings}:
             # On other data several tables share their runs: a difference that occurs in two tables counts once.
             findings.append(finding)
-    if not findings and not undecidable:
+    died = any("diverged" in text for text in lost)
+    if not findings and not undecidable and not died:
         return None
     judged = answers(findings)
     evidence = [finding.text(answer) for finding, answer in zip(findings, judged, strict=True)]
@@ -108,7 +113,7 @@ def _judge(
         evidence.append(f"{untold} of {planned} parts not run" + (f" ({'; '.join(lost)})" if lost else ""))
     runs = tuple(dict.fromkeys(run for finding in findings for run in finding.runs))
     if not findings:
-        return Verdict(claim, data, f"not judged on {data}", tuple(evidence))
+        return Verdict(claim, data, f"{'not judged' if undecidable else 'not run'} on {data}", tuple(evidence))
     answer: Answer = "no" if "no" in judged else "open" if "open" in judged or untold else "yes"
     return Verdict(claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs)
 

@@ -20,10 +20,13 @@ def title(sweep: SweepLayout) -> str:
     return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} (recipe {sweep.recipe})."
 
 
-def caption(sweep: SweepLayout) -> str:
+def caption(sweep: SweepLayout, summary: pd.DataFrame) -> str:
     metric = sweep.metric_label[:1].upper() + sweep.metric_label[1:]
     cannot = " These data cannot reproduce the paper." if sweep.reproduces is None else ""
-    return f"{metric}, mean {numbers.PLUS_MINUS} standard deviation from three runs on, else the runs.{cannot}"
+    shown = f"mean {numbers.PLUS_MINUS} standard deviation"
+    if summary["n"].max() < FEWEST_SEEDS:
+        shown = "single runs"
+    return f"{metric}, {shown}.{cannot}"
 
 
 def common_n(summary: pd.DataFrame) -> int:
@@ -180,6 +183,8 @@ def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[
 
 def _difference(item: Difference) -> str:
     mean = numbers.signed(item.mean, decimals=2)
+    if item.n < FEWEST_SEEDS:  # the interval of two runs stands in the CSV alone
+        return mean
     if not item.is_tested:
         return f"{mean} (no spread, no interval)"
     return f"{mean} [{numbers.signed(item.low, decimals=2)}, {numbers.signed(item.high, decimals=2)}]"

@@ -85,6 +85,10 @@ class SweepResults:
         probes = [product_use.metric_of(sweep.metric, name) for name in product_use.PROBES]
         intact = self.measured if metric in probes else None
         summary = summarise(measured, sweep.axes, metric, sweep.baseline, intact)
+        if not own:  # a run without a record has no row of this metric
+            counts = self.summary.drop_duplicates("group_id").set_index("group_id")
+            for name in ("planned", "diverged"):
+                summary[name] = summary["group_id"].map(counts[name])
         return summary.assign(row=_names(summary, sweep))
 
 

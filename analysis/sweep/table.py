@@ -122,7 +122,7 @@ def sweep_table(results: SweepResults) -> Table:
     return Table(
         name=sweep.name,
         title=footnotes.title(sweep),
-        caption=footnotes.caption(sweep),
+        caption=footnotes.caption(sweep, summary),
         stub="Operator",
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
