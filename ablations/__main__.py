@@ -14,7 +14,7 @@ def main() -> int:
     parser = Parser(prog="python -m ablations", description=main.__doc__, allow_abbrev=False)
     parser.add_argument(
         "--format", choices=("text", "json"), default="text",
-        help="json: the plan of each sweep on its default recipe with one seed, as its cells.json holds it",
+        help="json: the cells of each sweep, on its default recipe with one seed, in the format of cells.json",
     )  # fmt: skip
     if parser.parse_args().format == "json":
         print(json.dumps(plans()))
@@ -26,10 +26,10 @@ def main() -> int:
         rows.append((f"python -m ablations.{name}", sweep.reproduces, f"{sweep.title}: {size}{readings}"))
     print("\n".join(columns(rows)))
     print(
-        "\nEach command takes --help, which names its rows, --dry-run and --recipe. docs/recipes.md describes the "
+        "\nEach command takes --help (which names its rows), --dry-run and --recipe. docs/recipes.md describes the "
         "recipes."
     )
-    print("python -m ablations.all runs them one after the other on one recipe. Cells that two sweeps share run once.")
+    print("python -m ablations.all runs all sweeps on one recipe. Cells that two sweeps share run once.")
     return ExitCode.SUCCESS
 
 

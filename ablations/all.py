@@ -1,7 +1,7 @@
 """Every sweep that runs on one recipe, one after the other: `python -m ablations.all`.
 
-Cells live once in the ledger, so a cell that is finished for one sweep is done for all others. The same command again
-is the resume, as for one sweep.
+Cells live once in the ledger, so a cell that is finished for one sweep is done for all others. Run the same command
+again to resume, as for one sweep.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.errors import ExitCode, UserError, nearest, run_command_line
 from lightning_xvol.ledger import record
+from lightning_xvol.processes import refuse_several_tasks
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 all cells done, 1 a cell failed, 2 a sweep refused, 3 `--no-wait` left a cell."""
     parser = Parser(
-        prog="python -m ablations.all", description="Run every sweep that runs on one recipe.", epilog=EPILOG
+        prog="python -m ablations.all",
+        description="Run all sweeps that are possible on one recipe, one after the other.",
+        epilog=EPILOG,
     )
-    parser.add_argument("--sweeps", metavar="A,B", help=f"only these, of {', '.join(sweeps())}")
+    parser.add_argument("--sweeps", metavar="A,B", help=f"run only these sweeps: any of {', '.join(sweeps())}")
     add_flags(parser, DEFAULT, RECIPES)
     given = vars(parser.parse_args(arguments))
     chosen = choose(given.pop("sweeps"), get_recipe(given["recipe"]).name)
     options = read_options(given)
     if options.dry_run:
         return list_all(chosen, options)
+    refuse_several_tasks()
     codes: dict[str, int] = {}
     for name, sweep in chosen.items():
         print(f"--- {name}: {sweep.title} ({sweep.reproduces})", flush=True)
@@ -45,7 +49,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
         except UserError as error:
             codes[name] = _refused(name, error)
     ran = {name: cells_of(sweep, options) for name, sweep in chosen.items() if codes[name] != ExitCode.BAD_INPUT}
-    print("\n".join(["--- time of the runs, whenever they ran", *computing_times(ran, options.folder)]))
+    print(
+        "\n".join(["--- computing time of the runs, also of earlier commands", *computing_times(ran, options.folder)])
+    )
     worst = (ExitCode.FAILURE, ExitCode.BAD_INPUT, ExitCode.HELD)
     return next((code for code in worst if code in codes.values()), ExitCode.SUCCESS)
 

@@ -1,7 +1,7 @@
 """X-volution in other networks, which the paper leaves to future work (5): ResNets of four depths, and VGG.
 
-A small recipe takes the plan of blocks of each network, at the width of its small ResNet. The others take the whole
-network.
+A small recipe takes the number of blocks of each network, at the width of its small ResNet. The other recipes take the
+whole network.
 """
 
 from __future__ import annotations

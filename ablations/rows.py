@@ -37,5 +37,5 @@ def configure(recipe: Recipe, row: str, **options: Any) -> RunConfig:
 
 
 def configure_row(recipe: Recipe, row: str, **axes: Any) -> RunConfig:  # noqa: ARG001
-    """As `configure`, for a sweep that leaves its axes to `place`."""
+    """`configure` without options, for a sweep whose axes are all handled by `place`."""
     return configure(recipe, row)

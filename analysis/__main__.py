@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 
 from analysis.commands import claims, dashboard, figures, report, summary, tables
@@ -40,7 +39,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that lacks a minus sign or an en dash shows a question mark rather than a traceback.
-        sys.stdout.reconfigure(errors="replace")
     run_command_line(main)

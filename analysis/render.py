@@ -114,7 +114,7 @@ def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | Non
         box = ax.get_window_extent().transformed(_figure_of(ax).dpi_scale_trans.inverted())
         return Size(box.width, box.height, font=float(ax.xaxis.label.get_fontsize()))
     if ax is not None:
-        raise UserError(f"size={size!r} and ax cannot both be given: the axes have their size")
+        raise UserError(f"size={size!r} and ax cannot both be given, because the axes already have a size")
     if isinstance(size, str):
         _check("size", size, SIZES)
         return SIZES[size]
@@ -195,7 +195,7 @@ def render_figures(
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
     `size` is one of `analysis.figures.style.SIZES`, and the names of the files hold it; without it each figure has the
-    width that suits it. A figure that there are no runs for is left out.
+    width that suits it. A figure without runs is left out.
 
     Raises:
         UserError: as `render`.
@@ -209,7 +209,7 @@ def render_figures(
 
 
 def _folder(out: Path, sweep: str) -> Path:
-    """`out/<sweep>`. The name may come from a file of someone else, so that it must not lead to another folder."""
+    """`out/<sweep>`. The name may come from a file of someone else, so it must not lead to another folder."""
     if Path(sweep).name != sweep or sweep in ("", ".."):
         raise UserError(f"the name of the sweep {sweep!r} cannot name a folder; it must be a plain name, without '/'")
     return files.make_folder(out / sweep)
@@ -235,7 +235,7 @@ def render_paper(
 ) -> list[Rendering]:
     """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
-    Without `numbers`, it writes the tables that there are runs for.
+    Without `numbers`, it writes the tables that have runs.
 
     Raises:
         UserError: where there are no runs for one of `numbers`, or for any table, or where two configurations are the
@@ -257,7 +257,7 @@ def render_paper(
             raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
-        raise UserError("the sources hold no finished run of a table of the paper; `tables` without --paper shows them")
+        raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
         Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what operators, networks and loaders cost here, a subcommand per mode."""
+"""`python -m benchmarks`: what operators, networks and data loaders cost on this machine. Each mode is a subcommand."""
 
 from __future__ import annotations
 

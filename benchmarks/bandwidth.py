@@ -113,7 +113,7 @@ def _row(form: str, part: str, shape: Shape, samples: Mapping[Key, Sequence[floa
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown, a line per form, pass and shape."""
+    """The rows as a Markdown table, with a line per form, pass and shape."""
     header = ["form", "pass", "shape", "ms", "GB/s", "of a copy", "to eager", "to literal"]
     lines = []
     for row in rows:

@@ -135,7 +135,7 @@ def _consume(batches: Iterable[Tensor], device: torch.device) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         [
             row["pipeline"],

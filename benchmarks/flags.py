@@ -18,11 +18,14 @@ SMOKE_ROUNDS = 2
 
 def make_parser() -> argparse.ArgumentParser:
     """Each mode is a module of this package with a function `run`."""
-    parser = Parser(prog="python -m benchmarks", description="What operators, networks and loaders cost here.")
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Measure what operators, networks and data loaders cost on this machine.",
+    )
     modes = parser.add_subparsers(dest="mode", required=True, metavar="MODE", parser_class=Parser)
 
     def add(name: str, measures: str) -> Parser:
-        files = "It writes CSV and Markdown files, whose names hold the device, torch's version and the settings."
+        files = "Write CSV and Markdown files, whose names contain the device, torch's version and the settings."
         parser: Parser = modes.add_parser(name, help=measures, description=f"Measure {measures}. {files}")
         return parser
 
@@ -41,18 +44,20 @@ def make_parser() -> argparse.ArgumentParser:
     mode = add("scaling", "the time of operators against the number of pixels, with a figure")
     subject = mode.add_mutually_exclusive_group()
     _add_operator_flag(subject, ["pssa", "xvolution", "self_attention"])
-    subject.add_argument("--core", action="store_true", help="PSSA's arithmetic alone and global attention instead")
+    subject.add_argument(
+        "--core", action="store_true", help="PSSA's arithmetic and global attention, instead of operators"
+    )
     _add_machine_flags(mode)
 
     mode = add("data", "the ImageNet loader against torchvision's reference pipeline, on generated pictures")
     _add_number_flag(mode, "--workers", 0, 2, "processes of each loader (default: 2)")
     _add_number_flag(mode, "--images", 1, None, "generated pictures (default: 512)")
-    _add_number_flag(mode, "--batch-size", 1, None, "of both loaders (default: 32)")
+    _add_number_flag(mode, "--batch-size", 1, None, "images per batch in both loaders (default: 32)")
     _add_device_flags(mode)
-    _add_number_flag(mode, "--seed", 0, 0, "of the order and the pictures (default: 0)")
+    _add_number_flag(mode, "--seed", 0, 0, "seed of the order and of the pictures (default: 0)")
     _add_common_flags(mode)
 
-    mode = add("overhead", "the suite's training step against a bare PyTorch loop")
+    mode = add("overhead", "a training step of this package against a bare PyTorch loop")
     _add_operator_flag(mode, ["convolution", "xvolution"])
     _add_threads_flag(mode)
     _add_common_flags(mode)
@@ -145,22 +150,27 @@ def _add_device_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_threads_flag(parser: argparse.ArgumentParser) -> None:
-    _add_number_flag(parser, "--threads", 1, 1, "of the CPU (default: 1)")
+    _add_number_flag(parser, "--threads", 1, 1, "CPU threads (default: 1)")
 
 
 def _add_tensor_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and inputs (default: float32)")
-    parser.add_argument("--channels-last", action="store_true", help="use this memory format of tensors")
-    _add_number_flag(parser, "--seed", 0, 0, "of the order, weights and inputs (default: 0)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="type of weights and inputs (default: float32)"
+    )
+    parser.add_argument("--channels-last", action="store_true", help="use the memory format channels_last")
+    _add_number_flag(parser, "--seed", 0, 0, "seed of the order, weights and inputs (default: 0)")
 
 
 def _add_common_flags(parser: argparse.ArgumentParser, rounds: int = 7) -> None:
     _add_number_flag(parser, "--rounds", 1, None, f"how often each thing is measured (default: {rounds})")
     parser.set_defaults(default_rounds=rounds)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: runs/benchmarks, with --smoke runs-smoke/benchmarks"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="output folder (default: runs/benchmarks, with --smoke runs-smoke/benchmarks)",
     )
-    parser.add_argument("--smoke", action="store_true", help="tiny and quick, to see that it works")
+    parser.add_argument("--smoke", action="store_true", help="measure little and quickly, to see that it works")
     parser.add_argument("--dry-run", action="store_true", help="say what would be measured, and stop")
 
 

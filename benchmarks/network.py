@@ -112,7 +112,7 @@ def _training(network: nn.Module, x: Tensor) -> Call:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+    """The rows as a Markdown table."""
     lines = []
     for row in rows:
         line = [row["network"], *report.costs(row, "macs_over_plain")]

@@ -1,4 +1,4 @@
-"""Mode `overhead`: the suite's training step against a bare PyTorch loop.
+"""Mode `overhead`: a training step of this package against a bare PyTorch loop.
 
 Both loops have the same network, the same optimizer, and the same batches in the same order.
 """
@@ -144,7 +144,7 @@ def _batches(data: ImageDataModule, device: torch.device) -> Iterator[tuple[torc
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         [
             row["operator"],

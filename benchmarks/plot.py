@@ -36,9 +36,7 @@ def available() -> bool:
 
 def write_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool, stem: Path) -> list[Path]:
     """Draw `scaling.measure`'s rows and save them at `stem` with each suffix of `style.FORMATS`."""
-    import matplotlib
-
-    with matplotlib.rc_context(_RC):
+    with style.settings(_RC):
         drawn = draw_scaling(rows, note, smoke)
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in style.FORMATS]
     for path in paths:

@@ -103,7 +103,7 @@ def exponent(times: Mapping[int, float]) -> float:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown: a line per side, a column per operator, and the exponents in the last line."""
+    """The rows as a Markdown table: a line per side, a column per operator, and the exponents in the last line."""
     labels = {row["operator"]: row["label"] for row in rows}
     lines = []
     for side in dict.fromkeys(row["side"] for row in rows):

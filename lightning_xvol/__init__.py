@@ -6,7 +6,7 @@ Import what you need from the package itself:
 | --- | --- |
 | `build_operator` | makes an operator by its name: `build_operator("xvolution", 64, 64)` |
 | `OPERATORS` | the registered operators by name, with their options and defaults |
-| `replace_operators` | puts an operator into a network in the place of its 3x3 convolutions |
+| `replace_operators` | replaces the 3x3 convolutions of a network by an operator |
 | `fuse` | a copy of a trained network whose operators are folded, for inference |
 | `fusion_report` | how far the folded network differs from the trained one, and what it saves |
 | `AtomicXVolution` | what `fuse` makes of an operator: one dynamic convolution |

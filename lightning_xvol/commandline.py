@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from lightning_xvol.config.imports import importable
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.config.resolved import Resolved, resolve
 from lightning_xvol.config.schema import DEFAULT_PROJECT, from_dict, set_value
@@ -126,20 +127,30 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         help="set any field; repeatable",
     )
+    add_trust(parser, "--config")
+
+
+def add_trust(parser: argparse.ArgumentParser, file: str) -> None:
+    """Add --trust, for the files of the flag `file`."""
+    parser.add_argument(
+        "--trust", action="store_true", help=f"import classes that {file} names by import path, which runs their code"
+    )
 
 
 def make_config(parsed: argparse.Namespace) -> Resolved:
     """The recipe with its operator, changed by the file and then by the flags, and resolved.
 
     Raises:
-        UserError: for a name, a field or a value that does not exist, or a file that cannot be read.
+        UserError: for a name, a field or a value that does not exist, a file that cannot be read, or an import path in
+            a file that is not trusted.
     """
     config = get_recipe(parsed.recipe).config(parsed.operator)
     if parsed.config is not None:
-        config = from_dict(_read_yaml(parsed.config), config)
+        source = f"--config {str(parsed.config)!r}"
+        config = from_dict(_read_yaml(parsed.config), config, source=source, trust=parsed.trust)
     for path, value in parsed.settings:
         config = set_value(config, path, value)
-    return resolve(config)
+    return resolve(importable(config))
 
 
 def _read_yaml(path: Path) -> dict:
@@ -167,10 +178,10 @@ def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
     )
     parser.add_argument(
         "--backbone-from", type=Path, metavar="LEDGER",
-        help="start each detector from the classification run in this ledger that has its backbone, operator and seed",
+        help="start each detector from the classification run in this ledger with the same backbone, operator and seed",
     )  # fmt: skip
     parser.add_argument(
-        "--wandb", choices=WANDB_MODES, default="offline", help="tracking by Weights & Biases (default: offline)"
+        "--wandb", choices=WANDB_MODES, default="offline", help="how Weights & Biases tracks runs (default: offline)"
     )
     parser.add_argument(
         "--wandb-project", default=DEFAULT_PROJECT, metavar="NAME", help="W&B project (default: %(default)s)"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import enum
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from lightning_xvol import surroundings
+from lightning_xvol.surroundings import signals, streams
 
 T = TypeVar("T")
 
@@ -62,29 +64,57 @@ def one_line(error: Exception) -> str:
 
 
 def run_command_line(main: Callable[[], int]) -> None:
-    """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process."""
+    """Run `main`, print a `UserError` or an error of the system as one line on stderr, and exit the process.
+
+    Every command goes through here, so this is where the surroundings are made safe.
+    """
+    surroundings.prepare()
     try:
         code: int = main()
-        sys.stdout.flush()
+        streams.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(str(error))
         code = ExitCode.BAD_INPUT
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except signals.Terminated:
+        code = ExitCode.TERMINATED
     except BrokenPipeError:
         _discard_output()  # the reader, such as head or less, has closed the pipe
         code = ExitCode.BROKEN_PIPE
     except OSError as error:  # a full disk, a name that is too long, a folder where a file should be
-        place = error.filename2 or error.filename
-        print(f"error: {error.strerror or error}{f': {str(place)!r}' if place else ''}", file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _discard_output()
+        _tell(_described(error))
         code = ExitCode.BAD_INPUT
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Write out what is printed, and exit with `code`, or with that of an output which did not take everything."""
+    try:
+        streams.flush()
+    except OSError:
+        _discard_output()
+    lost = streams.failure()
+    if isinstance(lost, BrokenPipeError):
+        code = code or ExitCode.BROKEN_PIPE
+    elif lost is not None and code == ExitCode.SUCCESS:
+        _tell(_described(lost))
+        code = ExitCode.BAD_INPUT
+    if "wandb" in sys.modules:
+        signals.bound_the_exit(code)
     sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    if sys.stderr is not None:
+        print(f"error: {message}", file=sys.stderr)
+
+
+def _described(error: OSError) -> str:
+    place = error.filename2 or error.filename
+    return f"{error.strerror or error}{f': {str(place)!r}' if place else ''}"
 
 
 def _discard_output() -> None:
     """Send the rest of the output nowhere, so that it does not fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    streams.point_at_nothing(sys.stdout.fileno())

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 HOUSE = {
     "lightning_xvol": (
         "commandline errors processes seeding config/ ledger/ modules/ training/ operators/ kernels/ backbones/ data/ "
-        "detection/ fusion/ visualize/ commands/"
+        "detection/ fusion/ visualize/ commands/ surroundings/"
     ),
     "benchmarks": (
         "operators core network scaling data overhead bandwidth "  # the modes

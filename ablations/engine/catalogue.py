@@ -1,4 +1,4 @@
-"""The sweeps that there are."""
+"""Finds all sweeps."""
 
 from __future__ import annotations
 

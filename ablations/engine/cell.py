@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +17,9 @@ from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
-from lightning_xvol.ledger import files, record
+from lightning_xvol.ledger import contents, files, record
 from lightning_xvol.ledger.origins import check_weights
+from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +73,28 @@ def state(cell: Cell, out: Path) -> State:
     return "interrupted" if any((folder / "checkpoints").glob("step=*.ckpt")) else "missing"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A run that has seen data: its configuration, how messages call it, and the contents of the data."""
+
+    config: RunConfig
+    where: str
+    data: Mapping[str, Any]
+
+
+def begun(cells: Sequence[Cell], out: Path) -> tuple[list[Begun], int]:
+    """The runs of `cells` that have seen data, and the number of finished runs that are older than the digest."""
+    found, old = [], 0
+    for cell in {cell.id: cell for cell in cells}.values():
+        folder = cell.folder(out)
+        result = record.read_result(folder)
+        old += result is not None and result.get("data") is None
+        data = contents.begun_on(folder) if result is None else result.get("data")
+        if data is not None:
+            found.append(Begun(cell.config, f"run {cell.id} in {str(out)!r} ({cell.name})", data))
+    return found, old
+
+
 def has_result(cell: Cell, out: Path) -> bool:
     """Whether `cell` has ended with a result. Only such a cell is not run again."""
     return state(cell, out) in ("done", "diverged")
@@ -89,10 +111,11 @@ def run_cell(
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
+    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context)),
+        tracking=tracking,
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
@@ -103,6 +126,8 @@ def run_cell(
     except Held:
         return "held", "another process works on it"
     except Exception as error:
+        if signals.settle(error):
+            raise signals.Terminated from error
         if not isinstance(error, UserError):
             _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
@@ -111,7 +136,7 @@ def run_cell(
 
 @contextlib.contextmanager
 def _threads_kept() -> Iterator[None]:
-    """Give the caller's process its number of threads back: a recipe sets that of its runs."""
+    """Restore the number of threads of the caller's process, because a recipe changes it for its runs."""
     import torch
 
     threads = torch.get_num_threads()
@@ -133,11 +158,7 @@ def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
 def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
     folder = files.make_folder(cell.folder(context.out))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -148,14 +169,14 @@ def _outcome(result: dict) -> tuple[Outcome, str]:
 
 def _log_traceback(folder: Path) -> None:
     try:
-        with (folder / "log.txt").open("a") as file:
+        with files.open_text(folder / "log.txt", "a") as file:
             traceback.print_exc(file=file)
     except OSError:  # no folder yet, or a full disk
         traceback.print_exc()
 
 
 def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome, str]:
-    """The outcome of a process that ended without a message: its record, or else a failure, written for it."""
+    """The outcome of a process that ended without a message. If it left no record, this writes a failure for it."""
     folder = cell.folder(context.out)
     result = record.read_result(folder)
     if result is not None:
@@ -165,6 +186,12 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     with contextlib.suppress(OSError):
         record.write_failure(folder, error, step)
     return "failed", error
+
+
+def tracking_note(cell: Cell, out: Path) -> str | None:
+    """A sentence where the finished `cell` was not tracked as the user asked."""
+    note = (record.read_result(cell.folder(out)) or {}).get("tracking")
+    return note if isinstance(note, str) else None
 
 
 def summary(result: dict) -> str:
@@ -177,26 +204,27 @@ def summary(result: dict) -> str:
     return ", ".join(metrics)
 
 
-def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: bool) -> None:
-    """Build the data and, on the meta device, every network: a mistake shows before anything is written.
+def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
+    """Build the data and every network (on the meta device), to find a mistake before anything is written.
+
+    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, or an operator or option that cannot be built.
+        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
     """
     import torch
 
     from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tracking import Tracking, check_tracking
 
-    shapes = {}
+    check_tracking(Tracking(context.wandb, context.wandb_project))
+
+    read = _Data(context.data_dir, context.download)
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
-        key = repr(config.data)
         try:
             check_weights(config)
-            if key not in shapes:
-                data = task_of(config).data(config, data_dir, download=download)
-                shapes[key] = data.num_classes, data.image_shape[0]
-            num_classes, channels = shapes[key]
+            num_classes, channels = read.shape(config)
             with torch.device("meta"):
                 task_of(config).network(config, num_classes, channels)
         except UserError:
@@ -207,15 +235,54 @@ def preflight(configs: Sequence[RunConfig], data_dir: Path | None, download: boo
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+    for run in begun:
+        try:
+            here = read.contents(run.config)
+        except UserError:  # the data of finished runs need not be here
+            continue
+        contents.check(run.data, here, run.config.data, run.where)
+
+
+class _Data:
+    """Reads each data set of a sweep once, and keeps only what the checks before a sweep need of it."""
+
+    def __init__(self, data_dir: Path | None, download: bool) -> None:
+        self.data_dir, self.download = data_dir, download
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self.found: dict[str, Mapping[str, Any]] = {}
+
+    def shape(self, config: RunConfig) -> tuple[int, int]:
+        """The number of classes, and of the channels of an image."""
+        if repr(config.data) not in self.shapes:
+            self._read(config)
+        return self.shapes[repr(config.data)]
+
+    def contents(self, config: RunConfig) -> Mapping[str, Any]:
+        if repr(config.data) not in self.found:
+            self._read(config)
+        return self.found[repr(config.data)]
+
+    def _read(self, config: RunConfig) -> None:
+        import torch
+
+        from lightning_xvol.training.tasks import task_of
+
+        with _threads_kept():
+            torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
+            data = task_of(config).data(config, self.data_dir, download=self.download)
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.found[repr(config.data)] = data.contents
 
 
 def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[str, Cost]:
-    """The cost of each of `cells`, by group, from a few training steps on random images: some seconds in all.
+    """Measure the cost of each group of `cells` by a few training steps on random images. It takes some seconds in all.
 
     A cell that fails here is left out; its run will say why. The time leaves out evaluation, the start of a run and the
     heads of a detector. The size is that of the last checkpoint: the weights, and per weight the momentum of SGD or the
     two moments of AdamW.
     """
+    import torch
+
     from lightning_xvol.data.module import ImageDataModule
     from lightning_xvol.training.run import build_network
     from lightning_xvol.training.tasks import task_of
@@ -225,6 +292,7 @@ def trial(cells: Sequence[Cell], data_dir: Path | None, download: bool) -> dict[
     for cell in cells:
         key = repr(cell.config.data)
         with contextlib.suppress(Exception), _threads_kept():
+            torch.set_num_threads(cell.config.train.threads)
             if key not in modules:
                 modules[key] = task_of(cell.config).data(cell.config, data_dir, download=download)
             data = modules[key]

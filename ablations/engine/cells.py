@@ -79,7 +79,7 @@ def _smoke(config: RunConfig) -> RunConfig:
 def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:
     for path, value in settings:
         if path == "seed":
-            raise UserError("--set seed is the sweep's own: choose seeds with --seeds N or --only seed=0,1")
+            raise UserError("--set seed is not possible in a sweep; choose seeds with --seeds N or --only seed=0,1")
         if _concerns(path, config):
             config = set_value(config, path, value)
     return config
@@ -102,8 +102,8 @@ def _check_settings(
         if len({repr(_current(row[0], path)) for row in varied.values() if _concerns(path, row[0])}) > 1:
             # A control would become what it controls.
             raise UserError(
-                f"--set {path} would override what tells the rows of this sweep apart; choose rows with --only "
-                "operator=, or set it in a sweep whose rows do not differ in it"
+                f"--set {path} would override a value that tells the rows of this sweep apart; choose rows with --only "
+                "operator=, or use a sweep whose rows all have the same value"
             )
         if not any(_concerns(path, cell.config) for cell in cells):
             set_value(cells[-1].config, path, value)  # raises, with the nearest option

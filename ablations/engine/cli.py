@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ablations.engine.options import LAUNCHERS
 from ablations.engine.runner import run
 from ablations.engine.sweep import Sweep, recipes_for
-from lightning_xvol.commandline import Parser, add_run_flags
+from lightning_xvol.commandline import Parser, add_run_flags, add_trust
 from lightning_xvol.errors import run_command_line
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -27,41 +27,44 @@ def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
 def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"python -m ablations.{sweep.name}",
-        description=f"{sweep.title} ({sweep.reproduces}): {' x '.join([*sweep.axes, ', '.join(sweep.rows)])} x seeds.",
+        description=f"{sweep.title} ({sweep.reproduces}). Axes: {', '.join(sweep.axes) or 'none'}. Rows: "
+        f"{', '.join(sweep.rows)}.",
         epilog=EPILOG,
     )
     add_flags(parser, sweep.recipe, recipes_for(sweep))
     if sweep.readings:
+        titles = "; ".join(f"{name}: {reading.title}" for name, reading in sweep.readings.items())
         parser.add_argument(
-            "--reading", choices=sorted(sweep.readings), help="; ".join(
-                f"{name}: {reading.title}" for name, reading in sweep.readings.items()
-            )
-        )  # fmt: skip
+            "--reading", choices=sorted(sweep.readings), help=f"run another interpretation of the experiment; {titles}"
+        )
     parser.add_argument(
         "--only", action="append", metavar="KEY=V1,V2",
-        help="run only these cells, by operator, an axis, or seed; repeatable",
+        help="run only the cells with these values; KEY is operator, seed or an axis; repeatable",
     )  # fmt: skip
-    parser.add_argument("--cell", metavar="ID", help="run one cell here, by the beginning of its id; write no table")
-    parser.add_argument("--seed", metavar="N", help="with --cell, which may then be the id of a group")
+    parser.add_argument(
+        "--cell", metavar="ID", help="run only the cell whose id begins with ID, in this process; write no table"
+    )
+    add_trust(parser, "--cell of a ledger")
+    parser.add_argument("--seed", metavar="N", help="the seed of --cell; ID is then the beginning of the id of a group")
     parser.add_argument(
         "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",
-        help="write a file for wandb sweep, whose agents run these cells, and stop (default: in OUT/<sweep>)",
+        help="write a file for wandb sweep and stop; its agents then run these cells (default: in OUT/<sweep>)",
     )  # fmt: skip
     parser.add_argument(
-        "--force", action="store_true", help="run the selected cells again; the old ones stay as <id>.old-N"
+        "--force", action="store_true", help="run the selected cells again; the old folders stay as <id>.old-N"
     )
     return parser
 
 
 def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[str]) -> None:
-    """The flags of every sweep, which `ablations.all` takes for all of them. `recipe` is the default of `recipes`.
+    """Add the flags of every sweep and of `ablations.all`. `recipe` is the default among `recipes`.
 
     `read_options` checks the values, whether they come from here or from Python.
     """
     parser.add_argument(
         "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
     )
-    parser.add_argument("--seeds", metavar="N", help="seeds 0 to N-1 (default: the recipe's)")
+    parser.add_argument("--seeds", metavar="N", help="run the seeds 0 to N-1 (default: as the recipe says)")
     add_run_flags(parser, out=None)
     _add_launcher_flags(parser)
     parser.add_argument(
@@ -74,7 +77,9 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
         "--no-wait", action="store_true", help="do not wait for cells that another process works on (exit code 3)"
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="20 steps on 256 images, to see that it works; out: runs-smoke"
+        "--smoke",
+        action="store_true",
+        help="train each cell for 20 steps on 256 images, to see that it works (default of --out: runs-smoke)",
     )
 
 
@@ -82,20 +87,24 @@ def _add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that say where cells run."""
     parser.add_argument(
         "--launcher", choices=LAUNCHERS,
-        help="here, a pool of processes, or an array of Slurm (default: local if --jobs > 1, else inline)",
+        help="in this process, in a pool of processes, or as a Slurm array (default: local if --jobs > 1, else inline)",
     )  # fmt: skip
     slurm = parser.add_argument_group("Slurm (--launcher slurm)")
-    slurm.add_argument("--partition", metavar="NAME", help="default: the cluster's")
+    slurm.add_argument("--partition", metavar="NAME", help="partition (default: the cluster's)")
     slurm.add_argument(
         "--time", metavar="TIME",
-        help="limit of one task, in Slurm's notation; a cell that needs longer is requeued (default: 60 minutes)",
+        help="time limit of a task, in Slurm's notation; a cell that needs longer is requeued (default: 60 minutes)",
     )  # fmt: skip
     for group, flag, text in (
-        (parser, "--jobs", "local: cells at a time (default: 1)"),
-        (parser, "--gpus-per-cell", "GPUs and processes (DDP) of each cell: train.devices=N, which makes other cells"),
-        (parser, "--cells-per-gpu", "local: cells that share a GPU (default: 1)"),
+        (parser, "--jobs", "with --launcher local: cells that run at a time (default: 1)"),
+        (
+            parser,
+            "--gpus-per-cell",
+            "GPUs and processes (DDP) of each cell; sets train.devices=N, which changes the ids",
+        ),
+        (parser, "--cells-per-gpu", "with --launcher local: cells that share a GPU (default: 1)"),
         (slurm, "--cpus-per-cell", "CPUs of each process of a cell"),
-        (slurm, "--nodes-per-cell", "nodes that --gpus-per-cell are spread over"),
-        (slurm, "--array-parallelism", "cells at a time"),
+        (slurm, "--nodes-per-cell", "nodes over which the GPUs of a cell are spread"),
+        (slurm, "--array-parallelism", "cells that run at a time"),
     ):
         group.add_argument(flag, metavar="N", help=text)

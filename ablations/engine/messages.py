@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablations.engine import cost
-from ablations.engine.cell import has_result, state
+from ablations.engine.cell import has_result, state, tracking_note
 from ablations.engine.options import Options
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
@@ -46,8 +46,25 @@ def announce_cost(estimate: cost.Estimate | None, options: Options) -> None:
         print(f"no run like these has finished in {options.folder} yet, so their cost is not known", flush=True)
 
 
+def tell_old(count: int) -> None:
+    runs = "1 finished run is" if count == 1 else f"{count} finished runs are"
+    print(f"note: {runs} older than the digest of data, and count as done on the data that are here", flush=True)
+
+
 def tell_time(cells: int, seconds: float) -> None:
     print(f"{cells} cells in {duration(seconds)}")
+
+
+def tell_untracked(cells: Sequence[Cell], out: Path) -> None:
+    """The cells that W&B does not have as the user asked, by the reason."""
+    by_note: dict[str, list[Cell]] = {}
+    for cell in cells:
+        note = tracking_note(cell, out)
+        if note is not None:
+            by_note.setdefault(note, []).append(cell)
+    for note, those in by_note.items():
+        first = f"{those[0].id} {those[0].name}" + (f" and {len(those) - 1} more" if those[1:] else "")
+        print(f"{note}: {first}; the results are whole in {out}")
 
 
 def tell_problems(failures: Sequence[tuple[Cell, str]], held: Sequence[Cell], out: Path) -> None:

@@ -29,7 +29,7 @@ class Options:
         recipe: The recipe; by default the sweep's own.
         reading: Another way to read the experiment, a key of `Sweep.readings`.
         seeds: Run the seeds 0 to N - 1; by default the recipe says how many.
-        only: Run only these cells: values by `operator`, axis or `seed`.
+        only: Run only the cells with these values of `operator`, an axis or `seed`.
         settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
         smoke: Run 20 steps on 256 images, to see that it works.
         out: The ledger folder; by default `runs`, or `runs-smoke` for a smoke run.
@@ -40,7 +40,7 @@ class Options:
         wandb_project: The W&B project.
         launcher: `inline`, `local` or `slurm`; by default `local` for more than one job, else `inline`.
         jobs: The number of cells that run at a time (`local`).
-        gpus_per_cell: The GPUs and processes of each cell. It sets `train.devices`, which makes other cells of them.
+        gpus_per_cell: The GPUs and processes of each cell. It sets `train.devices`, which changes the ids of the cells.
         cells_per_gpu: The number of cells that share a GPU (`local`).
         partition: The partition (`slurm`).
         cpus_per_cell: The CPUs of each process of a cell (`slurm`).
@@ -51,7 +51,8 @@ class Options:
         force: Run the cells again. The old ones stay as `<id>.old-N`.
         fail_fast: Start no further cell after the first failure.
         no_wait: Do not wait for cells that another process works on.
-        cell: Run only the cell whose id begins so, in this process, and write no table.
+        cell: Run only the cell whose id begins with this text, in this process, and write no table.
+        trust: Import the classes of `cell` that only the ledger names by import path, which runs their code.
         seed: The seed of `cell`, which may then be the id of a group.
         emit_wandb_sweep: Run nothing and write this file for `wandb sweep`, whose agents run the cells. An empty name
             is `OUT/<sweep>/wandb-sweep.yaml`.
@@ -83,6 +84,7 @@ class Options:
     fail_fast: bool = False
     no_wait: bool = False
     cell: str | None = None
+    trust: bool = False
     seed: int | None = None
     emit_wandb_sweep: str | None = None
 

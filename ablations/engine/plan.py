@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from ablations.engine.cell import has_result
 from ablations.engine.options import Options
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import SCHEMA
-from lightning_xvol.ledger import files
+from lightning_xvol.config.schema import to_dict
+from lightning_xvol.ledger import contents, files
+from lightning_xvol.ledger.record import cell_folder, further_cells, read_result
+
+_EXPERIMENT = ("sweep", "recipe", "budget", "smoke", "settings")
+"""What two plans of one experiment have in common, beside the axes."""
 
 
 def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Options) -> None:
     """Write `cells.json`, and say so where it replaces the plan of another experiment.
 
-    Tables are laid out by it, and every tracked run carries it.
+    The file decides the layout of the table, and every tracked run carries a copy of it. A later command with fewer
+    seeds or rows keeps the finished cells of the same experiment in it, so that no table shrinks.
     """
     settings = ["=".join(pair) for pair in options.changes() if pair[0] != "operator.name"]
-    plan = describe_cells(sweep, recipe, cells, options.smoke, settings)
+    plan = describe_cells(sweep, recipe, [*cells, *_further_seeds(cells, options.folder)], options.smoke, settings)
     folder = files.make_folder(options.folder / sweep.name)
     before = files.read_json(folder / "cells.json")
+    plan["cells"] += _kept(before, plan, options.folder)
     if isinstance(before, dict) and replaces(before, plan):
         print(
             f"note: {folder} was {_described(before)} and becomes {_described(plan)}; its table and figure are "
@@ -30,6 +41,33 @@ def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Opt
             flush=True,
         )
     files.write_json(folder / "cells.json", plan)
+
+
+def _further_seeds(cells: Sequence[Cell], out: Path) -> list[Cell]:
+    """The finished cells of the seeds that follow those of `cells`, up to the first seed that none has."""
+    first = {cell.group: cell for cell in cells}
+    found: list[Cell] = []
+    for seed in itertools.count(max(cell.config.seed for cell in cells) + 1):
+        others = [replace(cell, config=replace(cell.config, seed=seed)) for cell in first.values()]
+        done = {cell.group for cell in others if has_result(cell, out)}
+        if not done:
+            return found
+        # A group that two positions share is in the table at both.
+        places = [cell for cell in cells if cell.group in done and cell.config.seed == cells[0].config.seed]
+        found += [replace(cell, config=replace(cell.config, seed=seed)) for cell in places]
+    raise AssertionError  # never reached
+
+
+def _kept(before: Any, plan: Mapping[str, Any], out: Path) -> list[Mapping[str, Any]]:
+    """The finished cells of the plan `before` that belong to the same experiment and are not in `plan`."""
+    try:
+        earlier = list(before["cells"])
+        same = all(before.get(key) == plan.get(key) for key in _EXPERIMENT)
+        rows = {cell["operator"] for cell in plan["cells"]}
+        earlier = [cell for cell in earlier if same or cell["operator"] in rows]
+        return further_cells(earlier, plan["cells"], lambda cell: read_result(cell_folder(out, cell)) is not None)
+    except (KeyError, TypeError, AttributeError):  # of another version, or damaged
+        return []
 
 
 def replaces(before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
@@ -65,7 +103,7 @@ def describe_cells(
         "sweep": sweep.name,
         "title": sweep.title,
         "recipe": recipe.name,
-        "data": registry.label("data", cells[0].config.data.name),
+        "data": contents.label(to_dict(cells[0].config)["data"], None),
         "budget": _budget(cells),
         "metric": metric.name,
         "metric_label": metric.label,

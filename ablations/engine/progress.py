@@ -11,11 +11,12 @@ from typing import Any
 from ablations.engine.cell import Outcome
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
+from lightning_xvol.surroundings.streams import is_terminal
 
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal. A notebook's is not, and a process without a terminal may have none."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return is_terminal(sys.stderr)
 
 
 class Progress:

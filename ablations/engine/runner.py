@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, has_result, run_cell
+from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
@@ -22,7 +22,9 @@ from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
-from lightning_xvol.ledger import files
+from lightning_xvol.ledger import contents, files
+from lightning_xvol.processes import refuse_several_tasks
+from lightning_xvol.surroundings.signals import Terminated
 
 POLL_SECONDS = 0.5
 WORTH_A_TRIAL = 4  # cells
@@ -31,7 +33,7 @@ WORTH_A_TRIAL = 4  # cells
 def run(sweep: str | Sweep, **options: Any) -> SweepReport:
     """Run the cells of a sweep that have no result yet, and write its table and figure.
 
-    The same call again is the resume: finished cells are not run again, interrupted ones go on from their checkpoint.
+    Make the same call again to resume: finished cells are not run again, interrupted ones go on from their checkpoint.
     It prints what the command prints: the cells to run and their cost, a line for each finished cell, and the table.
 
     With one job, cells train in this process. With more, each trains in a process of its own; a script needs no
@@ -44,8 +46,8 @@ def run(sweep: str | Sweep, **options: Any) -> SweepReport:
             `settings` maps a field to its value.
 
     Raises:
-        UserError: for a mistake: an unknown name, or a value that cannot be. Nothing is written then. A cell that fails
-            raises nothing; `exit_code` and the states of the cells tell.
+        UserError: for an unknown name or an impossible value. Nothing is written then. A cell that fails raises
+            nothing; `exit_code` and the states of the cells show it.
 
     Example:
         >>> report = run("kernel_size", recipe="match_small", seeds=3, jobs=2, out="runs")  # doctest: +SKIP
@@ -95,6 +97,7 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     if options.dry_run:
         messages.list_cells(sweep.name, recipe.name, chosen, out, options.jobs or 1)
         return make_report(sweep, recipe, chosen, out)
+    refuse_several_tasks()
     if options.emit_wandb_sweep is not None:
         from ablations.engine.wandb_sweep import emit
 
@@ -105,33 +108,37 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:
-            outcomes = _run_one(chosen[0], context, launcher, options.force)
+            outcomes = _run_one(chosen[0], cells, context, launcher, options.force)
             return make_report(sweep, recipe, chosen, out, outcomes)
         return _run_all(sweep, recipe, cells, chosen, context, launcher, options)
 
 
 @contextlib.contextmanager
 def _closing(launcher: Launcher) -> Iterator[None]:
-    """Close `launcher` at the end, and say after Ctrl-C how to go on."""
+    """Close `launcher` at the end, and say after Ctrl-C or SIGTERM how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        launcher.close()
+    except (KeyboardInterrupt, Terminated):
+        # First, because an impatient user may interrupt the closing too.
         print(f"\ninterrupted; {launcher.on_interrupt}", flush=True)
         raise
     finally:
         launcher.close()
 
 
-def _run_one(cell: Cell, context: SweepContext, launcher: Launcher, force: bool) -> dict[str, tuple[Outcome, str]]:
-    """Run `cell` in this process. A helper process of a run of several (DDP) works with it and prints nothing."""
-    if force or not has_result(cell, context.out):
-        _check(launcher, [cell], context)
+def _run_one(
+    cell: Cell, cells: Sequence[Cell], context: SweepContext, launcher: Launcher, force: bool
+) -> dict[str, tuple[Outcome, str]]:
+    """Run `cell` of `cells` in this process. A helper process of a run of several (DDP) works with it, silently."""
+    to_run = [cell] if force or not has_result(cell, context.out) else []
+    _check(launcher, to_run, _kept(cells, to_run, force), context)
     if force and not is_helper_process():
         put_aside([cell], context.out)
     outcome, detail = run_cell(cell, context, progress_bar=on_terminal())
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
+        if context.wandb != "disabled":
+            messages.tell_untracked([cell], context.out)
     return {cell.id: (outcome, detail)}
 
 
@@ -148,8 +155,7 @@ def _run_all(
     out = context.out
     distinct = list({cell.id: cell for cell in chosen}.values())
     to_run = [cell for cell in distinct if options.force or not has_result(cell, out)]
-    if to_run:
-        _check(launcher, to_run, context)
+    _check(launcher, to_run, _kept(cells, to_run, options.force), context)
     files.make_folder(out / sweep.name)
     if options.force:
         put_aside(to_run, out)
@@ -162,16 +168,40 @@ def _run_all(
         _run_and_wait(to_run, context, launcher, progress, options)
     if to_run:
         messages.tell_time(progress.ended_here, time.monotonic() - started)
-    write_plan(sweep, recipe, cells, options)  # again, because another command may have replaced it meanwhile
+    write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
+    if options.wandb != "disabled":
+        messages.tell_untracked([cell for cell in to_run if cell.id in progress.outcomes], out)
     messages.tell_problems(progress.failures, progress.held, out)
     return make_report(sweep, recipe, chosen, out, progress.outcomes, paths)
 
 
-def _check(launcher: Launcher, cells: Sequence[Cell], context: SweepContext) -> None:
-    mistake = launcher.preflight(cells, context)
-    if mistake is not None:
-        raise UserError(mistake)
+def _kept(cells: Sequence[Cell], to_run: Sequence[Cell], force: bool) -> list[Cell]:
+    """The cells whose runs, or whose checkpoints, stay what they are."""
+    anew = {cell.id for cell in to_run} if force else set()
+    return [cell for cell in cells if cell.id not in anew]
+
+
+def _check(launcher: Launcher, to_run: Sequence[Cell], kept: Sequence[Cell], context: SweepContext) -> None:
+    """Check that `to_run` can be built, and that all cells of the table see the same data.
+
+    Raises:
+        UserError: where they cannot, or do not.
+    """
+    found, old = begun(kept, context.out)
+    read = []
+    for run in found:
+        here = contents.generated(run.config.data)
+        if here is None:
+            read.append(run)
+        else:
+            contents.check(run.data, here, run.config.data, run.where)
+    if to_run or read:
+        mistake = launcher.preflight(to_run, context, read)
+        if mistake is not None:
+            raise UserError(mistake)
+    if old and not is_helper_process():
+        messages.tell_old(old)
 
 
 def _estimate(cells: Sequence[Cell], context: SweepContext, launcher: Launcher, smoke: bool) -> cost.Estimate | None:

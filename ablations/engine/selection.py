@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from ablations.engine.cells import make_cells
 from ablations.engine.options import Options
+from ablations.engine.stored import stored_paths
 from ablations.engine.sweep import Cell, Sweep, text
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.origins import with_origin
+from lightning_xvol.ledger.spellings import as_begun
 
 
 def recipe_of(sweep: Sweep, options: Options) -> Recipe:
@@ -21,11 +23,27 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
     """The cells of `sweep` under `options`, before a selection.
 
     With `--backbone-from` every selected cell must find its classification run. Other cells without one are left out,
-    because they have no identity yet.
+    because they have no identity yet. Cells whose runs an older version began under another id keep that id. `--cell`
+    may name a cell of the ledger whose classes no flag names; then the cells have these classes.
 
     Raises:
-        UserError: for a selected cell without a classification run, also where `--cell` may name one.
+        UserError: for a selected cell without a classification run, also where `--cell` may name one, and for an import
+            path in a ledger that is not trusted.
     """
+    cells = _make(sweep, options)
+    if options.cell is None or _matching(cells, options.cell, options.seed):
+        return cells
+    stored = stored_paths(options.folder, options.cell, options.trust)
+    return _make(sweep, dataclasses.replace(options, settings=[*options.settings, *stored])) if stored else cells
+
+
+def _make(sweep: Sweep, options: Options) -> list[Cell]:
+    cells = _with_origins(sweep, options)
+    configs = as_begun([cell.config for cell in cells], options.folder)
+    return [dataclasses.replace(cell, config=config) for cell, config in zip(cells, configs, strict=True)]
+
+
+def _with_origins(sweep: Sweep, options: Options) -> list[Cell]:
     recipe = recipe_of(sweep, options)
     seeds = max(options.seeds or recipe.seeds, (options.seed or 0) + 1)
     cells = make_cells(sweep, recipe, seeds, options.changes(), options.smoke)
@@ -42,8 +60,8 @@ def cells_of(sweep: Sweep, options: Options) -> list[Cell]:
             missing.append(error)
     if missing and options.cell is not None and not _matching(started, options.cell, options.seed):
         raise UserError(
-            f"--cell {options.cell!r} names none of the {len(started)} cells that have their classification run; "
-            f"the first of the {len(missing)} others has none: {missing[0]}"
+            f"--cell {options.cell!r} names none of the {len(started)} cells whose classification run is finished; "
+            f"{len(missing)} other cells have none, for example: {missing[0]}"
         )
     return started
 
@@ -78,7 +96,7 @@ def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
         chosen = [cell for cell in chosen if _value(cell, key) in values]
     if not chosen:
         asked = " ".join(f"{key}={','.join(values)}" for key, values in only.items())
-        raise UserError(f"--only {asked} selects no cell; --dry-run without it lists them")
+        raise UserError(f"--only {asked} selects no cell; --dry-run without --only lists all cells")
     return chosen
 
 
@@ -98,7 +116,7 @@ def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
     matching = _matching(cells, prefix, seed)
     if len(matching) != 1:
         which = f"--cell {prefix!r}" + ("" if seed is None else f" --seed {seed}")
-        raise UserError(f"{which} names {len(matching)} cells of this sweep, it must name one; --dry-run lists them")
+        raise UserError(f"{which} names {len(matching)} cells of this sweep but must name one; --dry-run lists them")
     return next(iter(matching.values()))
 
 

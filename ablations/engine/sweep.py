@@ -20,7 +20,7 @@ ON_IMAGES = ("classification", "detection", "segmentation")
 
 
 def stay(recipe: Recipe, config: RunConfig, **axes: Any) -> RunConfig:  # noqa: ARG001
-    """The `place` of a sweep whose axes are options of the operator."""
+    """The default `Sweep.place`: it changes nothing, because the axes are options of the operator."""
     return config
 
 

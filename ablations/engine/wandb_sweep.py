@@ -1,7 +1,7 @@
 """A sweep as a file for `wandb sweep`, whose agents run one cell at a time by `--cell GROUP --seed N`.
 
-The two parameters of the file are the groups (a configuration without its seed) and the seeds. A grid over them is
-every cell of the sweep once. A grid over the sweep's own axes would not be, because rows may share a cell.
+The two parameters of the file are the groups (a configuration without its seed) and the seeds. A grid over them has
+every cell of the sweep once. A grid over the sweep's own axes would have some cells twice, because rows may share them.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
         help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable: runs are merged by id",
+        "repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
     parser.add_argument(
-        "--select", choices=SELECT, default="last", help="which evaluation of a run counts (default: %(default)s)"
+        "--select", choices=SELECT, default="last", help="the evaluation of a run that counts (default: %(default)s)"
     )
 
 

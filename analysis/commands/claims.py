@@ -10,9 +10,11 @@ from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("claims", help="a verdict on each of the paper's claims", allow_abbrev=False)
+    parser = commands.add_parser("claims", help="print a verdict on each of the paper's claims", allow_abbrev=False)
     add_source(parser)
-    parser.add_argument("--format", choices=("markdown", "csv"), default="markdown", help="default: %(default)s")
+    parser.add_argument(
+        "--format", choices=("markdown", "csv"), default="markdown", help="format of the output (default: %(default)s)"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -18,8 +18,10 @@ def add_to(commands: Any) -> None:
     )
     add_source(parser)
     parser.add_argument("--entity", required=True, metavar="E", help="the W&B user or team")
-    parser.add_argument("--project", default=DEFAULT_PROJECT, metavar="P", help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="print both views as JSON, without a network")
+    parser.add_argument(
+        "--project", default=DEFAULT_PROJECT, metavar="P", help="the W&B project (default: %(default)s)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print both views as JSON and save nothing")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -13,18 +13,20 @@ from lightning_xvol.errors import ExitCode
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
-        "figures", help="figures of a sweep: its own, every run beside the means, learning curves", allow_abbrev=False
+        "figures",
+        help="draw figures of a sweep: its own, every run beside the means, learning curves",
+        allow_abbrev=False,
     )
     add_source(parser)
     parser.add_argument("--sweep", metavar="NAME", help="the sweep to draw (default: each one)")
     parser.add_argument(
         "--figure", action="append", choices=FIGURES, metavar="NAME",
-        help=f"one of {', '.join(FIGURES)}; repeatable (default: all that there are runs for)",
+        help=f"one of {', '.join(FIGURES)}; repeatable (default: all that have runs)",
     )  # fmt: skip
     parser.add_argument(
         "--size", choices=tuple(SIZES),
-        help="as wide as one column of a paper, as its page, or as a slide; the names of the files hold it "
-        "(default: column or page, by the number of rows and values)",
+        help="as wide as one column of a paper, as its page, or as a slide; file names then contain the size "
+        "(default: column or page; this depends on the number of rows and values)",
     )  # fmt: skip
     add_out(parser, "to DIR/NAME/")
 

@@ -12,7 +12,7 @@ from lightning_xvol.errors import ExitCode
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
-        "report", help="report.html: verdicts, tables, figures and runs as one page without network", allow_abbrev=False
+        "report", help="write report.html: one page with verdicts, tables, figures and runs", allow_abbrev=False
     )
     add_source(parser)
     add_out(parser, "DIR/report.html")

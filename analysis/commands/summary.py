@@ -10,7 +10,7 @@ from lightning_xvol.errors import ExitCode
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("summary", help="the state of the sweeps and their results", allow_abbrev=False)
+    parser = commands.add_parser("summary", help="print the state of the sweeps and their results", allow_abbrev=False)
     add_source(parser)
 
 

@@ -13,14 +13,14 @@ from lightning_xvol.errors import ExitCode
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "tables",
-        help="table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep; or the paper's tables",
+        help="write table.md, table.tex, table.csv and figure.png, .pdf, .svg of a sweep; or the paper's tables",
         allow_abbrev=False,
     )
     add_source(parser)
     parser.add_argument("--sweep", metavar="NAME", help="the sweep to render (default: each one)")
     parser.add_argument(
         "--paper", nargs="*", type=int, choices=PAPER_TABLES, metavar="N",
-        help="render these tables of the paper instead, in its layout (default: those that there are runs for); "
+        help="render these tables of the paper instead, in its layout (default: those that have runs); "
         "5 and 7 need no --source",
     )  # fmt: skip
     parser.add_argument(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"
 NAME = "xvolutionablations"
@@ -97,7 +97,7 @@ def known_sections() -> list[Section]:
         UserError: if the command fails.
     """
     command = [sys.executable, "-m", "ablations", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode:
         raise UserError(f"cannot list the sweeps: {done.stderr.strip()[-300:]}; name runs with --source")
     return [_known_section(content) for content in json.loads(done.stdout)]
@@ -119,7 +119,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
 
 
 def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
-    """A setting whose value differs between all configurations of a row. Without one: the axis as the sweep logs it.
+    """A setting whose value differs between all configurations of a row. Otherwise the axis as the sweep logs it.
 
     The logged axis is second choice, because a run carries the axes of the sweep that ran it first.
     """
@@ -153,7 +153,7 @@ def paper_markdown(sources: Collection, select: str) -> list[str]:
 def views(
     sources: Collection | None, select: str, entity: str, project: str, project_id: str | None = None
 ) -> list[View]:
-    """The workspace and the report of `sources`. Without sources: of every known sweep, without tables.
+    """The workspace and the report of `sources`. Without sources, they show every known sweep and no tables.
 
     Raises:
         UserError: if the sweeps cannot be read.

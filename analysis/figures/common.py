@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,29 +17,30 @@ from matplotlib.transforms import ScaledTranslation
 from analysis.figures.chart import Chart
 from analysis.figures.style import SIZES, Size, style
 from analysis.statistics import FEWEST_SEEDS
+from lightning_xvol.visualize.style import settings
 
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
 MANY_SEEDS = 5  # from here on, single runs are faint beside their interval
 _NOTE_POINTS = 6.5
 # The width of a character of DejaVu Sans, in ems.
-_CHARACTER = 0.58  # generous
-_IN_PROSE = 0.47  # on average
-_ON_AN_AXIS = 0.54  # in the name of a metric with its unit
+_CHARACTER = 0.58  # more than the average
+_IN_PROSE = 0.47  # the average in a sentence
+_ON_AN_AXIS = 0.54  # the average in the name of a metric with its unit
 _HANDLE = 4.7  # ems that a legend needs beside the text of each row
 
 
 @contextlib.contextmanager
 def drawing(size: Size, ax: Axes | None) -> Iterator[Axes]:
     """Give `ax`, or the axes of a new figure. Until the block ends, matplotlib's defaults suit `size`."""
-    with matplotlib.rc_context(size.rc()):
+    with settings(size.rc()):
         yield _new_figure(size).subplots() if ax is None else ax
 
 
 @contextlib.contextmanager
 def drawing_panels(size: Size, axes: Any, rows: int, columns: int, **options: Any) -> Iterator[np.ndarray]:
     """As `drawing`, but give the array `axes`, or an array of `rows` x `columns` axes of a new figure."""
-    with matplotlib.rc_context(size.rc()):
+    with settings(size.rc()):
         if axes is None:
             axes = _new_figure(size).subplots(rows, columns, squeeze=False, **options)
         yield np.asarray(axes)
@@ -93,7 +93,7 @@ def values_along(column: pd.Series) -> list[Any]:
 
 
 def positions_along(column: pd.Series) -> dict[Any, float]:
-    """The position of each value of a column on an axis: numbers are their own, and other values are evenly spaced."""
+    """The position of each value of a column on an axis: a number is its own position, others are evenly spaced."""
     values = values_along(column)
     return dict(zip(values, values if _is_numeric(column) else range(len(values)), strict=True))
 

@@ -60,8 +60,8 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
     """Draw `lines` over the axis `x`, over the parameters and over the MACs.
 
     The three panels are side by side, with a row of panels for each value of the other axes. In one column of a paper,
-    they are below one another, with a column of panels for each value. `axes` is an array of that shape. Returns its
-    first.
+    they are below one another, with a column of panels for each value. `axes` is an array of that shape.
+    Returns the first panel.
     """
     summary = common.with_finished_runs(chart)
     # A row is named by its operator's label and by its values of the other axes.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 
 from analysis.figures.categories import bars, dots
@@ -20,6 +19,7 @@ from analysis.figures.facets import facets
 from analysis.figures.lines import curves, lines
 from analysis.figures.runs import learning, seeds
 from lightning_xvol.ledger import files
+from lightning_xvol.visualize.style import settings
 
 __all__ = [
     "KINDS", "Chart", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs",
@@ -53,5 +53,5 @@ def write(ax: Axes, path: Path) -> None:
     if figure is None:
         raise ValueError("these axes belong to no figure")
     kind = path.suffix.removeprefix(".")
-    with matplotlib.rc_context(_SAVING):
+    with settings(_SAVING):
         files.write_by(path, lambda file: figure.savefig(file, format=kind, metadata=_METADATA[kind]))

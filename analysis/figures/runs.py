@@ -18,7 +18,7 @@ from analysis.statistics import FEWEST_SEEDS
 
 _MANY_STRIPS = 12
 # In widths of a strip:
-_ASIDE = 0.2  # from its middle to the dots on one side, and to the mean on the other
+_ASIDE = 0.2  # the distance from its middle to the dots on one side, and to the mean on the other
 _SPREAD = 0.12  # of the dots, to each side
 _PANELS_ACROSS = 4
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
+from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import estimates_of, images_of, seed_values
 from analysis.statistics import Estimate
@@ -50,14 +51,15 @@ class Pool:
         table: The table: `1` to `6`, or `3a` and `3b` for Figure 3.
         data: `PAPER` on the paper's protocol, else a name of data, recipe and budget.
         sweeps, frames: The sweeps with these runs, and the frame of each.
-        groups: Row to the id of its group.
-        configs: Group id to its recorded configuration.
+        groups: Maps a row to the id of its group.
+        configs: Maps a group id to its recorded configuration.
+        results: Maps a group id to one of its records.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
-        values: Row, metric and seed to the value of the run.
-        samples: Metric and epoch (none but in Figure 3 (b)) to the values by seed of every group of the sweeps, also
-            of those without a row here: their variances are pooled.
-        images: Group id to the number of test images.
-        runs: Group id to the state of each of its runs by cell.
+        values: Maps row, metric and seed to the value of the run.
+        samples: Maps metric and epoch (none but in Figure 3 (b)) to the values by seed of every group of the sweeps,
+            also of those without a row here: their variances are pooled.
+        images: Maps a group id to the number of test images.
+        runs: Maps a group id to the state of each of its runs by cell.
     """
 
     table: str
@@ -66,6 +68,7 @@ class Pool:
     frames: list[pd.DataFrame] = field(default_factory=list)
     groups: dict[RowKey, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
     values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
     samples: dict[tuple[str, str], dict[str, dict[int, float]]] = field(default_factory=dict)
@@ -78,7 +81,7 @@ class Pool:
         return list(dict.fromkeys(metric for row in self.values.values() for metric in row))
 
     def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
-        """Seed to the value of its finished run; empty where no run of the row has finished."""
+        """Maps a seed to the value of its finished run. It is empty if no run of the row has finished."""
         return self.values.get(row, {}).get(metric, {})
 
     def estimate(self, row: RowKey, metric: str) -> Estimate:
@@ -125,11 +128,16 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # a recipe for Table 2 is not another data set for Table 1
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
             continue  # these tables are of Faster R-CNN
-        configs = sources.configs(frame)
-        changes = _changes(table, sweep, frame, configs)
+        results = sources.results(frame)
+        configs = {group: result["config"] for group, result in results.items()}
+        changes = _changes(
+            table, sweep, frame, configs, {group: result.get("data") for group, result in results.items()}
+        )
         data = PAPER if changes == [] else _named(sweep)
         pool = found.setdefault(data, Pool(table, data))
         pool.configs |= configs
+        pool.results |= results
+        check_same(f"Table {table}", pool.results.values())
         pool.changes |= dict.fromkeys(changes or ())
         pool.sweeps.append(sweep)
         pool.frames.append(frame)
@@ -142,13 +150,17 @@ def _named(sweep: SweepLayout) -> str:
 
 
 def _changes(
-    table: str, sweep: SweepLayout, frame: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]
+    table: str,
+    sweep: SweepLayout,
+    frame: pd.DataFrame,
+    configs: Mapping[str, Mapping[str, Any]],
+    contents: Mapping[str, Mapping[str, Any] | None],
 ) -> list[str] | None:
     """The settings in which runs differ from the recipe that reproduces this table: `train.precision=bf16-mixed`, ...
 
     None where no recipe reproduces it. A run in a printed row is compared with the whole configuration of that row, so
-    that a printed number stands beside no other. Any other run is compared in the fields that all rows share
-    (`SHARED`).
+    that a printed number is beside no other configuration. Any other run is compared in the fields that all rows share
+    (`SHARED`). Data that are not what they are called are a change too. `contents` holds the data of each group.
     """
     recipe = RECIPES.get(sweep.recipe)
     if recipe is None or recipe.reproduces is None or sweep.smoke:
@@ -171,8 +183,11 @@ def _changes(
                 changes = protocol.differences(config, papers)
                 changes.pop("detector.origin", None)  # each operator starts from its own classifier
                 changes = {path: text for path, text in changes.items() if path.startswith(SHARED)}
+            other = protocol.other_data(configs[row["group_id"]], contents[row["group_id"]])
         except UserError:
             return [UNKNOWN]
+        if other is not None:
+            changes["data"] = other
         if "detector.origin" in changes:
             changes["detector.origin"] = OTHER_ORIGIN
         found |= dict.fromkeys(changes.values())
@@ -223,7 +238,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
 
 
 def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout, sources: Collection) -> None:
-    """Add the metric after each epoch (Fig. 3 (b)), of the validation split where the data have a test split too."""
+    """Add the metric after each epoch (Fig. 3 (b)), measured on the validation split if there is a test split too."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)

@@ -1,7 +1,7 @@
-"""Whether a run stands on the paper's protocol: it does where it optimises the same (`record.optimisation_id`).
+"""Whether a run is on the paper's protocol: it is if it optimises the same (`record.optimisation_id`).
 
-What it was computed on plays no part. Batch norms that are not frozen see the images of one process and step; the paper
-does not say how many images that were.
+The machine that computed it does not matter. Batch norms that are not frozen see the images of one process and step;
+the paper does not say how many images that were.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lightning_xvol.config import registry
 from lightning_xvol.config.resolved import optimisation, resolve
 from lightning_xvol.config.schema import RunConfig, flat, from_dict, to_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import contents, record
 from lightning_xvol.ledger.origins import with_papers_origin
 
 PAPERS = "the paper's"
@@ -36,7 +37,7 @@ def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for key, result in results.items():
         with contextlib.suppress(UserError):
-            found[key] = result.get("optimisation_id") or identity(from_dict(result["config"]))
+            found[key] = record.recorded_optimisation(result) or identity(from_dict(result["config"]))
     return found
 
 
@@ -53,7 +54,7 @@ def comparable(config: RunConfig) -> dict[str, Any]:
 def differences(
     config: RunConfig, other: RunConfig, view: Callable[[RunConfig], Mapping[str, Any]] = comparable
 ) -> dict[str, str]:
-    """Where `view` tells `config` from `other`, in the values of `config`: `optim.lr` -> `optim.lr=0.2`."""
+    """The fields whose values differ in `view`, with the value of `config`: `optim.lr` -> `optim.lr=0.2`."""
     config = resolve(config)
     own, others = (flat(view(each), ".") for each in (config, other))
     values = flat(to_dict(config), ".")
@@ -61,8 +62,24 @@ def differences(
     return {path: f"{path}={_text(values[path])}" for path in paths}
 
 
+def other_data(config: Mapping[str, Any], found: Mapping[str, Any] | None) -> str | None:
+    """Why data are not known to be the set that a recorded configuration names; None where they are that set.
+
+    `found` are the contents of the data in the record. A set that is computed is what its name says.
+
+    Raises:
+        UserError: for a data set of another version.
+    """
+    data = config["data"]
+    if not registry.lookup("data", data["name"]).facts:
+        return None
+    if found is None:
+        return "data (not known, the record is older than their digest)"
+    return f"data ({contents.label(data, found)})" if contents.differs(data, found) else None
+
+
 def _text(value: Any) -> str:
-    """As `--set` takes it."""
+    """`value` as `--set` takes it."""
     if isinstance(value, list):
         return ",".join(map(_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

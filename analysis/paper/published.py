@@ -1,6 +1,6 @@
 """The numbers that the paper prints (`published.csv`), and the configurations of ours that they belong to.
 
-A recipe declares the table that it `reproduces`. A printed number stands beside a run only if the run optimises what
+A recipe declares the table that it `reproduces`. A printed number is shown beside a run only if the run optimises what
 such a recipe makes for that row (`analysis.paper.protocol`). Seed and compute settings do not matter: a run on 8
 processes has the printed number, a run with another budget, other data or another operator does not.
 """
@@ -17,6 +17,7 @@ from analysis.paper import protocol
 from lightning_xvol.config.recipes import RECIPES, Recipe, lengthen
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 from lightning_xvol.ledger.origins import with_papers_origin
 
 BASES = {1: "1", 2: "2", 3: "3", 4: "2", 6: "2"}
@@ -54,7 +55,7 @@ class Printed:
 @functools.cache
 def printed() -> tuple[Printed, ...]:
     """Every printed number, in the order of the paper. The slip in Table 7 is corrected (see its `SLIP`)."""
-    with Path(__file__).with_name("published.csv").open(newline="") as file:
+    with files.open_text(Path(__file__).with_name("published.csv"), newline="") as file:
         return tuple(
             Printed(
                 int(row["table"]), row["backbone"], row["operator"], row["setting"], row["metric"],

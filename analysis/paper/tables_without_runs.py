@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,12 +15,13 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper.published import printed
-from analysis.sources.cache import cache_folder
 from analysis.table import Block, Table, TableCell
 from lightning_xvol import errors
 from lightning_xvol.config.recipes import RECIPES, get_recipe, lengthen
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
+from lightning_xvol.surroundings.programs import run_program
+from lightning_xvol.surroundings.variables import cache_folder
 
 NETWORK, OURS = "convolution", "xvolution"
 BACKBONE_RECIPE = "imagenet_resnet50"
@@ -34,22 +35,20 @@ def describe(recipe: str, operator: str) -> dict[str, Any]:
         UserError: where the network cannot be built.
     """
     group = record.group_id(get_recipe(recipe).config(operator))
-    path = cache_folder() / f"describe-{group}-{_code()}.json"
-    kept = files.read_json(path)
+    folder = cache_folder()
+    path = None if folder is None else folder / f"describe-{group}-{_code()}.json"
+    kept = None if path is None else files.read_json(path)
     if isinstance(kept, dict):
         return kept
     arguments = ["describe", "--recipe", recipe, "--operator", operator, "--format", "json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_xvol", *arguments], capture_output=True, text=True, check=False
-    )
+    done = run_program([sys.executable, "-m", "lightning_xvol", *arguments])
     if done.returncode:
         raise UserError(f"cannot describe {recipe!r} with {operator!r}: {done.stderr.strip()[-300:]}")
     description = json.loads(done.stdout)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, description)
-    except OSError:  # the cache is a convenience
-        pass
+    if path is not None:
+        with contextlib.suppress(OSError):  # the cache is a convenience
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(path, description)
     return dict(description)
 
 
@@ -126,7 +125,7 @@ def table_7() -> Table:
 
 
 def _schedules(settings: Iterable[str]) -> dict[str, str]:
-    """Setting (1x, ...) to the schedule of Table 2's recipe, lengthened as the sweep `schedule` does it."""
+    """The schedule of Table 2's recipe for each setting (1x, ...), lengthened as the sweep `schedule` does it."""
     found = {}
     for recipe in RECIPES.values():
         if recipe.reproduces is None or recipe.reproduces[0] != "2":

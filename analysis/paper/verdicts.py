@@ -148,7 +148,7 @@ def _most(findings: Sequence[Finding], judged: Sequence[Answer]) -> int | None:
 
 
 def tally(found: Sequence[Verdict]) -> dict[str, dict[str, int]]:
-    """Data to kind of verdict to the number of claims. Data with runs come first, claims that were not run last."""
+    """The number of claims by data and kind of verdict. Data with runs come first, claims that were not run last."""
     counts: dict[str, Counter[str]] = {}
     for verdict in found:
         counts.setdefault(verdict.data, Counter())[verdict.kind] += 1

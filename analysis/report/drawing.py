@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.render import FIGURES
 from analysis.sweep import figures as sweep_figures
 from analysis.sweep.overview import Overview
+from lightning_xvol.visualize.style import settings
 
 _PIXELS_PER_POINT = 1.5  # text of 8 points becomes 12 pixels
 _SMALLEST = 1.2  # text of 8 points keeps at least 9.6 pixels; on a narrower screen the figure scrolls
@@ -77,7 +77,7 @@ def _capital(text: str) -> str:
 def inline_svg(figure: Figure, prefix: str) -> str:
     """`figure` as SVG that keeps text as text. Its ids begin with `prefix`, so that one page can hold many figures."""
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with settings({"svg.fonttype": "none", "svg.hashsalt": prefix}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = file.getvalue().decode()
     svg = svg[svg.index("<svg") :]

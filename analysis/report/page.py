@@ -94,14 +94,14 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
     problems += others
     several = len({item.layout.recipe for item in found}) > 1
     sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
-    script = (HERE / "filter.js").read_text()
+    script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "prose": prose}
     return environment.get_template("page.html").render(
-        style=Markup((HERE / "style.css").read_text()),
+        style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=_facts(found),
@@ -128,7 +128,7 @@ def prose(text: str) -> Markup:
 
 
 def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
-    """The verdicts, the paper's tables, and a sentence for each that a damaged sweep makes impossible."""
+    """The verdicts, the paper's tables, and a sentence for each of them that a damaged sweep makes impossible."""
     problems: list[str] = []
     try:
         found = verdicts.verdicts(sources, select)

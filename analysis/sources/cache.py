@@ -1,22 +1,23 @@
 """A cache of what was read from W&B runs; an entry is valid while the stamp of its run stays the same.
 
-The stamp is a file's size and time of change, or a server's sign of life. The cache is one SQLite file,
-`lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file is
-damaged or cannot be written, the cache is in memory.
+The stamp is a file's size and time of change, or the time of a run's last activity on a server. The cache is one SQLite
+file, `lightning-xvol/wandb-runs-2.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
+is damaged or cannot be written, or the user has no such folder, the cache is in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-VERSION = 2  # of what the cache holds; another version begins a new file
+from lightning_xvol.surroundings.variables import cache_folder
+
+VERSION = 2  # the version of the content; another version begins a new file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);
@@ -27,11 +28,6 @@ Curves = Mapping[str, tuple[array, array]]
 T = TypeVar("T")
 
 
-def cache_folder() -> Path:
-    """The user's folder for files that can be computed again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning-xvol"
-
-
 class Cache:
     """The content and the curves of runs, by their file or address (`place`).
 
@@ -40,8 +36,11 @@ class Cache:
 
     def __init__(self, path: Path | None = None) -> None:
         self._stores = [sqlite3.connect(":memory:", isolation_level=None)]
-        path = path or cache_folder() / f"wandb-runs-{VERSION}.sqlite"
+        folder = cache_folder()
+        path = path or (folder and folder / f"wandb-runs-{VERSION}.sqlite")
         try:
+            if path is None:
+                raise FileNotFoundError("this user has no folder for a cache")
             path.parent.mkdir(parents=True, exist_ok=True)
             disk = sqlite3.connect(path, isolation_level=None, timeout=10)
             disk.executescript(f"PRAGMA synchronous = OFF; {SCHEMA}")

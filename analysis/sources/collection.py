@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.sources.data import check_same, with_true_name
 from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
@@ -152,11 +153,24 @@ class Collection:
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
             )
-        return assemble(found[0], self.outcome)
+        return self._assemble(found[0])
+
+    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
+        results: list[Mapping[str, Any]] = []
+
+        def outcome(cell_id: str) -> Outcome | None:
+            found = self.outcome(cell_id)
+            if found is not None and found.result is not None:
+                results.append(found.result)
+            return found
+
+        sweep, frame = assemble(plan, outcome)
+        check_same(f"sweep {sweep.name!r}", results)
+        return with_true_name(sweep, results), frame
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
         """Every sweep of one of these names with its frame: one per recipe and budget."""
-        return [assemble(plan, self.outcome) for name in names for plan in self._plans if plan.name == name]
+        return [self._assemble(plan) for name in names for plan in self._plans if plan.name == name]
 
     def _where(self) -> str:
         return ", ".join(repr(source.where) for source in self.sources)
@@ -208,7 +222,7 @@ class Collection:
         return max((source.curve(cell_id, name) for source in self.sources), key=len)
 
     def is_validated(self, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
-        """Whether `epochs` are those of the validation split: they are where the data have a test split too."""
+        """Whether `epochs` gives values of the validation split. It does if the data have a test split too."""
         name = validation_name(sweep.metric)
         return any(self.curve(cell, name) for cell in _finished(frame, name)["cell_id"])
 

@@ -54,14 +54,14 @@ class SweepLayout:
         secondary_metrics: Further metrics that the table shows, with their names there.
         axes, axis_labels: What varies beside the rows, and the names of the axes in the table.
         baseline: The row label to which differences are taken; None for no differences.
-        controls: Row label to the labels of its controls.
+        controls: Maps a row label to the labels of its controls.
         cost_rows: The costs below the scores of a table with axes.
-        paper: Axis to the value that the paper chose.
+        paper: Maps an axis to the value that the paper chose.
         note: A footnote.
         smoke: Whether the budget is a few steps, so that the numbers mean nothing.
         reproduces: The table and the network of the paper that the recipe can reproduce; None where it cannot.
         figure: The kind of figure (`kind`) and what runs along its x axis (`x`).
-        labels: Row label to its name in the table, in the order of the rows.
+        labels: Maps a row label to its name in the table, in the order of the rows.
         settings: What `--set` changed in the recipe.
     """
 
@@ -194,7 +194,7 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
         "reproduces",
     )  # fmt: skip
-    # In the order of the rows, which JSON with sorted keys does not keep.
+    # This is the order of the rows, which JSON with sorted keys does not keep.
     controls = {row: tuple(content["controls"][row]) for row in labels if row in content["controls"]}
     return SweepLayout(
         name=content["sweep"], axes=tuple(content["axes"]), figure=content["figure"] or {}, labels=labels,
@@ -239,7 +239,7 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
     shared |= {key: environment.get(key) for key in ("torch", "device")}
     validated = registry.validation_name("")
-    images = _images(result["config"])
+    images = _images(result)
     return [
         {
             **shared,
@@ -253,9 +253,12 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     ]
 
 
-def _images(config: Mapping[str, Any] | None) -> int | None:
-    """The number of test images; None for a record of another version, or of a data set that is not registered."""
-    data = (config or {}).get("data")
+def _images(result: Mapping[str, Any]) -> int | None:
+    """The number of test images; None where neither the record nor the registry tells it."""
+    contents, data = result.get("data"), (result["config"] or {}).get("data")
+    for split in ("test", "validation"):
+        if isinstance(contents, dict) and isinstance(contents.get(split), int):
+            return contents[split]
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
     limit = data.get("limit")

@@ -42,8 +42,8 @@ class Ledger:
         points: dict[int, tuple[int, float]] = {}
         if not path.exists():
             return points
-        # A torn line is left out, and so are the lines after one that is not text.
-        with path.open(newline="", errors="replace") as file, contextlib.suppress(csv.Error):
+        # An incomplete line is left out, and so are the lines after one that is not text.
+        with files.open_text(path, newline="") as file, contextlib.suppress(csv.Error):
             for row in csv.DictReader(file):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:

@@ -25,7 +25,7 @@ def is_offline(folder: Path) -> bool:
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    """Every `*.wandb` below `folder` once: `latest-run` is a link to another folder."""
+    """Every `*.wandb` below `folder`, each once, although `latest-run` is a link to another folder."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.record import further_cells
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ def merged(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
     return list(found.values())
 
 
+def widened(plan: SweepPlan, others: Sequence[SweepPlan], has_result: Callable[[str], bool]) -> SweepPlan:
+    """`plan` with the finished cells that only `others` list. They are plans of the same sweep, recipe and budget."""
+    if not isinstance(plan.content, dict):
+        return plan
+    cells = plan.content.get("cells", ())
+    for other in others:
+        if other is not plan and other.identity == plan.identity:
+            cells = [*cells, *further_cells(other.content.get("cells", ()), cells, has_result)]
+    return replace(plan, content={**plan.content, "cells": cells})
+
+
 def row_of(cell: Mapping[str, Any]) -> tuple[str, str]:
     """The row label of a cell and its values on the axes, as JSON; cells that differ in their seed are equal."""
     return cell["operator"], json.dumps(cell["axes"], sort_keys=True)
@@ -58,7 +70,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     for part in plan.parts or (plan,):
         own = {cell["group_id"] for cell in part.content.get("cells", ()) if row_of(cell) == row}
         if own.issuperset(groups):
-            return UserError(f"{part.where!r} gives {name} two configurations; give each its row label")
+            return UserError(f"{part.where!r} gives {name} two configurations; give each a row label of its own")
         for group in own.intersection(groups):
             files[group].append(part.where)
     first, second = (files[group][0] for group in groups)

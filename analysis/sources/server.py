@@ -1,6 +1,6 @@
 """The runs of a project on a W&B server, read by W&B's own client (`wandb.Api`).
 
-One listing gives the runs and the time of each run's last sign of life. Configurations and summaries are fetched, many
+One listing gives the runs and the time of each run's last activity. Configurations and summaries are fetched, many
 at a time, for the runs that have changed since they were last read. The history of a run is fetched when its curve is
 needed.
 

@@ -1,9 +1,9 @@
 """The cells of a sweep as W&B runs, in files or on a server.
 
 `lightning_xvol.training.tracking` gives each run the id of its cell, the plan of its sweep, and its record or error. A
-cell may have several runs, its segments. The newest segment decides how the cell ended. Of two rows at the same step,
-the later one counts. A process that was killed from outside leaves no error: its cell is missing here, where a ledger
-may call it failed.
+cell may have several runs, its segments. A complete record decides how the cell ended, whatever the clocks of the
+machines said; without one, the newest error does. Of two rows at the same step, the later one counts. A process that
+was killed from outside leaves no error: its cell is missing here, where a ledger may call it failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
-from analysis.sources.plans import SweepPlan
+from analysis.sources.plans import SweepPlan, widened
 from lightning_xvol.ledger import record
 
 _NO_CURVES = {"epoch", "trainer/global_step"}
@@ -100,7 +100,10 @@ class TrackedRuns(ABC):
                 self._segments.setdefault(segment.cell_id, []).append((where, segment))
 
     def plans(self) -> list[SweepPlan]:
-        """The newest plan of each sweep, as in a ledger. Another recipe or budget makes another sweep."""
+        """The newest plan of each sweep, as in a ledger. Another recipe or budget makes another sweep.
+
+        A run of fewer seeds, or of fewer rows, does not hide the finished cells of an earlier plan.
+        """
         newest: dict[str, tuple[float, SweepPlan]] = {}
         parsed: dict[str, SweepPlan] = {}
         for where, segment in (item for segments in self._segments.values() for item in segments):
@@ -111,17 +114,22 @@ class TrackedRuns(ABC):
             plan = parsed[segment.plan]
             if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
                 newest[plan.identity] = (segment.start_time, plan)
-        return [plan for _, plan in newest.values()]
+        return [widened(plan, list(parsed.values()), self._has_result) for _, plan in newest.values()]
+
+    def _has_result(self, cell_id: str) -> bool:
+        outcome = self.outcome(cell_id)
+        return outcome is not None and outcome.result is not None
 
     def outcome(self, cell_id: str) -> Outcome | None:
         if cell_id not in self._segments:
             return None
-        where, newest = self._segments[cell_id][-1]
-        result = _parsed(newest.result)
-        if record.is_whole(result):
-            return Outcome(where, result)
-        errors = [segment.error for _, segment in self._segments[cell_id] if segment.error is not None]
-        return Outcome(where, error=errors[-1] if errors else None)
+        segments = self._segments[cell_id]
+        for where, segment in reversed(segments):
+            result = _parsed(segment.result)
+            if record.is_whole(result):
+                return Outcome(where, result)
+        errors = [segment.error for _, segment in segments if segment.error is not None]
+        return Outcome(segments[-1][0], error=errors[-1] if errors else None)
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         points: dict[int, tuple[int, float]] = {}

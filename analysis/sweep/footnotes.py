@@ -1,4 +1,4 @@
-"""Caption and footnotes of a sweep's table: the computation, its runs, and what they cannot show."""
+"""Caption and footnotes of a sweep's table: how it was computed, its runs, and what the runs cannot show."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Overview(SweepResults):
 
     @property
     def counts(self) -> dict[str, int]:
-        """State to the number of cells in it, for each of `STATES`."""
+        """The number of cells in each of `STATES`."""
         found = self.runs["state"].value_counts()
         return {state: int(found.get(state, 0)) for state in STATES}
 

@@ -35,7 +35,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     if kind == "scatter" and x not in COSTS:
         x = "params"
     if x is None and kind != "dots":
-        raise UserError(f"a figure {kind!r} needs an axis, and the sweep {sweep.name!r} has none; take dots or scatter")
+        raise UserError(f"a figure {kind!r} needs an axis, and the sweep {sweep.name!r} has none; use dots or scatter")
     if x is None:
         return summary, None, ""
     if x in sweep.axes and not pd.api.types.is_numeric_dtype(summary[x]):

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from lightning_xvol.backbones.strides import STAGES, Block, check_movable, move_stride, planned_stride, stage_blocks
+from lightning_xvol.backbones.places import Place, build_all, check_convolution, check_unwrapped, put_in
+from lightning_xvol.backbones.strides import STAGES, Block, move_stride, plan_strides, stage_blocks
 from lightning_xvol.errors import UserError
-from lightning_xvol.operators import build_operator
 
 
 def replace_operators(
@@ -24,8 +24,12 @@ def replace_operators(
 
     `model` is any torchvision or timm ResNet, or a module that contains one, such as a detector. stage2..stage5 are its
     `layer1`..`layer4`. All other weights, and the block's own batch norm and ReLU, stay. The operator gets device,
-    dtype and training mode of the convolution that it replaces, and its own initialisation. On an error nothing is
-    replaced.
+    dtype, memory format and training mode of the convolution that it replaces. It has its own initialisation, and it
+    is trained also where the convolution was frozen. What an operator cannot take over is refused: a bias, another
+    padding mode, hooks, parametrizations, a weight that another module shares. On an error nothing is changed.
+
+    Call it before the model is wrapped in `DistributedDataParallel` or FSDP, and before the optimizer is made: both
+    keep the parameters that the model has then.
 
     `stride_in_1x1` chooses where a replaced bottleneck has its stride:
 
@@ -48,19 +52,22 @@ def replace_operators(
         The paths of the replaced modules, for example `["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]`.
 
     Raises:
-        UserError: for an unknown stage, a stage without such a convolution, or a grouped or dilated convolution.
+        UserError: for an unknown stage, a stage without such a convolution, a convolution with a setting that an
+            operator cannot take over, or a model that is wrapped already.
     """
     chosen = _check_stages(stages)
-    found = _find(model, chosen, stride_in_1x1)
-    # Everything is built before anything changes, so that a wrong option leaves the model as it was.
-    operators = [
-        _build(name, convolution, planned_stride(block, convolution, stride_in_1x1), options)
-        for block, convolution in found
+    check_unwrapped(model)
+    found = [(block, conv, plan_strides(block, conv, stride_in_1x1)) for block, conv in _find(model, chosen)]
+    places = [
+        Place(f"{block.path}.conv2", block.module, conv, (strides.second,) * 2 if strides else conv.stride)
+        for block, conv, strides in found
     ]
-    for (block, convolution), operator in zip(found, operators, strict=True):
-        move_stride(block, convolution, stride_in_1x1)
-        block.module.conv2 = operator
-    return [f"{block.path}.conv2" for block, _ in found]
+    # Everything is checked and built before anything changes, and what changes then cannot fail.
+    operators = build_all(model, places, name, options)
+    for block, convolution, strides in found:
+        if strides is not None:
+            move_stride(block, strides, convolution.weight.device)
+    return put_in(places, operators)
 
 
 def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
@@ -74,35 +81,21 @@ def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
         The paths of the replaced modules.
 
     Raises:
-        UserError: for a grouped or dilated convolution, for one whose padding changes the size of the map, and for a
-            model without spatial convolutions.
+        UserError: for a convolution that an operator cannot replace, for one whose padding changes the size of the
+            map, and for a model without spatial convolutions. Then nothing is changed.
     """
-    convolutions = {
-        path: module
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-    }
-    if not convolutions:
+    check_unwrapped(model)
+    if isinstance(model, nn.Conv2d):
+        raise UserError("the model is an nn.Conv2d itself, which nothing holds; use build_operator in its place")
+    places = [
+        Place(f"{path}.{name}" if path else name, parent, child, child.stride)
+        for path, parent in model.named_modules()
+        for name, child in parent._modules.items()
+        if isinstance(child, nn.Conv2d) and child.kernel_size != (1, 1)
+    ]
+    if not places:
         raise UserError(f"{type(model).__name__} has no nn.Conv2d above 1x1 to replace")
-    for path, convolution in convolutions.items():
-        _check_plain(path, convolution)
-        height, width = convolution.kernel_size
-        if height % 2 == 0 or height != width or convolution.padding != (height // 2, height // 2):
-            raise UserError(
-                f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
-                "expected an odd square kernel, padded by half of it"
-            )
-    operators = {path: _build(name, conv, conv.stride[0], options) for path, conv in convolutions.items()}
-    for path, operator in operators.items():
-        parent, _, child = path.rpartition(".")
-        setattr(model.get_submodule(parent), child, operator)
-    return list(operators)
-
-
-def _build(name: str, convolution: nn.Conv2d, stride: int, options: dict[str, Any]) -> nn.Module:
-    operator: nn.Module = build_operator(name, convolution.in_channels, convolution.out_channels, stride, **options)
-    operator.to(device=convolution.weight.device, dtype=convolution.weight.dtype)
-    return operator.train(convolution.training)
+    return put_in(places, build_all(model, places, name, options))
 
 
 def _check_stages(stages: Iterable[int]) -> list[int]:
@@ -118,7 +111,7 @@ def _check_stages(stages: Iterable[int]) -> list[int]:
     return chosen
 
 
-def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> list[tuple[Block, nn.Conv2d]]:
+def _find(model: nn.Module, stages: list[int]) -> list[tuple[Block, nn.Conv2d]]:
     """The blocks to change, each with the convolution to replace."""
     changed: list[tuple[Block, nn.Conv2d]] = []
     matched: set[int] = set()
@@ -138,7 +131,9 @@ def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> li
             raise UserError(
                 f"{path} can be replaced only in part: {', '.join(others)} has no 3x3 nn.Conv2d at a known position"
             )
-        changed += [(block, _check_convolution(block, conv, stride_in_1x1)) for block, conv in found]
+        for block, convolution in found:
+            check_convolution(f"{block.path}.conv2", convolution, size=3)
+        changed += found
         matched.add(stage)
     missing = [stage for stage in stages if stage not in matched]
     if missing:
@@ -149,24 +144,3 @@ def _find(model: nn.Module, stages: list[int], stride_in_1x1: bool | None) -> li
             f"{layers} for the last 3x3 nn.Conv2d of a BasicBlock or the middle one of a Bottleneck (conv2){instead}"
         )
     return changed
-
-
-def _check_convolution(block: Block, convolution: nn.Conv2d, stride_in_1x1: bool | None) -> nn.Conv2d:
-    path = f"{block.path}.conv2"
-    _check_plain(path, convolution)
-    if convolution.kernel_size != (3, 3) or convolution.padding != (1, 1):
-        raise UserError(
-            f"{path} has kernel_size={convolution.kernel_size} and padding={convolution.padding}; "
-            "expected a 3x3 with padding 1"
-        )
-    if block.bottleneck:
-        check_movable(block, convolution, bool(stride_in_1x1))
-    return convolution
-
-
-def _check_plain(path: str, convolution: nn.Conv2d) -> None:
-    if convolution.groups != 1 or convolution.dilation != (1, 1):
-        raise UserError(
-            f"{path} has groups={convolution.groups} and dilation={convolution.dilation}; only a plain convolution "
-            "can be replaced, so choose a ResNet without groups and with output stride 32"
-        )

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.operators.settings import padding_of
 
 STAGES = (2, 3, 4, 5)
 """stage2..stage5 are conv2_x..conv5_x of the paper's Table 5, `layer1`..`layer4` of torchvision and timm."""
@@ -75,16 +76,18 @@ def stage_blocks(model: nn.Module, stages: Iterable[int]) -> Iterator[tuple[int,
     """`(stage, path, blocks, others)` of every module called `layer{stage - 1}`, in the order of the model.
 
     `others` describes the children that are not residual blocks. The stages may be inside another module, as in a
-    detector.
+    detector. Wrappers around a stage or a block, such as those of `torch.compile` and of activation checkpointing, are
+    looked through.
     """
     names = {f"layer{stage - 1}": stage for stage in stages}
     for path, module in model.named_modules():
         name = path.rpartition(".")[2]
         if name not in names:
             continue
+        path, module = _unwrapped(path, module)
         blocks, others = [], []
         for child_name, child in module.named_children():
-            block = _as_block(f"{path}.{child_name}", child)
+            block = _block_in(f"{path}.{child_name}", child)
             if block is None:
                 others.append(f"{path}.{child_name} ({type(child).__name__})")
             else:
@@ -92,13 +95,35 @@ def stage_blocks(model: nn.Module, stages: Iterable[int]) -> Iterator[tuple[int,
         yield names[name], path, blocks, others
 
 
+def _unwrapped(path: str, stage: nn.Module) -> tuple[str, nn.Module]:
+    """The innermost of the modules around the blocks of a stage. A module with a block among its children is one."""
+    while len(stage._modules) == 1:
+        [(name, child)] = stage.named_children()
+        if _block_in(f"{path}.{name}", child) is not None or not child._modules:
+            break
+        path, stage = f"{path}.{name}", child
+    return path, stage
+
+
+def _block_in(path: str, module: nn.Module) -> Block | None:
+    """The block that `module` is or wraps. A wrapper has a single child."""
+    block = _as_block(path, module)
+    while block is None and len(module._modules) == 1:
+        children = list(module.named_children())
+        if not children:
+            break
+        path, module = f"{path}.{children[0][0]}", children[0][1]
+        block = _as_block(path, module)
+    return block
+
+
 def _as_block(path: str, module: nn.Module) -> Block | None:
     """`module` as a BasicBlock or Bottleneck, recognised by its convolutions and not by its class.
 
     torchvision, timm and this package have different classes with these names.
     """
-    first, second = getattr(module, "conv1", None), getattr(module, "conv2", None)
-    last = getattr(module, "conv3", None)
+    # Registered children alone: a wrapper lends the attributes of the block inside it, but does not hold its modules.
+    first, second, last = (module._modules.get(name) for name in ("conv1", "conv2", "conv3"))
     if last is None and callable(getattr(first, "macs", None)) and isinstance(second, nn.Module):
         # `replace_every` has replaced both convolutions.
         return Block(path, module, cast(nn.Conv2d, first), second, bottleneck=False)
@@ -126,42 +151,58 @@ def block_stride(block: Block, convolution: nn.Conv2d) -> tuple[int, bool]:
     return max(first[0], second[0]), first[0] > 1
 
 
-def check_movable(block: Block, convolution: nn.Conv2d, in_1x1: bool) -> None:
-    """Refuse a bottleneck whose stride is in neither convolution.
+@dataclass(frozen=True)
+class Strides:
+    """The strides of a bottleneck after its stride has moved, and the value of its mark."""
 
-    timm's anti-aliased ResNets subsample by a blur after the 3x3 (`aa`), which cannot move into a 1x1.
+    first: int
+    second: int
+    in_1x1: bool
+
+
+def plan_strides(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> Strides | None:
+    """Where the stride of a bottleneck goes; None for a block that keeps its strides and gets no mark.
+
+    Nothing changes here. A BasicBlock and a block without a stride keep theirs. With `in_1x1=None` so does a bottleneck
+    whose stride could not move, for example one that strides in both convolutions.
+
+    Raises:
+        UserError: for a stride that cannot move.
     """
+    if not block.bottleneck:
+        return None
     blur = getattr(block.module, "aa", None)
     if in_1x1 and blur is not None and not isinstance(blur, nn.Identity):
+        # timm's anti-aliased ResNets subsample by a blur after the 3x3.
         raise UserError(
             f"{block.path} subsamples in its anti-aliasing layer {type(blur).__name__}, which cannot move into the "
             "1x1; pass stride_in_1x1=None to leave it there"
         )
-    block_stride(block, convolution)
-
-
-def planned_stride(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> int:
-    """The stride that `conv2` has after `move_stride`."""
-    if not block.bottleneck:
-        return convolution.stride[0]
+    first, second = block.first.stride, convolution.stride
+    if in_1x1 is None and len({*second}) == 1 and (len({*first}) > 1 or (first[0] > 1 and second[0] > 1)):
+        return None
     stride, now = block_stride(block, convolution)
-    return 1 if (now if in_1x1 is None else in_1x1) else stride
+    if stride == 1:
+        return None
+    chosen = now if in_1x1 is None else in_1x1
+    if chosen != now and padding_of(block.first) != (0, 0):
+        raise UserError(
+            f"{block.path}.conv1 has padding={block.first.padding}, so a stride that moves changes the size of the "
+            "map; pass stride_in_1x1=None to leave it where it is"
+        )
+    if hasattr(block.module, MARK) and MARK not in block.module._modules:
+        raise UserError(f"{block.path} has an attribute {MARK!r}, which is the name of our mark; rename it")
+    return Strides(*((stride, 1) if chosen else (1, stride)), in_1x1=chosen)
 
 
-def move_stride(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> None:
-    """Move the stride of a bottleneck to where `in_1x1` says (None: leave it) and mark the block.
+def move_stride(block: Block, strides: Strides, device: torch.device) -> None:
+    """Give the first 1x1 its stride and mark the block. This never fails. The caller sees to `conv2`.
 
-    A block without stride, or a BasicBlock, does not change. Moving keeps every size: the 1x1 without padding and the
-    3x3 with padding 1 both give ceil(size / stride). A 1x1 works on each position alone, so it gives the same values at
-    the positions that remain.
+    Moving keeps every size: the 1x1 without padding and the 3x3 with padding 1 both give ceil(size / stride). A 1x1
+    works on each position alone, so it gives the same values at the positions that remain.
     """
-    stride, now = block_stride(block, convolution)
-    if not block.bottleneck or stride == 1:
-        return
-    first = now if in_1x1 is None else in_1x1
-    block.first.stride = (stride, stride) if first else (1, 1)
-    convolution.stride = (1, 1) if first else (stride, stride)
-    block.module.add_module(MARK, StrideMark(first).to(convolution.weight.device))
+    block.first.stride = (strides.first, strides.first)
+    block.module._modules[MARK] = StrideMark(strides.in_1x1).to(device)
 
 
 def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:
@@ -171,19 +212,16 @@ def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:
     `replace_operators`, which moves the stride of the replaced blocks only.
 
     Raises:
-        UserError: for a block whose stride is in neither convolution.
+        UserError: for a block whose stride is in neither convolution. Then nothing has moved.
     """
-    bottlenecks = [
-        (block, block.second)
+    planned = [
+        (block, block.second, plan_strides(block, block.second, in_1x1))
         for _, _, blocks, _ in stage_blocks(model, STAGES)
         for block in blocks
         if block.bottleneck and isinstance(block.second, nn.Conv2d)
     ]
-    for block, convolution in bottlenecks:
-        check_movable(block, convolution, in_1x1)
-    paths = []
-    for block, convolution in bottlenecks:
-        move_stride(block, convolution, in_1x1)
-        if hasattr(block.module, MARK):
-            paths.append(block.path)
-    return paths
+    for block, convolution, strides in planned:
+        if strides is not None:
+            move_stride(block, strides, convolution.weight.device)
+            convolution.stride = (strides.second, strides.second)
+    return [block.path for block, _, _ in planned if MARK in block.module._modules]

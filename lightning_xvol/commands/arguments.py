@@ -10,25 +10,31 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lightning_xvol.commandline import add_trust
 from lightning_xvol.errors import UserError
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint."""
+    """Add --checkpoint and --trust."""
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="a cell's checkpoints/step=N.ckpt"
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the checkpoint of a cell, runs/cells/<id>/checkpoints/step=N.ckpt",
     )
+    add_trust(parser, "--checkpoint")
 
 
 def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> None:
-    """--checkpoint, --output with the help text `output`, and --data-dir."""
+    """Add --checkpoint, --trust, --output with the help text `output`, and --data-dir."""
     add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
 
 
 def add_tolerance(parser: argparse.ArgumentParser, default: str) -> None:
-    """--tolerance, None if it is not given; its help says `default`."""
+    """Add --tolerance. Its value is None if it is not given; its help says `default`."""
     parser.add_argument(
         "--tolerance", type=tolerance, metavar="T",
         help=f"largest accepted difference, relative to the largest output (default: {default})",
@@ -61,7 +67,9 @@ def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--out
         UserError: for a missing checkpoint, or an output that cannot be written or would overwrite the checkpoint.
     """
     if not checkpoint.is_file():
-        raise UserError(f"no checkpoint at {str(checkpoint)!r}; a cell has it as checkpoints/step=N.ckpt")
+        raise UserError(
+            f"no checkpoint at {str(checkpoint)!r}; a cell has it at runs/cells/<id>/checkpoints/step=N.ckpt"
+        )
     if not output.parent.is_dir():
         raise UserError(f"{flag} {str(output)!r}: there is no folder {str(output.parent)!r}")
     if output.is_dir():

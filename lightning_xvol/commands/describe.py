@@ -17,12 +17,14 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="format of the output (default: %(default)s)"
+    )
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="folder that holds data sets, needed for a class that does not declare its shape",
+        help="folder that holds data sets; only needed if the data set does not declare the shape of its images",
     )
 
 

@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.fusion.weights import read_trained
     from lightning_xvol.ledger.files import write_bytes
 
-    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    trained = read_trained(parsed.checkpoint, parsed.data_dir, parsed.trust)
     network = trained.network.float()
     exported = network
     if not parsed.no_fuse:

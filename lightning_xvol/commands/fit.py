@@ -12,6 +12,9 @@ from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.origins import with_origin
+from lightning_xvol.ledger.spellings import as_begun
+from lightning_xvol.processes import refuse_several_tasks
+from lightning_xvol.surroundings.streams import is_terminal
 
 SUMMARY = "train one run and write its record"
 DESCRIPTION = "Train one run. The same command resumes a run that was stopped."
@@ -31,7 +34,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = make_config(parsed)
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
-    config = with_origin(config, parsed.backbone_from)
+    [config] = as_begun([with_origin(config, parsed.backbone_from)], parsed.out)
     folder = record.cell_folder(parsed.out, config.cell_id)
     if parsed.dry_run:
         import yaml
@@ -39,6 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         print(f"# cell {config.cell_id}, group {config.group_id}, folder {folder}")
         return ExitCode.SUCCESS
+    refuse_several_tasks()
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
@@ -49,7 +53,7 @@ def run(parsed: argparse.Namespace) -> int:
         result = train(
             config,
             folder,
-            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=sys.stderr.isatty()),
+            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=is_terminal(sys.stderr)),
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it") from error
@@ -58,4 +62,6 @@ def run(parsed: argparse.Namespace) -> int:
     for name, values in sorted(result["metrics"].items()):
         print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
     print(f"{result['status']}; record in {folder / 'result.json'}")
+    if parsed.wandb != "disabled" and "tracking" in result:
+        print(f"note: {result['tracking']}")
     return ExitCode.SUCCESS

@@ -7,11 +7,12 @@ import argparse
 from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
 from lightning_xvol.errors import ExitCode
 
-SUMMARY = "fold a trained network's operators"
+SUMMARY = "fold each operator of a trained network into one module without batch norms"
 DESCRIPTION = (
-    "Fold the operators of a trained cell and compare the outputs on random images. Write the weights as safetensors "
-    "with the configuration in the header; lightning_xvol.fusion.weights.load_fused reads the file. If the outputs "
-    "differ by more than the tolerance, the command writes nothing and exits with code 1."
+    "Fold each operator of a trained cell into one module without batch norms, and compare the outputs on random "
+    "images. Write the weights as safetensors with the configuration in the header. "
+    "lightning_xvol.fusion.weights.load_fused reads the file. If the outputs differ by more than the tolerance, the "
+    "command writes nothing and exits with code 1."
 )
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 IMAGES = 4
@@ -31,7 +32,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.fusion import fuse, fusion_report
     from lightning_xvol.fusion.weights import random_images, read_trained, save_fused
 
-    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    trained = read_trained(parsed.checkpoint, parsed.data_dir, parsed.trust)
     images = random_images(trained, IMAGES)
     report = fusion_report(trained.network, images, block_norms=parsed.block_norms)
     print(report)

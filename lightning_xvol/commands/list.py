@@ -14,7 +14,7 @@ DESCRIPTION = "Print every operator, backbone, data set and recipe that can be c
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Nothing to add."""
+    """Add nothing, because this command has no arguments."""
 
 
 def run(_parsed: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from lightning_xvol.ledger.files import write_by
 
 SUMMARY = "draw what a detector finds in a picture"
 DESCRIPTION = (
-    "Draw the objects that a trained detector finds in a picture, and print name, score and box of each in pixels."
+    "Draw the objects that a trained detector finds in a picture. Print the name, score and box (in pixels) of each."
 )
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SCORE = 0.5
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the picture to write (default: IMAGE.detections.png in the same folder)",
     )
     parser.add_argument(
-        "--score", type=fraction, default=SCORE, metavar="S", help="least score to show (default: %(default)s)"
+        "--score", type=fraction, default=SCORE, metavar="S", help="lowest score to show (default: %(default)s)"
     )
 
 
@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.detection.predict import detect, draw, read_detector
 
     picture = exif_transpose(read_picture(parsed.image))  # cameras store photographs on their side
-    trained = read_detector(parsed.checkpoint)
+    trained = read_detector(parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, parsed.score)
     drawn = draw(picture, found, trained.classes)
     with writing(out, "--out"):

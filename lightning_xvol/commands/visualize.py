@@ -14,9 +14,9 @@ from lightning_xvol.visualize.style import FORMATS
 
 SUMMARY = "draw what a trained network looks at"
 DESCRIPTION = (
-    "Draw the effective receptive field of each stage with an operator, the dynamic kernel at some positions of an "
-    "image with its static part, and the weights of the taps. Print the caption of the figure. It says which panels "
-    "are left out because the operator does not have them."
+    "Draw three things: the effective receptive field of each stage with an operator; the dynamic kernel, and its "
+    "static part, at some positions of an image; and the weights of the taps. Print the caption of the figure. The "
+    "caption also names the panels that are left out because the operator does not have them."
 )
 IMAGES = 64
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--pixel", type=_pixel, action="append", metavar="ROW,COLUMN",
-        help="a position in the image; up to three times (default: the centre, and 3/8 of the side left and above)",
+        help="a position in the image; up to three times (default: the centre, a point to its left and one above)",
     )  # fmt: skip
     parser.add_argument(
         "--stage", type=at_least(2, "stage"), metavar="N",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--images", type=at_least(1, "images"), default=IMAGES, metavar="N",
-        help="number of validation images that receptive fields are averaged over (default: %(default)s)",
+        help="number of validation images over which receptive fields are averaged (default: %(default)s)",
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.visualize.content import gather
     from lightning_xvol.visualize.figure import caption, compose, write
 
-    trained = read_trained(parsed.checkpoint, parsed.data_dir)
+    trained = read_trained(parsed.checkpoint, parsed.data_dir, parsed.trust)
     images, image = _images(parsed, trained)
     config = trained.config
     content = gather(

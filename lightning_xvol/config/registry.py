@@ -6,11 +6,11 @@ wherever a registered name does.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_xvol.config.imports import import_class
 from lightning_xvol.config.pssa_options import PSSAOptions, check_names
 from lightning_xvol.errors import UserError, nearest
 
@@ -28,7 +28,11 @@ class Registered:
         task: for a data set, what is learned from it (`lightning_xvol.training.tasks`, `task` below). A data set named
             by an import path is for classification.
         channels: for a data set, the channels of its images, where they are known without importing it.
-        images: for a data set, the number of images that reported metrics are measured on, or the option that holds it.
+        generator: for a data set that is computed, the version of its generator. It goes up with every change to what
+            the generator makes.
+        facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
+        images: for a data set, the number of images that reported metrics are measured on, or the option
+            that holds it; data of files tell it in `facts`.
     """
 
     path: str
@@ -37,6 +41,8 @@ class Registered:
     legacy_values: Mapping[str, Any] = field(default_factory=dict)
     task: str = "classification"
     channels: int | None = None
+    generator: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     images: int | str | None = None
 
 
@@ -207,20 +213,43 @@ DATASETS: dict[str, Registered] = {
         },
         legacy_values={"canvas": 32},
         channels=1,
+        generator=1,
         images="test_size",
     ),
     "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1, images=599),
     "cifar10": Registered(
-        "lightning_xvol.data.cifar:CIFAR10", "CIFAR-10", {"augment": True}, channels=3, images=10_000
+        "lightning_xvol.data.cifar:CIFAR10",
+        "CIFAR-10",
+        {"augment": True},
+        channels=3,
+        facts={"classes": 10, "train": 50_000, "validation": 10_000},
     ),
     "cifar100": Registered(
-        "lightning_xvol.data.cifar:CIFAR100", "CIFAR-100", {"augment": True}, channels=3, images=10_000
+        "lightning_xvol.data.cifar:CIFAR100",
+        "CIFAR-100",
+        {"augment": True},
+        channels=3,
+        facts={"classes": 100, "train": 50_000, "validation": 10_000},
     ),
     "fashion_mnist": Registered(
-        "lightning_xvol.data.fashion_mnist:FashionMNIST", "Fashion-MNIST", {"augment": True}, channels=1, images=10_000
+        "lightning_xvol.data.fashion_mnist:FashionMNIST",
+        "Fashion-MNIST",
+        {"augment": True},
+        channels=1,
+        facts={"classes": 10, "train": 60_000, "validation": 10_000},
     ),
     "imagenet": Registered(
-        "lightning_xvol.data.imagenet:ImageNet", "ImageNet-1k", {"image_size": 224}, channels=3, images=50_000
+        "lightning_xvol.data.imagenet:ImageNet",
+        "ImageNet-1k",
+        {"image_size": 224},
+        channels=3,
+        facts={"classes": 1000, "train": 1_281_167, "validation": 50_000},
+    ),
+    "folder": Registered(
+        "lightning_xvol.data.folder:Folder",
+        "a folder of pictures",
+        {"label": "", "image_size": 224, "validation_part": 0.2, "draw": 0},
+        channels=3,
     ),
     "attention_maps": Registered(
         "lightning_xvol.data.attention_maps:AttentionMaps",
@@ -235,6 +264,7 @@ DATASETS: dict[str, Registered] = {
             "draw": 0,
         },
         task="regression",
+        generator=1,
         images="validation_size",
     ),
     "coco": Registered(
@@ -249,6 +279,11 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        # The number of images, the first and the last id of instances_train2017.json and instances_val2017.json.
+        facts={
+            "classes": 80,
+            "image_ids": {"train": [118_287, 9, 581_929], "validation": [5_000, 139, 581_781]},
+        },
         images=5000,
     ),
     "shapes_coco": Registered(
@@ -268,6 +303,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="detection",
         channels=3,
+        generator=1,
         images="validation_size",
     ),
 }
@@ -302,7 +338,7 @@ def task(name: str, options: Mapping[str, Any]) -> str:
 def images_of(name: str, options: Mapping[str, Any], limit: int | None = None) -> int | None:
     """The number of images that the reported metrics of the data set `name` are measured on; None where unknown."""
     registered = DATASETS.get(name, Registered("", ""))
-    images = registered.images
+    images = registered.facts.get("validation", registered.images)
     if isinstance(images, str):
         images = {**registered.options, **options}.get(images)
     if not isinstance(images, int):
@@ -335,15 +371,7 @@ def load(kind: str, name: str) -> Any:
     """Import the class or function that `name` stands for.
 
     Raises:
-        UserError: where an import path leads nowhere.
+        UserError: for an import path that a file names (`lightning_xvol.config.imports`), one that leads nowhere, or
+            one that leads to something else than a `kind`.
     """
-    path = lookup(kind, name).path
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        if name in KINDS[kind]:
-            raise
-        raise UserError(
-            f"cannot import {kind} {path!r}: {error}; expected package.module:Class on the Python path"
-        ) from error
+    return import_class(kind, lookup(kind, name).path, registered=name in KINDS[kind])

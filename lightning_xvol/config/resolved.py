@@ -12,13 +12,26 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, set_value, stored_key, to_dict
+from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
 ID_LENGTH = 12
 COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
 """The fields of `train` that say how an optimisation is computed, not what is optimised."""
+
+
+def in_one_form(config: RunConfig) -> RunConfig:
+    """`config` with the fields whose order means nothing in ascending order.
+
+    `backbone.stages` is a set, so repeats go. `optim.milestones` keeps repeats: each of them lowers the learning rate.
+    Other lists are sequences: their order, or how often a value occurs in them, decides what a run computes.
+    """
+    return dataclasses.replace(
+        config,
+        backbone=dataclasses.replace(config.backbone, stages=tuple(sorted(set(config.backbone.stages)))),
+        optim=dataclasses.replace(config.optim, milestones=tuple(sorted(config.optim.milestones))),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +51,24 @@ class Resolved(RunConfig):
     """
 
     def __post_init__(self) -> None:
-        config = RunConfig(**{item.name: getattr(self, item.name) for item in dataclasses.fields(RunConfig)})
+        config = RunConfig(**sections(self))
         parts: dict[str, Any] = {}
         for kind in registry.KINDS:
             part = getattr(config, kind)
             parts[kind] = dataclasses.replace(part, options=registry.resolve_options(kind, part.name, part.options))
         config = dataclasses.replace(config, **parts)
         # Values set in Python get the types that a file or a flag gives them: 1 and 1.0 are one learning rate.
-        for path, value in leaves(to_dict(config)):
+        for path, value in leaves(nested(config)):
             if not (isinstance(value, str) and ".options." in path):
                 config = set_value(config, path, value)
-        _check(config)
+        _check(in_one_form(config))
+        config = self._form(config)
         for name, section in vars(config).items():
             object.__setattr__(self, name, section)
+
+    @staticmethod
+    def _form(config: RunConfig) -> RunConfig:
+        return in_one_form(config)
 
     @cached_property
     def cell_id(self) -> str:
@@ -67,19 +85,40 @@ class Resolved(RunConfig):
         return fingerprint(optimisation(self))[:ID_LENGTH]
 
 
+class AsWritten(Resolved):
+    """A configuration whose lists stay in the order in which an older run wrote them, with the ids of that run.
+
+    It computes what the one form computes. `optimisation_id` is that of the one form.
+    """
+
+    @staticmethod
+    def _form(config: RunConfig) -> RunConfig:
+        return config
+
+
 def resolve(config: RunConfig) -> Resolved:
     """`config` as a `Resolved`; one that is resolved already is returned as it is.
 
     Raises:
         UserError: as `Resolved`.
     """
-    return config if isinstance(config, Resolved) else Resolved(**vars(config))
+    return config if isinstance(config, Resolved) else Resolved(**sections(config))
+
+
+def one_form(config: RunConfig) -> Resolved:
+    """`config`, resolved, with its lists `in_one_form` even if it is `AsWritten`."""
+    return Resolved(**sections(config)) if isinstance(config, AsWritten) else resolve(config)
+
+
+def sections(config: RunConfig) -> dict[str, Any]:
+    """The fields of `config`, without the ids that a `Resolved` has computed."""
+    return {item.name: getattr(config, item.name) for item in dataclasses.fields(RunConfig)}
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """The resolved configuration without everything that plays no part in identity.
+    """The part of the resolved configuration that decides its identity.
 
-    Left out are the fields that are outside the identity, and every field and option that has its legacy value.
+    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -108,7 +147,7 @@ def optimisation(config: RunConfig) -> dict[str, Any]:
     differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
     which change ids and weights. Detectors may start from different classification runs of one optimisation.
     """
-    values = canonical(config)
+    values = canonical(one_form(config))
     del values["seed"]
     values["train"] = {name: value for name, value in values["train"].items() if name not in COMPUTE}
     if config.detector.origin_optimisation is not None:
@@ -166,7 +205,7 @@ def _check(config: RunConfig) -> None:
         raise UserError(f"backbone.stages={config.backbone.stages} must be chosen from 2, 3, 4, 5")
     if config.backbone.places == "every" and config.backbone.stages != (2, 3, 4, 5):
         raise UserError(
-            f"backbone.places=every is the whole network: set backbone.stages=2,3,4,5 too, not {config.backbone.stages}"
+            f"backbone.places=every needs all stages: set backbone.stages=2,3,4,5, not {config.backbone.stages}"
         )
     parts = config.train.devices * config.train.accumulate
     if config.data.batch_size % parts:

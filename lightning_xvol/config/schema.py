@@ -11,11 +11,12 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_xvol.config import registry
+from lightning_xvol.config.imports import FromFile, marked, texts
 from lightning_xvol.config.values import convert, literal, storable
 from lightning_xvol.errors import UserError, nearest
 
@@ -182,17 +183,19 @@ def stored_key(item: dataclasses.Field[Any]) -> str:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Plain dicts, lists and scalars, as YAML and JSON hold them."""
+    values: dict[str, Any] = nested(config, lambda leaf: str(leaf) if isinstance(leaf, FromFile) else leaf)
+    return values
 
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return {stored_key(item): plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
-            return [plain(item) for item in value]
-        return value
 
-    return plain(config)
+def nested(value: Any, leaf: Callable[[Any], Any] = lambda value: value) -> Any:
+    """The tree of `value` in dicts and lists, with `leaf` of each of its leaves."""
+    if dataclasses.is_dataclass(value):
+        return {stored_key(item): nested(getattr(value, item.name), leaf) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {leaf(key): nested(item, leaf) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [nested(item, leaf) for item in value]
+    return leaf(value)
 
 
 def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
@@ -208,12 +211,24 @@ def flat(values: Mapping[str, Any], separator: str = "_") -> dict[str, Any]:
     return found
 
 
-def from_dict(values: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
-    """`base` (by default `RunConfig()`) with the nested `values` set and checked one by one, as by `set_value`."""
-    config = base if base is not None else RunConfig()
+def from_dict(
+    values: Mapping[str, Any], base: RunConfig | None = None, *, source: str = "the configuration", trust: bool = False
+) -> RunConfig:
+    """`base` (by default `RunConfig()`) with the nested `values` set and checked one by one, as by `set_value`.
+
+    Args:
+        source: where `values` come from, for messages.
+        trust: whether the import paths in `values` may be imported. Without it the result has every id and every
+            label, but `lightning_xvol.config.imports` refuses to build it; paths that `base` has too are free.
+    """
+    start = base if base is not None else RunConfig()
+    config = start
     for path, value in leaves(values):
         config = set_value(config, path, value)
-    return config
+    if trust:
+        return config
+    free = set(texts(start))
+    return dataclasses.replace(config, **{kind: marked(getattr(config, kind), source, free) for kind in registry.KINDS})
 
 
 _ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
@@ -232,7 +247,7 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-# A change of weights forgets the facts about the old ones.
+# When the weights change, the facts about the old weights are no longer true.
 _FORGETS = {
     "weights": ("origin", "origin_optimisation"),
     "pretraining": ("origin", "origin_optimisation"),
@@ -269,7 +284,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
     if rest in hints and rest != "options":
         changes: dict[str, Any] = {rest: convert(hints[rest], value, path)}
         if rest == "name" and changes["name"] != section.name:
-            # Options that the new name does not have go: they were given for the old one and would be refused.
+            # Drop the options that the new name does not have. They were given for the old name and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
         if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):

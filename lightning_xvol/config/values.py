@@ -26,7 +26,7 @@ def literal(value: Any) -> Any:
 
 
 def storable(value: Any, path: str) -> Any:
-    """`value` itself, if YAML and JSON can hold it: nothing else has a fingerprint. `path` names the field.
+    """Return `value` if YAML and JSON can hold it. Other values have no fingerprint. `path` names the field.
 
     Raises:
         UserError: for any other value.
@@ -60,7 +60,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
         items = parsed if isinstance(parsed, tuple) else (parsed,)
         return tuple(convert(get_args(hint)[0], item, path) for item in items)
     if hint is str:
-        return str(value)
+        return value if isinstance(value, str) else str(value)  # str() would make a `FromFile` a text that is free
     if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
         return float(parsed)
     if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):

@@ -33,10 +33,8 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
     options = registry.resolve_options("data", config.name, config.options)
     make = registry.load("data", config.name)
     root = Path("data") if data_dir is None else Path(data_dir)
-    if not callable(make):
-        raise UserError(f"data {config.name!r} is not a class; lightning_xvol/data/base.py shows what is expected")
     try:
-        # Bound first: a TypeError inside the constructor must not be blamed on the options.
+        # Check the options first, so that a TypeError inside the constructor is not blamed on them.
         inspect.signature(make).bind(root, download=download, **options)
     except TypeError as error:
         raise UserError(f"data {config.name!r} does not take the options {options}: {error}") from error

@@ -32,7 +32,7 @@ from lightning_xvol.seeding import derive_seed
 SOURCES = ("spectrum", "photographs")
 FILTER = 5  # pixels a side
 POOLING = 2  # photographs are averaged over squares of this side
-TRAINING_PART = 0.7  # of each photograph, from its left edge
+TRAINING_PART = 0.7  # the part of each photograph that is for training, from its left edge
 CHUNK = 100  # maps whose attention is computed at once
 
 
@@ -53,7 +53,7 @@ class AttentionMaps(ImageData):
         size: height and width.
         train_size: maps for training. A larger split begins with the maps of a smaller one.
         validation_size: maps held out.
-        draw: another number gives other maps.
+        draw: another number gives other random maps.
     """
 
     def __init__(

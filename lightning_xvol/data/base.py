@@ -137,7 +137,7 @@ class TensorSplit(Dataset[Item]):
         return TensorSplit(self.images[chosen], self.labels[chosen], self.mean, self.std)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Stored `images` [..., C, H, W] as the split returns them."""
+        """Normalise stored `images` [..., C, H, W]: the result is what the split returns."""
         if images.dtype != torch.uint8 or self._shift is None or self._scale is None:
             return images
         return (images / 255 - self._shift) / self._scale

@@ -128,8 +128,9 @@ class Coco:
                 if not path.exists():
                     raise UserError(
                         f"no {str(path)!r}; expected annotations/instances_train2017.json, instances_val2017.json, "
-                        f"train2017/ and val2017/ in {str(root)!r}: name the folder that holds coco, or those "
-                        "themselves, with --data-dir (COCO cannot be fetched with --download; see cocodataset.org)"
+                        f"train2017/ and val2017/ in {str(root)!r}: --data-dir must name the folder that holds "
+                        "coco, or the folder that holds these three (COCO cannot be fetched with --download; see "
+                        "cocodataset.org)"
                     )
         return root
 

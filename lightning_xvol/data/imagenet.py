@@ -45,8 +45,7 @@ class ImageNet(ImageData):
         super().__init__(root, download=download)
         self.image_size = require_whole("image_size", image_size, 1)
         self.image_shape = (3, image_size, image_size)
-        if (self.root / "imagenet").is_dir():
-            self.root = self.root / "imagenet"
+        self._locate()
         self.classes = self._class_folders("train")
         self._compare(self._class_folders("val"))
         self.num_classes = len(self.classes)
@@ -59,23 +58,29 @@ class ImageNet(ImageData):
         return 1000, (3, size, size)
 
     def train(self) -> Dataset[Item]:
-        return self._read("train", [v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip()])
+        return self._read("train", self._augmented())
 
     def validation(self) -> Dataset[Item]:
-        shorter_side = round(self.image_size * 256 / 224)
-        return self._read("val", [v2.Resize(shorter_side), v2.CenterCrop(self.image_size)])
+        return self._read("val", self._central())
+
+    def _augmented(self) -> Callable[..., Tensor]:
+        return _to_uint8(v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip())
+
+    def _central(self) -> Callable[..., Tensor]:
+        return _to_uint8(v2.Resize(round(self.image_size * 256 / 224)), v2.CenterCrop(self.image_size))
+
+    def _locate(self) -> None:
+        if (self.root / "imagenet").is_dir():
+            self.root = self.root / "imagenet"
 
     def _class_folders(self, split: str) -> list[str]:
         folder = self.root / split
-        try:
-            classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
-        except OSError:
-            classes = []
+        classes = list_classes(folder)
         if not classes:
             raise UserError(
                 f"no class folders in {str(folder)!r}; expected {self.root}/train/<class>/*.JPEG and "
-                f"{self.root}/val/<class>/*.JPEG: name the folder that holds imagenet, or train and val, "
-                "with --data-dir (ImageNet cannot be fetched with --download; see image-net.org)"
+                f"{self.root}/val/<class>/*.JPEG: --data-dir must name the folder that holds imagenet, or "
+                "the folder that holds train and val (ImageNet cannot be fetched with --download; see image-net.org)"
             )
         return classes
 
@@ -86,14 +91,26 @@ class ImageNet(ImageData):
                 shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
                 raise UserError(
                     f"train and val in {str(self.root)!r} must hold the same classes, "
-                    f"but {len(alone)} are in {name} alone: {shown}"
+                    f"but {len(alone)} are only in {name}: {shown}"
                 )
 
-    def _read(self, split: str, geometry: list[Callable[..., object]]) -> FolderSplit:
+    def _read(self, split: str, transform: Callable[..., Tensor]) -> FolderSplit:
         if split not in self._splits:
-            to_uint8 = v2.Compose([*geometry, v2.PILToTensor()])
-            self._splits[split] = FolderSplit(self.root / split, self.classes, to_uint8)
+            self._splits[split] = FolderSplit(self.root / split, self.classes, transform)
         return self._splits[split]
+
+
+def list_classes(folder: Path) -> list[str]:
+    """The class folders in `folder`, sorted; empty for a folder that cannot be read."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _to_uint8(*geometry: Callable[..., object]) -> Callable[..., Tensor]:
+    transform: Callable[..., Tensor] = v2.Compose([*geometry, v2.PILToTensor()])
+    return transform
 
 
 class FolderSplit(RawSplit):

@@ -39,7 +39,7 @@ class Match(ImageData):
         train_size: images for training. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
         test_size: images for the test.
-        draw: another number gives other images. Every split of every number has its own random stream.
+        draw: another number gives other random images. Each split of each number has its own random stream.
         canvas: side of an image in pixels, a multiple of 4, at least 24. Its map at stride 4 is canvas / 4 wide.
     """
 
@@ -89,7 +89,7 @@ class Match(ImageData):
         return _split(self.draw, "test", self.test_size, self.distance, self.noise, self.canvas)
 
 
-@functools.lru_cache(maxsize=6)  # two data sets: every cell of a sweep in one process asks again
+@functools.lru_cache(maxsize=6)  # two data sets, because every cell of a sweep in one process asks for its data again
 def _split(draw: int, split: str, size: int, distance: int, noise: float, canvas: int) -> TensorSplit:
     codes, labels = _patterns(draw, split, size)
     images = numpy.zeros((size, 1, canvas, canvas), dtype=numpy.float32)

@@ -6,6 +6,7 @@ needs no random state: its loader starts at the batch where the run stopped.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import signal
 import sys
@@ -20,8 +21,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data import build_data
+from lightning_xvol.data.contents import contents_of
 from lightning_xvol.data.keyed import Key, KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.contents import generated
 from lightning_xvol.processes import end_with_parent
 from lightning_xvol.seeding import derive_seed
 
@@ -134,6 +137,13 @@ class ImageDataModule(LightningDataModule):
         self.plan = self.plan_for(config)
         self.first_step = 0
         self._train_loader: DataLoader[Any] | None = None
+
+    @functools.cached_property
+    def contents(self) -> dict[str, Any]:
+        """What the data are, with their digest (`lightning_xvol.ledger.contents`)."""
+        splits = {"train": self._train, "validation": self._validation, "test": self._test}
+        raw = {name: None if split is None else split.dataset for name, split in splits.items()}
+        return generated(self.config.data) or contents_of(self.data, raw)
 
     @property
     def classes(self) -> Sequence[str]:

@@ -34,7 +34,7 @@ class Shapes:
     Attributes:
         image_size: shorter side in pixels.
         aspect_ratios: width over height; the pictures take them in turn.
-        draw: another number gives other pictures.
+        draw: another number gives other random pictures.
     """
 
     image_size: int = SIDE
@@ -72,7 +72,7 @@ def draw_image(shapes: Shapes, split: str, index: int) -> tuple[PIL.Image.Image,
     objects: list[_Object] = []
     if index % 32 == 15 or random.rand() < 0.1:
         _place_crowd(random, canvas, objects, size / SIDE)
-    if index % 32 not in (15, 31):  # these have only a crowd, or nothing
+    if index % 32 not in (15, 31):  # these images have only a crowd, or nothing
         kinds = ["large"] * (index % 3 == 0) + ["medium"] * random.randint(1, 4) + ["small"] * random.randint(1, 5)
         for kind in kinds:
             _place(random, canvas, objects, kind, size / SIDE)

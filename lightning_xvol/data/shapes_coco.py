@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_xvol.config import registry
 from lightning_xvol.data.base import require_whole
 from lightning_xvol.data.coco import SPLITS, Coco
 from lightning_xvol.data.shapes import CATEGORIES, SIDE, Shapes, draw_image
@@ -23,7 +24,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.locking import alone_in
 
-VERSION = 1
+VERSION = registry.DATASETS["shapes_coco"].generator
 """Part of the folder's name. It goes up with every change to the pictures or their annotations."""
 
 FIRST_IMAGE = {"train": 1, "validation": 1_000_001}
@@ -39,7 +40,7 @@ class ShapesCoco(Coco):
         aspect_ratios: width over height; the pictures take them in turn.
         train_size: images for training. A larger split begins with the images of a smaller one.
         validation_size: images for validation.
-        draw: another number gives other images. Every split of every number has its own random stream.
+        draw: another number gives other random images. Each split of each number has its own random stream.
         masks, short_sides, test_short_side, long_side, flip: as in `Coco`; None does not resize.
 
     Raises:

@@ -66,7 +66,7 @@ class TorchvisionData(ImageData):
         return self._splits[train]
 
     def _load(self, train: bool) -> tuple[Tensor, Tensor]:
-        # Torn or foreign files fail in torchvision in many ways, from RuntimeError to UnpicklingError.
+        # Incomplete or foreign files fail in torchvision in many ways, from RuntimeError to UnpicklingError.
         try:
             loaded = self._open(train)
         except Exception as error:

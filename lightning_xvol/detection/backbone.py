@@ -99,8 +99,8 @@ def _new_paths(network: nn.Module, replaced: list[str], pretraining: Pretraining
         mark = getattr(network.get_submodule(path.rpartition(".")[0]), MARK, None)
         if mark is not None and mark.value:
             raise UserError(
-                f"torchvision's weights stride in the 3x3 and stride_in_1x1=True has moved that of {path}; set "
-                "backbone.stride_in_1x1=false, in every row that is compared"
+                f"torchvision's weights stride in the 3x3, but stride_in_1x1=True has moved the stride of {path}; set "
+                "backbone.stride_in_1x1=false in all rows that you compare"
             )
     return [path for path in replaced if path not in plain]
 

@@ -13,6 +13,7 @@ import torch
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
+from lightning_xvol.config.imports import importable
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict
 from lightning_xvol.data import coco_masks
@@ -41,15 +42,21 @@ class TrainedDetector(NamedTuple):
     geometry: Geometry
 
 
-def read_detector(checkpoint: Path) -> TrainedDetector:
+def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
     """The detector in the checkpoint of a cell.
 
+    Args:
+        checkpoint: the file.
+        trust: whether classes that the checkpoint names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: if the file is not a checkpoint of a detector.
+        UserError: if the file is not a checkpoint of a detector, or has an import path and is not trusted.
     """
     content = read_checkpoint(checkpoint)
     run = content.get("run") if isinstance(content, dict) else None
-    config = resolve(from_dict(run["config"])) if isinstance(run, dict) and "config" in run else None
+    config = None
+    if isinstance(run, dict) and "config" in run:
+        config = resolve(importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust)))
     if run is None or config is None or registry.lookup("data", config.data.name).task != "detection":
         raise UserError(
             f"{str(checkpoint)!r} holds no detector; expected a checkpoint of a run on coco or shapes_coco, "

@@ -21,7 +21,7 @@ from lightning_xvol.detection.model import Detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.checkpoints import network_weights, read_checkpoint
 
-_TABLES = ("positions.rows", "positions.columns")  # of RelativePositions [2 L - 1, C]
+_TABLES = ("positions.rows", "positions.columns")  # the tables of RelativePositions, [2 L - 1, C]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _read_legacy(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{str(path)!r} is torn or holds no weights; fetch the file again") from error
+        raise UserError(f"{str(path)!r} is incomplete or holds no weights; fetch the file again") from error
 
 
 def _check_origin(detector: Detector, weights: dict[str, Tensor], path: Path) -> None:

@@ -80,7 +80,9 @@ def trace(network: nn.Module, image_shape: Sequence[int]) -> ExportedProgram:
     # A free size is a symbol such as s40, a fixed one a number.
     fixed = [label for axis, label in DYNAMIC.items() if str(shape[axis]).isdigit()]
     if fixed:
-        raise UserError(f"the network works for one {' and '.join(fixed)} only: an operator in it looks at its size")
+        raise UserError(
+            f"the network works for one {' and '.join(fixed)} only, because an operator in it depends on this size"
+        )
     return program
 
 

@@ -34,6 +34,7 @@ from lightning_xvol.operators.pssa import PSSA
 from lightning_xvol.operators.relative_positions import RelativePositions
 from lightning_xvol.operators.se_convolution import SEConvolution
 from lightning_xvol.operators.self_attention import SelfAttention
+from lightning_xvol.operators.settings import SETTINGS, additions
 from lightning_xvol.operators.wide_convolution import WideConvolution
 from lightning_xvol.operators.xvolution import XVolution
 from lightning_xvol.operators.xvolution_inv import XVolutionInv
@@ -193,9 +194,10 @@ def check_structure(operator: nn.Module, path: str) -> None:
 
 
 def _check_untouched(module: nn.Module, where: str) -> None:
-    """Refuse hooks (weight norm, pruning) and a replaced `forward`. They change the output and would be lost."""
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-        raise UserError(f"cannot fuse {where}: it has forward hooks or a replaced forward; remove them first")
+    """Refuse hooks, parametrizations and a replaced `forward`. They change the output and would be lost."""
+    added = additions(module)
+    if added is not None:
+        raise UserError(f"cannot fuse {where}: it has {added}, which would be lost; remove them first")
 
 
 def _static(conv: nn.Conv2d, stride: int) -> Static:
@@ -203,12 +205,9 @@ def _static(conv: nn.Conv2d, stride: int) -> Static:
     static = Static(_weight(conv), conv.dilation[0])
     size, reach = len(static.steps), static.steps[-1]
     expected = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, reach, conv.dilation[0], device="meta")
-    if any(getattr(conv, name) != getattr(expected, name) for name in _SETTINGS):
+    if any(getattr(conv, name) != getattr(expected, name) for name in SETTINGS):
         raise UserError(f"{conv} is not the {size}x{size} of stride {stride} that the operator was built with")
     return static
-
-
-_SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 
 
 def _weight(conv: nn.Conv2d) -> Tensor:

@@ -47,8 +47,8 @@ def affine(norm: Any) -> tuple[Tensor, Tensor]:
         )
     if norm.running_mean is None or norm.running_var is None:
         raise UserError(
-            f"cannot fold a {type(norm).__name__} with track_running_stats=False: it takes the statistics of each "
-            "batch in eval mode too, which no fixed scale equals"
+            f"cannot fold a {type(norm).__name__} with track_running_stats=False: in eval mode too it uses the "
+            "statistics of each batch, so no fixed scale can replace it"
         )
     scale = torch.rsqrt(exact(norm.running_var) + norm.eps)
     if norm.weight is not None:  # None: affine=False

@@ -73,10 +73,12 @@ class PSSATerm(Term):
     ) -> tuple[list[Static], Term | None, dict[str, Tensor]]:
         """The kernels of a static form, `w_j W^v` at tap j, or of a position bias, `w_j b_j W^v`.
 
-        * `static_dense` consists of 3x3 kernels before and after. It leaves the term as a whole, unless its projection
-          to fewer channels saves more than it costs.
-        * Of the other static forms those distances leave whose taps some kernel has anyway.
-        * A position bias leaves only as a whole: a part of it would save nothing.
+        They move from the term to the kernels:
+
+        * `static_dense` moves as a whole, unless its projection to fewer channels saves more than it costs. It is 3x3
+          kernels before and after the move.
+        * Any other static form moves the distances whose taps some kernel already has.
+        * A position bias moves only as a whole, because a part of it would save nothing.
         """
         found = {} if self.propagate else self._static_kernels(tensors)
         if self.spec.form == "static_dense":
@@ -118,7 +120,7 @@ class PSSATerm(Term):
         return kernels_by_taps
 
     def _with_taps(self, taps: Sequence[int]) -> Spec:
-        """The spec with these taps, which are whole distances. Every kernel has the centre, so it is gone too."""
+        """The spec with these taps, which are whole distances. It has no centre tap, because every kernel has one."""
         chosen = tuple(d for index, d in enumerate(self.spec.shift_distances) if 8 * index in taps)
         return replace(self.spec, shift_distances=chosen, centre=False)
 

@@ -66,11 +66,11 @@ class Term(ABC):
         return [], self, dict(tensors)
 
     def stack(self, tensors: Tensors) -> dict[str, Tensor]:
-        """From apart to stacked. A term without projections on one grid has nothing to stack."""
+        """Stack the separate tensors. A term without projections on one grid has nothing to stack."""
         return dict(tensors)
 
     def unstack(self, stacked: Tensors) -> dict[str, Tensor]:
-        """From stacked to apart."""
+        """Separate the stacked tensors."""
         return dict(stacked)
 
 

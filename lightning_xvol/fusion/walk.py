@@ -57,7 +57,7 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
     Args:
         model: a network, a detector or an operator, in eval mode.
         block_norms: whether to fold also the batch norm that follows the operator in its residual block (`bn2`).
-            `nn.Identity` takes its found.
+            `nn.Identity` takes its place.
 
     Raises:
         UserError: for a model in training mode, a model without an operator to fuse, or an operator whose structure is
@@ -180,4 +180,4 @@ def _check_shared(operators: list[FoundOperator]) -> None:
     for found in operators:
         first = paths.setdefault(id(found.operator), found.path)
         if first != found.path:
-            raise UserError(f"block_norms=True: {first} and {found.path} are one operator before two batch norms")
+            raise UserError(f"block_norms=True: {first} and {found.path} are the same operator before two batch norms")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
+from lightning_xvol.config.imports import importable
 from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.walk import fuse
@@ -44,11 +45,17 @@ class Trained:
     run: Mapping[str, Any]
 
 
-def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
+def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = False) -> Trained:
     """The network in the checkpoint of a cell.
 
+    Args:
+        checkpoint: the file.
+        data_dir: the folder of the data sets, for an old checkpoint that does not hold the shape of its images.
+        trust: whether classes that the checkpoint names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: for a file that is not the checkpoint of a cell, or weights that do not fit their configuration.
+        UserError: for a file that is not the checkpoint of a cell, weights that do not fit their configuration, or an
+            import path in a checkpoint that is not trusted.
     """
     content = read_checkpoint(checkpoint)
     run = content.get("run") if isinstance(content, dict) else None
@@ -57,7 +64,7 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None) -> Trained:
             f"{str(checkpoint)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a "
             "sweep wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
         )
-    config = from_dict(run["config"])
+    config = importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust))
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
         raise UserError(
@@ -116,11 +123,15 @@ def save_fused(path: Path, network: nn.Module, trained: Trained, block_norms: bo
     write_bytes(path, safetensors.torch.save(tensors, metadata))
 
 
-def load_fused(path: Path) -> nn.Module:
+def load_fused(path: Path, trust: bool = False) -> nn.Module:
     """The fused network that `python -m lightning_xvol fuse` wrote, in eval mode on the CPU.
 
+    Args:
+        path: the safetensors file.
+        trust: whether classes that the file names by import path may be imported, which runs their code.
+
     Raises:
-        UserError: for any other file.
+        UserError: for any other file, or an import path in a file that is not trusted.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,11 +141,12 @@ def load_fused(path: Path) -> nn.Module:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{str(path)!r} is torn or no safetensors file: {error}") from error
+        raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
     if not {"config", "num_classes", "image_shape", "block_norms"} <= header.keys():
         raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
     config, num_classes, image_shape = (json.loads(header[name]) for name in ("config", "num_classes", "image_shape"))
-    network = _build(from_dict(config), num_classes, image_shape[0], weights)
+    built = importable(from_dict(config, source=repr(str(path)), trust=trust))
+    network = _build(built, num_classes, image_shape[0], weights)
     fused = fuse(network, block_norms=json.loads(header["block_norms"]))
     load_weights(fused, weights, path)
     return fused

@@ -8,7 +8,9 @@ written literally in `reference`, which stays for ever as the oracle of the test
 * `triton`: `dot` and `hadamard` on a GPU.
 * `gathered`: exported graphs, which serve every size.
 
-Shapes and the kind of device alone choose the fast path. A choice by timing would break exact resume.
+Shapes and the kind of device alone choose the fast path. A choice by timing would break exact resume. Where a fast path
+cannot be differentiated as asked, its plain form takes over (`plain`). So second derivatives, forward mode and `vmap`
+work on every path.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import gathered, matrix, reference, relative, shifts, triton
+from lightning_xvol.kernels.attention import attention
+from lightning_xvol.kernels.plain import transformed
 from lightning_xvol.kernels.spec import EPS, FORMS, Spec, Taps, given, no_autocast, unit
 
 Path = Literal["reference", "matrix", "shifts", "gathered", "triton"]
@@ -135,7 +138,7 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | Non
     """
     if _forced == "reference":
         return reference.self_attention(query, key, value, bias)
-    return F.scaled_dot_product_attention(query, key, value, bias)
+    return attention(query, key, value, bias)
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -187,6 +190,8 @@ def _path(limit: int, x: Tensor, has_program: bool = False) -> Path:
         return "shifts" if _forced == "triton" and not has_program else _forced
     if torch.compiler.is_exporting():
         return "gathered"
+    if transformed():
+        return "shifts"
     if has_program and triton.serves(x):
         return "triton"
     return "matrix" if x.shape[-2] * x.shape[-1] <= limit else "shifts"

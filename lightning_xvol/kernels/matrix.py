@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_xvol.kernels.plain import differentiable, plain_wanted
 from lightning_xvol.kernels.spec import Spec, Taps
 
 # How many entries of the [b h, N, M] coefficients `MaskedDot` holds at a time. Forward + backward, one CPU thread,
@@ -33,9 +34,10 @@ def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     batch, channels, height, width = x.shape
     groups = weight.shape[0]
     matrix = tap_matrix(weight, spec, height, width)  # [G, N, M]
+    # No -1 beside a batch that may be 0, here and below: it would be ambiguous.
     rows = x.reshape(batch, groups, channels // groups, height * width).transpose(0, 1)  # [G, B, C / G, N]
     y = torch.bmm(rows.reshape(groups, -1, height * width), matrix)  # [G, B C / G, M]
-    y = y.view(groups, batch, channels // groups, -1).transpose(0, 1)  # [B, G, C / G, M]
+    y = y.view(groups, batch, channels // groups, matrix.shape[2]).transpose(0, 1)  # [B, G, C / G, M]
     return y.reshape(batch, channels, *spec.output_size(height, width))
 
 
@@ -58,7 +60,7 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     u = None if static is None else tap_matrix(static, spec, height, width)
     q, k, v = (x.flatten(2).unflatten(1, (heads, -1)).flatten(0, 1) for x in (query, key, value))  # [B h, d, M or N]
     # A compiler fuses the plain form by itself. The chunks would only hide it.
-    y: Tensor = _masked_dot(q, k, v, w, u) if torch.compiler.is_compiling() else MaskedDot.apply(q, k, v, w, u)
+    y: Tensor = _masked_dot(q, k, v, w, u) if plain_wanted() else MaskedDot.apply(q, k, v, w, u)
     return y.reshape(query.shape)
 
 
@@ -94,16 +96,16 @@ def tap_matrix(table: Tensor, spec: Spec, height: int, width: int) -> Tensor:
 
 def _scattered(entries: Tensor, taps: Taps, height: int, width: int) -> Tensor:
     """`[G, T, M]` as `[G, N, M]`. No two entries share a slot, so forward and backward only copy, in fixed order."""
-    groups, _, positions = entries.shape
+    groups, taps_count, positions = entries.shape
     slots = _slots(taps, height, width, entries)  # [T M]
     flat = entries.new_zeros(groups, height * width * positions + slots.numel())
-    flat = flat.scatter(1, slots.expand(groups, -1), entries.reshape(groups, -1))
+    flat = flat.scatter(1, slots.expand(groups, -1), entries.reshape(groups, taps_count * positions))
     return flat[:, : height * width * positions].view(groups, height * width, positions)
 
 
 def _slots(taps: Taps, height: int, width: int, entries: Tensor) -> Tensor:
     """The slots into which `_scattered` writes `entries`."""
-    if torch.compiler.is_compiling() or type(entries) not in (Tensor, torch.nn.Parameter):
+    if plain_wanted() or type(entries) not in (Tensor, torch.nn.Parameter):
         return _build_slots(taps, height, width, entries.device)  # a traced or fake tensor must not enter the cache
     return _cached_slots(taps, height, width, entries.device)
 
@@ -129,7 +131,7 @@ def _build_slots(taps: Taps, height: int, width: int, device: torch.device) -> T
     return torch.where(inside.flatten(1), slot, outside).flatten()
 
 
-def _masked_dot(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None) -> Tensor:
+def _masked_dot(q: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor | None, _: Any = None) -> Tensor:
     """`v ((k^T q) * w + u)`: query `[B h, d, M]`, key and value `[B h, d, N]`, matrices `[h, N, M]`."""
     product = torch.bmm(k.transpose(1, 2), q).unflatten(0, (-1, w.shape[0])) * w  # [B, h, N, M]
     return torch.bmm(v, (product if u is None else product + u).flatten(0, 1))  # [B h, d, M]
@@ -153,10 +155,11 @@ class MaskedDot(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.taps = None  # in the matrices already
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(_masked_dot)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, w, u = ctx.saved_tensors
         grad = grad.contiguous()
@@ -173,7 +176,7 @@ class MaskedDot(torch.autograd.Function):
             grad_w += _over_images(product.mul_(grad_coefficient), grad_w)
             if grad_u is not None:
                 grad_u += _over_images(grad_coefficient, grad_u)
-            grad_coefficient.view(-1, *w.shape).mul_(w)
+            _by_image(grad_coefficient, w).mul_(w)
             torch.bmm(k[part], grad_coefficient, out=grad_q[part])
             torch.bmm(q[part], grad_coefficient.transpose(1, 2), out=grad_k[part])
         return grad_q, grad_k, grad_v, grad_w.to(w.dtype), None if grad_u is None else grad_u.to(w.dtype)
@@ -183,16 +186,21 @@ def _coefficient(product: Tensor, result: Tensor, q: Tensor, k: Tensor, w: Tenso
     """Write `k^T q` to `product` and `(k^T q) * w + u` to `result`, `[b h, N, M]`. Both may be the same tensor."""
     product, result = product[: q.shape[0]], result[: q.shape[0]]
     torch.bmm(k.transpose(1, 2), q, out=product)
-    by_image = result.view(-1, *w.shape)  # [b, h, N, M]
-    torch.mul(product.view(-1, *w.shape), w, out=by_image)
+    by_image = _by_image(result, w)  # [b, h, N, M]
+    torch.mul(_by_image(product, w), w, out=by_image)
     if u is not None:
         by_image.add_(u)
     return result
 
 
+def _by_image(x: Tensor, like: Tensor) -> Tensor:
+    """`[b h, N, M]` as `[b, h, N, M]`."""
+    return x.view(x.shape[0] // like.shape[0], *like.shape)
+
+
 def _over_images(x: Tensor, like: Tensor) -> Tensor:
     """The sum over images: `[b h, N, M]` to `[h, N, M]`."""
-    by_image = x.view(-1, *like.shape)
+    by_image = _by_image(x, like)
     return by_image[0] if len(by_image) == 1 else by_image.sum(0, dtype=like.dtype)
 
 

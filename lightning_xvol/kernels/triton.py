@@ -2,7 +2,7 @@
 
 The forward pass moves 4 maps and the backward pass 7; no map is kept in between. Both forms are one operation, whose
 table of weights has a row per head or per channel (`triton_programs`). It is a custom operation for PyTorch, so
-`torch.compile` takes it unchanged. Double backward is not defined.
+`torch.compile` takes it unchanged. A backward pass that is to be differentiated again takes the plain form of `shifts`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.kernels.plain import gradients
+from lightning_xvol.kernels.shifts.loops import plain_dot
 from lightning_xvol.kernels.spec import Spec
 
 FORMS = ("dot", "hadamard")
@@ -33,9 +35,9 @@ INSTALLED = importlib.util.find_spec("triton") is not None
 WARP = 32
 WARPS = 4
 WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
-THREAD_BYTES = 16  # of one map in channels_last
-THREAD_ENTRIES = 4  # of one map in NCHW, where each entry has its own address
-CHANNELS = 32  # of a tile in channels_last for `hadamard`, where no head gives a number
+THREAD_BYTES = 16  # bytes of one map per thread, in channels_last
+THREAD_ENTRIES = 4  # entries of one map per thread, in NCHW, where each entry has its own address
+CHANNELS = 32  # channels of a tile for `hadamard` in channels_last, because it has no heads
 # The gradients of the weights go into at most this many partial sums: enough programs for a GPU, and little memory.
 RUNS = 512
 
@@ -161,8 +163,20 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: A
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        form = functools.partial(_plain, ctx.distances, ctx.stride)
+        return *gradients(form, ctx.saved_tensors, ctx.needs_input_grad, grad), None, None
     *grads, grad_static = attend_backward(grad, *ctx.saved_tensors, ctx.distances, ctx.stride)
     return *grads, grad_static if grad_static.numel() else None, None, None
+
+
+def _plain(
+    distances: list[int], stride: int, query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tensor | None
+) -> Tensor:
+    """`attend` in PyTorch's own operations. A table with a row per channel has heads of one channel."""
+    spec = Spec("dot", tuple(distances), centre=weight.shape[1] % 8 > 0, stride=stride, num_heads=weight.shape[0])
+    q, k, v = (x.unflatten(1, (weight.shape[0], -1)) for x in (query, key, value))  # [B, h, d, H, W]
+    return plain_dot(q, k, v, weight, static, spec).flatten(1, 2)
 
 
 attend.register_autograd(_gradients, setup_context=_save)

@@ -197,7 +197,7 @@ def _distance(ring, DISTANCES: tl.constexpr):
 @triton.jit
 def _offset(ring, distance, direction: tl.constexpr):
     """Number, row and column of a tap, in the order of `Spec.offsets`."""
-    cell: tl.constexpr = direction + direction // 4  # of a 3x3 whose middle is left out
+    cell: tl.constexpr = direction + direction // 4  # the cell of a 3x3, without the middle one
     return ring * 8 + direction, distance * (cell // 3 - 1), distance * (cell % 3 - 1)
 
 

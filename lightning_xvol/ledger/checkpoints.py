@@ -87,7 +87,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the checkpoint {str(path)!r} is torn or not a checkpoint; use an older one") from error
+        raise UserError(f"the checkpoint {str(path)!r} is incomplete or not a checkpoint; use an older one") from error
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from lightning_xvol.errors import UserError
 
@@ -47,7 +47,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -60,10 +60,21 @@ def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         write(file)
 
 
+def open_text(path: Path, mode: Literal["r", "a"] = "r", newline: str | None = None) -> IO[str]:
+    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error."""
+    return path.open(mode, encoding="utf-8", errors="replace" if mode == "r" else "backslashreplace", newline=newline)
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file, opened by `open_text`."""
+    with open_text(path) as file:
+        return file.read()
+
+
 def read_json(path: Path) -> Any | None:
     """The content of `path`, or None if it is missing, torn or not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
 

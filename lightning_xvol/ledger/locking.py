@@ -65,7 +65,7 @@ def locked(folder: Path) -> Iterator[None]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Create `folder` if needed, wait until no other process is in this block with it, and hold it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("wb") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         try:
             yield

@@ -96,7 +96,7 @@ def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
     [run] = found
     checkpoints = sorted((run.folder / "checkpoints").glob("step=*.ckpt"))
     if not checkpoints:
-        raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it anew with --force")
+        raise UserError(f"--backbone-from: {str(run.folder)!r} has no checkpoint; train it again with --force")
     detector = dataclasses.replace(
         config.detector,
         pretraining="own",

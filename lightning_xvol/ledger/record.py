@@ -1,5 +1,7 @@
 """The record of a finished run. Nothing here imports torch.
 
+A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked.
+
 The folder of a cell holds:
 
 | file | content |
@@ -7,6 +9,7 @@ The folder of a cell holds:
 | `config.yaml` | the resolved configuration |
 | `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
 | `result.json` | the record; it exists only if the run is finished |
+| `data.json` | what the data are (`lightning_xvol.ledger.contents`), until the record holds it |
 | `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
 | `wandb/`, `log.txt` | the tracker's files, and the output of the run |
@@ -14,8 +17,10 @@ The folder of a cell holds:
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -48,12 +53,27 @@ def optimisation_id(config: RunConfig) -> str:
 
 
 def optimisation_of(result: Mapping[str, Any]) -> str:
-    """The `optimisation_id` of a record. An older record lacks it, but its configuration gives it.
+    """The `optimisation_id` of a record. An older record lacks it, or has that of lists in another order.
+
+    Its configuration gives it.
 
     Raises:
         UserError: for the configuration of another version.
     """
-    return result.get("optimisation_id") or optimisation_id(from_dict(result["config"]))
+    return recorded_optimisation(result) or optimisation_id(from_dict(result["config"]))
+
+
+def recorded_optimisation(result: Mapping[str, Any]) -> str | None:
+    """The `optimisation_id` in a record, if it has one and its lists are in the order of today."""
+    return None if in_older_order(result["config"]) else result.get("optimisation_id")
+
+
+def in_older_order(config: Any) -> bool:
+    """Whether the recorded `config` writes a list in another order than `in_one_form` (`lightning_xvol.config`)."""
+    with contextlib.suppress(KeyError, TypeError):
+        stages, milestones = config["backbone"]["stages"], config["optim"]["milestones"]
+        return list(stages) != sorted(set(stages)) or list(milestones) != sorted(milestones)
+    return False
 
 
 def summarise(rows: Sequence[tuple[str, int, float]]) -> dict[str, dict[str, float | int]]:
@@ -90,6 +110,28 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
     """Whether `result` has every key of a record."""
     return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
+
+
+def further_cells(
+    before: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], has_result: Callable[[str], bool]
+) -> list[Mapping[str, Any]]:
+    """The finished cells of an earlier plan, `before`, that the plan of `cells` lacks: of other seeds, or other rows.
+
+    A position of a table (row and axes) has one configuration: where `cells` have another, theirs counts.
+    """
+    groups = {_position(cell): cell["group_id"] for cell in cells}
+    known = {(_position(cell), cell["seed"]) for cell in cells}
+    found = []
+    for cell in before:
+        place = _position(cell)
+        fits = groups.get(place, cell["group_id"]) == cell["group_id"] and (place, cell["seed"]) not in known
+        if fits and has_result(cell["cell_id"]):
+            found.append(cell)
+    return found
+
+
+def _position(cell: Mapping[str, Any]) -> str:
+    return json.dumps([cell["operator"], cell["axes"]], sort_keys=True)
 
 
 def metrics_bytes(folder: Path) -> int:

@@ -73,7 +73,7 @@ class DetectionModule(TrainedModule):
         try:
             pictures = [picture_of(*one, annotations, masked) for one in shown]
         except Exception as error:
-            log.warning("no pictures for the tracker (%s)", first_line(error))
+            log.warning("cannot give pictures to the tracker (%s)", first_line(error))
             return
         for tracker in self._trackers() if pictures else ():
             pixels, boxes, masks = (list(values) for values in zip(*pictures, strict=True))

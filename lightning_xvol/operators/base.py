@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.kernels.plain import transformed
 from lightning_xvol.operators import checks
 
 FUSED = "fused"
@@ -89,15 +90,17 @@ def conv_macs(conv: nn.Conv2d, height: int, width: int) -> int:
 
 
 def same_memory_format(y: Tensor, x: Tensor) -> Tensor:
-    """`y` in the memory format of `x`: channels_last in, channels_last out."""
+    """`y` in the memory format of `x`: channels_last in, channels_last out. Under `torch.func` `y` stays as it is."""
+    if transformed():
+        return y  # vmap cannot tell the memory format
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         return y.contiguous(memory_format=torch.channels_last)
     return y.contiguous()
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """The dtype that a convolution of `x` has here, which autocast may change."""
+    """The dtype that a convolution of `x` has here, which autocast may change. It leaves float64 as it is."""
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return x.dtype

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
-from lightning_xvol.ledger.files import read_json, write_by, write_json, write_text
+from lightning_xvol.ledger.files import open_text, read_json, write_by, write_json, write_text
 
 Row = dict[str, Any]  # step, epoch, name, value
 COLUMNS = ("step", "epoch", "name", "value")
@@ -63,7 +63,7 @@ class RunLog(Logger):
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` holds the configuration."""
+        """Do nothing, because `config.yaml` holds the configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # Lightning counts batches from 0; a row has the number of steps that are done.
@@ -76,7 +76,7 @@ class RunLog(Logger):
         ]
         self.rows += rows
         if self.path is not None:
-            with self.path.open("a") as file:
+            with open_text(self.path, "a") as file:
                 file.write(self._text(rows))
 
     def series(self, name: str) -> list[tuple[int, float]]:
@@ -167,7 +167,7 @@ class Checkpointer(Callback):
             self.segments.reached(step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Not at the end of the batch before: Lightning logs its rows later, and the checkpoint would lack them.
+        # At the end of the batch before, the checkpoint would lack its rows, because Lightning logs them later.
         self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -209,7 +209,7 @@ class Watch(Callback):
             self.report(step, self.plan.total_steps)
 
     def _check_evaluation(self, trainer: Trainer) -> None:
-        # Nobody has seen the loss after the last update before this evaluation.
+        # No check has seen the loss after the last update before this evaluation.
         if not all(torch.isfinite(value) for value in trainer.callback_metrics.values()):
             raise Diverged(trainer.global_step)
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
+from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.programs import output_of
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
+ARITHMETIC = (
+    "ATEN_", "CUBLAS", "CUDNN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "NVIDIA_TF32_OVERRIDE", "OMP_", "ONEDNN_",
+    "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_",
+)  # fmt: skip
+"""Variables whose names begin so choose the kernels of libraries, as another processor does. They are recorded."""
 
 
 def describe(config: RunConfig) -> dict[str, str]:
-    """Versions of the packages that compute, the device, and a hash of every source file named by an import path."""
+    """Versions of the packages that compute, the device, and a hash of every source file named by an import path.
+
+    `variables` lists the variables of `ARITHMETIC` that are set.
+    """
     import torch
 
     facts = {"python": platform.python_version(), "platform": platform.system().lower()}
@@ -25,6 +35,9 @@ def describe(config: RunConfig) -> dict[str, str]:
             facts[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:
             facts[package.replace("-", "_")] = "unknown"
+    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(ARITHMETIC)]
+    if chosen:
+        facts["variables"] = " ".join(chosen)
     facts["device"] = device_name("cuda" if torch.cuda.is_available() else "cpu")
     for kind in registry.KINDS:
         name = getattr(config, kind).name
@@ -44,7 +57,7 @@ def device_name(kind: str) -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in files.read_text(Path("/proc/cpuinfo")).splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -57,13 +70,14 @@ def commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
-    try:
-        head = _git(folder, "rev-parse", "HEAD")
-        return f"{head}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
-    except (OSError, subprocess.SubprocessError):
-        return None
+    head = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return None if not head or changes is None else f"{head}-dirty" if changes else head
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Hooks of git set GIT_DIR and others, which lead to another repository. A status must not rewrite the user's index,
+    # nor start the file watcher that a configuration may name.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    answer = output_of(command, timeout=10, without=["GIT_"])
+    return None if answer is None else answer.strip()

@@ -19,11 +19,12 @@ from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.training.callbacks import RunLog
 from lightning_xvol.training.product_use import Probe, with_product
 from lightning_xvol.training.tasks import task_of
+from lightning_xvol.training.trainer import make_trainer
 
 Summary = dict[str, dict[str, float | int]]
 """Maps each metric to its `last`, `best` and `best_epoch`."""
 
-_TRAINING_METRICS = ("train_", "lr")  # prefixes of the names of metrics of training steps
+_TRAINING_METRICS = ("train_", "lr")  # the names of metrics of training steps begin so
 
 
 def metric_of(config: RunConfig) -> str:
@@ -107,10 +108,11 @@ class FinalEvaluation:
 
     def _test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
         """The metrics of `module` on the split of the final evaluation. Nothing is logged."""
-        silent = Trainer(
+        silent = make_trainer(
+            threads=self.config.train.threads,
             **self.compute(),
             logger=False,
-            callbacks=list(callbacks),
+            callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

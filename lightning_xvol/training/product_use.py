@@ -30,7 +30,7 @@ from lightning_xvol.kernels.reference import shift
 from lightning_xvol.kernels.spec import unit
 from lightning_xvol.operators.pssa import PSSA
 
-BATCHES = 8  # of training images, for the means and for the batch norms
+BATCHES = 8  # batches of training images for the means and the batch norms
 
 Pass = Callable[[nn.Module], None]
 """Passes the training images through a network, one batch at a time, without gradients."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import ExitCode, UserError, one_line
-from lightning_xvol.ledger import files
+from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
-from lightning_xvol.processes import rank
+from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
+from lightning_xvol.surroundings import signals
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
     LOG_EVERY_STEPS,
@@ -47,7 +48,8 @@ from lightning_xvol.training.callbacks import (
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.tasks import task_of
-from lightning_xvol.training.tracking import Tracking, open_logger
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
+from lightning_xvol.training.trainer import make_trainer
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BEST = "checkpoints/best.pt"
@@ -57,7 +59,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything that a run needs beside its configuration, and on which no result depends.
+    """Everything that a run needs beside its configuration. No result depends on it.
 
     Attributes:
         data_dir: the folder of the data sets.
@@ -104,14 +106,20 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
             written then.
         locking.Held: if another process works in `folder`.
     """
-    context = context or RunContext()
-    config = with_origin(config, None)
+    with own_variables():
+        return _train(with_origin(config, None), folder, context or RunContext())
+
+
+def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any]:
     finished = _read_own_result(folder, config)
     if finished is not None:
+        _check_finished(finished, config, context, folder)
         return finished
     check_weights(config)
+    check_tracking(context.tracking)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
+    contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
     network = build_network(config, data.num_classes, data.image_shape[0])
     # A resumed run has all its weights in its checkpoint and does not need the file.
     pretrained = not list_checkpoints(folder / "checkpoints")
@@ -122,21 +130,30 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
     with locked(folder) if rank() == 0 else contextlib.nullcontext():
         finished = _read_own_result(folder, config)  # another process may have finished it meanwhile
         if finished is not None:
+            contents.check(finished.get("data"), data.contents, config.data, _whose(folder))
             return finished
         run: _Run | None = None
         try:
             run = _Run(config, folder, context, data, network, pretrained)
             return run.complete()
         except BaseException as error:
-            failure = one_line(error) if isinstance(error, Exception) else None
+            terminated = _is_terminated(error, run)
+            failure = one_line(error) if isinstance(error, Exception) and not terminated else None
             if run is not None:
                 run.close(None, failure)
             if failure is not None and rank() == 0:
                 _record_failure(folder, failure, 0 if run is None else run.trainer.global_step)
-            if isinstance(error, SIGTERMException):
+            if terminated:
                 # With Lightning's exception the process would end with code 0, as if the run had finished.
-                raise SystemExit(ExitCode.TERMINATED) from error
+                raise signals.Terminated from error
             raise
+
+
+def _is_terminated(error: BaseException, run: _Run | None) -> bool:
+    """Whether SIGTERM caused `error`. The signal may also have ended the loaders of the run."""
+    if isinstance(error, (SIGTERMException, signals.Terminated)) or signals.settle(error):
+        return True
+    return run is not None and bool(run.trainer.received_sigterm)
 
 
 def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
@@ -147,6 +164,26 @@ def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
             "move it away or choose another folder"
         )
     return result
+
+
+def _whose(folder: Path) -> str:
+    return f"the finished run in {str(folder)!r}"
+
+
+def _check_finished(result: Mapping[str, Any], config: RunConfig, context: RunContext, folder: Path) -> None:
+    """Check that a finished run has seen the data that are here. Where there are none, nothing speaks against it."""
+    before = result.get("data")
+    if before is None:
+        log.info("note: %s is older than the digest of data; it counts as done", _whose(folder))
+        return
+    now = contents.generated(config.data)
+    if now is None:
+        try:
+            now = task_of(config).data(config, context.data_dir, download=context.download).contents
+        except UserError as error:
+            log.info("note: the data of %s are not checked: %s", _whose(folder), error)
+            return
+    contents.check(before, now, config.data, _whose(folder))
 
 
 def _configure_process(config: RunConfig) -> None:
@@ -189,7 +226,7 @@ class _Run:
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
             "config": to_dict(config),
-            # The next three let others build the network without the data.
+            # With the next three values, other commands build the network without the data.
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
@@ -199,10 +236,11 @@ class _Run:
         if writes:
             for place in (folder, folder / "checkpoints"):
                 files.remove_leftovers(place)
+            files.write_json(folder / contents.FILE, data.contents)
             files.write_text(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
         found = newest_intact(folder / "checkpoints", self.identity["cell_id"])
         if found is not None and data.has_test and self._best_weights_lost(found[1]["run"]["rows"]):
-            log.warning("the weights of the best epoch are gone; starting anew")
+            log.warning("the weights of the best epoch are missing; the run starts again")
             found = None
         if found is None and not pretrained:
             load_pretrained(network, config)
@@ -225,7 +263,10 @@ class _Run:
             network.compile()
         self.module = self.task.module(network, config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
-        self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths) if writes else None
+        self.notes: list[str] = []
+        self.tracker = None
+        if writes:
+            self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths, self.notes.append)
         try:
             self.trainer = self._make_trainer(context, start_step)
         except BaseException as error:
@@ -240,11 +281,11 @@ class _Run:
     def _make_trainer(self, context: RunContext, start_step: int) -> Trainer:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
-            # First, so that every checkpoint holds finite weights.
+            # This is first, so that every checkpoint holds finite weights.
             Watch(plan, context.report),
         ]
         if self.data.has_test:
-            # Before the checkpoint of the epoch: a run killed between the two repeats the epoch.
+            # This comes before the checkpoint of the epoch, so a run that is killed between the two repeats the epoch.
             callbacks.append(BestWeights(self.folder / _BEST, self.log, selected_by(self.config)))
         callbacks.append(
             Checkpointer(
@@ -260,7 +301,8 @@ class _Run:
         if context.progress_bar:
             callbacks.append(TQDMProgressBar())
         callbacks += context.callbacks
-        return Trainer(
+        return make_trainer(
+            threads=train.threads,
             max_epochs=-1,
             max_steps=plan.total_steps,
             **self._compute(),
@@ -324,10 +366,13 @@ class _Run:
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
+            "data": self.data.contents,
             "status": status,
             "metrics_bytes": metrics_bytes(self.folder),
         }
         self.close(result)
+        if self.notes:
+            result["tracking"] = "; ".join(self.notes)
         if self.trainer.is_global_zero:
             write_result(self.folder, result)
             self._tidy()
@@ -350,5 +395,5 @@ class _Run:
     def _tidy(self) -> None:
         """Remove files that a finished run no longer needs. The newest checkpoint stays: other commands read it."""
         prune(self.folder / "checkpoints", self.trainer.global_step, keep=1)
-        for name in (_BEST, "failure.json", "segments.json"):
+        for name in (_BEST, "failure.json", "segments.json", contents.FILE):
             (self.folder / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.detection import DetectionDataModule
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.detection.model import build_detector
+from lightning_xvol.errors import UserError
 from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.modules.classification import ClassificationModule
 from lightning_xvol.modules.detection import DetectionModule
@@ -54,6 +56,21 @@ class Task:
 
 def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
+
+
+def _classes(config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> ImageDataModule:
+    """The data module of a classification.
+
+    Raises:
+        UserError: for data of fewer than two classes, which no network can tell apart.
+    """
+    data = ImageDataModule(config, data_dir, download=download)
+    if data.num_classes < 2:
+        raise UserError(
+            f"data {config.data.name!r} have {data.num_classes} class{'es' * (data.num_classes != 1)}, and a "
+            f"classification needs at least 2; check the class folders in {str(data_dir or 'data')!r} (--data-dir)"
+        )
+    return data
 
 
 def _classifier(config: RunConfig, num_classes: int, in_channels: int) -> nn.Module:
@@ -110,7 +127,7 @@ def _pyramid(detector: Any) -> nn.Module:
 _DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, probes=("mean_ablated",))
 
 TASKS = {
-    "classification": Task(ImageDataModule, _classifier, _classification),
+    "classification": Task(_classes, _classifier, _classification),
     "regression": Task(ImageDataModule, _classifier, _regression),
     "detection": _DETECTION,
     "segmentation": _DETECTION,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import DEFAULT_PROJECT, flat, to_dict
-from lightning_xvol.errors import first_line
+from lightning_xvol.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
@@ -59,35 +60,93 @@ def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _give_up(logger: Any, error: BaseException) -> None:
     if not logger.broken:
+        logger.tell(f"untracked: W&B failed ({first_line(error)})")
         log.warning("W&B failed (%s); the run goes on without it", first_line(error))
     logger.broken = True
 
 
+def check_tracking(tracking: Tracking) -> None:
+    """Check what W&B will be told, before anything starts.
+
+    Raises:
+        UserError: for a name of a project, or a variable `WANDB_...` of the environment, that W&B refuses.
+    """
+    if tracking.mode == "disabled":
+        return
+    if not tracking.project.strip():
+        raise UserError("the W&B project has no name; give --wandb-project NAME")
+    try:
+        import wandb
+    except Exception:  # a run goes on without W&B
+        return
+    for given, name, value in [
+        ("--wandb-project", "WANDB_PROJECT", tracking.project),
+        *((name, name, value) for name, value in sorted(os.environ.items()) if name.startswith("WANDB_")),
+    ]:
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except Exception as error:
+            shown = "***" if "KEY" in name else value
+            raise UserError(f"W&B refuses {given}={shown!r}: {_reason(error)}; correct it or unset it") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why W&B refuses a value: its last line that says something, without pydantic's address of help."""
+    lines = [line.strip().partition(" [type=")[0] for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line and "errors.pydantic.dev" not in line), first_line(error))
+
+
 def open_logger(
-    tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
+    tracking: Tracking,
+    config: Resolved,
+    folder: Path,
+    commit: str | None,
+    lengths: Mapping[str, int],
+    tell: Callable[[str], None],
 ) -> WandbLogger | None:
     """A Lightning WandbLogger whose failures only warn, or None if the run is not tracked.
 
     The id of the W&B run is the id of the cell. `lengths` are two more configuration keys, `steps_per_epoch` and
-    `total_steps`. In mode `online` without a network or a key, the run is tracked offline with one warning.
+    `total_steps`. In mode `online` without a network or a key, the run is tracked offline with one warning. `tell` is
+    called with a sentence where the run is not tracked as it should be.
     """
     if tracking.mode == "disabled":
         return None
     try:
-        return _open(tracking, config, folder, commit, lengths)
+        return _open(tracking, config, folder, commit, lengths, tell)
     except Exception as error:
+        tell(f"untracked: W&B cannot start ({first_line(error)})")
         log.warning("W&B cannot start (%s); the run goes on without it", first_line(error))
         return None
 
 
+def _forget_the_service_of_another_process() -> None:
+    """Let W&B start a service of this process.
+
+    `WANDB_SERVICE` names the socket of a running service and the process that started it. A child inherits the
+    variable, and the service may end before the child does.
+    """
+    token = os.environ.get("WANDB_SERVICE", "")
+    if token.split("-")[1:2] != [str(os.getpid())]:
+        os.environ.pop("WANDB_SERVICE", None)
+
+
 def _open(
-    tracking: Tracking, config: Resolved, folder: Path, commit: str | None, lengths: Mapping[str, int]
+    tracking: Tracking,
+    config: Resolved,
+    folder: Path,
+    commit: str | None,
+    lengths: Mapping[str, int],
+    tell_user: Callable[[str], None],
 ) -> WandbLogger:
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
+    _forget_the_service_of_another_process()
+
     class GuardedWandbLogger(WandbLogger):
         broken = False
+        tell = staticmethod(tell_user)
         log_metrics = _guard(WandbLogger.log_metrics)
         log_hyperparams = _guard(WandbLogger.log_hyperparams)
         log_image = _guard(WandbLogger.log_image)
@@ -148,6 +207,7 @@ def _open(
                 mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **options), **arguments
             )
         except Exception as error:
+            tell_user(f"tracked offline: W&B is not reachable ({first_line(error)})")
             log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
             wandb.teardown()
     if run is None:

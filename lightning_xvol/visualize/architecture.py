@@ -213,7 +213,7 @@ class _Network:
         """Shape of one image's output at `path`, without the batch."""
         output = next(run.output for run in reversed(self.runs) if run.path == path)
         if output is None:
-            raise UserError(f"{path} of {self.config.backbone.name!r} returns no tensor, so its size cannot be told")
+            raise UserError(f"{path} of {self.config.backbone.name!r} returns no tensor, so its size is unknown")
         return output[1:]
 
     def _macs(self, path: str) -> int:

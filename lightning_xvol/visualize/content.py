@@ -21,7 +21,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.visualize.dynamic_kernel import Windows, atomic_form, windows
 from lightning_xvol.visualize.tap_weights import TapWeights, find_pssa, tap_weights
 
-SHARE = 0.5  # of the gradient, inside the square around the centre
+SHARE = 0.5  # the part of the gradient that lies inside the square around the centre
 TAKEN_AT_ONCE = 16
 
 
@@ -100,7 +100,9 @@ def gather(
     """
     found = stage_operators(network.eval(), stages)
     if not found:
-        raise UserError("the network has no operator as `conv2` of a block of layer1 to layer4, where it is looked for")
+        raise UserError(
+            "the network has no operator at the expected positions: `conv2` of the blocks of layer1 to layer4"
+        )
     shown = next((one for one in found if one.stage == (found[0].stage if stage is None else stage)), None)
     if shown is None:
         known = ", ".join(str(one.stage) for one in found)

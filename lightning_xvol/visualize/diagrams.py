@@ -215,13 +215,12 @@ def _block(backbone: BackboneConfig, operator: OperatorConfig) -> Block:
 
 def compose(shown: Diagram) -> Any:
     """The matplotlib figure of a diagram; one unit of its axes is one inch."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     sizes = [_size(panel) for panel in shown.panels]
     width = sum(size[0] for size in sizes) + _APART * (len(sizes) - 1) + 0.2
     height = max(size[1] for size in sizes) + 0.3
-    with matplotlib.rc_context(style.RC):
+    with style.settings():
         figure = Figure(figsize=(width, height))
         ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
         ax.set_axis_off()

@@ -11,7 +11,7 @@ import numpy
 from lightning_xvol.kernels.spec import DIRECTIONS
 from lightning_xvol.visualize import style
 
-DECADES = 3  # of the log scale of receptive fields
+DECADES = 3  # the range of the log scale of receptive fields
 
 
 def sequential() -> Any:
@@ -30,10 +30,9 @@ def diverging() -> Any:
 
 def new_axes(**kwargs: Any) -> Any:
     """Axes on a new figure."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(style.RC):
+    with style.settings():
         return Figure(figsize=(style.COLUMN / 2, style.COLUMN / 2), layout="constrained").subplots(**kwargs)
 
 

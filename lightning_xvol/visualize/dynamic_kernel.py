@@ -42,10 +42,11 @@ def atomic_form(operator: nn.Module) -> AtomicXVolution | str:
         atomic: Any = fuse(operator.eval())
     except UserError as error:
         return f"it cannot be written as one ({error})"
+    if not isinstance(atomic, AtomicXVolution):  # a class of somebody's own around an operator of ours
+        return f"it cannot be written as one (what {type(operator).__name__} does around its operator is not known)"
     if atomic.term is None or (isinstance(atomic.term, PSSATerm) and not atomic.term.form.product):
         return STATIC
-    result: AtomicXVolution = atomic
-    return result
+    return atomic
 
 
 @torch.no_grad()

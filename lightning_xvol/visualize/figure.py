@@ -30,12 +30,11 @@ def rows(content: Content) -> list[str]:
 
 def compose(content: Content) -> Any:
     """The figure of `content`."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     heights = {"fields": _FIELDS, "kernels": _KERNELS, "taps": _ROSES * _rose_rows(content)}
     chosen = rows(content)
-    with matplotlib.rc_context(style.RC):
+    with style.settings():
         figure = Figure(figsize=(style.COLUMN, sum(heights[kind] for kind in chosen)), layout="constrained")
         parts = figure.subfigures(len(chosen), 1, height_ratios=[heights[kind] for kind in chosen], squeeze=False)
         for letter, kind, part in zip(string.ascii_lowercase, chosen, parts[:, 0], strict=False):
@@ -146,8 +145,6 @@ def _tap_caption(content: Content, letters: dict[str, str]) -> str:
 
 def write(figure: Any, path: Path) -> None:
     """Save `figure` atomically in the format of the suffix."""
-    import matplotlib
-
     kind = path.suffix.removeprefix(".")
-    with matplotlib.rc_context(style.RC):
+    with style.settings():
         files.write_by(path, lambda file: figure.savefig(file, format=kind, metadata=style.METADATA[kind]))

@@ -39,7 +39,7 @@ def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]
 
     channels, height, width = image_shape
     if channels not in (1, 3):
-        raise UserError(f"--image has 1 or 3 channels, and this network takes {channels}; leave it out")
+        raise UserError(f"--image has 1 or 3 channels, but this network takes {channels}; leave --image out")
     try:
         with Image.open(path) as picture:
             values = numpy.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=numpy.float32) / 255

@@ -1,10 +1,12 @@
 """Colours and matplotlib settings of the figures. The colours are those of `analysis/figures/style.py`.
 
-This module does not import matplotlib.
+Importing this module does not import matplotlib.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 FORMATS = ("png", "pdf", "svg")
@@ -37,3 +39,14 @@ METADATA: dict[str, dict[str, None]] = {
 # From white to dark, and from blue over white to vermillion. The sequential one keeps its order in grey.
 SEQUENTIAL = ("#ffffff", "#cfe5f3", "#7fb8dc", BLUE, "#00395a", "#001a2a")
 DIVERGING = ("#003a5c", BLUE, "#8fc3e3", "#ffffff", "#f2b48a", VERMILLION, "#6e3000")
+
+
+@contextlib.contextmanager
+def settings(changes: Any = RC) -> Iterator[None]:
+    """Until the block ends, matplotlib has its own defaults and `changes`; the user's matplotlibrc does not count."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(changes)
+        yield

@@ -55,7 +55,7 @@ def test_shared_cells_run_once_and_no_failure_stops_the_others(
     assert all((out / name / "table.md").exists() for name in ("failing", "one", "two"))
     results = [json.loads(path.read_text()) for path in out.glob("cells/*/result.json")]
     assert len(results) == 3
-    times = captured.out.partition("--- time of the runs")[2].splitlines()[1:]
+    times = captured.out.partition("--- computing time of the runs, also of earlier commands")[2].splitlines()[1:]
     counts = [line.rpartition(": ")[2].split(", ")[0] for line in times]
     assert all(line.endswith(" of CPU time") for line in times)
     assert [line.split(":")[0] for line in times] == ["failing", "one", "two", "all, shared cells once"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,13 +217,13 @@ def test_the_dry_run_of_every_sweep_lists_its_cells(name: str, recipe: str, benc
     assert not bench.out.exists()
 
 
-def test_every_cell_of_every_sweep_can_be_built() -> None:
+def test_every_cell_of_every_sweep_can_be_built(tmp_path: Path) -> None:
     """The check that a sweep makes before it writes anything."""
-    from ablations.engine.cell import preflight
+    from ablations.engine.cell import SweepContext, preflight
 
     for sweep in SWEEPS.values():
         cells = make_cells(sweep, get_recipe(sweep.recipe), seeds=1)
-        preflight([cell.config for cell in cells], None, False)
+        preflight([cell.config for cell in cells], SweepContext(tmp_path, "sweep", None, False, "disabled", "project"))
 
 
 def test_a_cell_of_two_columns_runs_once(bench: Any) -> None:

@@ -38,7 +38,7 @@ def test_a_cell_whose_disk_is_full_goes_on_when_there_is_room(
     folder.mkdir(parents=True)
     # Room for two checkpoints, but not for the third that is written before the oldest is deleted.
     [size] = {round(size, -4) for size in undisturbed_pair["checkpoints"][cells["xvolution"]]}
-    small_disk(folder, int(2.6 * size))
+    small_disk(folder, int(2.7 * size))
     ended = bench.here(*FLAGS, *ROWS)
     assert ended.code == 1
     assert set(bench.ledger.results()) == {cells["convolution"]}

@@ -65,7 +65,7 @@ def test_cells_that_share_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize(("jobs", "devices", "cells_per_gpu"), [(3, 1, 1), (2, 2, 1), (5, 1, 2), (1, 3, 4)])
 def test_more_cells_than_room_on_the_gpus_are_refused(jobs: int, devices: int, cells_per_gpu: int) -> None:
-    with pytest.raises(UserError, match=f"--jobs {jobs} with train.devices={devices}.* here are 2 GPUs"):
+    with pytest.raises(UserError, match=f"--jobs {jobs} with train.devices={devices}.* there are 2 GPUs"):
         Slots(["0", "1"], jobs, devices, cells_per_gpu)
 
 

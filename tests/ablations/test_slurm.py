@@ -52,7 +52,7 @@ def test_an_array_leaves_what_the_pool_leaves(
     flags = (*bench.quick, "--only", "kernel_size=1,3", "--only", "operator=convolution")
     assert pool.here(*flags, "--jobs", "2").code == 0
     ended = bench.here(*flags, "--launcher", "slurm", "--time", "5", "--cpus-per-cell", "1")
-    assert ended.code == 0 and "2 cells are Slurm's array" in ended.out and "[2/2]" in ended.err, ended
+    assert ended.code == 0 and "2 cells are in Slurm's array" in ended.out and "[2/2]" in ended.err, ended
     assert bench.ledger.essence() == pool.ledger.essence()
     again = bench.here(*flags, "--launcher", "slurm")
     assert again.code == 0 and "2 done, 0 to run" in again.out and "Slurm's array" not in again.out

@@ -28,6 +28,11 @@ def place(config: RunConfig, axes: Mapping[str, Any]) -> RunConfig:
     return resolve(config)
 
 
+def contents_of(config: RunConfig) -> dict[str, Any]:
+    """What a record of `config` holds of its data, where they are what they are called."""
+    return {"digest": config.data.name, "by": "files", **registry.lookup("data", config.data.name).facts}
+
+
 def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
     spread: Spread = lambda row, seed: 0.0, seeds: int = SEEDS, diverged: Mapping[str, int] | None = None,
@@ -62,6 +67,7 @@ def write_sweep(
                 "params": 1, "macs": 1, "wall_seconds": 1.0,
                 "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,
+                "data": contents_of(run),
             }  # fmt: skip
             (folder / "result.json").write_text(json.dumps(result))
     metric = registry.METRICS[recipes.get_recipe(recipe).task]

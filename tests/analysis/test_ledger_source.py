@@ -145,7 +145,9 @@ def test_runs_are_grouped_by_fingerprint(make_ledger) -> None:
     runs = make_ledger()
     runs.cell("xvolution", 3, 1)["group_id"] = "another"
     runs.write_sweep()
-    with pytest.raises(UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each its row"):
+    with pytest.raises(
+        UserError, match=r"cells.json' gives row 'xvolution' .* two configurations; give each a row label"
+    ):
         Collection([runs.out]).load("kernel_size")
 
 

@@ -176,7 +176,7 @@ def test_a_figure_without_runs_is_refused(make_ledger):
     sweep = analysis.load_sweep(runs.out, "kernel_size")
     with pytest.raises(UserError, match="asks for no figure; choose a kind"):
         analysis.draw_figure(sweep)
-    with pytest.raises(UserError, match=r"'bars' needs an axis.*take dots or scatter"):
+    with pytest.raises(UserError, match=r"'bars' needs an axis.*use dots or scatter"):
         analysis.draw_figure(sweep, "bars")
     runs.lose("convolution", 1, 0)
     with pytest.raises(UserError, match="no run of the sweep 'kernel_size' has finished"):

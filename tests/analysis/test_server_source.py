@@ -89,7 +89,7 @@ def test_runs_are_read_again_only_after_they_changed(published) -> None:
     wandb_server.requests.clear()
     assert Collection([NAME]).curve(cell, "val_top1") == {10: (1, 50.0)}
     assert [name for name, _ in wandb_server.requests if "istory" in name] == []
-    # A run with a new sign of life is read again, and no other run is.
+    # A run with new activity is read again, and no other run is.
     changed = wandb_server.store.runs["tester", "demo", other]
     changed.heartbeat_at, changed.summary = wandb_server.store.now(), {"error": "ValueError: bad"}
     wandb_server.requests.clear()

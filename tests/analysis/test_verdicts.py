@@ -79,7 +79,8 @@ def redrawn(pool: Pool, generator: np.random.Generator, spread: float) -> None:
             pool.samples[metric, ""][pool.groups[row]] = runs
 
 
-def test_a_paper_that_is_right_is_seldom_contradicted(tmp_path: Path, draws: int = 400) -> None:
+def test_a_paper_that_is_right_is_seldom_contradicted(tmp_path: Path) -> None:
+    draws = 400
     collection = Collection(write_paper(tmp_path)[1::2])
     by_table = {table: pools(collection, table) for table in SWEEPS}
     originals = [{row: dict(own) for row, own in pool.values.items()} for own in by_table.values() for pool in own]

@@ -56,22 +56,25 @@ def test_strides_and_channels_are_those_of_the_convolutions() -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "groups=2"),
-        (nn.Conv2d(4, 4, 3, padding=2, dilation=2), r"dilation=\(2, 2\)"),
-        (nn.Conv2d(4, 4, 3), r"padding=\(0, 0\)"),
-        (nn.Conv2d(4, 4, 2, padding=1), r"kernel_size=\(2, 2\)"),
-        (nn.Conv2d(4, 4, 1), "no nn.Conv2d above 1x1"),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), "groups=2"),
+        (nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False), r"dilation=\(2, 2\)"),
+        (nn.Conv2d(4, 4, 3, bias=False), r"padding=\(0, 0\)"),
+        (nn.Conv2d(4, 4, 2, padding=1, bias=False), r"kernel_size=\(2, 2\)"),
+        (nn.Conv2d(4, 4, 3, padding=1), "1 has a bias"),
+        (nn.Conv2d(4, 4, 1, bias=False), "no nn.Conv2d above 1x1"),
     ],
 )
 def test_a_convolution_that_cannot_be_replaced_leaves_the_model_unchanged(module: nn.Module, message: str) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), module) if message[0] != "n" else nn.Sequential(module)
+    model = (
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), module) if message[0] != "n" else nn.Sequential(module)
+    )
     with pytest.raises(UserError, match=message):
         replace_every(model, "convolution")
     assert all(type(child) is nn.Conv2d for child in model)
 
 
 def test_places_every_needs_every_stage() -> None:
-    with pytest.raises(UserError, match=r"places=every is the whole network: .*not \(5,\)"):
+    with pytest.raises(UserError, match=r"places=every needs all stages: .*not \(5,\)"):
         resolve(RunConfig(backbone=BackboneConfig("resnet18", (5,), places="every")))
 
 

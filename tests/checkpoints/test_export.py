@@ -138,7 +138,7 @@ def test_wrong_checkpoints_and_outputs_give_one_sentence(
     for checkpoint, message in [
         ("missing.ckpt", "no checkpoint at"),
         ("pickled.ckpt", "holds more than tensors and plain data; it is not loaded"),
-        ("raw.ckpt", "torn or not a checkpoint"),
+        ("raw.ckpt", "incomplete or not a checkpoint"),
         ("other.ckpt", "no checkpoint of a cell"),
     ]:
         with pytest.raises(UserError, match=message) as caught:

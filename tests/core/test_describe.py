@@ -111,6 +111,7 @@ def test_the_shape_of_a_data_set_needs_no_files():
 def test_the_registry_knows_the_channels_of_images():
     channels = {name: entry.channels for name, entry in registry.DATASETS.items()}
     assert channels.pop("attention_maps") is None  # their channels are an option
+    assert channels.pop("folder") == 3  # its classes are in its files
     assert channels == {name: declared_shape(DataConfig(name))[1][0] for name in channels}
 
 

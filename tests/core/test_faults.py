@@ -107,7 +107,7 @@ def test_a_torn_failure_json_starts_counting_anew(run, tmp_path):
 
 def test_a_full_disk_is_reported_and_the_checkpoints_stay(run, tmp_path):
     config, folder = tiny(), tmp_path / "cell"
-    run(config, folder, faults=[Fail("lightning_xvol.ledger.files:os.fsync", 20)], expect=1)
+    run(config, folder, faults=[Fail("lightning_xvol.ledger.files:os.fsync", 22)], expect=1)
     kept = sorted(path.name for path in (folder / "checkpoints").glob("step=*"))
     assert len(kept) == 2
     assert not list(folder.rglob("*.tmp"))

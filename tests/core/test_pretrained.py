@@ -100,7 +100,7 @@ def test_a_missing_classification_run_is_named(tmp_path: Path) -> None:
             set_value(detector("pssa"), "backbone.stages", (3, 4)),
             r"stages \(3, 4\), .* --recipe imagenet_resnet50 .* --set backbone\.stages=3,4$",
         ),
-        (detector("involution"), "has no checkpoint; train it anew with --force"),
+        (detector("involution"), "has no checkpoint; train it again with --force"),
         (classifier("pssa"), "data 'imagenet' is not for detection"),
     ):
         with pytest.raises(UserError, match=message):

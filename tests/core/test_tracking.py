@@ -150,6 +150,13 @@ def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path
     assert not list(folder.glob("wandb/offline-run-*"))
 
 
+def test_a_service_of_wandb_that_another_process_left_does_no_harm(run, environment, tmp_path):
+    stale = {**environment, "WANDB_SERVICE": "3-1-unix-/nowhere/socket"}
+    run(tiny(), tmp_path / "cell", tracking=OFFLINE, environment=stale)
+    [tracked] = offline_runs(tmp_path / "cell")
+    assert tracked.exit_code == 0
+
+
 def test_a_failed_run_is_not_called_finished(track, tmp_path):
     folder = tmp_path / "cell"
     track(tiny(), folder, faults=[Fail(STEP, 12)], expect=1)

@@ -66,7 +66,7 @@ def test_a_record_holds_the_configuration_and_the_results(run, tmp_path):
     config, folder = tiny("xvolution", recipe="digits_small", seed=3), tmp_path / "cell"
     run(config, folder)
     result = result_of(folder)
-    assert set(result) == {*RESULT_KEYS, "optimisation_id", "cpu_seconds", "metrics_bytes"}
+    assert set(result) == {*RESULT_KEYS, "optimisation_id", "cpu_seconds", "metrics_bytes", "data"}
     assert (result["cell_id"], result["group_id"], result["seed"]) == (cell_id(config), group_id(config), 3)
     assert (
         from_dict(result["config"])

@@ -225,9 +225,9 @@ def test_the_flat_validation_folder_of_the_official_archive_is_refused(root):
 def test_train_and_val_must_hold_the_same_classes(root):
     (root / "val" / CLASSES[2]).rename(root / "val" / "n99999999")
     message = refused(root)
-    assert f"in train alone: {CLASSES[2]}" in message
+    assert f"only in train: {CLASSES[2]}" in message
     (root / "val" / CLASSES[2]).mkdir()
-    assert "in val alone: n99999999" in refused(root)
+    assert "only in val: n99999999" in refused(root)
 
 
 def test_a_class_without_pictures_is_named(root):

@@ -271,7 +271,7 @@ def test_a_run_goes_on_if_its_pictures_for_the_tracker_fail(
     result = train(small("shapes_faster_rcnn", train__steps=1), tmp_path / "cell", RunContext(data_dir))
     assert result["status"] == "finished"
     assert [record.message for record in caplog.records if "tracker" in record.message] == [
-        "no pictures for the tracker (of no colour)"
+        "cannot give pictures to the tracker (of no colour)"
     ]
 
 

@@ -179,4 +179,4 @@ def test_a_torn_file_is_named(tmp_path):
     path = tmp_path / "own.ckpt"
     classifier(path)
     path.write_bytes(path.read_bytes()[:-2000])
-    refused(detector_for(), path, "torn")
+    refused(detector_for(), path, "incomplete")

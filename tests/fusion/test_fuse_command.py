@@ -99,7 +99,7 @@ def test_mistakes_get_one_sentence(checkpoint: Path, tmp_path: Path, monkeypatch
     good = tmp_path / "fused.safetensors"
     for source, output, message in [
         ("missing.ckpt", good, r"no checkpoint at"),
-        ("torn.ckpt", good, r"torn or not a checkpoint"),
+        ("torn.ckpt", good, r"incomplete or not a checkpoint"),
         ("other.ckpt", good, r"no checkpoint of a cell"),
         ("empty.ckpt", good, r"do not fit their configuration's network"),
         ("convolution.ckpt", good, r"nothing to fuse"),
@@ -129,7 +129,7 @@ def test_mistakes_in_fused_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file at"):
         load_fused(tmp_path / "missing")
     (tmp_path / "torn").write_bytes(b"12345678901234")
-    with pytest.raises(UserError, match="torn or no safetensors"):
+    with pytest.raises(UserError, match="incomplete or not a safetensors"):
         load_fused(tmp_path / "torn")
     save_file({"a": torch.zeros(1)}, tmp_path / "plain")
     with pytest.raises(UserError, match="no configuration in its header"):

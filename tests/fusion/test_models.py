@@ -261,7 +261,7 @@ def test_an_operator_that_is_used_twice_stays_one() -> None:
     assert isinstance(fused[0], AtomicXVolution) and fused[0] is fused[2]
     model = small()
     model.layer3[0].conv2 = model.layer2[0].conv2
-    with pytest.raises(UserError, match=r"layer2\.0\.conv2 and layer3\.0\.conv2 are one operator before two"):
+    with pytest.raises(UserError, match=r"layer2\.0\.conv2 and layer3\.0\.conv2 are the same operator before two"):
         fuse(model, block_norms=True)
 
 

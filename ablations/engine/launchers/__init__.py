@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ablations.engine.cell import Cost, Outcome, SweepContext
+from ablations.engine.cell import Begun, Cost, Outcome, SweepContext
 from ablations.engine.sweep import Cell
 
 RUN_AGAIN = "run the same command again to go on from the checkpoints"
@@ -33,8 +33,8 @@ class Launcher(Protocol):
 
     on_interrupt: str
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
-        """One line about the mistake that would stop these cells, or None."""
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
+        """One line about the mistake that would stop these cells, or about data that `begun` have not seen, or None."""
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
         """The cost of a run of each of `cells`, by group, from a trial of some seconds. Empty if there is none."""

@@ -25,7 +25,7 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
     Raises:
         UserError: for a flag of another launcher, or where this machine lacks something that the launcher needs.
     """
-    if options.cell is not None:  # one cell runs here, also where the other flags are those of a whole sweep
+    if options.cell is not None:  # one cell runs in this process, whatever the other flags say
         return InlineLauncher()
     several = (options.jobs or 1) > 1 or options.cells_per_gpu or devices > 1
     name = options.launcher or ("local" if several else "inline")
@@ -34,7 +34,7 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
         if launcher != name and value is not None and (flag, value) != ("jobs", 1):
             raise UserError(
                 f"--{flag.replace('_', '-')} {value} is a flag of --launcher {launcher}, "
-                f"this command runs with --launcher {name}"
+                f"but this command runs with --launcher {name}"
             )
     if name == "slurm":
         from ablations.engine.launchers.slurm import Resources, SlurmLauncher
@@ -56,5 +56,5 @@ def choose_launcher(options: Options, devices: int) -> Launcher:
         slots = Slots(list_gpus(), options.jobs or 1, devices, options.cells_per_gpu or 1)
         return LocalLauncher(options.jobs or 1, options.wandb != "disabled", slots)
     if devices > 1:  # Lightning would start the other processes by repeating the command line, the whole sweep
-        raise UserError(f"train.devices={devices}: --launcher inline runs cells of one process; take local or slurm")
+        raise UserError(f"train.devices={devices}: --launcher inline runs cells of one process; use local or slurm")
     return InlineLauncher()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ablations.engine.cell import Cost, SweepContext, preflight, run_cell, trial
+from ablations.engine.cell import Begun, Cost, SweepContext, preflight, run_cell, trial
 from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.sweep import Cell
 from lightning_xvol.errors import UserError
@@ -15,9 +15,9 @@ class InlineLauncher:
 
     on_interrupt = RUN_AGAIN
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         try:
-            preflight([cell.config for cell in cells], context.data_dir, context.download)
+            preflight([cell.config for cell in cells], context, begun)
         except UserError as error:
             return str(error)
         return None
@@ -40,4 +40,4 @@ class InlineLauncher:
             observer.ended(cell, outcome, detail)
 
     def close(self) -> None:
-        """Nothing is left running."""
+        """Do nothing, because nothing is left running."""

@@ -22,13 +22,24 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, SweepContext, preflight, record_death, run_cell, trial, write_to_log
+from ablations.engine.cell import (
+    Begun,
+    Cost,
+    Outcome,
+    SweepContext,
+    preflight,
+    record_death,
+    run_cell,
+    trial,
+    write_to_log,
+)
 from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.launchers.gpus import Slots
 from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.processes import end_with_parent, join_run
+from lightning_xvol.surroundings import signals
 
 _NETWORKS = {
     entry.path.partition(":")[0] for kind in ("operator", "backbone") for entry in registry.KINDS[kind].values()
@@ -82,10 +93,10 @@ class LocalLauncher:
         self.forkserver.set_forkserver_preload(PRELOAD + PRELOAD_TRACKED * tracked)
         self.workers: list[_Worker] = []
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
         configs = list({cell.group: cell.config for cell in cells}.values())
         try:
-            return self._ask(_check, configs, context)
+            return self._ask(_check, configs, context, begun)
         except ChildProcessError as error:
             return f"the check of the configurations died: {error}"
 
@@ -111,7 +122,7 @@ class LocalLauncher:
         except EOFError:
             process.join()
             raise ChildProcessError(_death(process.exitcode)) from None
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, SIGTERM
             process.kill()
             raise
         finally:
@@ -181,7 +192,7 @@ def _start(processes: Sequence[ForkServerProcess]) -> None:
 
 
 def _start_server() -> None:
-    """Start the server, unless it runs. SIGINT is blocked, so that Ctrl-C ends only the launcher, also meanwhile."""
+    """Start the server, unless it runs. It blocks SIGINT from its start on, so that Ctrl-C ends only the launcher."""
     resource_tracker.ensure_running()  # first, because it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -215,16 +226,21 @@ def _free_port() -> int:
 
 
 def _death(code: int | None) -> str:
+    """How a process ended. If it was by a SIGTERM to all processes of the command, `Terminated` is raised instead."""
+    if code == signals.TERMINATED:
+        code = -signal.SIGTERM
+    if code == -signal.SIGTERM:
+        signals.await_own()
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             return f"its process was killed by {signal.Signals(-code).name}"
     return f"its process ended with code {code} and no result"
 
 
-def _check(configs: list, context: SweepContext, connection: Connection) -> None:
+def _check(configs: list, context: SweepContext, begun: Sequence[Begun], connection: Connection) -> None:
     _end_with_launcher()
     try:
-        preflight(configs, context.data_dir, context.download)
+        preflight(configs, context, begun)
     except UserError as error:
         connection.send(str(error))
     else:
@@ -265,4 +281,5 @@ def _work(
 def _end_with_launcher() -> None:
     """Leave Ctrl-C to the launcher, which ends its processes, and end with the launcher however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.listen(interrupts=False)
     end_with_parent()

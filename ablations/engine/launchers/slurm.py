@@ -8,26 +8,27 @@ left. So this launcher may die: the tasks go on, and the next launcher finds the
 from __future__ import annotations
 
 import contextlib
-import getpass
 import importlib.util
 import io
 import os
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.engine.cell import Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
+from ablations.engine.cell import Begun, Cost, Outcome, SweepContext, has_result, record_death, run_cell, write_to_log
 from ablations.engine.launchers import Observer
 from ablations.engine.launchers.inline import InlineLauncher
 from ablations.engine.sweep import Cell
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.ledger import files, record
 from lightning_xvol.processes import join_run
+from lightning_xvol.surroundings import streams
+from lightning_xvol.surroundings.programs import output_of, run_program
 
 LEDGER_SECONDS = 1
 QUEUE_SECONDS = 10
@@ -61,7 +62,7 @@ class Resources:
     parallelism: int | None
 
     def parameters(self) -> dict[str, Any]:
-        """The same as parameters of submitit."""
+        """These resources as parameters of submitit."""
         parameters = {
             "partition": self.partition,
             "nodes": self.nodes,
@@ -144,12 +145,12 @@ class SlurmLauncher:
             )
         self.resources, self.wait = resources, wait
 
-    def preflight(self, cells: Sequence[Cell], context: SweepContext) -> str | None:
-        # Before anything is written, like every other mistake.
-        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context)
+    def preflight(self, cells: Sequence[Cell], context: SweepContext, begun: Sequence[Begun] = ()) -> str | None:
+        # This fails before anything is written, like every other mistake.
+        return NO_ANSWER if _queue() is None else InlineLauncher().preflight(cells, context, begun)
 
     def trial(self, cells: Sequence[Cell], context: SweepContext) -> dict[str, Cost]:
-        """No trial here, because cells run on other machines."""
+        """Return no costs, because cells run on other machines."""
         return {}
 
     def run(
@@ -181,8 +182,9 @@ class SlurmLauncher:
         """Submit one array. Returns the task of each cell, which is also written down for the next launcher."""
         import submitit
 
-        folder = files.make_folder(context.out / "slurm")
-        executor = submitit.SlurmExecutor(folder=folder.absolute(), max_num_timeout=TIME_LIMITS)
+        # Tasks unpickle what lies under the number of their job, which others can guess: each array has a new folder.
+        folder = tempfile.mkdtemp(prefix="array-", dir=files.make_folder(context.out / "slurm").absolute())
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=TIME_LIMITS)
         executor.update_parameters(job_name=context.sweep, **self.resources.parameters())
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints its error before it raises it
@@ -193,12 +195,15 @@ class SlurmLauncher:
         for cell, job in zip(cells, jobs, strict=True):
             files.write_json(_task_file(cell, context), {"task": job.job_id})
         array = jobs[0].job_id.partition("_")[0]
-        print(f"{len(cells)} cells are Slurm's array {array}; it goes on without this command, until scancel {array}")
-        sys.stdout.flush()
+        print(
+            f"{len(cells)} cells are in Slurm's array {array}; it goes on without this command, "
+            f"and scancel {array} stops it"
+        )
+        streams.flush()
         return {cell.id: job.job_id for cell, job in zip(cells, jobs, strict=True)}
 
     def close(self) -> None:
-        """The array goes on without this launcher."""
+        """Do nothing: the array goes on without this launcher."""
 
 
 class _Watch:
@@ -275,10 +280,9 @@ def _failures(cell: Cell, context: SweepContext) -> int:
 
 def _queue() -> dict[str, str] | None:
     """The state of every task of this user that Slurm has not ended, or None where Slurm does not answer."""
-    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--user={getpass.getuser()}"]
-    try:
-        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+    # By number, because a user without an entry in the system's list has no name.
+    answer = output_of(["squeue", "--noheader", "--array", "--format=%i %T", f"--user={os.getuid()}"], timeout=60)
+    if answer is None:
         return None
     return {task: where for task, _, where in (line.partition(" ") for line in answer.splitlines())}
 
@@ -298,4 +302,4 @@ def _known_tasks(cells: Sequence[Cell], context: SweepContext, queue: dict[str, 
 
 def _cancel(tasks: Sequence[str]) -> None:
     if tasks:
-        subprocess.run(["scancel", *tasks], check=False, capture_output=True)
+        run_program(["scancel", *tasks])

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_xvol.kernels.plain import differentiable, transformed
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles
 from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, given, no_autocast
@@ -46,8 +47,12 @@ Kernels = list[tuple[Tensor, int]]  # kernel and dilation; the results of all ar
 def shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and a table `[G, T]`, G a divisor of C: `[B, C, H', W']`."""
     weight = weight.repeat_interleave(x.shape[1] // weight.shape[0], 0)  # [C, T]
-    y: Tensor = ShiftSum.apply(x, weight, spec)
+    y: Tensor = _plain_shift_sum(x, weight, spec) if transformed() else ShiftSum.apply(x, weight, spec)
     return y
+
+
+def _plain_shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
+    return _convolved(x, _per_distance(weight.unsqueeze(2), spec), spec.stride)
 
 
 def dense_shift_sum(x: Tensor, weight: Tensor, spec: Spec) -> Tensor:
@@ -62,8 +67,16 @@ def hadamard(
 
     `weight` is w and `static` is u = w * b, both `[C, T]`. Without a value it is `sum_j w_j * q * S_j k`.
     """
-    y: Tensor = Hadamard.apply(query, key, value, weight, static, spec)
+    form = _plain_hadamard if transformed() else Hadamard.apply
+    y: Tensor = form(query, key, value, weight, static, spec)
     return y
+
+
+def _plain_hadamard(
+    query: Tensor, key: Tensor, value: Tensor | None, weight: Tensor, static: Tensor | None, spec: Spec
+) -> Tensor:
+    y = query * _plain_shift_sum(key if value is None else key * value, weight, spec)
+    return y if static is None else y + _plain_shift_sum(given(value), static, spec)
 
 
 class ShiftSum(Recomputed):
@@ -74,7 +87,7 @@ class ShiftSum(Recomputed):
         return _convolved(x, _depthwise(weight, spec, x), spec.stride)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(_plain_shift_sum)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = None
@@ -104,7 +117,7 @@ class Hadamard(Recomputed):
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(_plain_hadamard)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, weight, static = ctx.saved_tensors
         spec, stride = ctx.taps, ctx.taps.stride

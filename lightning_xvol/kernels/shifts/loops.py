@@ -5,6 +5,7 @@ All except `softmax`, a control, are written twice:
 * An autograd function goes over the rectangles where a tap leads inside the map. `Dot` and `Involution` do so block by
   block: the pixels that a tap reads are still in cache when the next tap reads them.
 * A plain form for compilers, which plan memory themselves, uses views of one padded copy. It does not look at shapes.
+  It also stands in where the other cannot be differentiated (`kernels/plain.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_xvol.kernels.plain import differentiable, plain_wanted
 from lightning_xvol.kernels.shifts.blocks import image_blocks, rectangles, row_blocks
 from lightning_xvol.kernels.shifts.recompute import Recomputed
 from lightning_xvol.kernels.spec import Spec, Taps, no_autocast
@@ -30,13 +32,13 @@ def dot(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, static: Tenso
     `weight` is w and `static` is u = w * b, both `[h, T]`.
     """
     q, k, v = (x.unflatten(1, (weight.shape[0], -1)) for x in (query, key, value))  # [B, h, d, H, W]
-    if torch.compiler.is_compiling():
-        return _plain_dot(q, k, v, weight, static, spec).flatten(1, 2)
+    if plain_wanted():
+        return plain_dot(q, k, v, weight, static, spec).flatten(1, 2)
     y: Tensor = Dot.apply(q, k, v, weight, static, spec)
     return y.flatten(1, 2)
 
 
-def _plain_dot(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
+def plain_dot(q: Tensor, k: Tensor, v: Tensor, weight: Tensor, static: Tensor | None, spec: Spec) -> Tensor:
     """`dot` by heads: `[B, h, d, H', W']`."""
     y = torch.zeros_like(q)
     for tap, (moved_k, moved_v) in enumerate(zip(_moved(k, spec, q), _moved(v, spec, q), strict=True)):
@@ -64,7 +66,7 @@ class Dot(Recomputed):
         return y.to(dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(plain_dot)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weight, static = ctx.saved_tensors
         dtype = q.dtype
@@ -97,7 +99,7 @@ def dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
     * [64, 16, 8, 8] 5.0 / 14; [64, 32, 4, 4] 2.7 / 13
     * [8, 256, 14, 14] 146 / 297; [8, 64, 28, 28] 70 / 112
     """
-    if torch.compiler.is_compiling():
+    if plain_wanted():
         return _plain_dense(query, key, weight, spec)
     y: Tensor = Dense.apply(query, key, weight, spec)
     return y
@@ -107,7 +109,9 @@ def _plain_dense(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tens
     batch, channels, rows, columns = query.shape
     q = query.permute(0, 2, 3, 1)  # [B, H', W', C]
     y = query.new_zeros(batch * rows * columns, channels)
-    for tap, k in enumerate(_moved(key.contiguous(memory_format=torch.channels_last), spec, query)):
+    if torch.compiler.is_compiling():
+        key = key.contiguous(memory_format=torch.channels_last)
+    for tap, k in enumerate(_moved(key, spec, query)):
         product = (q * k.permute(0, 2, 3, 1)).reshape(-1, channels)  # [B M, C]
         y = torch.addmm(y, product, weight[:, tap].t())
     return y.view(batch, rows, columns, channels).permute(0, 3, 1, 2)
@@ -125,7 +129,7 @@ class Dense(Recomputed):
         return y.to(query.dtype).permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(_plain_dense)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, weight = ctx.saved_tensors
         q, k, g = _pixels_first(query), _pixels_first(key), _pixels_first(grad)
@@ -164,7 +168,7 @@ def softmax(query: Tensor, key: Tensor, weight: Tensor, spec: Spec) -> Tensor:
 def involution(x: Tensor, weight: Tensor, window: Taps) -> Tensor:
     """`sum_j w_j S_j x` for `[B, C, H, W]` and kernels `[B, G, T, H', W']`, G a divisor of C: `[B, C, H', W']`."""
     x, weight = x.unflatten(1, (weight.shape[1], -1)), weight.unsqueeze(3)  # [B, G, C / G, H, W], [B, G, T, 1, H', W']
-    if torch.compiler.is_compiling():
+    if plain_wanted():
         return _plain_involution(x, weight, window).flatten(1, 2)
     y: Tensor = Involution.apply(x, weight, window)
     return y.flatten(1, 2)
@@ -191,7 +195,7 @@ class Involution(Recomputed):
         return y.to(dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable(_plain_involution)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dtype = x.dtype

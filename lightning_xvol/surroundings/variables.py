@@ -1,0 +1,66 @@
+"""Variables of the environment that would break a library, and what stands for them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+LONGEST_SOCKET_FOLDER = 60
+"""An address of a socket has at most 107 characters, and names such as `/pymp-abcdefgh/listener-abcdefgh` follow."""
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def make_usable() -> None:
+    """Let no variable that the user's shell has for other programs break this one or the processes that it starts."""
+    # Figures go to files. A notebook names a backend that this environment may not have.
+    os.environ["MPLBACKEND"] = "agg"
+    if home() is None:
+        _lend_home()
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_SOCKET_FOLDER:
+        _shorten_sockets()
+
+
+def home() -> Path | None:
+    """The user's home folder, or None for a user without one: no HOME, and no entry in the system's list of users."""
+    try:
+        return Path.home()
+    except (RuntimeError, KeyError):
+        return None
+
+
+def cache_folder() -> Path | None:
+    """The user's folder for files that can be computed again, or None where there is none: nothing is kept then."""
+    chosen, own = os.environ.get("XDG_CACHE_HOME"), home()
+    if chosen:
+        return Path(chosen, "lightning-xvol")
+    return None if own is None else own / ".cache" / "lightning-xvol"
+
+
+def _lend_home() -> None:
+    """A home for libraries that cannot do without, such as matplotlib, until this process ends."""
+    folder, owner = tempfile.mkdtemp(prefix="lightning-xvol-home-"), os.getpid()
+    os.environ["HOME"] = folder
+
+    def remove() -> None:
+        if os.getpid() == owner:  # a forked process inherits this function
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+
+
+def _shorten_sockets() -> None:
+    """Let multiprocessing put its sockets into a folder with a short name. Other files stay where the user says."""
+    from multiprocessing import util
+
+    before = tempfile.tempdir
+    for folder in SHORT_FOLDERS:
+        if os.access(folder, os.W_OK | os.X_OK):
+            tempfile.tempdir = folder
+            try:
+                util.get_temp_dir()  # which keeps its answer for this process and those that it starts
+            finally:
+                tempfile.tempdir = before
+            return
