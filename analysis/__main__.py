@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from analysis.commands import claims, dashboard, figures, report, summary, tables
+from analysis.commands import claims, dashboard, figures, plan, report, summary, tables
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "figures": figures,
     "claims": claims,
     "summary": summary,
+    "plan": plan,
     "report": report,
     "dashboard": dashboard,
 }

@@ -32,7 +32,10 @@ PAPER_TABLES = (1, 2, 3, 4, 5, 6, 7)
 WITHOUT_RUNS = (5, 7)
 
 
-def load_sweep(sources: Sources, name: str, select: str = "last", interval: str = "moderated") -> SweepResults:
+def load_sweep(
+    sources: Sources, name: str, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> SweepResults:  # fmt: skip
     """The sweep `name`, its runs and their means.
 
     Args:
@@ -40,6 +43,8 @@ def load_sweep(sources: Sources, name: str, select: str = "last", interval: str 
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
         interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
+        only: The rows and columns that are shown, as `{"operator": ["convolution"], "kernel_size": [3]}`. The
+            statistics are those of the whole table.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -54,7 +59,8 @@ def load_sweep(sources: Sources, name: str, select: str = "last", interval: str 
     from analysis.sweep.results import SweepResults
 
     collection = collect(sources)
-    return SweepResults.of(collection, *collection.load(name), select, interval)
+    texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
+    return SweepResults.of(collection, *collection.load(name), select, interval, texts)
 
 
 def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
@@ -172,7 +178,10 @@ class Rendering:
         )
 
 
-def render(sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated") -> Rendering:
+def render(
+    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
     Raises:
@@ -180,7 +189,7 @@ def render(sources: Sources, sweep: str, out: Path, select: str = "last", interv
     """
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval)
+    results = load_sweep(sources, sweep, select, interval, only)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
@@ -190,7 +199,7 @@ def render(sources: Sources, sweep: str, out: Path, select: str = "last", interv
 
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
-    select: str = "last",
+    select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
@@ -200,7 +209,7 @@ def render_figures(
     Raises:
         UserError: as `render`.
     """
-    results = load_sweep(sources, sweep, select)
+    results = load_sweep(sources, sweep, select, interval, only)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
-from analysis.render import INTERVALS, PAPER_TABLES, WITHOUT_RUNS, render, render_paper
+from analysis.commands.arguments import add_out, add_shown, add_source, only_of, open_sources, out_folder
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render, render_paper
 from lightning_xvol.errors import ExitCode
 
 
@@ -23,11 +23,7 @@ def add_to(commands: Any) -> None:
         help="render these tables of the paper instead, in its layout (default: those that have runs); "
         "5 and 7 need no --source",
     )  # fmt: skip
-    parser.add_argument(
-        "--interval", choices=INTERVALS, default=INTERVALS[0],
-        help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
-        "(default: %(default)s)",
-    )  # fmt: skip
+    add_shown(parser)
     parser.add_argument(
         "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
@@ -37,10 +33,11 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     if parsed.paper is not None:
         return _run_paper(parsed)
+    only = only_of(parsed)
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
-        rendering = render(sources, name, out, parsed.select, parsed.interval)
+        rendering = render(sources, name, out, parsed.select, parsed.interval, only)
         diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
         print(f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n")
     return ExitCode.SUCCESS

@@ -12,7 +12,7 @@ from analysis.paper.claims import margin_of
 from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import Comparison
 from analysis.statistics import ALPHA, FEWEST_SEEDS, Difference, equivalence
-from analysis.sweep import product_use
+from analysis.sweep import display, product_use
 from analysis.sweep.results import SweepResults
 
 
@@ -40,7 +40,7 @@ def notes(results: SweepResults) -> list[str]:
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [_estimator(sweep, select), _replication(runs, summary), _intervals(results), _brackets(results)]
-    lines += control_sentences(results)
+    lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
     if sweep.column_axis is None:
         lines.append(
@@ -149,10 +149,14 @@ def control_sentences(results: SweepResults) -> list[str]:
 def against_controls(results: SweepResults) -> list[tuple[str, dict[tuple[Any, ...], Comparison]]]:
     """For each pair of a row and its control: its name `A minus B`, and the known differences by values of the axes."""
     sweep, measured = results.layout, results.measured
+    shown = set(results.summary["group_id"])
     found = []
     for subject, controls in sweep.controls.items():
         for control in controls:
-            compared = {place[1:]: measured.compare(place, control) for place in measured.places if place[0] == subject}
+            compared = {
+                place[1:]: measured.compare(place, control)
+                for place, group in measured.places.items() if place[0] == subject and group in shown
+            }  # fmt: skip
             known = {key: item for key, item in compared.items() if not pd.isna(item.difference.mean)}
             if known:
                 found.append((f"{sweep.labels[subject]} minus {sweep.labels[control]}", known))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.statistics import Prior
-from analysis.sweep import product_use
+from analysis.sweep import display, product_use
 from analysis.sweep.summary import Measured, describe, pairs_of, summarise
 
 
@@ -26,6 +26,8 @@ class SweepResults:
         select: Which evaluation of a run counts, `last` or `best`.
         sources: Where the runs come from.
         interval: How intervals are computed: `moderated` or `t`.
+        only: The rows and columns that are shown: the values of `operator` or of an axis. Everything is computed from
+            the whole table.
     """
 
     layout: SweepLayout
@@ -33,16 +35,27 @@ class SweepResults:
     select: str
     sources: Collection
     interval: str = "moderated"
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, sources: Collection, layout: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "moderated"
-    ) -> Self:
+        cls, sources: Collection, layout: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "moderated",
+        only: Mapping[str, Sequence[str]] | None = None,
+    ) -> Self:  # fmt: skip
         """The results of the sweep `layout` with the runs of `frame`."""
-        return cls(layout, frame, select, sources, interval)
+        return cls(layout, frame, select, sources, interval, only or {})
 
     @functools.cached_property
     def summary(self) -> pd.DataFrame:
+        """The rows of `whole` that are shown.
+
+        Raises:
+            UserError: where `only` names what the table does not have, or leaves nothing.
+        """
+        return display.shown(self.whole, self.layout.axes, self.only)
+
+    @functools.cached_property
+    def whole(self) -> pd.DataFrame:
         """A row per group for the sweep's metric (`analysis.sweep.summary.summarise`).
 
         It has a column `row` beside: the name of the group in table and legend. That is the label of the operator,
@@ -61,7 +74,9 @@ class SweepResults:
         probes = [product_use.metric_of(self.layout.metric, name) for name in product_use.PROBES]
         recorded = set(self.frame["metric"])
         names = [name for name in (*self.layout.secondary_metrics, *probes) if name in recorded]
-        return {name: self._summary(name) for name in names}
+        found = {name: self._summary(name) for name in names}
+        shown = set(self.summary["group_id"])
+        return {name: summary[summary["group_id"].isin(shown)] for name, summary in found.items()}
 
     @property
     def prior(self) -> Prior | None:
@@ -86,7 +101,7 @@ class SweepResults:
         intact = self.measured if metric in probes else None
         summary = summarise(measured, sweep.axes, metric, sweep.baseline, intact)
         if not own:  # a run without a record has no row of this metric
-            counts = self.summary.drop_duplicates("group_id").set_index("group_id")
+            counts = self.whole.drop_duplicates("group_id").set_index("group_id")
             for name in ("planned", "diverged"):
                 summary[name] = summary["group_id"].map(counts[name])
         return summary.assign(row=_names(summary, sweep))

@@ -26,6 +26,7 @@ from analysis.statistics import NAN, UNBOUNDED, Difference, Estimate, Prior, con
 Place = tuple[Any, ...]
 """A row label, and the values of the axes."""
 Pair = tuple[str, str]
+"""Two row labels, or two groups."""
 
 
 class Measured:
@@ -37,6 +38,7 @@ class Measured:
         samples: The values of the finished runs of each group by seed.
         estimates: The estimate of each group.
         prior: What the variances of all groups have in common; None without one.
+        pairs: The groups that the table compares, which are Holm's family.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Measured:
         images = {group: images_of(rows) for group, rows in groups.items()}
         values = {group: sample.values() for group, sample in self.samples.items()}
         self.estimates, self.prior = estimates_of(values, images, metric, interval)
-        self._adjusted = self._family(pairs)
+        self.pairs = self._compared(pairs)
+        p_values = holm([self._difference(*pair).p for pair in self.pairs])
+        self._adjusted = {frozenset(pair): p for pair, p in zip(self.pairs, p_values, strict=True)}
 
     def estimate(self, place: Place) -> Estimate:
         return self.estimates[self.places[place]]
@@ -69,15 +73,15 @@ class Measured:
     def _difference(self, group: str, other: str) -> Difference:
         return contrast([(1.0, self.estimates[group]), (-1.0, self.estimates[other])])
 
-    def _family(self, pairs: Sequence[Pair]) -> dict[frozenset[str], float]:
-        """The p after Holm of each pair of groups that the table compares."""
-        found: dict[frozenset[str], float] = {}
+    def _compared(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The groups at the places of `pairs` of rows, each two of them once."""
+        found: dict[frozenset[str], Pair] = {}
         for row, other in pairs:
             for place, group in self.places.items():
                 there = self.places.get((other, *place[1:]))
                 if place[0] == row != other and there is not None:
-                    found.setdefault(frozenset((group, there)), self._difference(group, there).p)
-        return dict(zip(found, holm(list(found.values())), strict=True))
+                    found.setdefault(frozenset((group, there)), (group, there))
+        return list(found.values())
 
     @property
     def comparisons(self) -> int:

@@ -55,11 +55,11 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
     samples: dict[Any, dict[str, list[float]]] = {}
-    for group in summary.to_dict("records"):
+    for group in results.whole.to_dict("records"):
         own = epochs[(epochs[keys] == [group[key] for key in keys]).all(axis=1)]
         for epoch, runs in own.groupby("epoch"):
             samples.setdefault(epoch, {})[group["group_id"]] = runs["value"].tolist()
-    unknown = dict.fromkeys(summary["group_id"])
+    unknown = dict.fromkeys(results.whole["group_id"])
     found = {
         epoch: estimates_of(own, unknown, sweep.metric, results.interval)[0] for epoch, own in sorted(samples.items())
     }
