@@ -41,11 +41,9 @@ def test_the_number_of_seeds_has_the_power_and_no_smaller_one_has() -> None:
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
-    return {
-        line.partition("  ")[0]: line.split()[-3:]
-        for line in text.splitlines()
-        if "typical spread" in line or "largest spread" in line
-    }
+    """By the name of a line: spread, seeds and hours."""
+    lines = [line for line in text.splitlines() if "typical spread" in line or "largest spread" in line]
+    return {line.partition("  ")[0]: line.split()[-3:] for line in lines}
 
 
 def test_the_command_prints_seeds_and_hours(make_ledger, capsys) -> None:
