@@ -11,9 +11,11 @@ import pandas as pd
 
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import Prior
+from analysis.sources.samples import STATISTICS
+from analysis.statistics import NAN, Prior
 from analysis.sweep import display, product_use
 from analysis.sweep.summary import Measured, describe, pairs_of, summarise
+from lightning_xvol.config.registry import METRICS
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,13 @@ class SweepResults:
 
     @functools.cached_property
     def others(self) -> dict[str, pd.DataFrame]:
-        """Metric to its summary, for all other metrics that the table shows and a run has recorded."""
+        """Metric to its summary, for all other metrics of the table and its CSV that a run has recorded."""
         probes = [product_use.metric_of(self.layout.metric, name) for name in product_use.PROBES]
         recorded = set(self.frame["metric"])
-        names = [name for name in (*self.layout.secondary_metrics, *probes) if name in recorded]
+        only_in_csv = [
+            name for metric in METRICS.values() if metric.name == self.layout.metric for name in metric.only_in_csv
+        ]
+        names = [name for name in (*self.layout.secondary_metrics, *only_in_csv, *probes) if name in recorded]
         found = {name: self._summary(name) for name in names}
         shown = set(self.summary["group_id"])
         return {name: summary[summary["group_id"].isin(shown)] for name, summary in found.items()}
@@ -100,11 +105,23 @@ class SweepResults:
         probes = [product_use.metric_of(sweep.metric, name) for name in product_use.PROBES]
         intact = self.measured if metric in probes else None
         summary = summarise(measured, sweep.axes, metric, sweep.baseline, intact)
-        if not own:  # a run without a record has no row of this metric
-            counts = self.whole.drop_duplicates("group_id").set_index("group_id")
-            for name in ("planned", "diverged"):
-                summary[name] = summary["group_id"].map(counts[name])
+        if not own:
+            summary = self._completed(summary, metric, fill=metric not in probes)
         return summary.assign(row=_names(summary, sweep))
+
+    def _completed(self, summary: pd.DataFrame, metric: str, fill: bool) -> pd.DataFrame:
+        """The summary of a further metric, which a run without a record lacks: counts of all runs, and all groups."""
+        counts = self.whole.drop_duplicates("group_id").set_index("group_id")
+        for name in ("planned", "diverged"):
+            summary[name] = summary["group_id"].map(counts[name])
+        lacking = self.whole[~self.whole["group_id"].isin(summary["group_id"])]
+        if not fill or lacking.empty:
+            return summary
+        statistics = dict.fromkeys(STATISTICS, NAN) | {"n": 0, "delta_method": "none", "resolved": pd.NA}
+        empty = lacking.drop(columns="row").assign(metric=metric, runs=[()] * len(lacking), **statistics)
+        both = pd.concat([summary, empty.astype(summary.dtypes.to_dict())])
+        places = ["operator", *self.layout.axes]
+        return self.whole[places].merge(both, "left", places)[summary.columns]
 
 
 def _names(summary: pd.DataFrame, sweep: SweepLayout) -> Sequence[str]:

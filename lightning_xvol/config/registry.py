@@ -53,12 +53,14 @@ class Metric:
     Attributes:
         name: its name in records.
         label: its name in tables and figures.
-        secondary_metrics: further metrics, by name with their labels.
+        secondary_metrics: further metrics that tables show, by name with their labels.
+        only_in_csv: metrics that are too many for a table and stand in its CSV alone.
     """
 
     name: str
     label: str
     secondary_metrics: Mapping[str, str] = field(default_factory=dict)
+    only_in_csv: tuple[str, ...] = ()
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -74,7 +76,7 @@ METRICS = {
         {"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     ),
     "detection": Metric("box_ap", "box AP", _precision("box")),
-    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
+    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}, tuple(_precision("box"))),
 }
 """The metric of each task (`lightning_xvol.training.tasks`)."""
 
