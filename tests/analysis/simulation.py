@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,11 +154,14 @@ def _draw(
 
 def main() -> int:
     """Print a row for each kind of table and number of runs."""
+    parser = argparse.ArgumentParser(prog="python -m tests.analysis.simulation", description=main.__doc__)
+    parser.add_argument("--tables", type=int, default=TABLES, help="tables of each row (default: %(default)s)")
+    tables = parser.parse_args().tables
     heads = ("table", "n", "cover of means", "type I", "family-wise error", "noisy pairs", "noisy pairs, resolved")
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for truth in (*TRUTHS, *MIXED):
         for n in (2, 3, 5, 10):
-            rates = simulate(truth, n)
+            rates = simulate(truth, n, tables)
             shown = (rates.cover, rates.type_one, rates.family, rates.noisy, rates.noisy_resolved)
             texts = [f"{rate:.3f} ± {error:.3f}" for rate, error in shown]
             print(f"| {' | '.join([truth.name, str(n), *texts])} |", flush=True)
