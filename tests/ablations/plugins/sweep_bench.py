@@ -158,9 +158,9 @@ class Started:
     def has_printed(self) -> bool:
         return self.paths[0].stat().st_size > 0
 
-    def interrupt(self) -> None:
-        """Ctrl-C: SIGINT to the foreground process group."""
-        os.killpg(self.process.pid, signal.SIGINT)
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group, as a terminal does on Ctrl-C, and `timeout` and schedulers do."""
+        os.killpg(self.process.pid, number)
 
     def ended(self, within: float = PATIENCE_SECONDS) -> Ended:
         code = self.process.wait(within)

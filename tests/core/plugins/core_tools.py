@@ -124,7 +124,7 @@ class Without:
     package: str
 
     def arm(self) -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+        for name in [self.package, *(name for name in sys.modules if name.partition(".")[0] == self.package)]:
             sys.modules[name] = None  # type: ignore[assignment]
 
 
