@@ -28,7 +28,6 @@ PAPER_RUNS = 5  # the number of runs behind a printed mean
 PRINTED_STEP = 0.1  # of a printed number, in points
 MOST_SEEDS = 1000
 NAN = math.nan
-INTERVALS = ("moderated", "t")
 
 
 @dataclass(frozen=True)
