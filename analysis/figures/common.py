@@ -23,6 +23,7 @@ COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
 MANY_SEEDS = 5  # from here on, single runs are faint beside their interval
 _NOTE_POINTS = 6.5
+_ASIDE = 4.5  # points between a mean and its runs
 # The width of a character of DejaVu Sans, in ems.
 _CHARACTER = 0.58  # more than the average
 _IN_PROSE = 0.47  # the average in a sentence
@@ -136,14 +137,17 @@ def interval(
 
 
 def single_runs(ax: Axes, positions: Sequence[float], points: pd.DataFrame, color: str, across: bool = False) -> None:
-    """A dot for each run of those `points` that have several; faint where there are many."""
+    """A dot for each run of those `points` that have several, beside their mean if it is shown; faint if many."""
     for at, n, runs in zip(positions, points["n"], points["runs"], strict=True):
         if n < FEWEST_SEEDS - 1:
             continue
         look: Any = {"color": color, "marker": ".", "linestyle": "none", "zorder": 2.2, "label": "_runs"}
-        look |= {"markersize": 3.0, "alpha": 0.8 if n < MANY_SEEDS else 0.25, "markeredgewidth": 0}
+        look |= {"markersize": 4.0, "alpha": 0.9 if n < MANY_SEEDS else 0.4, "markeredgewidth": 0}
         if n == FEWEST_SEEDS - 1:
             look |= {"markersize": 5.0}
+        else:
+            aside = (0.0, _ASIDE / 72) if across else (-_ASIDE / 72, 0.0)
+            look |= {"transform": ax.transData + ScaledTranslation(*aside, ax.figure.dpi_scale_trans)}
         ax.plot(*((list(runs), [at] * n) if across else ([at] * n, list(runs))), **look)
 
 

@@ -39,7 +39,7 @@ def notes(results: SweepResults) -> list[str]:
     sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
-    lines += [_estimator(sweep, select), _replication(runs, summary), _intervals(results), _brackets(results)]
+    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _intervals(results), _brackets(results)]
     lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
     if sweep.column_axis is None:
@@ -87,7 +87,9 @@ def failures(runs: pd.DataFrame) -> list[str]:
     return [f"{numbers.counted(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}"]
 
 
-def _estimator(sweep: SweepLayout, select: str) -> str:
+def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+    if summary["n"].max() < FEWEST_SEEDS:
+        return f"Estimator: each run's {select} {sweep.metric_label}."
     return (
         f"Estimator: mean over seeds of each run's {select} {sweep.metric_label}, "
         f"{numbers.PLUS_MINUS} standard deviation (ddof 1)."

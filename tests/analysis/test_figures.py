@@ -71,7 +71,7 @@ def test_the_number_of_runs_decides_what_is_drawn(make_ledger) -> None:
             assert bool(bars(ax)) == (n >= 3), kind
             shown = dots_of(ax)
             assert [values[:n] in [dots for dots, _ in shown]] == [n >= 2], "a dot for each run"
-            assert {alpha for _, alpha in shown} == ({0.25} if n >= 5 else {0.8} if n >= 2 else set())
+            assert {alpha for _, alpha in shown} == ({0.4} if n >= 5 else {0.9} if n >= 2 else set())
     ax = draw(summary_of(make_ledger({"convolution": {1: [25.0, 26.0], 3: [70.0, 71.0]}})))
     assert curves(ax)["Convolution"].get_markevery() == [], "two runs stand without a mean"
     assert ax.texts[0].get_text() == "Dots: runs; n = 2 seeds, no error bars"
