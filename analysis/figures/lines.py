@@ -25,7 +25,7 @@ def lines(chart: Chart, ax: Axes | None = None) -> Axes:
     size = common.under_legend(chart.size or COLUMN, rows)
     with common.drawing(size, ax) as ax:
         gap = min((right - left for left, right in itertools.pairwise(positions.values())), default=1.0)
-        shift = gap * min(0.09, 0.4 / len(rows)) if (summary["n"] > 1).any() else 0.0
+        shift = gap * min(0.18, 0.5 / len(rows)) if (summary["n"] > 1).any() else 0.0
         for number, row in enumerate(rows):
             points = summary[summary["row"] == row]
             aside = shift * (number - (len(rows) - 1) / 2)
