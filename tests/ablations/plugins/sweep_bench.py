@@ -67,6 +67,7 @@ class Ledger:
                 key: result[key] for key in ("status", "weights_sha256", "metrics", "params", "macs", "config")
             }
             found[cell]["metrics.csv"] = (self.cells / cell / "metrics.csv").read_text()
+            found[cell]["predictions.npz"] = (self.cells / cell / "predictions.npz").read_bytes()
         return found
 
     def segments(self) -> dict[str, list[dict[str, Any]]]:
