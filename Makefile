@@ -1,6 +1,7 @@
 # Each target sets up what it needs. The machine must have Python 3.11 or newer, git and make.
 PYTHON ?= python3
 JOBS ?= 2
+SEEDS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
@@ -21,7 +22,7 @@ $(VENV)/.synced: requirements.txt
 	@touch $@
 
 demo: env
-	$(BIN)/python -m ablations.kernel_size --seeds 2 --jobs $(JOBS)
+	$(BIN)/python -m ablations.kernel_size --seeds $(SEEDS) --jobs $(JOBS)
 
 test: env
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"

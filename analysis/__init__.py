@@ -28,6 +28,7 @@ The columns of `load_runs`, which has a row per sweep, run and metric:
     wall_seconds          training and evaluation
     torch, device, commit where it was computed, and by which version of the code
     error                 why a failed run failed
+    images                the number of test images behind the metric, missing where it is not known
 
 Each planned run has at least the row of its sweep's own metric; the values of a run without a result are missing.
 Several sweeps may share a run, which then has rows in each of them:
@@ -35,7 +36,7 @@ Several sweeps may share a run, which then has rows in each of them:
 sweep and are left out.
 
 `load_sweep(...).frame` has the same columns but `sweep` and `recipe`. The columns of `.summary` are listed at
-`analysis.statistics.summarise`.
+`analysis.sweep.summary.summarise`.
 
 Names load on first use: importing the package loads neither pandas nor matplotlib. It never imports torch.
 """

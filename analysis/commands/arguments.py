@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.render import SELECT
+from analysis.render import INTERVALS, SELECT
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import in_one_line
 
@@ -29,6 +29,36 @@ def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
             default="last",
             help="the evaluation of a run that counts (default: %(default)s)",
         )
+
+
+def add_shown(parser: argparse.ArgumentParser) -> None:
+    """Add what a sweep's table and figures show, `--only`, and how their intervals are made, `--interval`."""
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=V1,V2",
+        help="show only these values; KEY is operator or an axis; repeatable; the statistics stay those of the whole "
+        "table",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default=INTERVALS[0],
+        help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
+        "(default: %(default)s)",
+    )  # fmt: skip
+
+
+def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
+    """The values of `--only` by key.
+
+    Raises:
+        UserError: for a text that is not KEY=V1,V2.
+    """
+    found: dict[str, list[str]] = {}
+    for text in parsed.only:
+        key, equals, values = text.partition("=")
+        chosen = [value for value in values.split(",") if value]
+        if not (key and equals and chosen):
+            raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
+        found.setdefault(key, []).extend(chosen)
+    return found
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:

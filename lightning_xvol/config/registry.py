@@ -33,6 +33,8 @@ class Registered:
         generator: for a data set that is computed, the version of its generator. It goes up with every change to what
             the generator makes.
         facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
+        images: for a data set, the number of images that reported metrics are measured on, or the option
+            that holds it; data of files tell it in `facts`.
     """
 
     path: str
@@ -43,6 +45,7 @@ class Registered:
     channels: int | None = None
     generator: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    images: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ class Metric:
     Attributes:
         name: its name in records.
         label: its name in tables and figures.
-        secondary_metrics: further metrics, by name with their labels.
+        secondary_metrics: further metrics that tables show, by name with their labels.
+        only_in_csv: metrics that are too many for a table and stand in its CSV alone.
     """
 
     name: str
     label: str
     secondary_metrics: Mapping[str, str] = field(default_factory=dict)
+    only_in_csv: tuple[str, ...] = ()
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -73,7 +78,7 @@ METRICS = {
         {"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     ),
     "detection": Metric("box_ap", "box AP", _precision("box")),
-    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
+    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}, tuple(_precision("box"))),
 }
 """The metric of each task (`lightning_xvol.training.tasks`)."""
 
@@ -216,8 +221,9 @@ DATASETS: dict[str, Registered] = {
         legacy_values={"canvas": 32},
         channels=1,
         generator=1,
+        images="test_size",
     ),
-    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
+    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1, images=599),
     "cifar10": Registered(
         "lightning_xvol.data.cifar:CIFAR10",
         "CIFAR-10",
@@ -266,6 +272,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="regression",
         generator=1,
+        images="validation_size",
     ),
     "coco": Registered(
         "lightning_xvol.data.coco:Coco",
@@ -284,6 +291,7 @@ DATASETS: dict[str, Registered] = {
             "classes": 80,
             "image_ids": {"train": [118_287, 9, 581_929], "validation": [5_000, 139, 581_781]},
         },
+        images=5000,
     ),
     "shapes_coco": Registered(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
@@ -303,6 +311,7 @@ DATASETS: dict[str, Registered] = {
         task="detection",
         channels=3,
         generator=1,
+        images="validation_size",
     ),
 }
 
@@ -341,6 +350,17 @@ def task(name: str, options: Mapping[str, Any]) -> str:
     registered = lookup("data", name)
     masks = {**registered.options, **options}.get("masks", False)
     return "segmentation" if registered.task == "detection" and masks else registered.task
+
+
+def images_of(name: str, options: Mapping[str, Any], limit: int | None = None) -> int | None:
+    """The number of images that the reported metrics of the data set `name` are measured on; None where unknown."""
+    registered = DATASETS.get(name, Registered("", ""))
+    images = registered.facts.get("validation", registered.images)
+    if isinstance(images, str):
+        images = {**registered.options, **options}.get(images)
+    if not isinstance(images, int):
+        return None
+    return images if limit is None else min(images, limit)
 
 
 def label(kind: str, name: str) -> str:
