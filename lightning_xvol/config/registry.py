@@ -230,7 +230,8 @@ DATASETS: dict[str, Registered] = {
     "fashion_mnist": Registered(
         "lightning_xvol.data.fashion_mnist:FashionMNIST",
         "Fashion-MNIST",
-        {"augment": True},
+        {"augment": True, "split": "official", "train_size": None, "validation_size": None},
+        legacy_values={"split": "official", "train_size": None, "validation_size": None},
         channels=1,
         facts={"classes": 10, "train": 60_000, "validation": 10_000},
     ),
