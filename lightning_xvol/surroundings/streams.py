@@ -65,7 +65,7 @@ def make_lasting() -> None:
         sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
-        if before is None or _is_plain(before):
+        if before is None or _is_plain(before, descriptor):
             encoding = "utf-8" if before is None else before.encoding
             _replace(name, descriptor, encoding, line_buffering=before is None or before.line_buffering)
 
@@ -99,10 +99,12 @@ def failure() -> OSError | None:
     return None if error is None or error.errno in _LOST_TERMINAL else error
 
 
-def _is_plain(stream: Any) -> bool:
-    if type(stream) is not io.TextIOWrapper:
+def _is_plain(stream: Any, descriptor: int) -> bool:
+    """Whether `stream` is the one that Python opened on `descriptor` at its start."""
+    if type(stream) is not io.TextIOWrapper or stream.closed:
         return False
-    return type(getattr(stream.buffer, "raw", stream.buffer)) is io.FileIO
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    return type(raw) is io.FileIO and raw.fileno() == descriptor
 
 
 def _replace(name: str, descriptor: int, encoding: str, line_buffering: bool) -> None:
