@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
@@ -207,7 +208,8 @@ def summary(result: dict) -> str:
 def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
-    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
+    It prints a note if an operator has taps that can never be inside the map. `begun` are runs that a table of
+    `configs` shows too. They must have seen the data that are here.
 
     Raises:
         UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
@@ -220,13 +222,14 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     check_tracking(Tracking(context.wandb, context.wandb_project))
 
     read = _Data(context.data_dir, context.download)
+    notes: dict[str, None] = {}
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         try:
             check_weights(config)
-            num_classes, channels = read.shape(config)
+            num_classes, image_shape = read.shape(config)
             with torch.device("meta"):
-                task_of(config).network(config, num_classes, channels)
+                network = task_of(config).network(config, num_classes, image_shape[0])
         except UserError:
             raise
         except Exception as error:
@@ -235,6 +238,10 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+        notes |= dict.fromkeys(_taps_outside(task_of(config).body(network), image_shape))
+    if not is_helper_process():
+        for note in notes:
+            print(f"note: {note}", flush=True)
     for run in begun:
         try:
             here = read.contents(run.config)
@@ -243,16 +250,26 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
         contents.check(run.data, here, run.config.data, run.where)
 
 
+def _taps_outside(network: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    """A sentence for each kind of taps of which some can never be inside the map; nothing if that is not known."""
+    from lightning_xvol.backbones.cost import trace
+    from lightning_xvol.backbones.taps import count_taps, outside
+
+    with contextlib.suppress(Exception):  # an operator of the user's own that runs on no meta device
+        return outside(count_taps(network, trace(network, image_shape)))
+    return []
+
+
 class _Data:
     """Reads each data set of a sweep once, and keeps only what the checks before a sweep need of it."""
 
     def __init__(self, data_dir: Path | None, download: bool) -> None:
         self.data_dir, self.download = data_dir, download
-        self.shapes: dict[str, tuple[int, int]] = {}
+        self.shapes: dict[str, tuple[int, tuple[int, int, int]]] = {}
         self.found: dict[str, Mapping[str, Any]] = {}
 
-    def shape(self, config: RunConfig) -> tuple[int, int]:
-        """The number of classes, and of the channels of an image."""
+    def shape(self, config: RunConfig) -> tuple[int, tuple[int, int, int]]:
+        """The number of classes, and the shape of an image."""
         if repr(config.data) not in self.shapes:
             self._read(config)
         return self.shapes[repr(config.data)]
@@ -270,7 +287,7 @@ class _Data:
         with _threads_kept():
             torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
             data = task_of(config).data(config, self.data_dir, download=self.download)
-            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape
             self.found[repr(config.data)] = data.contents
 
 

@@ -19,7 +19,8 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.backbones.cost import count_parameters, trace
+from lightning_xvol.backbones.taps import count_taps, outside
 from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
@@ -258,7 +259,10 @@ class _Run:
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
-        self.macs = count_macs(self.task.body(network), data.image_shape)
+        passes = trace(self.task.body(network), data.image_shape)
+        self.macs = sum(each.macs for each in passes)
+        for text in outside(count_taps(self.task.body(network), passes)):
+            log.info("note: %s", text)
         if config.train.compile:
             network.compile()
         self.module = self.task.module(network, config, data)
