@@ -64,7 +64,8 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
     parser.add_argument(
         "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
     )
-    parser.add_argument("--seeds", metavar="N", help="run the seeds 0 to N-1 (default: as the recipe says)")
+    parser.add_argument("--seeds", metavar="N", help="run N seeds, from 0 on (default: as the recipe says)")
+    parser.add_argument("--first-seed", metavar="N", help="begin with this seed, as for a pilot (default: 0)")
     add_run_flags(parser, out=None)
     _add_launcher_flags(parser)
     parser.add_argument(

@@ -28,7 +28,8 @@ class Options:
     Attributes:
         recipe: The recipe; by default the sweep's own.
         reading: Another way to read the experiment, a key of `Sweep.readings`.
-        seeds: Run the seeds 0 to N - 1; by default the recipe says how many.
+        seeds: The number of seeds; by default the recipe says how many.
+        first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
         settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
         smoke: Run 20 steps on 256 images, to see that it works.
@@ -61,6 +62,7 @@ class Options:
     recipe: str | None = None
     reading: str | None = None
     seeds: int | None = None
+    first_seed: int = 0
     only: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     settings: Sequence[tuple[str, str]] = ()
     smoke: bool = False
@@ -184,6 +186,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_COUNTS, _number(1)),
     "seeds": _number(1, MOST_SEEDS),
     "seed": _number(0),
+    "first_seed": _number(0, 2**62),
     "time": lambda value: minutes(str(value)),
     "only": _only,
     "settings": _settings,

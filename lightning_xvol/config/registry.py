@@ -31,6 +31,8 @@ class Registered:
         generator: for a data set that is computed, the version of its generator. It goes up with every change to what
             the generator makes.
         facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
+        test_split: for a data set, the options under which it has a test split beside the validation split; None if it
+            never has one.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Registered:
     channels: int | None = None
     generator: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    test_split: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Metric:
     name: str
     label: str
     secondary_metrics: Mapping[str, str] = field(default_factory=dict)
+
+    def on_validation(self) -> Metric:
+        """The same on the validation split, in runs that keep a test split for the end."""
+        names = {validation_name(name): f"validation {label}" for name, label in self.secondary_metrics.items()}
+        return Metric(validation_name(self.name), f"validation {self.label}", names)
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -211,6 +219,7 @@ DATASETS: dict[str, Registered] = {
         legacy_values={"canvas": 32},
         channels=1,
         generator=1,
+        test_split={},
     ),
     "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
     "cifar10": Registered(
@@ -234,6 +243,7 @@ DATASETS: dict[str, Registered] = {
         legacy_values={"split": "official", "train_size": None, "validation_size": None},
         channels=1,
         facts={"classes": 10, "train": 60_000, "validation": 10_000},
+        test_split={"split": "by_seed"},
     ),
     "imagenet": Registered(
         "lightning_xvol.data.imagenet:ImageNet",
@@ -327,6 +337,14 @@ def task(name: str, options: Mapping[str, Any]) -> str:
     registered = lookup("data", name)
     masks = {**registered.options, **options}.get("masks", False)
     return "segmentation" if registered.task == "detection" and masks else registered.task
+
+
+def has_test_split(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether the data set `name` is known to have a test split beside the validation split."""
+    registered = lookup("data", name)
+    chosen = {**registered.options, **options}
+    wanted = registered.test_split
+    return wanted is not None and all(chosen.get(option) == value for option, value in wanted.items())
 
 
 def label(kind: str, name: str) -> str:
