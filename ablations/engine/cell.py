@@ -52,6 +52,7 @@ class SweepContext:
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         nodes: The number of machines that each cell runs on.
+        protocol: The file and the SHA-256 of the protocol of the experiment, if it has one.
     """
 
     out: Path
@@ -61,6 +62,7 @@ class SweepContext:
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     nodes: int = 1
+    protocol: Mapping[str, str] | None = None
 
 
 def state(cell: Cell, out: Path) -> State:
@@ -120,6 +122,7 @@ def run_cell(
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
+        protocol=context.protocol,
     )
     try:
         with _threads_kept():

@@ -72,6 +72,10 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
         "--set", action="append", metavar="PATH=VALUE", dest="settings",
         help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--protocol", metavar="FILE",
+        help="the protocol of the experiment: each record holds its SHA-256, and cells that it does not plan are named",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument("--fail-fast", action="store_true", help="start no further cell after the first failure")
     parser.add_argument(

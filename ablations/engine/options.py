@@ -37,6 +37,7 @@ class Options:
         data_dir: The folder that holds the data sets.
         download: Let torchvision download the small data sets.
         backbone_from: The ledger whose classification runs detectors start from.
+        protocol: The protocol of the experiment; each record holds its file and its SHA-256.
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         launcher: `inline`, `local` or `slurm`; by default `local` for more than one job, else `inline`.
@@ -70,6 +71,7 @@ class Options:
     data_dir: Path | None = None
     download: bool = False
     backbone_from: Path | None = None
+    protocol: Path | None = None
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = DEFAULT_PROJECT
     launcher: str | None = None
@@ -192,7 +194,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
-    **dict.fromkeys(("out", "data_dir", "backbone_from"), lambda value: Path(str(value))),
+    **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
     **dict.fromkeys(("recipe", "reading", "cell", "partition", "wandb_project", "emit_wandb_sweep"), str),
 }
 _FLAGS = {"settings": "--set"}

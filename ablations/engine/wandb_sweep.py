@@ -43,6 +43,8 @@ def _arguments(module: str, recipe: str, options: Options) -> list[str]:
         arguments.append(f"--data-dir={os.fspath(options.data_dir)}")
     if options.backbone_from is not None:
         arguments.append(f"--backbone-from={os.fspath(options.backbone_from)}")
+    if options.protocol is not None:
+        arguments.append(f"--protocol={os.fspath(options.protocol)}")
     if options.reading is not None:
         arguments.append(f"--reading={options.reading}")
     if options.gpus_per_cell is not None:

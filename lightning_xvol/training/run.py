@@ -70,6 +70,7 @@ class RunContext:
         report: called now and then with the number of steps done and of all steps.
         nodes: the number of machines that share the processes of the run (`train.devices`).
         callbacks: further callbacks, which must not change the run.
+        protocol: what the record holds about the protocol of the experiment (`lightning_xvol.ledger.protocol`).
     """
 
     data_dir: Path | None = None
@@ -79,6 +80,7 @@ class RunContext:
     report: Report | None = None
     nodes: int = 1
     callbacks: Sequence[Callback] = ()
+    protocol: Mapping[str, str] | None = None
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
@@ -223,6 +225,7 @@ class _Run:
         pretrained: bool,
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, context.nodes
+        self.protocol = context.protocol
         self.task = task_of(config)
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
@@ -370,6 +373,7 @@ class _Run:
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
+            **({} if self.protocol is None else {"protocol": dict(self.protocol)}),
             "data": self.data.contents,
             "status": status,
             "metrics_bytes": metrics_bytes(self.folder),
