@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from analysis.commands import claims, dashboard, figures, report, summary, tables
+from analysis.commands import archive, claims, dashboard, figures, report, summary, tables, verify
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 
@@ -16,6 +16,8 @@ COMMANDS = {
     "summary": summary,
     "report": report,
     "dashboard": dashboard,
+    "archive": archive,
+    "verify": verify,
 }
 
 

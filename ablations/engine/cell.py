@@ -219,7 +219,7 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     """
     import torch
 
-    from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tasks import taps_outside, task_of
     from lightning_xvol.training.tracking import Tracking, check_tracking
 
     check_tracking(Tracking(context.wandb, context.wandb_project))
@@ -241,7 +241,7 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
-        notes |= dict.fromkeys(_taps_outside(task_of(config).body(network), image_shape))
+        notes |= dict.fromkeys(taps_outside(config, network, image_shape))
     if not is_helper_process():
         for note in notes:
             print(f"note: {note}", flush=True)
@@ -251,16 +251,6 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
         except UserError:  # the data of finished runs need not be here
             continue
         contents.check(run.data, here, run.config.data, run.where)
-
-
-def _taps_outside(network: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
-    """A sentence for each kind of taps of which some can never be inside the map; nothing if that is not known."""
-    from lightning_xvol.backbones.cost import trace
-    from lightning_xvol.backbones.taps import count_taps, outside
-
-    with contextlib.suppress(Exception):  # an operator of the user's own that runs on no meta device
-        return outside(count_taps(network, trace(network, image_shape)))
-    return []
 
 
 class _Data:

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from analysis.sources.collection import Collection
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
+    """Add --source, and with `select` the flag --select."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
-        help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable; the runs of all sources are merged by their ids",
+        help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
+        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
+    if not select:
+        return
     parser.add_argument(
         "--select", choices=SELECT, default="last", help="the evaluation of a run that counts (default: %(default)s)"
     )
@@ -40,7 +43,8 @@ def open_sources(names: list[str]) -> Collection:
     """
     if not names:
         raise UserError(
-            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+            "--source is missing: name the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B offline "
+            "runs, or wandb:PROJECT"
         )
     from analysis.sources.collection import Collection
 
@@ -52,7 +56,5 @@ def open_sources(names: list[str]) -> Collection:
 
 def out_folder(parsed: argparse.Namespace) -> Path:
     """The folder for the results: `--out`, else the first source that is a folder, else the current folder."""
-    from analysis.sources.server import is_server
-
-    folders = [name for name in parsed.source if not is_server(name)]
+    folders = [name for name in parsed.source if Path(name).is_dir()]
     return parsed.out or Path(folders[0] if folders else ".")

@@ -67,7 +67,7 @@ def write_report(
     """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         path: The file to write, for example `report.html`.
         command: The command that the page names in its footer (default: the call of this function).
         select: Which evaluation of a run counts: `last` or `best`.

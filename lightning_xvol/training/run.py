@@ -19,8 +19,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_xvol.backbones.cost import count_parameters, trace
-from lightning_xvol.backbones.taps import count_taps, outside
+from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.data.module import ImageDataModule
@@ -48,7 +47,7 @@ from lightning_xvol.training.callbacks import (
 )
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.hashing import weights_sha256
-from lightning_xvol.training.tasks import task_of
+from lightning_xvol.training.tasks import taps_outside, task_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
 
@@ -262,9 +261,8 @@ class _Run:
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
-        passes = trace(self.task.body(network), data.image_shape)
-        self.macs = sum(each.macs for each in passes)
-        for text in outside(count_taps(self.task.body(network), passes)):
+        self.macs = count_macs(self.task.body(network), data.image_shape)
+        for text in taps_outside(config, network, data.image_shape):
             log.info("note: %s", text)
         if config.train.compile:
             network.compile()
