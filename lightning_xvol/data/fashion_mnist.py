@@ -25,6 +25,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.seeding import derive_seed
 from lightning_xvol.surroundings.variables import named_data_folder
 
+SIDE = 28
 PACKAGE = "dataset-fashion-mnist"
 SYSTEM_FOLDER = Path("/usr/share/datasets")
 """Where Debian's package puts its folder `fashion-mnist`."""
@@ -138,7 +139,7 @@ class FashionMNIST(TorchvisionData):
             raise FileNotFoundError("no files")
         part = PARTS[train]
         images, labels = (self._values(f"{part}-{name}") for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        if images.ndim != 3 or images.shape[1:] != self.image_shape[1:] or labels.shape != images.shape[:1]:
+        if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
             raise ValueError(f"{part} holds images {[*images.shape]} and labels {[*labels.shape]}")
         # Copies, because torch warns of memory that it must not write to.
         return SimpleNamespace(data=torch.tensor(images), targets=torch.tensor(labels))
