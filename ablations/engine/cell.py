@@ -215,10 +215,12 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
+        UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
+            what W&B refuses.
     """
     import torch
 
+    from lightning_xvol.training.pretrained import check_pretrained
     from lightning_xvol.training.tasks import taps_outside, task_of
     from lightning_xvol.training.tracking import Tracking, check_tracking
 
@@ -233,6 +235,7 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
             num_classes, image_shape = read.shape(config)
             with torch.device("meta"):
                 network = task_of(config).network(config, num_classes, image_shape[0])
+            check_pretrained(network, config)
         except UserError:
             raise
         except Exception as error:

@@ -21,11 +21,13 @@ def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
         help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
         "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
-    if not select:
-        return
-    parser.add_argument(
-        "--select", choices=SELECT, default="last", help="the evaluation of a run that counts (default: %(default)s)"
-    )
+    if select:
+        parser.add_argument(
+            "--select",
+            choices=SELECT,
+            default="last",
+            help="the evaluation of a run that counts (default: %(default)s)",
+        )
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:

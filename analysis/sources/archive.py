@@ -101,6 +101,9 @@ class Archive:
         line = self._lines.get(cell_id)
         return None if line is None else Outcome(f"{self.where}, cell {cell_id}", line["record"])
 
+    def predictions(self, cell_id: str) -> None:
+        """Nothing: an archive holds no predictions of single images."""
+
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         line = self._lines.get(cell_id)
         points = ((line or {}).get("curves") or {}).get(name) or ()
