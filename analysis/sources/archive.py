@@ -69,7 +69,7 @@ class Archive:
         except (ValueError, RecursionError):
             line = None
         result = line.get("record") if isinstance(line, dict) else None
-        if not isinstance(line, dict) or not record.is_whole(result) or not isinstance(result["cell_id"], str):
+        if not record.is_whole(result) or not isinstance(result["cell_id"], str) or not _fits(line):
             self.losses.append(f"{self.where}: line {number} is not a finished cell and is left out")
             return
         self._lines.setdefault(result["cell_id"], line)
@@ -79,7 +79,7 @@ class Archive:
         plans: dict[str, SweepPlan] = {}
         cells: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for line in self._lines.values():
-            for sweep in line.get("sweeps") or ():
+            for sweep in line["sweeps"]:
                 plan, places = sweep["plan"], sweep["places"]
                 made = SweepPlan(str(plan.get("sweep")), plan, self.where)
                 plans.setdefault(made.identity, made)
@@ -91,7 +91,10 @@ class Archive:
         return [
             SweepPlan(
                 plan.name,
-                {**plan.content, "cells": [cell for _, cell in sorted(cells[identity], key=lambda pair: pair[0])]},
+                {
+                    **plan.content,
+                    "cells": [cell for _, cell in sorted(cells.get(identity, ()), key=lambda pair: pair[0])],
+                },
                 self.where,
             )
             for identity, plan in plans.items()
@@ -106,8 +109,38 @@ class Archive:
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         line = self._lines.get(cell_id)
-        points = ((line or {}).get("curves") or {}).get(name) or ()
+        points = () if line is None else line["curves"].get(name, ())
         return {int(step): (int(epoch), float(value)) for step, epoch, value in points}
+
+
+def _fits(line: Any) -> bool:
+    """Whether a line has the form that this module writes. The contents of records and plans are checked elsewhere."""
+    sweeps, curves = line.get("sweeps"), line.get("curves")
+    if not isinstance(sweeps, list) or not isinstance(curves, dict):
+        return False
+    return all(map(_is_shown, sweeps)) and all(
+        isinstance(points, list) and all(map(_is_point, points)) for points in curves.values()
+    )
+
+
+def _is_shown(sweep: Any) -> bool:
+    if not isinstance(sweep, dict) or not isinstance(sweep.get("plan"), dict):
+        return False
+    places, missing = sweep.get("places"), sweep.get("missing", [])
+    if not isinstance(places, list) or not isinstance(missing, list):
+        return False
+    return all(isinstance(place, dict) and isinstance(place.get("order"), int) for place in places + missing) and all(
+        isinstance(place.get("cell_id"), str) for place in missing
+    )
+
+
+def _is_point(point: Any) -> bool:
+    try:
+        step, epoch, value = point
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return isinstance(step, int) and isinstance(epoch, int)
 
 
 def _texts(path: Path) -> Iterator[bytes]:

@@ -137,8 +137,8 @@ class Collection:
         found = []
         for plan in self._plans:
             with contextlib.suppress(UserError):
-                self._assemble(plan)
-                found.append(plan)
+                if not isinstance(self._assemble(plan), UserError):
+                    found.append(plan)
         return found
 
     def sweeps(self) -> list[str]:

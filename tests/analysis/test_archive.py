@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -147,6 +148,43 @@ def test_damaged_lines_cost_themselves_alone(ledger, archive, tmp_path) -> None:
         damaged.write_bytes(content)
         [loss] = Archive(damaged).losses
         assert "cannot be read after line" in loss
+
+
+def places(value, path=()):
+    """The path to every value in a line."""
+    yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("junk", [None, 3, "x", [], {}, [[]], -(10**30)], ids=repr)
+def test_a_line_with_any_other_value_is_left_out_or_refused_in_one_sentence(make_ledger, tmp_path, junk) -> None:
+    """Wherever the value stands. Values that readers do not look at change nothing."""
+    ledger = make_ledger({"convolution": {1: [24.4, 24.7]}, "xvolution": {1: [96.8]}})
+    ledger.write_curves()
+    ledger.lose("xvolution", 1, 0)
+    path = tmp_path / "a.jsonl.gz"
+    assert main(["archive", "--source", str(ledger.out), "--out", str(path)]) == 0
+    first, second = lines_of(path)
+    for where in list(places(first)):
+        if where[:1] == ("record",) and len(where) > 1:
+            continue  # the record is checked where every source's is
+        if len(where) > 4 and junk in (None, -(10**30)):
+            continue  # and so are the values of a plan
+        line = json.loads(json.dumps(first))
+        inner = line
+        for key in where[:-1]:
+            inner = inner[key]
+        if where:
+            inner[where[-1]] = junk
+        else:
+            line = junk
+        path.write_bytes(gzip.compress(f"{json.dumps(line)}\n{json.dumps(second)}\n".encode()))
+        with contextlib.suppress(UserError):
+            found = Collection([path])
+            for cell in [item["record"]["cell_id"] for item in (first, second)]:
+                found.curve(cell, "val_top1")
+            found.load("kernel_size")
 
 
 def test_recipes_go_to_files_of_their_own(make_ledger, ledger, archive, tmp_path) -> None:
