@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,10 @@ def test_a_file_without_a_block_or_no_file_is_one_sentence(path: Path) -> None:
         read_protocol(path)
     with pytest.raises(UserError, match="cannot read the protocol"):
         read_protocol(path.parent)
+
+
+def test_the_example_of_the_documents_is_a_protocol(path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ablations.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```text\n(recipe:.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    path.write_text(f"```yaml protocol\n{example}```\n")
+    assert read_protocol(path).covers("fashion_small", "kernel_size", "xvolution", {"kernel_size": 5}, 7)
