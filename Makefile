@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
 
-.PHONY: env demo test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
+.PHONY: env demo demo-real test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
 
 env: $(VENV)/.synced
 
@@ -23,6 +23,10 @@ $(VENV)/.synced: requirements.txt
 
 demo: env
 	$(BIN)/python -m ablations.kernel_size --seeds $(SEEDS) --jobs $(JOBS)
+
+# The same contrast on real images: Fashion-MNIST, from Debian's package dataset-fashion-mnist or ./data.
+demo-real: env
+	$(BIN)/python -m ablations.kernel_size --recipe fashion_small --only kernel_size=3 --seeds 3 --jobs $(JOBS) --out runs/fashion
 
 test: env
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"

@@ -9,7 +9,8 @@
     ax.figure.savefig("figure.pdf")
     analysis.write_report("runs", "report.html")
 
-A source is the `--out` folder of a sweep, a folder of W&B offline runs, or a project on a W&B server,
+A source is the `--out` folder of a sweep, an archive of one (`results/<recipe>.jsonl.gz`, which
+`python -m analysis archive` writes), a folder of W&B offline runs, or a project on a W&B server,
 `"wandb:ENTITY/PROJECT"`. Several sources are merged by the ids of their runs. A mistake raises
 `lightning_xvol.errors.UserError`, and a file that cannot be read whole gives a warning.
 

@@ -39,7 +39,7 @@ def load_sweep(
     """The sweep `name`, its runs and their means.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
         interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.

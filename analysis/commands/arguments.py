@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
+    """Add --source, and with `select` the flag --select."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
-        help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable; the runs of all sources are merged by their ids",
+        help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
+        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
     if select:
         parser.add_argument(
@@ -76,7 +77,8 @@ def open_sources(names: list[str]) -> Collection:
     """
     if not names:
         raise UserError(
-            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+            "--source is missing: name the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B offline "
+            "runs, or wandb:PROJECT"
         )
     from analysis.sources.collection import Collection
 
@@ -113,7 +115,5 @@ def tell_left_out(errors: Iterable[UserError]) -> None:
 
 def out_folder(parsed: argparse.Namespace) -> Path:
     """The folder for the results: `--out`, else the first source that is a folder, else the current folder."""
-    from analysis.sources.server import is_server
-
-    folders = [name for name in parsed.source if not is_server(name)]
+    folders = [name for name in parsed.source if Path(name).is_dir()]
     return parsed.out or Path(folders[0] if folders else ".")

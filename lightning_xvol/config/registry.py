@@ -35,6 +35,8 @@ class Registered:
         facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
         images: for a data set, the number of images that reported metrics are measured on, or the option
             that holds it; data of files tell it in `facts`.
+        test_split: for a data set, the options under which it has a test split beside the validation split; None if it
+            never has one.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Registered:
     generator: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     images: int | str | None = None
+    test_split: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Metric:
     label: str
     secondary_metrics: Mapping[str, str] = field(default_factory=dict)
     only_in_csv: tuple[str, ...] = ()
+
+    def on_validation(self) -> Metric:
+        """The same on the validation split, in runs that keep a test split for the end."""
+        names = {validation_name(name): f"validation {label}" for name, label in self.secondary_metrics.items()}
+        return Metric(validation_name(self.name), f"validation {self.label}", names)
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -205,6 +213,12 @@ BACKBONES: dict[str, Registered] = {
     "stack": Registered("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
 }
 
+
+def _cifar(name: str, label: str, classes: int) -> Registered:
+    facts = {"classes": classes, "train": 50_000, "validation": 10_000}
+    return Registered(f"lightning_xvol.data.cifar:{name}", label, {"augment": True}, channels=3, facts=facts)
+
+
 DATASETS: dict[str, Registered] = {
     "match": Registered(
         "lightning_xvol.data.match:Match",
@@ -217,33 +231,24 @@ DATASETS: dict[str, Registered] = {
             "test_size": 1000,
             "draw": 0,
             "canvas": 32,
-        },
+        },  # fmt: skip
         legacy_values={"canvas": 32},
         channels=1,
         generator=1,
         images="test_size",
+        test_split={},
     ),
     "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1, images=599),
-    "cifar10": Registered(
-        "lightning_xvol.data.cifar:CIFAR10",
-        "CIFAR-10",
-        {"augment": True},
-        channels=3,
-        facts={"classes": 10, "train": 50_000, "validation": 10_000},
-    ),
-    "cifar100": Registered(
-        "lightning_xvol.data.cifar:CIFAR100",
-        "CIFAR-100",
-        {"augment": True},
-        channels=3,
-        facts={"classes": 100, "train": 50_000, "validation": 10_000},
-    ),
+    "cifar10": _cifar("CIFAR10", "CIFAR-10", 10),
+    "cifar100": _cifar("CIFAR100", "CIFAR-100", 100),
     "fashion_mnist": Registered(
         "lightning_xvol.data.fashion_mnist:FashionMNIST",
         "Fashion-MNIST",
-        {"augment": True},
+        {"augment": True, "split": "official", "train_size": None, "validation_size": None},
+        legacy_values={"split": "official", "train_size": None, "validation_size": None},
         channels=1,
         facts={"classes": 10, "train": 60_000, "validation": 10_000},
+        test_split={"split": "by_seed"},
     ),
     "imagenet": Registered(
         "lightning_xvol.data.imagenet:ImageNet",
@@ -361,6 +366,14 @@ def images_of(name: str, options: Mapping[str, Any], limit: int | None = None) -
     if not isinstance(images, int):
         return None
     return images if limit is None else min(images, limit)
+
+
+def has_test_split(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether the data set `name` is known to have a test split beside the validation split."""
+    registered = lookup("data", name)
+    chosen = {**registered.options, **options}
+    wanted = registered.test_split
+    return wanted is not None and all(chosen.get(option) == value for option, value in wanted.items())
 
 
 def label(kind: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """The record of a finished run. Nothing here imports torch.
 
-A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked.
+A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked,
+`protocol` where the run belongs to an experiment with one (`lightning_xvol.ledger.protocol`).
 
 The folder of a cell holds:
 
