@@ -26,6 +26,7 @@ FIELDS = [f"{path}=" for path, _ in leaves(to_dict(RunConfig()))]
 """How a `--set` begins, for every field that each configuration has."""
 OLD_SPELLINGS = {"--output": "--out"}
 """Flags that had another name once. Every command still takes it."""
+DATA_DIR_HELP = "folder that holds data sets (default: what LIGHTNING_XVOL_DATA names, else data)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -280,7 +281,7 @@ def add_run_flags(parser: argparse.ArgumentParser, each: str) -> None:
         help=f"train {each} for 20 steps on 256 images, to see that it works; write to runs-smoke",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="the ledger: the folder of the results (default: runs)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=DATA_DIR_HELP)
     parser.add_argument(
         "--download", action="store_true", help="let torchvision fetch CIFAR and Fashion-MNIST into --data-dir"
     )

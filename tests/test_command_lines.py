@@ -177,8 +177,8 @@ def test_list_aligns_its_columns_and_wraps_on_a_terminal_alone(monkeypatch: pyte
     plain = shown(io.StringIO())
     entries = {name: entry for kind in registry.KINDS.values() for name, entry in kind.items()}
     names = [name for kind in registry.KINDS.values() for name in kind] + [*RECIPES]
-    assert len(plain) == len(names) + len(registry.KINDS) + 1, "a line for each name"
-    named = [(line, entries[line.split()[0]]) for line in plain[: plain.index("recipes")] if line[0] == " "]
+    assert len(plain) == len(names) + len(registry.KINDS) + 2, "a line for each name, and one for the libraries"
+    named = [(line, entries[line.split()[0]]) for line in plain[: plain.index("recipes")] if line.split()[0] in entries]
     assert len({line.index(entry.label, len(line.split()[0]) + 4) for line, entry in named}) == 1
     assert len({line.index(f"{next(iter(entry.options))}=") for line, entry in named}) == 1
     monkeypatch.setenv("COLUMNS", "100")

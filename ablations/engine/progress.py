@@ -11,6 +11,7 @@ from typing import Any
 from ablations.engine.cell import Outcome
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import Reached, duration
+from lightning_xvol.surroundings.printing import bare, printable
 from lightning_xvol.surroundings.streams import is_terminal
 
 BARS = {130: 40, 76: 8, 0: 0}
@@ -110,7 +111,7 @@ class _Live:
         from rich.progress import Progress as Bars
         from rich.table import Column
 
-        console = Console(stderr=True)
+        console = Console(file=bare(sys.stderr))
         bar = next(bar for width, bar in BARS.items() if console.width >= width)
         self.names = max(console.width - bar - BESIDE, SHORTEST)
         columns = (BarColumn(bar_width=bar, table_column=Column(no_wrap=True)),) * (bar > 0)
@@ -143,7 +144,7 @@ class _Live:
         self.bars.remove_task(self.running.pop(cell.id))
         self.bars.update(self.sweep, completed=finished)
         if line is not None:
-            self.bars.console.print(line, highlight=False, markup=False)
+            self.bars.console.print(printable(line), highlight=False, markup=False)
 
 
 def _shortened(name: str, width: int) -> str:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 
 from lightning_xvol.commandline import padded
-from lightning_xvol.config import registry
+from lightning_xvol.config import libraries, registry
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.errors import ExitCode
 from lightning_xvol.surroundings.streams import is_terminal
@@ -41,6 +41,10 @@ def run(_parsed: argparse.Namespace) -> int:
         print(part)
         for *_, options in rows:
             print(_line(next(cells), options, width))
+        if part == "backbones":
+            names = " or ".join(f"{library}:NAME" for library in libraries.FACTORIES)
+            options = ", ".join(libraries.OPTIONS)
+            print(_line([f"  {names}"], f"any ResNet of that library (options: {options})", width))
     print("recipes")
     for [name], recipe in zip(padded([[f"  {name}"] for name in RECIPES]), RECIPES.values(), strict=True):
         print(_line([name], recipe.summary, width))

@@ -32,6 +32,8 @@ def file(tmp_path: Path) -> Path:
 SAME: dict[str, tuple[Any, list[str]]] = {
     "recipe": ("digits_small", ["digits_small"]),
     "seeds": (2, ["2"]),
+    "first-seed": (5, ["5"]),
+    "protocol": ("protocol.md", ["protocol.md"]),
     "out": ("some/where", ["some/where"]),
     "data-dir": ("data of mine", ["data of mine"]),
     "download": (True, []),

@@ -28,6 +28,7 @@ READERS = {
     "lightning_xvol/detection/predict.py": "importable",
     "ablations/engine/stored.py": "importable",
     "ablations/engine/sweep_file.py": "importable, flags",
+    "analysis/report/verify.py": "importable",
     # These compute ids and labels, and build nothing; `load` would refuse it.
     "lightning_xvol/ledger/record.py": "ids",
     "lightning_xvol/ledger/origins.py": "ids",

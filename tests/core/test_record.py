@@ -68,6 +68,8 @@ def test_only_fields_outside_the_identity_change_no_id():
         "backbone.places": "every", "optim.optimizer": "adamw", "optim.decay_norms": False, "optim.clip": 1.0,
         "detector.preset": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
         "detector.weights": "resnet50.pth", "detector.origin_optimisation": "0123456789ab",
+        "backbone.pretrained": "resnet50.pth", "backbone.pretrained_sha256": 64 * "0",
+        "backbone.pretrained_kind": "own", "backbone.pretrained_new": ("fc",),
         "data.name": "digits", "operator.name": "pssa",
     }  # fmt: skip
     paths = {
@@ -80,19 +82,22 @@ def test_only_fields_outside_the_identity_change_no_id():
     assert set(other) == paths, "a new field: does it belong to the identity of a run?"
     detector = RECIPES["coco_faster_rcnn"].config("xvolution")
     base = {path: detector if path.startswith("detector.") else config for path in other}
+    started = set_value(config, "backbone.pretrained", "other.pth")
+    base |= {path: started for path in other if path.startswith("backbone.pretrained")}
     changed = {path: cell_id(set_value(base[path], path, value)) for path, value in other.items()}
     assert {path for path, cell in changed.items() if cell == cell_id(base[path])} == {
         "data.workers",
         "train.checkpoint_every",
         "detector.weights",
         "detector.origin_optimisation",
+        "backbone.pretrained",
     }
     # All others differ from each other, too.
-    assert len(set(changed.values())) == len(changed) - 2
+    assert len(set(changed.values())) == len(changed) - 3
     optimised = {path: optimisation_id(set_value(base[path], path, value)) for path, value in other.items()}
     same = {path for path, optimisation in optimised.items() if optimisation == optimisation_id(base[path])}
     compute = {"train.devices", "train.accumulate", "train.threads", "train.memory_format", "train.compile"}
-    assert same == compute | {"data.workers", "train.checkpoint_every", "detector.weights"}
+    assert same == compute | {"data.workers", "train.checkpoint_every", "detector.weights", "backbone.pretrained"}
     for option in ("kernel_size", "form", "centre"):
         value = {"kernel_size": 7, "form": "hadamard", "centre": True}[option]
         assert cell_id(set_value(config, f"operator.{option}", value)) != cell_id(config)
@@ -208,7 +213,7 @@ def test_summary_of_rows():
 
 
 def test_a_result_is_whole_or_no_result(tmp_path):
-    result = dict.fromkeys(record.RESULT_KEYS, 1)
+    result = {**dict.fromkeys(record.RESULT_KEYS), "cell_id": "0a1b", "status": "finished"}
     record.write_result(tmp_path, result)
     assert record.read_result(tmp_path) == result
     for key in record.RESULT_KEYS:
