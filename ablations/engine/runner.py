@@ -50,7 +50,7 @@ def run(sweep: str | Sweep, **options: Any) -> SweepReport:
         UserError: for an unknown name or an impossible value. Nothing is written then. A cell that fails raises
             nothing; `exit_code` and the states of the cells show it.
 
-    Example:
+    Examples:
         >>> report = run("kernel_size", recipe="match_small", seeds=3, jobs=2, out="runs")  # doctest: +SKIP
         >>> report.counts, report.files["table.csv"]  # doctest: +SKIP
         ({'done': 45}, PosixPath('runs/kernel_size/table.csv'))

@@ -61,7 +61,7 @@ def test_writes_weights_that_load(
 def test_the_header_has_the_configuration(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     safetensors = pytest.importorskip("safetensors")
     output = tmp_path / "fused.safetensors"
-    call(monkeypatch, "--checkpoint", checkpoint, "--out", output)
+    call(monkeypatch, "--checkpoint", checkpoint, "--output", output)  # the former spelling of --out
     with safetensors.safe_open(output, "pt") as file:
         header = file.metadata()
     content = torch.load(checkpoint, weights_only=True)["run"]
