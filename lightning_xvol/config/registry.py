@@ -219,19 +219,16 @@ def _cifar(name: str, label: str, classes: int) -> Registered:
     return Registered(f"lightning_xvol.data.cifar:{name}", label, {"augment": True}, channels=3, facts=facts)
 
 
+_MATCH = {
+    "distance": 12, "noise": 0.1, "train_size": 6000, "validation_size": 1000, "test_size": 1000, "draw": 0,
+    "canvas": 32,
+}  # fmt: skip
+
 DATASETS: dict[str, Registered] = {
     "match": Registered(
         "lightning_xvol.data.match:Match",
         "match-to-sample",
-        {
-            "distance": 12,
-            "noise": 0.1,
-            "train_size": 6000,
-            "validation_size": 1000,
-            "test_size": 1000,
-            "draw": 0,
-            "canvas": 32,
-        },  # fmt: skip
+        _MATCH,
         legacy_values={"canvas": 32},
         channels=1,
         generator=1,
