@@ -44,7 +44,7 @@ def run(sweep: str | Sweep, **options: Any) -> SweepReport:
         sweep: The name of a sweep, a key of `SWEEPS`, or a `Sweep`.
         **options: The flags of the command, with underscores and without the leading `--`; `--set` is `settings`.
             `ablations.engine.options.Options` explains each. `only` maps a key to a value or to a list of values,
-            `settings` maps a field to its value.
+            `settings` maps a field to its value. `--config` has no argument, because a file takes the place of flags.
 
     Raises:
         UserError: for an unknown name or an impossible value. Nothing is written then. A cell that fails raises

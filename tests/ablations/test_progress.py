@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ablations.engine.cells import make_cells
-from ablations.engine.progress import Progress
+from ablations.engine.progress import Progress, _shortened
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import Reached, duration
 from lightning_xvol.config.recipes import get_recipe
@@ -89,3 +89,10 @@ def test_a_terminal_shows_bars_and_a_line_for_each_cell(bench: Any, monkeypatch:
     assert "[1/2]" in text and "[2/2]" in text
     assert re.search(r"loss \d\.\d{3}, top1 \d+\.\d", text), "each cell has its loss and its last validation"
     assert len(bench.ledger.results()) == 2
+
+
+@pytest.mark.parametrize("width", range(3, 12))
+def test_a_long_name_loses_its_middle(width: int) -> None:
+    short = _shortened("row seed=0", width)
+    start, cut, end = short.partition("…")
+    assert len(short) == min(width, 10) and "row seed=0".startswith(start) and (not cut or "row seed=0".endswith(end))

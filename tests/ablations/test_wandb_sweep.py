@@ -70,10 +70,10 @@ def test_the_file_fits_the_schema(flags: tuple[str, ...], bench: Any) -> None:
 @pytest.mark.parametrize("flags", FLAGS)
 def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) -> None:
     from ablations.engine.cli import make_parser
-    from ablations.engine.sweep_file import read_arguments
     from ablations.engine.options import read_options
     from ablations.engine.runner import reading_of
     from ablations.engine.selection import cells_of, choose
+    from ablations.engine.sweep_file import read_arguments
     from ablations.kernel_size import SWEEP
 
     content = emit(bench, *flags)
