@@ -181,6 +181,19 @@ def selection(text: str) -> tuple[str, str]:
     return _pair(text, "KEY=V1,V2, for example seed=0,1")
 
 
+def row_named(value: str, rows: Collection[str]) -> str | None:
+    """The one of `rows` that `--only operator=VALUE` means, or None.
+
+    A row has the name of a registered operator, of one with certain options, or of a class that `--set operator.name=`
+    added. All spellings that `--set operator.name=` takes lead to it: registered names and import paths.
+    """
+    if value in rows:
+        return value
+    added = value.rpartition(":")[2]
+    registered = (name for name, entry in registry.OPERATORS.items() if entry.path == value)
+    return next((row for row in (added, *registered) if row in rows), None)
+
+
 def _pair(text: str, expected: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:

@@ -9,6 +9,7 @@ from ablations.engine.cells import make_cells
 from ablations.engine.options import Options
 from ablations.engine.stored import stored_paths
 from ablations.engine.sweep import Cell, Sweep, text
+from lightning_xvol.commandline import row_named
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import UserError, nearest
@@ -88,7 +89,7 @@ def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
     chosen = list(cells)
     for key, values in only.items():
         present = {_value(cell, key) for cell in cells}
-        wanted = {found for value in values for found in _found(cells, key, value, present)}
+        wanted = {_found(cells, key, value, present) for value in values}
         chosen = [cell for cell in chosen if _value(cell, key) in wanted]
     if not chosen:
         asked = " ".join(f"{key}={','.join(values)}" for key, values in only.items())
@@ -96,22 +97,22 @@ def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
     return chosen
 
 
-def _found(cells: Sequence[Cell], key: str, value: str, present: Collection[str]) -> set[str]:
-    """Those of the values `present` that `value` spells.
-
-    A row can be spelled by its name, and by all that `--set operator.name=` takes: a registered name or an import path.
+def _found(cells: Sequence[Cell], key: str, value: str, present: Collection[str]) -> str:
+    """The one of the values `present` that `value` spells.
 
     Raises:
         UserError: where there is none.
     """
     if value in present:
-        return {value}
+        return value
     hint = nearest(value, present)
     if key == "operator":
-        registered = {name for name, entry in registry.OPERATORS.items() if entry.path == value}
-        added = {cell.row for cell in cells if ":" in value and cell.config.operator.name == value}
-        if rows := added or registered & {*present}:
-            return rows
+        # Another class may have the same name as the one that `--set operator.name=` added.
+        operators = {cell.row: cell.config.operator.name for cell in cells}
+        foreign = {row for row, name in operators.items() if ":" in name and name != value}
+        row = row_named(value, {*present} - foreign)
+        if row is not None:
+            return row
         if value in registry.OPERATORS or ":" in value:
             hint = f" (--set operator.name={value} adds this row)"
     raise UserError(f"--only {key}={value} selects nothing{hint}; values: {', '.join(sorted(present))}")

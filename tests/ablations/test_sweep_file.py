@@ -173,6 +173,10 @@ def test_only_takes_every_spelling_of_an_operator(
     [
         (("--only", "operator=pssa"), "operator=pssa; --set operator.name=pssa adds this row"),
         (("--only", "operator=a.b:Mine"), "a.b:Mine; --set operator.name=a.b:Mine adds this row"),
+        (
+            ("--only", "operator=d.e:Mine", "--set", "operator.name=a.b:Mine"),
+            "d.e:Mine; --set operator.name=d.e:Mine adds this row",
+        ),
         (("--only", "operator=xvolutoin"), "xvolutoin; did you mean 'xvolution'"),
         (("--set", "operator.name=a.b:C", "--set", "operator.name=d.e:C"), "d.e:C; a.b:C; 'C'; choose one"),
     ],
