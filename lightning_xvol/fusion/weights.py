@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
 from lightning_xvol.config.imports import importable
-from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
+from lightning_xvol.config.schema import RunConfig, from_record, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.fusion.walk import fuse
 from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
@@ -64,7 +64,7 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
             f"{str(checkpoint)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a "
             "sweep wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
         )
-    config = importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust))
+    config = importable(from_record(run["config"], source=repr(str(checkpoint)), trust=trust))
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
         raise UserError(
@@ -145,7 +145,7 @@ def load_fused(path: Path, trust: bool = False) -> nn.Module:
     if not {"config", "num_classes", "image_shape", "block_norms"} <= header.keys():
         raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
     config, num_classes, image_shape = (json.loads(header[name]) for name in ("config", "num_classes", "image_shape"))
-    built = importable(from_dict(config, source=repr(str(path)), trust=trust))
+    built = importable(from_record(config, source=repr(str(path)), trust=trust))
     network = _build(built, num_classes, image_shape[0], weights)
     fused = fuse(network, block_norms=json.loads(header["block_norms"]))
     load_weights(fused, weights, path)

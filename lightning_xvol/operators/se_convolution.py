@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 
 class SEConvolution(Operator):
@@ -36,7 +37,7 @@ class SEConvolution(Operator):
         super().__init__(in_channels, out_channels, stride=stride)
         size = checks.odd_kernel_size("kernel_size", kernel_size)
         hidden = max(1, out_channels // checks.positive_int("reduction", reduction))
-        self.conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+        self.conv = SpatialConv2d(in_channels, out_channels, size, stride)
         self.squeeze = nn.Conv2d(out_channels, hidden, 1, bias=False)
         self.excite = nn.Conv2d(hidden, out_channels, 1, bias=False)
         initialise(self.conv)

@@ -15,7 +15,7 @@ import pytest
 from lightning_xvol.config import registry
 from lightning_xvol.config import schema as configuration
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.resolved import SCHEMA, canonical, fingerprint, resolve
+from lightning_xvol.config.resolved import COMPUTE, SCHEMA, canonical, fingerprint, resolve
 from lightning_xvol.config.schema import OptimConfig, RunConfig, from_dict, set_value, to_dict
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.record import cell_id, group_id, optimisation_id, optimisation_of
@@ -68,7 +68,7 @@ def test_only_fields_outside_the_identity_change_no_id():
         "backbone.places": "every", "optim.optimizer": "adamw", "optim.decay_norms": False, "optim.clip": 1.0,
         "detector.preset": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
         "detector.weights": "resnet50.pth", "detector.origin_optimisation": "0123456789ab",
-        "data.name": "digits", "operator.name": "pssa",
+        "data.name": "digits", "operator.name": "pssa", "train.weight_gradient": "plain",
     }  # fmt: skip
     paths = {
         f"{section.name}.{item.name}"
@@ -91,7 +91,7 @@ def test_only_fields_outside_the_identity_change_no_id():
     assert len(set(changed.values())) == len(changed) - 2
     optimised = {path: optimisation_id(set_value(base[path], path, value)) for path, value in other.items()}
     same = {path for path, optimisation in optimised.items() if optimisation == optimisation_id(base[path])}
-    compute = {"train.devices", "train.accumulate", "train.threads", "train.memory_format", "train.compile"}
+    compute = {f"train.{name}" for name in COMPUTE}
     assert same == compute | {"data.workers", "train.checkpoint_every", "detector.weights"}
     for option in ("kernel_size", "form", "centre"):
         value = {"kernel_size": 7, "form": "hadamard", "centre": True}[option]
