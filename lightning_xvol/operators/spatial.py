@@ -30,6 +30,9 @@ class SpatialConv2d(nn.Conv2d):
         padding = dilation * (kernel_size // 2)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
 
+    def _get_name(self) -> str:
+        return "Conv2d"  # what it is in printed models and messages
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.takes_live_taps(input, weight):
             grid = Grid(self.stride[0], int(self.padding[0]), self.dilation[0])
