@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from analysis.commands import claims, dashboard, figures, report, summary, tables
+from analysis.commands import claims, confusion, dashboard, figures, report, summary, tables
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 
 COMMANDS = {
     "tables": tables,
     "figures": figures,
+    "confusion": confusion,
     "claims": claims,
     "summary": summary,
     "report": report,

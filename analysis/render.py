@@ -220,17 +220,61 @@ def _folder(out: Path, sweep: str) -> Path:
 
 def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
     """Write the figure `name` in every format; nothing where the sweep has no such figure."""
-    from analysis.figures import kinds
     from analysis.sweep.figures import NothingToDrawError
 
     try:
         ax = draw_figure(results, name, size=size)
     except NothingToDrawError:
         return {}
+    return _save(ax, folder, stem)
+
+
+def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
+    from analysis.figures import kinds
+
     paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
     for path in paths.values():
         kinds.write(ax, path)
     return paths
+
+
+def render_confusion(
+    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None
+) -> Rendering:
+    """Write into `out/<sweep>/` what the runs of a sweep predict.
+
+    `classes.md|tex|csv` have the accuracy on each class of each row, and `confusion-<row>.md|tex|csv|png|pdf|svg` the
+    confusion matrix of a row. A sweep without predictions gets no file, and the text of the result says so.
+
+    Args:
+        sources: As in `load_sweep`.
+        sweep: The name of the sweep.
+        out: The folder of the results.
+        only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
+        notes: Takes a sentence for each file of predictions that cannot be used.
+
+    Raises:
+        UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
+    """
+    from analysis.figures import kinds
+    from analysis.sweep import confusion
+
+    results = load_sweep(sources, sweep)
+    paths: dict[str, Path] = {}
+    found: list[confusion.ByClass] = []
+    for group in confusion.confusions(results, confusion.chosen(results, only), [] if notes is None else notes):
+        folder = _folder(out, sweep)
+        stem = f"confusion-{group.stem}"
+        if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
+            stem = f"{stem}-{len(found)}"
+        paths |= _write(confusion.matrix_table(group), folder, stem, stem)
+        paths |= _save(kinds.confusion(confusion.chart(group)), folder, stem)
+        found.append(confusion.ByClass.of(group))
+    if not found:
+        return Rendering(sweep, confusion.none_found(results), "", {})
+    table = confusion.class_table(results, found)
+    paths = _write(table, _folder(out, sweep), "classes", "classes") | paths
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
 
 
 def render_paper(
@@ -268,9 +312,10 @@ def render_paper(
     ]
 
 
-def _write(table: Table, folder: Path, stem: str) -> dict[str, Path]:
+def _write(table: Table, folder: Path, stem: str, name: str = "table") -> dict[str, Path]:
+    """Write `table` in every format, and return the paths by the names `name.md`, `name.tex` and `name.csv`."""
     paths = {}
     for suffix, kind in {"md": "markdown", "tex": "latex", "csv": "csv"}.items():
-        paths[f"table.{suffix}"] = folder / f"{stem}.{suffix}"
-        files.write_text(paths[f"table.{suffix}"], render_table(table, kind))
+        paths[f"{name}.{suffix}"] = folder / f"{stem}.{suffix}"
+        files.write_text(paths[f"{name}.{suffix}"], render_table(table, kind))
     return paths

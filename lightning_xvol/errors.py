@@ -100,7 +100,7 @@ def _exit(code: int) -> NoReturn:
     elif lost is not None and code == ExitCode.SUCCESS:
         _tell(_described(lost))
         code = ExitCode.BAD_INPUT
-    if "wandb" in sys.modules:
+    if "wandb" in sys.modules or code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         signals.bound_the_exit(code)
     sys.exit(code)
 

@@ -102,7 +102,9 @@ def _is_slurm_task() -> bool:
             if str(process) == task:
                 return True
             # The second field, the name of the program, may itself hold blanks and brackets.
-            process = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            process = int(
+                Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()[1]
+            )
         return False
     return True
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,25 @@ def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wa
     _forget_environment()
     server.stop()
     assert server.unknown == [], "the client asked for something that the server does not know"
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, int], None]]:
+    """Mount a file system of so many bytes on a folder, or change the size of the one that is there. Only root can."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: int) -> None:
+        if shutil.which("mount") is None or shutil.which("umount") is None:
+            pytest.skip("needs mount and umount")
+        again = "remount," * (folder in mounted)
+        command = ["mount", "-t", "tmpfs", "-o", f"{again}size={size}", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        mounted.append(folder)
+
+    yield mount
+    for folder in set(mounted):
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def _forget_environment() -> None:

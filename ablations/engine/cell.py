@@ -210,10 +210,12 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
+        UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
+            what W&B refuses.
     """
     import torch
 
+    from lightning_xvol.training.pretrained import check_pretrained
     from lightning_xvol.training.tasks import task_of
     from lightning_xvol.training.tracking import Tracking, check_tracking
 
@@ -226,7 +228,8 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
             check_weights(config)
             num_classes, channels = read.shape(config)
             with torch.device("meta"):
-                task_of(config).network(config, num_classes, channels)
+                network = task_of(config).network(config, num_classes, channels)
+            check_pretrained(network, config)
         except UserError:
             raise
         except Exception as error:

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from analysis.sources.collection import Collection
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
         help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
         "repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
-    parser.add_argument(
-        "--select", choices=SELECT, default="last", help="the evaluation of a run that counts (default: %(default)s)"
-    )
+    if select:
+        parser.add_argument(
+            "--select",
+            choices=SELECT,
+            default="last",
+            help="the evaluation of a run that counts (default: %(default)s)",
+        )
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:

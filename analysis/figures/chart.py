@@ -15,7 +15,8 @@ class Chart:
 
     Attributes:
         data: A row per mean with `row`, `operator`, `n`, `mean`, `ci_low` and `ci_high`. `seeds` takes a row per run
-            with `row`, `operator`, `seed` and `value` instead, and `learning` a row per run and `epoch`.
+            with `row`, `operator`, `seed` and `value` instead, and `learning` a row per run and `epoch`. `confusion`
+            takes a matrix of classes.
         x: The column of `data` along the x axis. In `learning`, each value of this column has a panel. `dots`, `seeds`
             and `learning` need no column.
         x_label: The name of `x`.

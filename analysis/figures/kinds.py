@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures.categories import bars, dots
 from analysis.figures.chart import Chart
+from analysis.figures.confusion import confusion
 from analysis.figures.costs import scatter, with_costs
 from analysis.figures.facets import facets
 from analysis.figures.lines import curves, lines
@@ -22,8 +23,8 @@ from lightning_xvol.ledger import files
 from lightning_xvol.visualize.style import settings
 
 __all__ = [
-    "KINDS", "Chart", "bars", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds", "with_costs",
-    "write",
+    "KINDS", "Chart", "bars", "confusion", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds",
+    "with_costs", "write",
 ]  # fmt: skip
 
 KINDS: dict[str, Callable[..., Axes]] = {
@@ -35,7 +36,8 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "curves": curves,
     "with_costs": with_costs,
 }
-"""The kinds of figure that a sweep can ask for. Each shows means; `seeds` and `learning` show single runs."""
+"""The kinds of figure that a sweep can ask for. Each shows means; `seeds` and `learning` show single runs, and
+`confusion` shows predictions."""
 
 # Files hold neither dates nor versions: the same numbers give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {

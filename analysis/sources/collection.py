@@ -15,6 +15,7 @@ from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
 from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import SweepPlan, merged
+from analysis.sources.predictions import Predictions
 from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
@@ -40,6 +41,9 @@ class Source(Protocol):
 
     def outcome(self, cell_id: str) -> Outcome | None:
         """The outcome of a cell; None where the source does not know the cell."""
+
+    def predictions(self, cell_id: str) -> Predictions | None:
+        """The predictions of a finished cell; None where the source holds none."""
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """The number of steps done to the epoch and the value of the metric `name`."""
@@ -216,6 +220,14 @@ class Collection:
                     with contextlib.suppress(UserError):
                         return optimisation_of(result)
         return None
+
+    def predictions(self, cell_id: str) -> Predictions | None:
+        """The predictions of a finished cell, from the first source that holds them.
+
+        Raises:
+            UserError: where their file is damaged or belongs to another run.
+        """
+        return next((found for source in self.sources if (found := source.predictions(cell_id)) is not None), None)
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """The longest curve that a source has of the metric `name` of a cell."""

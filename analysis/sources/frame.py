@@ -237,6 +237,8 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     environment = result["environment"] or {}
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
     shared |= {key: environment.get(key) for key in ("torch", "device")}
+    if "timm" in environment:  # a table of two of its versions is mixed, as one of two versions of torch
+        shared["torch"] = f"{shared['torch']} with timm {environment['timm']}"
     return [
         {
             **shared,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
+from analysis.sources.predictions import Predictions, read_predictions
 from lightning_xvol.ledger import files, record
 
 
@@ -36,6 +37,11 @@ class Ledger:
         if isinstance(failure, dict):
             return Outcome(str(folder / "failure.json"), error=str(failure.get("error", "")))
         return Outcome(str(folder)) if folder.is_dir() else None
+
+    def predictions(self, cell_id: str) -> Predictions | None:
+        folder = record.cell_folder(self.folder, cell_id)
+        result = record.read_result(folder)
+        return None if result is None else read_predictions(folder / record.PREDICTIONS, result)
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         path = record.cell_folder(self.folder, cell_id) / "metrics.csv"

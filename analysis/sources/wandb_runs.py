@@ -131,6 +131,9 @@ class TrackedRuns(ABC):
         errors = [segment.error for _, segment in segments if segment.error is not None]
         return Outcome(segments[-1][0], error=errors[-1] if errors else None)
 
+    def predictions(self, cell_id: str) -> None:  # noqa: B027 (the same for every kind of source)
+        """Nothing: W&B gets no predictions of single images."""
+
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         points: dict[int, tuple[int, float]] = {}
         for where, segment in self._segments.get(cell_id, ()):

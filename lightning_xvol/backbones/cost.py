@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.operators.copying import copied
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -45,7 +45,7 @@ def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
     pass runs on the model's own device.
 
     Raises:
-        UserError: for a shape that is not three positive numbers.
+        UserError: for a shape that is not three positive numbers, or a model that cannot be copied.
     """
     return sum(run.macs for run in trace(model, image_shape))
 
@@ -54,16 +54,16 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> list[ModuleRun]:
     """Every forward pass of every module of `model`, in the order in which they end, counted as in `count_macs`.
 
     Raises:
-        UserError: for a shape that is not three positive numbers.
+        UserError: for a shape that is not three positive numbers, or a model that cannot be copied.
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise UserError(f"image_shape={tuple(image_shape)} must be (channels, height, width), each at least 1")
     parameter = next((item for item in model.parameters() if item.is_floating_point()), torch.empty(0))
     image = torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
     try:
-        return _trace_pass(copy.deepcopy(model).to("meta"), image.to("meta"))
+        return _trace_pass(copied(model).to("meta"), image.to("meta"))
     except (RuntimeError, NotImplementedError):
-        return _trace_pass(copy.deepcopy(model), image)
+        return _trace_pass(copied(model), image)
 
 
 def _trace_pass(model: nn.Module, image: torch.Tensor) -> list[ModuleRun]:

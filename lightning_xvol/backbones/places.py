@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
-from lightning_xvol.operators.settings import additions, padding_of, parameter_hooks
+from lightning_xvol.operators.settings import additions, padding_of, pair, parameter_hooks
 from lightning_xvol.operators.spatial import SpatialConv2d
 
 WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
@@ -45,12 +45,14 @@ class Place:
 
 
 def check_unwrapped(model: nn.Module) -> None:
-    """Refuse a model that is wrapped for several processes: the wrapper would not know the new parameters.
+    """Refuse a model that is wrapped for several processes, which would not know the new parameters, or scripted.
 
     Raises:
         UserError: with the order to use.
     """
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(f"{path or 'the model'} is a script, which keeps its code: first replace, then script")
         kind = next((kind.__name__ for kind in type(module).__mro__ if kind.__name__ in WRAPPERS), None)
         if kind is not None:
             raise UserError(
@@ -72,12 +74,12 @@ def check_convolution(path: str, convolution: nn.Conv2d, size: int | None = None
     """
     if isinstance(convolution, LazyModuleMixin) and convolution.has_uninitialized_params():
         raise UserError(f"{path} is lazy and does not know its channels yet; run a batch through the model first")
-    if convolution.groups != 1 or convolution.dilation != (1, 1):
+    if convolution.groups != 1 or pair(convolution.dilation) != (1, 1):
         raise UserError(
             f"{path} has groups={convolution.groups} and dilation={convolution.dilation}; only a plain convolution "
             "can be replaced, so choose a ResNet without groups and with output stride 32"
         )
-    height, width = convolution.kernel_size
+    height, width = pair(convolution.kernel_size)
     expected = size or height
     if (height, width) != (expected, expected) or height % 2 == 0 or padding_of(convolution) != (height // 2,) * 2:
         wanted = f"a {size}x{size} with padding {size // 2}" if size else "an odd square kernel, padded by half of it"
@@ -113,11 +115,17 @@ def _check_carried(path: str, convolution: nn.Conv2d) -> None:
     others += [name for name, _ in convolution.named_parameters() if name != "weight"]
     if others:
         raise UserError(f"{path} holds {', '.join(others)}, which an operator would not have; remove what was added")
-    weight = convolution.weight
+    weight = getattr(convolution, "weight", None)
     if type(weight) is not nn.Parameter or weight.dtype not in DTYPES:
         raise UserError(
-            f"{path} has a weight of type {type(weight).__name__} and {weight.dtype}; expected a plain parameter of "
-            f"{', '.join(map(str, DTYPES))}"
+            f"{path} has a weight of type {type(weight).__name__} and {getattr(weight, 'dtype', 'no dtype')}; expected "
+            f"a plain parameter of {', '.join(map(str, DTYPES))}"
+        )
+    shape = (convolution.out_channels, convolution.in_channels, *pair(convolution.kernel_size))
+    if weight.shape != shape:
+        raise UserError(
+            f"{path} has a weight of shape {tuple(weight.shape)} and settings for {shape}; set in_channels, "
+            "out_channels and kernel_size to those of its weight first"
         )
     hooked = parameter_hooks(convolution)
     if hooked is not None:
@@ -154,8 +162,11 @@ def put_in(places: Sequence[Place], operators: Sequence[nn.Module]) -> list[str]
 
 def _build(name: str, convolution: nn.Conv2d, stride: int, options: Mapping[str, Any]) -> nn.Module:
     weight = convolution.weight
+    # With "meta" as default device the operator of a convolution that has content would have none.
+    default = torch.get_default_device()
+    device = torch.device("cpu") if default.type == "meta" and not weight.is_meta else default
     # In inference mode a model made before would get parameters that cannot be trained.
-    with torch.inference_mode(weight.is_inference()):
+    with device, torch.inference_mode(weight.is_inference()):
         operator: nn.Module = build_operator(name, convolution.in_channels, convolution.out_channels, stride, **options)
         operator.to(device=weight.device, dtype=weight.dtype)
         if not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):

@@ -10,6 +10,8 @@ from torch import nn
 from lightning_xvol.backbones.places import Place, build_all, check_convolution, check_unwrapped, put_in
 from lightning_xvol.backbones.strides import STAGES, Block, move_stride, plan_strides, stage_blocks
 from lightning_xvol.errors import UserError
+from lightning_xvol.operators import checks
+from lightning_xvol.operators.settings import pair
 
 
 def replace_operators(
@@ -56,10 +58,12 @@ def replace_operators(
             operator cannot take over, or a model that is wrapped already.
     """
     chosen = _check_stages(stages)
+    if stride_in_1x1 is not None:
+        checks.boolean("stride_in_1x1", stride_in_1x1)
     check_unwrapped(model)
     found = [(block, conv, plan_strides(block, conv, stride_in_1x1)) for block, conv in _find(model, chosen)]
     places = [
-        Place(f"{block.path}.conv2", block.module, conv, (strides.second,) * 2 if strides else conv.stride)
+        Place(f"{block.path}.conv2", block.module, conv, (strides.second,) * 2 if strides else pair(conv.stride))
         for block, conv, strides in found
     ]
     # Everything is checked and built before anything changes, and what changes then cannot fail.
@@ -88,10 +92,10 @@ def replace_every(model: nn.Module, name: str, **options: Any) -> list[str]:
     if isinstance(model, nn.Conv2d):
         raise UserError("the model is an nn.Conv2d itself, which nothing holds; use build_operator in its place")
     places = [
-        Place(f"{path}.{name}" if path else name, parent, child, child.stride)
+        Place(f"{path}.{name}" if path else name, parent, child, pair(child.stride))
         for path, parent in model.named_modules()
         for name, child in parent._modules.items()
-        if isinstance(child, nn.Conv2d) and child.kernel_size != (1, 1)
+        if isinstance(child, nn.Conv2d) and pair(child.kernel_size) != (1, 1)
     ]
     if not places:
         raise UserError(f"{type(model).__name__} has no nn.Conv2d above 1x1 to replace")

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.operators.settings import padding_of
+from lightning_xvol.operators import checks
+from lightning_xvol.operators.marks import read_mark, write_mark
+from lightning_xvol.operators.settings import padding_of, pair
 
 STAGES = (2, 3, 4, 5)
 """stage2..stage5 are conv2_x..conv5_x of the paper's Table 5, `layer1`..`layer4` of torchvision and timm."""
@@ -24,23 +26,32 @@ MARK = "stride_mark"
 
 
 class StrideMark(nn.Module):
-    """Stores in the state dict whether its bottleneck strides in the first 1x1; loading the other value raises.
-
-    The mark is a buffer, because metadata of a state dict do not survive every way of storing weights (safetensors).
-    """
+    """Stores in the state dict whether its bottleneck strides in the first 1x1; loading the other value raises."""
 
     in_1x1: torch.Tensor
 
-    def __init__(self, in_1x1: bool) -> None:
+    def __init__(self, in_1x1: bool, device: torch.device) -> None:
         super().__init__()
-        # The plain value is there for the meta device, where the buffer has no content.
         self.value = in_1x1
-        # An integer, like a batch norm's counter: averaging weights subtracts buffers, which does not work for bool.
-        self.register_buffer("in_1x1", torch.tensor(int(in_1x1)))
+        with torch.inference_mode(False):  # no weights can be loaded into an inference tensor
+            self.register_buffer("in_1x1", torch.tensor(int(in_1x1), device=device))
+
+    def reset_parameters(self) -> None:
+        """Write the mark again (`operators/marks.py`)."""
+        write_mark(self.in_1x1, int(self.value))
+
+    def _apply(self, *args: Any, **options: Any) -> StrideMark:
+        super()._apply(*args, **options)
+        self.reset_parameters()
+        return self
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.reset_parameters()
+        super()._save_to_state_dict(*args)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        loaded = state_dict.get(f"{prefix}in_1x1")
-        if loaded is not None and not loaded.is_meta and bool(loaded) != self.value:
+        loaded = read_mark(state_dict, f"{prefix}in_1x1", (0, 1), int(self.value))
+        if loaded is not None and bool(loaded) != self.value:
             block = prefix.removesuffix(f"{MARK}.").rstrip(".")
             raise UserError(
                 f"these weights were made with stride_in_1x1={bool(loaded)} and the model has "
@@ -142,7 +153,7 @@ def block_stride(block: Block, convolution: nn.Conv2d) -> tuple[int, bool]:
     Raises:
         UserError: if height and width have different strides, or if both convolutions stride.
     """
-    first, second = block.first.stride, convolution.stride
+    first, second = pair(block.first.stride), pair(convolution.stride)
     if len({*first}) > 1 or len({*second}) > 1 or (first[0] > 1 and second[0] > 1):
         raise UserError(
             f"{block.path} has stride {first} in conv1 and {second} in conv2; "
@@ -176,9 +187,9 @@ def plan_strides(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> S
         # timm's anti-aliased ResNets subsample by a blur after the 3x3.
         raise UserError(
             f"{block.path} subsamples in its anti-aliasing layer {type(blur).__name__}, which cannot move into the "
-            "1x1; pass stride_in_1x1=None to leave it there"
+            "1x1; pass stride_in_1x1=None, or set backbone.stride_in_1x1=false, to leave it there"
         )
-    first, second = block.first.stride, convolution.stride
+    first, second = pair(block.first.stride), pair(convolution.stride)
     if in_1x1 is None and len({*second}) == 1 and (len({*first}) > 1 or (first[0] > 1 and second[0] > 1)):
         return None
     stride, now = block_stride(block, convolution)
@@ -202,7 +213,7 @@ def move_stride(block: Block, strides: Strides, device: torch.device) -> None:
     works on each position alone, so it gives the same values at the positions that remain.
     """
     block.first.stride = (strides.first, strides.first)
-    block.module._modules[MARK] = StrideMark(strides.in_1x1).to(device)
+    block.module._modules[MARK] = StrideMark(strides.in_1x1, device).train(block.module.training)
 
 
 def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:
@@ -212,8 +223,10 @@ def place_strides(model: nn.Module, in_1x1: bool) -> list[str]:
     `replace_operators`, which moves the stride of the replaced blocks only.
 
     Raises:
-        UserError: for a block whose stride is in neither convolution. Then nothing has moved.
+        UserError: for a block whose stride is in neither convolution, or an `in_1x1` that is no bool. Then nothing has
+            moved.
     """
+    checks.boolean("in_1x1", in_1x1)
     planned = [
         (block, block.second, plan_strides(block, block.second, in_1x1))
         for _, _, blocks, _ in stage_blocks(model, STAGES)

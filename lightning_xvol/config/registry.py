@@ -1,15 +1,17 @@
 """Operators, backbones and data sets by name. Nothing here imports torch.
 
 One line registers an operator. A name that holds a colon is an import path, `package.module:Class`, and works
-wherever a registered name does.
+wherever a registered name does. Backbones may also be networks of a library (`lightning_xvol.config.libraries`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_xvol.config import libraries
 from lightning_xvol.config.imports import import_class
 from lightning_xvol.config.pssa_options import PSSAOptions, check_names
 from lightning_xvol.errors import UserError, nearest
@@ -148,7 +150,10 @@ OPERATORS: dict[str, Registered] = {
         {**_BRANCHES, "second_kernel_size": 1},
     ),
     "se_convolution": Registered(
-        "lightning_xvol.operators.se_convolution:SEConvolution", "SE-Convolution", {"kernel_size": 3, "reduction": 16}
+        "lightning_xvol.operators.se_convolution:SEConvolution",
+        "SE-Convolution",
+        {"kernel_size": 3, "reduction": 16, "squeeze_start": "random"},
+        legacy_values={"squeeze_start": "random"},
     ),
     "xvolution_pointwise": Registered(
         "lightning_xvol.operators.xvolution_pointwise:XVolutionPointwise",
@@ -304,8 +309,13 @@ DATASETS: dict[str, Registered] = {
 KINDS: dict[str, dict[str, Registered]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
 
 
+def is_known(kind: str, name: str) -> bool:
+    """Whether `name` is registered or names a network of a library, so that its options are known."""
+    return name in KINDS[kind] or libraries.split(kind, name) is not None
+
+
 def lookup(kind: str, name: str) -> Registered:
-    """What is registered as `name`, or what the import path `package.module:Class` stands for.
+    """What is registered as `name`, or what a library's network or the import path `package.module:Class` stands for.
 
     Raises:
         UserError: for an unknown name, with the known ones and the nearest match.
@@ -313,11 +323,16 @@ def lookup(kind: str, name: str) -> Registered:
     known = KINDS[kind]
     if name in known:
         return known[name]
+    named = libraries.split(kind, name)
+    if named is not None:
+        library, network = named
+        return Registered(libraries.FACTORIES[library], f"{network} ({library})", libraries.OPTIONS)
     if ":" in name:
         return Registered(name, name.rsplit(":", 1)[1])
+    others = [*(f"{library}:NAME" for library in libraries.FACTORIES if kind == "backbone"), "an import path"]
     raise UserError(
         f"unknown {kind} {name!r}{nearest(name, known)}; "
-        f"known: {', '.join(known)}, or an import path package.module:Class"
+        f"known: {', '.join(known)}, or {' or '.join(others)} package.module:Class"
     )
 
 
@@ -343,7 +358,7 @@ def resolve_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[st
         UserError: for an option that `name` does not have.
     """
     registered = lookup(kind, name)
-    if name not in KINDS[kind]:
+    if not is_known(kind, name):
         return dict(options)
     check_names(f"{kind} {name!r}", options, list(registered.options))
     return {**registered.options, **options}
@@ -356,4 +371,6 @@ def load(kind: str, name: str) -> Any:
         UserError: for an import path that a file names (`lightning_xvol.config.imports`), one that leads nowhere, or
             one that leads to something else than a `kind`.
     """
-    return import_class(kind, lookup(kind, name).path, registered=name in KINDS[kind])
+    found = import_class(kind, lookup(kind, name).path, registered=is_known(kind, name))
+    named = libraries.split(kind, name)
+    return found if named is None else functools.partial(found, named[1])

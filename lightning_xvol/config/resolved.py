@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,16 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
+from lightning_xvol.config.schema import (
+    BackboneConfig,
+    DetectorConfig,
+    RunConfig,
+    leaves,
+    nested,
+    set_value,
+    stored_key,
+    to_dict,
+)
 from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.errors import UserError
 
@@ -201,6 +211,7 @@ def _check(config: RunConfig) -> None:
             f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
             "round them by several pixels); they take bf16-mixed or 32-true"
         )
+    _check_pretrained(config.backbone, task)
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():
         if any(not 0 <= value < 1 for value in values):
@@ -216,3 +227,16 @@ def _check(config: RunConfig) -> None:
         raise UserError(
             f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
         )
+
+
+def _check_pretrained(backbone: BackboneConfig, task: str) -> None:
+    digits = backbone.pretrained_sha256
+    if digits is not None and not re.fullmatch("[0-9a-f]{64}", digits):
+        raise UserError(f"backbone.pretrained_sha256={digits} must be 64 hexadecimal digits, as sha256sum prints them")
+    if backbone.is_pretrained and task == "detection":
+        raise UserError(
+            "backbone.pretrained is for classifiers; a detector takes its weights by --backbone-from LEDGER, or by "
+            "detector.pretraining and detector.weights=FILE"
+        )
+    if not backbone.is_pretrained and (backbone.pretrained_new or backbone.pretrained_kind != "library"):
+        raise UserError("backbone.pretrained_new and backbone.pretrained_kind go with backbone.pretrained=FILE")

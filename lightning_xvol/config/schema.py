@@ -42,12 +42,17 @@ class BackboneConfig:
     """The network around the operator.
 
     Attributes:
-        name: a registered backbone or an import path.
+        name: a registered backbone, a network of a library (`timm:resnet50`), or an import path.
         stages: the stages with the operator; 2 to 5 are conv2_x to conv5_x, torchvision's layer1 to layer4.
         stride_in_1x1: whether the first 1x1 of a bottleneck has the stride; the paper's operator has stride 1 (6.1.2).
         options: the options that the registry lists for the backbone.
         places: `block` puts the operator where the paper does, in one 3x3 of each block (Fig. 2); `every` replaces
             every spatial convolution, also the stem and strided ones, and needs all stages.
+        pretrained: a file with the weights that a classifier starts from (`lightning_xvol.backbones.pretrained`).
+        pretrained_sha256: of that file, in hexadecimal digits.
+        pretrained_kind: `library` for weights of torchvision or timm, which stride in the 3x3 of a bottleneck; `own`
+            for a checkpoint of ours, which strides where `stride_in_1x1` says.
+        pretrained_new: modules that the file has no weights for, such as the classifier `fc`.
     """
 
     name: str = "small_resnet"
@@ -55,6 +60,15 @@ class BackboneConfig:
     stride_in_1x1: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     places: Literal["block", "every"] = field(default="block", metadata={"legacy_value": "block"})
+    pretrained: str | None = field(default=None, metadata={"outside_identity": True})
+    pretrained_sha256: str | None = field(default=None, metadata={"legacy_value": None})
+    pretrained_kind: Literal["library", "own"] = field(default="library", metadata={"legacy_value": "library"})
+    pretrained_new: tuple[str, ...] = field(default=(), metadata={"legacy_value": ()})
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it starts from weights of a file."""
+        return self.pretrained is not None or self.pretrained_sha256 is not None
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class DetectorConfig:
         origin: identifies the weights, whatever the file is called: the group of that run, or the beginning of the
             SHA-256 of the file.
         origin_optimisation: the `optimisation_id` of that run.
+        keep_detections: whether the run leaves the detections of its last evaluation in files.
     """
 
     preset: str = field(default="detectron2", metadata={"legacy_value": "detectron2", "stored_as": "settings"})
@@ -76,6 +91,7 @@ class DetectorConfig:
     weights: str | None = field(default=None, metadata={"outside_identity": True})
     origin: str | None = field(default=None, metadata={"legacy_value": None})
     origin_optimisation: str | None = field(default=None, metadata={"outside_identity": True})
+    keep_detections: bool = field(default=False, metadata={"outside_identity": True})
 
 
 @dataclass(frozen=True)
@@ -233,7 +249,10 @@ def from_dict(
     if trust:
         return config
     free = set(texts(start))
-    return dataclasses.replace(config, **{kind: marked(getattr(config, kind), source, free) for kind in registry.KINDS})
+    safe = {kind: {name} for kind in registry.KINDS if registry.is_known(kind, name := getattr(config, kind).name)}
+    return dataclasses.replace(
+        config, **{kind: marked(getattr(config, kind), source, free | safe.get(kind, set())) for kind in registry.KINDS}
+    )
 
 
 def from_record(values: Mapping[str, Any], *, source: str = "the record", trust: bool = False) -> RunConfig:
@@ -261,7 +280,7 @@ def _legacy() -> RunConfig:
     return base
 
 
-_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
+_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3, "pretrained_sha256": 2}
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -279,9 +298,10 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 # When the weights change, the facts about the old weights are no longer true.
 _FORGETS = {
-    "weights": ("origin", "origin_optimisation"),
-    "pretraining": ("origin", "origin_optimisation"),
-    "origin": ("origin_optimisation",),
+    "detector.weights": ("origin", "origin_optimisation"),
+    "detector.pretraining": ("origin", "origin_optimisation"),
+    "detector.origin": ("origin_optimisation",),
+    "backbone.pretrained": ("pretrained_sha256",),
 }
 
 
@@ -317,8 +337,8 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             # Drop the options that the new name does not have. They were given for the old name and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
-        if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):
-            changes |= dict.fromkeys(_FORGETS[rest])
+        if f"{root}.{rest}" in _FORGETS and changes[rest] != getattr(section, rest):
+            changes |= dict.fromkeys(_FORGETS[f"{root}.{rest}"])
         return RunConfig(**sections | {root: dataclasses.replace(section, **changes)})
     option = rest.removeprefix("options.")
     fields = [name for name in hints if name != "options"]
@@ -330,7 +350,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
 
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:
     entry = registry.lookup(kind, name)
-    if name not in registry.KINDS[kind]:
+    if not registry.is_known(kind, name):
         return storable(literal(value), path)
     if option not in entry.options:
         known = [*entry.options, *fields]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Subset
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data.base import DataError, ImageData, Item, MapSplit, RawSplit, TensorSplit
+from lightning_xvol.data.contract import require_map_style
 from lightning_xvol.errors import UserError
 
 __all__ = ["DataError", "ImageData", "MapSplit", "RawSplit", "TensorSplit", "build_data", "declared_shape"]
@@ -44,6 +45,9 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
         raise UserError(
             f"data {config.name!r} lacks {', '.join(missing)}; lightning_xvol/data/base.py shows what is expected"
         )
+    for split in _REQUIRED[2:]:
+        if not callable(getattr(data, split)):
+            raise UserError(f"data {config.name!r} has {split} that is not a method; expected def {split}(self)")
     return cast(ImageData, data) if config.limit is None else Limited(data, config.limit)
 
 
@@ -79,18 +83,20 @@ class Limited(ImageData):
         self.num_classes = data.num_classes
         self.image_shape = data.image_shape
         self.class_ordered = getattr(data, "class_ordered", False)
+        self.classes = getattr(data, "classes", ())
 
     def train(self) -> Dataset[Item]:
-        return self._cut(self.data.train())
+        return self._cut(self.data.train(), "train")
 
     def validation(self) -> Dataset[Item]:
-        return self._cut(self.data.validation())
+        return self._cut(self.data.validation(), "validation")
 
     def test(self) -> Dataset[Item] | None:
         split = self.data.test()
-        return None if split is None else self._cut(split)
+        return None if split is None else self._cut(split, "test")
 
-    def _cut(self, split: Dataset[Item]) -> Dataset[Item]:
+    def _cut(self, split: Dataset[Item], name: str) -> Dataset[Item]:
+        require_map_style(split, f"the {name} split")
         size = len(cast(Sized, split))
         if size <= self.limit:
             return split

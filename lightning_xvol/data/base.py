@@ -61,11 +61,13 @@ class ImageData:
         num_classes: labels are 0 .. num_classes - 1; for regression, the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
         class_ordered: whether the splits are sorted by class, as a list of class folders is.
+        classes: names of the labels; empty if they have none.
     """
 
     num_classes: int
     image_shape: tuple[int, int, int]
     class_ordered: bool = False
+    classes: Sequence[str] = ()
 
     def __init__(self, root: Path | None = None, *, download: bool = False, **options: Any) -> None:
         """Keep the folder that contains data sets, and whether a missing one may be downloaded into it."""
@@ -193,9 +195,14 @@ class RawSplit(Dataset[Item]):
         return self.normalise(image), label
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
-        shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
-        return images.float().div_(255).sub_(shift).div_(scale)
+        """`normalised` with the `mean` and `std` of this split."""
+        return normalised(images, self.mean, self.std)
+
+
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
+    shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return images.float().div_(255).sub_(shift).div_(scale)
 
 
 def require_whole(name: str, value: Any, low: int) -> int:

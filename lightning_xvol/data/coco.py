@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy
 import PIL.Image
 import torch
-from PIL.ImageOps import exif_transpose
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -173,8 +172,8 @@ class CocoSplit(Dataset[DetectionItem]):
 
     def __getitem__(self, index: int) -> DetectionItem:
         image = self.annotations.image(index)
-        picture = read_picture(self.folder / image.file_name, f"image {image.id}")
-        exif_transpose(picture, in_place=True)  # annotations are for the upright picture, as in Detectron2
+        # Annotations are for the upright picture, as in Detectron2.
+        picture = read_picture(self.folder / image.file_name, f"image {image.id}", upright=True)
         if picture.size != (image.width, image.height):
             raise DataError(
                 f"image {image.id}, {str(self.folder / image.file_name)!r}, is {picture.width} x {picture.height} "

@@ -44,6 +44,7 @@ class Match(ImageData):
     """
 
     num_classes = len(DIRECTIONS)
+    classes = ("left", "right", "above", "below")
 
     def __init__(
         self,

@@ -41,9 +41,16 @@ class TorchvisionData(ImageData):
             raise UserError(f"data.options.augment={augment} must be true or false")
         self.augment = augment
         self._splits: dict[bool, TensorSplit] = {}
+        self._classes: tuple[str, ...] = ()
         # Checked here, not at the first batch, so that a sweep stops before its first cell.
         if not download and not (self.root / self.layout[0]).is_dir():
             raise UserError(f"no {self.source} in {str(self.root)!r}; {self._expected()}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The names of the classes, as torchvision has them."""
+        self._read(train=False)
+        return self._classes
 
     def train(self) -> Dataset[Item]:
         split = self._read(train=True)
@@ -74,6 +81,7 @@ class TorchvisionData(ImageData):
             raise UserError(
                 f"cannot {doing} {self.source} in {str(self.root)!r} ({_one_line(error)}); {self._expected()}"
             ) from error
+        self._classes = tuple(map(str, getattr(loaded, "classes", ())))
         images = torch.as_tensor(loaded.data)
         # CIFAR comes as [N, H, W, 3], Fashion-MNIST as [N, H, W].
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import PIL.Image
@@ -52,7 +52,11 @@ def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
     Raises:
         UserError: if the file is not a checkpoint of a detector, or has an import path and is not trusted.
     """
-    content = read_checkpoint(checkpoint)
+    return detector_in(read_checkpoint(checkpoint), checkpoint, trust)
+
+
+def detector_in(content: Any, checkpoint: Path, trust: bool = False) -> TrainedDetector:
+    """As `read_detector`, from the `content` of the file `checkpoint`."""
     run = content.get("run") if isinstance(content, dict) else None
     config = None
     if isinstance(run, dict) and "config" in run:

@@ -11,6 +11,7 @@ Legend: B batch, C channels, H W input, T taps.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from lightning_xvol.fusion.parts import Parts, exact
 from lightning_xvol.fusion.static import Offset, Static
 from lightning_xvol.fusion.term import Position
 from lightning_xvol.operators.base import FUSED, Operator, autocast_dtype
+from lightning_xvol.operators.marks import write_mark
 
 
 class AtomicXVolution(Operator):
@@ -51,8 +53,20 @@ class AtomicXVolution(Operator):
             self.register_parameter(name, _parameter(tensor))
         self.bias = None if parts.bias is None else _parameter(parts.bias)
         self.fusion = 2 if block_norm else 1
-        # A whole number, like a batch norm's counter, survives every way of storing and averaging weights.
         self.register_buffer(FUSED, torch.tensor(self.fusion))
+
+    def reset_parameters(self) -> None:
+        """Write the mark again (`operators/marks.py`). The weights of a fused operator come from training alone."""
+        write_mark(self.fused, self.fusion)
+
+    def _apply(self, *args: Any, **options: Any) -> AtomicXVolution:
+        super()._apply(*args, **options)
+        self.reset_parameters()
+        return self
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.reset_parameters()
+        super()._save_to_state_dict(*args)
 
     @property
     def block_norm(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from lightning_xvol.fusion.atomic import AtomicXVolution
 from lightning_xvol.fusion.folds import FOLDS, KEPT, check_structure
 from lightning_xvol.fusion.parts import NORMS, type_name
 from lightning_xvol.operators.base import Operator
+from lightning_xvol.operators.copying import copied
 
 # Blocks whose `forward` calls `bn2` directly after `conv2`. Other blocks may use these names in another order.
 BLOCKS = (
@@ -67,11 +67,13 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
         >>> fused = fuse(replaced.eval())  # equal outputs, up to rounding: fusion_report(replaced, images)
     """
     _check_eval(model)
-    fused = copy.deepcopy(model)
-    operators = fusible(fused, block_norms)
-    if block_norms:
-        _check_shared(operators)
+    fusible(model, block_norms)
+    # In inference mode the copy would be of tensors that can neither be trained nor saved with a version.
     with torch.inference_mode(False), torch.enable_grad():
+        fused = copied(model)
+        operators = fusible(fused, block_norms)
+        if block_norms:
+            _check_shared(operators)
         # Everything is folded before anything is replaced, so that an operator used twice stays one operator.
         made = {id(found.operator): _fold(found, block_norms) for found in operators}
     for found in operators:

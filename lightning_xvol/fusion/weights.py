@@ -57,7 +57,11 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
         UserError: for a file that is not the checkpoint of a cell, weights that do not fit their configuration, or an
             import path in a checkpoint that is not trusted.
     """
-    content = read_checkpoint(checkpoint)
+    return trained_in(read_checkpoint(checkpoint), checkpoint, data_dir, trust)
+
+
+def trained_in(content: Any, checkpoint: Path, data_dir: Path | None = None, trust: bool = False) -> Trained:
+    """As `read_trained`, from the `content` of the file `checkpoint`."""
     run = content.get("run") if isinstance(content, dict) else None
     if not isinstance(run, dict) or "config" not in run or "state_dict" not in content:
         raise UserError(

@@ -22,6 +22,8 @@ from lightning_xvol.ledger import record
 
 PROTOCOL = "imagenet_resnet50"
 """The recipe of the paper's pre-training."""
+PRETRAINED = ("pretrained_sha256", "pretrained_kind", "pretrained_new")
+"""The fields of a backbone that say where a classifier started from."""
 CHANNELS = 3
 """Channels of the images that detectors take."""
 
@@ -40,9 +42,10 @@ class ClassificationRun(NamedTuple):
 
 
 def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
-    """`config`, resolved, with the origin of its weights.
+    """`config`, resolved, with the origin of its weights: of a classifier, or of a detector's backbone.
 
-    The weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config` names.
+    A detector's weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config`
+    names.
 
     Raises:
         UserError: as `resolve` and `backbone_from`, and for a file that cannot be read.
@@ -50,19 +53,33 @@ def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
     config = resolve(config)
     if ledger is not None:
         return backbone_from(config, ledger)
-    chosen = config.detector
-    if chosen.weights is None or chosen.origin is not None:
-        return config
-    return dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=_digest(Path(chosen.weights))))
+    chosen, backbone = config.detector, config.backbone
+    if backbone.pretrained is not None and backbone.pretrained_sha256 is None:
+        digest = file_sha256("backbone.pretrained", backbone.pretrained)
+        config = dataclasses.replace(config, backbone=dataclasses.replace(backbone, pretrained_sha256=digest))
+    if chosen.weights is not None and chosen.origin is None:
+        digest = file_sha256("detector.weights", chosen.weights)[:ID_LENGTH]
+        config = dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=digest))
+    return config
 
 
-@functools.cache
-def _digest(path: Path) -> str:
+def file_sha256(field: str, path: str) -> str:
+    """The SHA-256 of the file at `path`, which the `field` of a configuration names.
+
+    Raises:
+        UserError: for a file that cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
-    except OSError as error:
-        raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
+        status = Path(path).stat()
+        return _sha256(Path(path), status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"cannot read {field}={path!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@functools.cache  # a sweep asks for every cell; size and time tell that the file is another one now
+def _sha256(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
@@ -184,6 +201,8 @@ def _identity(config: RunConfig) -> Any:
     """Everything that a classifier must share with its detector."""
     values = canonical(config)
     values["operator"]["options"].pop("position_size", None)
+    for name in PRETRAINED:  # where a classifier itself started from is no matter of the detector
+        values["backbone"].pop(name, None)
     return values["operator"], values["backbone"], values["seed"]
 
 

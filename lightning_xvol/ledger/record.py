@@ -10,6 +10,8 @@ The folder of a cell holds:
 | `metrics.csv` | `step, epoch, name, value`: training loss, learning rate, and every evaluation |
 | `result.json` | the record; it exists only if the run is finished |
 | `data.json` | what the data are (`lightning_xvol.ledger.contents`), until the record holds it |
+| `predictions.npz` | of a classification, what the last weights predict (`PREDICTIONS`) |
+| `box_detections.json`, `mask_detections.json` | of a detection that is asked for them, the results in COCO's format |
 | `failure.json` | `error, step, attempt` of the last attempt, if it failed |
 | `checkpoints/` | the two newest checkpoints |
 | `wandb/`, `log.txt` | the tracker's files, and the output of the run |
@@ -27,6 +29,15 @@ from typing import Any, TypeGuard
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, from_record
 from lightning_xvol.ledger import files
+
+PREDICTIONS = "predictions.npz"
+"""Arrays, read by `numpy.load`: `index`, `label`, `predicted` (int32) and `score` (float32), each `[N]`, and `classes`.
+
+They have an entry for each image of the split that the record's `top1` is of, in the order of `index`, which counts
+from 0 in the split as the run sees it. `score` is the softmax probability of the predicted class. `classes` are the
+names of the labels, or their numbers where the data set has no names.
+"""
+DETECTIONS = {"box": "box_detections.json", "mask": "mask_detections.json"}
 
 # Metrics pass through float32, which turns 74.9 into 74.9000015.
 DECIMALS = 4

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.distributed import all_gather_object, get_world_size, is_available, is_initialized
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import Metric
 
 from lightning_xvol.config.registry import validation_name
 from lightning_xvol.config.schema import OptimConfig, RunConfig
 from lightning_xvol.seeding import derive_seed, seed_generators
+
+T = TypeVar("T")
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:
@@ -58,6 +61,15 @@ def _parameter_groups(module: nn.Module, optim: OptimConfig) -> list[dict[str, A
     ]
 
 
+def gather(part: T) -> list[T]:
+    """The `part` of every process of the run."""
+    if not (is_available() and is_initialized()):
+        return [part]
+    parts = [part] * get_world_size()
+    all_gather_object(parts, part)
+    return parts
+
+
 class TrainedModule(LightningModule):
     """Trains `network` by the optimizer and the schedule of `config`, and logs `train_loss` and `lr`.
 
@@ -94,8 +106,9 @@ class TrainedModule(LightningModule):
 class SupervisedModule(TrainedModule):
     """Trains `network`, which maps inputs [B, C, H, W] to outputs. A subclass has the loss and the metrics of a task.
 
-    Each evaluation logs the loss, and every metric in percent. If the data have a test split (`has_test`), metrics on
-    the validation split have a name of their own (`registry.validation_name`).
+    Each evaluation logs the loss, and every metric in percent. Its steps return the outputs, for callbacks. If the data
+    have a test split (`has_test`), metrics on the validation split have a name of their own
+    (`registry.validation_name`).
     """
 
     def __init__(
@@ -138,26 +151,27 @@ class SupervisedModule(TrainedModule):
         self.log_step(loss)
         return loss
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         inputs, targets, _ = batch
         outputs = self(self.to_memory_format(inputs)).float()
         self.update(self.metrics[stage], inputs, outputs, targets)  # type: ignore[arg-type]
         loss = self.loss(outputs, targets)
         self.log(self.metric_name(stage, "loss"), loss, batch_size=len(targets), sync_dist=True, on_epoch=True)
+        return outputs
 
     def _log_metrics(self, stage: str) -> None:
         for name, metric in self.metrics[stage].items():  # type: ignore[operator]
             self.log(self.metric_name(stage, name), 100 * metric.compute(), prog_bar=True)
             metric.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("validation", batch)
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("validation", batch)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("validation")
 
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("test", batch)
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("test", batch)
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")

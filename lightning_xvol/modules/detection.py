@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import all_gather_object, get_world_size, is_available, is_initialized
 
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.coco import DetectionBatch
 from lightning_xvol.data.coco_annotations import CocoAnnotations
 from lightning_xvol.detection.detections import to_image
-from lightning_xvol.detection.evaluator import CocoEvaluator, Detection, Results, merge_results
+from lightning_xvol.detection.evaluator import CocoEvaluator, Detection, merge_results
 from lightning_xvol.detection.model import Detector
 from lightning_xvol.detection.wandb_images import COUNT, picture_of
 from lightning_xvol.errors import first_line
-from lightning_xvol.modules.base import TrainedModule
+from lightning_xvol.modules.base import TrainedModule, gather
 
 log = logging.getLogger(__name__)
 
@@ -91,15 +90,6 @@ class DetectionModule(TrainedModule):
 
     def on_test_epoch_end(self) -> None:
         self._measure()
-
-
-def gather(results: Results) -> Sequence[Results]:
-    """The results of every process of the run."""
-    if not (is_available() and is_initialized()):
-        return [results]
-    parts: list[Results] = [{} for _ in range(get_world_size())]
-    all_gather_object(parts, results)
-    return parts
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float]:

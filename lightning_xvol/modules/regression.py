@@ -123,11 +123,12 @@ class RegressionModule(SupervisedModule):
         beyond.update(outputs, targets, self.fixed(inputs))  # type: ignore[operator]
         whole.update(outputs, targets, self.static_mean)  # type: ignore[operator]
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
-        super().validation_step(batch, batch_idx)
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        outputs = super().validation_step(batch, batch_idx)
         if batch_idx == 0:
             reach = self._reach(batch[0][:REACH_MAPS])
             self.log(self.metric_name("validation", "reach"), reach, on_step=False, on_epoch=True, sync_dist=True)
+        return outputs
 
     def _reach(self, inputs: Tensor) -> float:
         # Lightning evaluates in inference mode, whose tensors have no gradient.

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels.plain import transformed
 from lightning_xvol.operators import checks
+from lightning_xvol.operators.marks import read_mark
 
 FUSED = "fused"
 """The name of a buffer that only a fused operator has.
@@ -37,6 +39,19 @@ class Operator(nn.Module):
         self.out_channels = checks.positive_int("out_channels", out_channels)
         self.stride = checks.stride_1_or_2(stride)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the operator. One image without a batch, `[C_in, H, W]`, gives `[C_out, H', W']`, as in `nn.Conv2d`.
+
+        A symbolic trace (`torch.fx`) takes the operator as one node: it looks at sizes inside.
+        """
+        inputs = (*args, *kwargs.values())
+        proxy = next((x for x in inputs if isinstance(x, Proxy)), None)
+        if proxy is not None:
+            return _leaf(self, proxy.tracer, args, kwargs)
+        if len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].dim() == 3:
+            return super().__call__(inputs[0].unsqueeze(0)).squeeze(0)
+        return super().__call__(*args, **kwargs)
+
     @abstractmethod
     def macs(self, height: int, width: int) -> int:
         """Multiplications per image at an input of `height` x `width`, counted from the operator's formula.
@@ -59,18 +74,28 @@ class Operator(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def _leaf(module: nn.Module, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A node that calls `module`, made by the tracer of torch.fx, or of a library's feature extraction."""
+
+    def node(*args: Any, **kwargs: Any) -> Any:
+        return tracer.create_proxy("call_module", tracer.path_of_module(module), args, kwargs)
+
+    return tracer.call_module(module, node, args, kwargs)
+
+
 def _check_fusion(own: int, state_dict: dict[str, Any], prefix: str) -> None:
     """Refuse weights of the other kind in one sentence, where PyTorch would list keys."""
-    mark = state_dict.get(f"{prefix}{FUSED}")
+    key = f"{prefix}{FUSED}"
+    mark = read_mark(state_dict, key, (1, 2), own)
+    if mark == own or (mark is None and key in state_dict):
+        return
     if mark is None:
         if own == 0 or not any(key.startswith(prefix) for key in state_dict):
             return
         made, remedy = _FUSIONS[0], "load them before fuse, not after"
-    elif mark.is_meta or int(mark) == own:
-        return
     else:
-        call = f"fuse(model.eval(){', block_norms=True' if int(mark) == 2 else ''})"
-        made, remedy = _FUSIONS[int(mark)], f"load them into {call}, made from a model that is not fused"
+        call = f"fuse(model.eval(){', block_norms=True' if mark == 2 else ''})"
+        made, remedy = _FUSIONS[mark], f"load them into {call}, made from a model that is not fused"
     where = f" (at {prefix.rstrip('.')})" if prefix else ""
     raise UserError(f"these weights are of {made} and the model has {_FUSIONS[own]}{where}: {remedy}")
 

@@ -6,7 +6,17 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from lightning_xvol.config import registry
+from lightning_xvol.config.pssa_options import check_names
 from lightning_xvol.errors import UserError, nearest
+
+
+def option_names(operator: type, options: Iterable[str]) -> None:
+    """Refuse an option that the registry does not list for the class `operator`. A class of a user passes unchecked."""
+    path = f"{operator.__module__}:{operator.__qualname__}"
+    known = next((entry.options for entry in registry.OPERATORS.values() if entry.path == path), None)
+    if known is not None:
+        check_names(operator.__name__, dict.fromkeys(options), list(known))
 
 
 def positive_int(name: str, value: Any) -> int:

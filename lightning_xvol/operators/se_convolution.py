@@ -6,11 +6,15 @@ over channels and none over space. We choose:
 * It weights the output of the convolution, before the batch norm of the block. The source weights the output of a
   whole block.
 * W_1 and W_2 have no biases, as in Eq. 3 of the source, and the reduction is 16, as there.
+* With few hidden units all of them may start below 0 for every image, and then W_1 and W_2 never get a gradient.
+  `squeeze_start="pairs"` excludes this.
 
 Cost: K^2 C_in C_out + C_out multiplications per output position, and 2 C_out^2 / reduction for an image.
 """
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +23,10 @@ from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
 from lightning_xvol.operators.spatial import SpatialConv2d
 
+FEW = 4  # hidden units that a random start may well leave dead
+
+log = logging.getLogger(__name__)
+
 
 class SEConvolution(Operator):
     """`y = sigmoid(W_2 ReLU(W_1 mean(z))) * z`, `z = conv_KxK(x)`, K = `kernel_size`, the mean over all positions.
@@ -26,21 +34,48 @@ class SEConvolution(Operator):
     `[B, C_in, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`. W_1 has C_out / `reduction` rows, at least
     one.
 
+    Args:
+        kernel_size: K.
+        reduction: how many times fewer rows W_1 has than C_out.
+        squeeze_start: how W_1 starts. "random" is PyTorch's own start, which all published runs have; a warning is
+            logged where W_1 has fewer than 4 rows. "pairs" gives W_1 at least two rows, and each row of its second half
+            is the negative of one in its first half: for every image with a mean that is not 0 at least one hidden unit
+            is alive.
+
     Raises:
-        UserError: for an even `kernel_size`, a `reduction` that is no positive integer, or channels or a stride that no
-            operator takes.
+        UserError: for an even `kernel_size`, a `reduction` that is no positive integer, an unknown `squeeze_start`, or
+            channels or a stride that no operator takes.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, kernel_size: int = 3, reduction: int = 16
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        kernel_size: int = 3,
+        reduction: int = 16,
+        squeeze_start: str = "random",
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         size = checks.odd_kernel_size("kernel_size", kernel_size)
-        hidden = max(1, out_channels // checks.positive_int("reduction", reduction))
+        pairs = checks.choice("squeeze_start", squeeze_start, ("random", "pairs")) == "pairs"
+        hidden = max(2 if pairs else 1, out_channels // checks.positive_int("reduction", reduction))
         self.conv = SpatialConv2d(in_channels, out_channels, size, stride)
         self.squeeze = nn.Conv2d(out_channels, hidden, 1, bias=False)
         self.excite = nn.Conv2d(hidden, out_channels, 1, bias=False)
         initialise(self.conv)
+        if hidden < FEW and not pairs:
+            log.warning(
+                "se_convolution with %d hidden units and squeeze_start='random' starts with all of them dead in about "
+                "one of %d cases, and then its gate never learns; squeeze_start='pairs' cannot start dead",
+                hidden,
+                2**hidden,
+            )
+        if pairs:
+            half = hidden // 2
+            with torch.no_grad():
+                self.squeeze.weight[half : 2 * half] = -self.squeeze.weight[:half]
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.conv(x)  # [B, C, H', W']

@@ -5,6 +5,8 @@ A module that takes the place of another has none of these. So each of them is r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -34,11 +36,17 @@ def parameter_hooks(module: nn.Module) -> str | None:
     return None
 
 
-def padding_of(convolution: nn.Conv2d) -> tuple[int, ...]:
+def pair(setting: int | Sequence[int]) -> tuple[int, int]:
+    """A setting of an `nn.Conv2d` in height and width. PyTorch takes one number for both too, set after building."""
+    values = (setting,) if isinstance(setting, int) else tuple(setting)
+    return values[0], values[-1]
+
+
+def padding_of(convolution: nn.Conv2d) -> tuple[int, int]:
     """The padding in pixels, also where it is written as "same" or "valid"."""
     if convolution.padding == "valid":
         return 0, 0
     if convolution.padding == "same":
-        sides = zip(convolution.kernel_size, convolution.dilation, strict=True)
-        return tuple(dilation * (size - 1) // 2 for size, dilation in sides)
-    return tuple(convolution.padding)  # type: ignore[arg-type]
+        (height, width), (down, right) = pair(convolution.kernel_size), pair(convolution.dilation)
+        return down * (height - 1) // 2, right * (width - 1) // 2
+    return pair(convolution.padding)  # type: ignore[arg-type]

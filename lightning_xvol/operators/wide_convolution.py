@@ -39,6 +39,7 @@ class WideConvolution(Operator):
         self, in_channels: int, out_channels: int, *, stride: int = 1, kernel_size: int = 3, **others: Any
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
+        checks.option_names(type(self), others)
         checks.odd_kernel_size("kernel_size", kernel_size)
         xvolution = partial(XVolution, in_channels, out_channels, kernel_size=kernel_size, **others)
         width = width_for(parameters(xvolution), in_channels, out_channels, kernel_size)

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator
 from lightning_xvol.operators.multi_convolution import MultiConvolution
 from lightning_xvol.operators.pssa import PSSA
@@ -50,6 +51,7 @@ class TwoBranches(Operator):
         **second: Any,
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
+        checks.option_names(type(self), second)
         self.convolution = MultiConvolution(
             in_channels, out_channels, stride=stride, kernel_size=kernel_size, dilated_kernel_size=dilated_kernel_size
         )

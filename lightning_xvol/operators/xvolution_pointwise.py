@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator
 from lightning_xvol.operators.hidden import Hidden, parameters, width_for
 from lightning_xvol.operators.xvolution import XVolution
@@ -34,6 +35,7 @@ class XVolutionPointwise(Operator):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, **options: Any) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
+        checks.option_names(type(self), options)
         dot = partial(XVolution, in_channels, out_channels, stride=stride, form="dot", **options)
         static = partial(dot, form="static")
         self.xvolution = static()

@@ -69,8 +69,7 @@ def settle(error: BaseException) -> bool:
 def end_soon(code: int, seconds: float = END_SECONDS) -> None:
     """End this process with `code` after `seconds`, if it has not ended by then.
 
-    The thread is a bare one, because a signal handler
-    must not wait for a lock of `threading`.
+    The thread is a bare one, because a signal handler must not wait for a lock of `threading`.
     """
 
     def wait() -> None:
@@ -83,6 +82,8 @@ def end_soon(code: int, seconds: float = END_SECONDS) -> None:
 def bound_the_exit(code: int, seconds: float = END_SECONDS) -> None:
     """When this process exits, end it with `code` after `seconds`, if a library has not let it end by then.
 
+    From then on it ignores further signals, which would end it with another code.
+
     What is registered last runs first at exit, so the time starts before W&B waits for its service. A thread could not
     be started there, and one that is started now would end a process that goes on, such as a notebook.
     """
@@ -90,6 +91,8 @@ def bound_the_exit(code: int, seconds: float = END_SECONDS) -> None:
 
 
 def _end_in_time(code: int, seconds: float) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
     signal.setitimer(signal.ITIMER_REAL, seconds)
 

@@ -29,20 +29,42 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(READABLE, _readable)
 
 
-class _Lasting(io.FileIO):
-    """A stream whose other end may go away. What comes later goes nowhere, and `error` holds the reason."""
+class _Lasting(io.BufferedWriter):
+    """A stream whose other end may go away. What comes later goes nowhere, and `error` holds the reason.
+
+    It stands above the buffer, not below it: an exception of a signal handler inside the write of a raw stream would
+    make the buffer write the same bytes again.
+    """
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        try:
-            while (written := super().write(data)) is None:  # another process has made the pipe non-blocking
-                select.select([], [self], [])
-            return written
-        except OSError as error:
-            self.error = self.error or error
-            point_at_nothing(self.fileno())
-            return memoryview(data).nbytes
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[super().write(left) :]
+            except BlockingIOError as error:
+                left = left[error.characters_written :]
+                self._wait()
+            except OSError as error:
+                self._lose(error)
+        return len(data)
+
+    def flush(self) -> None:
+        while True:
+            try:
+                return super().flush()
+            except BlockingIOError:
+                self._wait()
+            except OSError as error:
+                self._lose(error)
+
+    def _wait(self) -> None:
+        select.select([], [self], [])  # another process has made the pipe non-blocking
+
+    def _lose(self, error: OSError) -> None:
+        self.error = self.error or error
+        point_at_nothing(self.fileno())
 
 
 def point_at_nothing(descriptor: int) -> None:
@@ -65,7 +87,7 @@ def make_lasting() -> None:
         sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
-        if before is None or _is_plain(before):
+        if before is None or _is_plain(before, descriptor):
             encoding = "utf-8" if before is None else before.encoding
             _replace(name, descriptor, encoding, line_buffering=before is None or before.line_buffering)
 
@@ -95,24 +117,24 @@ def flush() -> None:
 
 def failure() -> OSError | None:
     """Why the standard output has not taken everything, or None. A terminal that was closed is no failure."""
-    error = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "error", None)
+    error = getattr(getattr(sys.stdout, "buffer", None), "error", None)
     return None if error is None or error.errno in _LOST_TERMINAL else error
 
 
-def _is_plain(stream: Any) -> bool:
-    if type(stream) is not io.TextIOWrapper:
+def _is_plain(stream: Any, descriptor: int) -> bool:
+    """Whether `stream` is the one that Python opened on `descriptor` at its start."""
+    if type(stream) is not io.TextIOWrapper or stream.closed or isinstance(stream.buffer, _Lasting):
         return False
-    return type(getattr(stream.buffer, "raw", stream.buffer)) is io.FileIO
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    return type(raw) is io.FileIO and raw.fileno() == descriptor
 
 
 def _replace(name: str, descriptor: int, encoding: str, line_buffering: bool) -> None:
     before = getattr(sys, name)
     with contextlib.suppress(AttributeError, OSError, ValueError):
         before.flush()
-    raw = _Lasting(descriptor, "w", closefd=False)
-    stream = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors=READABLE, newline="\n", line_buffering=line_buffering
-    )
+    buffer = _Lasting(io.FileIO(descriptor, "w", closefd=False))
+    stream = io.TextIOWrapper(buffer, encoding=encoding, errors=READABLE, newline="\n", line_buffering=line_buffering)
     stream.mode = "w"  # type: ignore[misc]  # as Python's own streams
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)

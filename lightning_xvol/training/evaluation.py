@@ -78,7 +78,7 @@ class FinalEvaluation:
         if best_epoch != self.log.rows[-1]["epoch"]:
             final = {name: value.clone() for name, value in module.state_dict().items()}
             module.load_state_dict(torch.load(self.best, weights_only=True))
-            best = self._test(module)
+            best = self.test(module)
             module.load_state_dict(final)
         for name, value in last.items():
             summary[name] = {
@@ -96,7 +96,7 @@ class FinalEvaluation:
         metrics = {}
         for name in task.probes:
             changed = task.module(copy.deepcopy(module.network), self.config, self.data)
-            found = self._test(changed, Probe(name))
+            found = self.test(changed, Probe(name))
             if metric in found:  # images without objects define no average precision
                 metrics[f"{metric}_{name}"] = found[metric]
         if not metrics:
@@ -106,7 +106,7 @@ class FinalEvaluation:
         epoch = self.log.rows[-1]["epoch"]
         return summarise([(name, epoch, value) for name, value in metrics.items()])
 
-    def _test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
+    def test(self, module: TrainedModule, *callbacks: Callback) -> Mapping[str, float]:
         """The metrics of `module` on the split of the final evaluation. Nothing is logged."""
         silent = make_trainer(
             threads=self.config.train.threads,

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
+from lightning_xvol.config import libraries
 from lightning_xvol.config.resolved import SCHEMA, Resolved, resolve
 from lightning_xvol.config.schema import RunConfig, to_dict
 from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.detection.weights import load_backbone
-from lightning_xvol.errors import UserError, one_line
+from lightning_xvol.errors import one_line
 from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
-from lightning_xvol.ledger.record import metrics_bytes, read_result, write_failure, write_result
+from lightning_xvol.ledger.record import metrics_bytes, write_failure, write_result
 from lightning_xvol.operators.spatial import use_live_taps
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
@@ -48,7 +48,9 @@ from lightning_xvol.training.callbacks import (
     Watch,
 )
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
+from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
+from lightning_xvol.training.pretrained import check_libraries, load_pretrained
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
@@ -90,17 +92,6 @@ def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torc
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
-def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
-    """Load the weights that `config` names for the backbone of a detector, if it names any.
-
-    Raises:
-        UserError: as `load_backbone`.
-    """
-    if config.detector.weights is not None:
-        report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
-        log.info("backbone from %s: %s", config.detector.weights, report)
-
-
 def train(config: RunConfig, folder: Path, context: RunContext | None = None) -> dict[str, Any]:
     """Train `config` in `folder` and return its record. A finished run is not repeated; an interrupted one resumes.
 
@@ -114,12 +105,13 @@ def train(config: RunConfig, folder: Path, context: RunContext | None = None) ->
 
 
 def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any]:
-    finished = _read_own_result(folder, config)
+    finished = own_result(folder, config)
     if finished is not None:
-        _check_finished(finished, config, context, folder)
+        check_finished(finished, config, folder, context.data_dir, context.download)
         return finished
     check_weights(config)
     check_tracking(context.tracking)
+    check_libraries(config, folder)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
@@ -131,9 +123,9 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
     files.make_folder(folder / "checkpoints")
     # Only the first process of a run holds the folder and writes.
     with locked(folder) if rank() == 0 else contextlib.nullcontext():
-        finished = _read_own_result(folder, config)  # another process may have finished it meanwhile
+        finished = own_result(folder, config)  # another process may have finished it meanwhile
         if finished is not None:
-            contents.check(finished.get("data"), data.contents, config.data, _whose(folder))
+            contents.check(finished.get("data"), data.contents, config.data, whose(folder))
             return finished
         run: _Run | None = None
         try:
@@ -157,36 +149,6 @@ def _is_terminated(error: BaseException, run: _Run | None) -> bool:
     if isinstance(error, (SIGTERMException, signals.Terminated)) or signals.settle(error):
         return True
     return run is not None and bool(run.trainer.received_sigterm)
-
-
-def _read_own_result(folder: Path, config: Resolved) -> dict[str, Any] | None:
-    result = read_result(folder)
-    if result is not None and result["cell_id"] != config.cell_id:
-        raise UserError(
-            f"{str(folder)!r} holds the record of run {result['cell_id']}, not of {config.cell_id}; "
-            "move it away or choose another folder"
-        )
-    return result
-
-
-def _whose(folder: Path) -> str:
-    return f"the finished run in {str(folder)!r}"
-
-
-def _check_finished(result: Mapping[str, Any], config: RunConfig, context: RunContext, folder: Path) -> None:
-    """Check that a finished run has seen the data that are here. Where there are none, nothing speaks against it."""
-    before = result.get("data")
-    if before is None:
-        log.info("note: %s is older than the digest of data; it counts as done", _whose(folder))
-        return
-    now = contents.generated(config.data)
-    if now is None:
-        try:
-            now = task_of(config).data(config, context.data_dir, download=context.download).contents
-        except UserError as error:
-            log.info("note: the data of %s are not checked: %s", _whose(folder), error)
-            return
-    contents.check(before, now, config.data, _whose(folder))
 
 
 def _configure_process(config: RunConfig) -> None:
@@ -233,6 +195,7 @@ class _Run:
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
+            "libraries": libraries.versions(config.backbone.name),
         }
         self.commit = environment.commit()
         writes = rank() == 0
@@ -265,6 +228,7 @@ class _Run:
         if config.train.compile:
             network.compile()
         self.module = self.task.module(network, config, data)
+        self.kept = self.task.kept(config, data)
         lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
         self.notes: list[str] = []
         self.tracker = None
@@ -303,6 +267,7 @@ class _Run:
         )
         if context.progress_bar:
             callbacks.append(TQDMProgressBar())
+        callbacks += [self.kept] if self.kept is not None else []
         callbacks += context.callbacks
         return make_trainer(
             threads=train.threads,
@@ -377,13 +342,18 @@ class _Run:
         if self.notes:
             result["tracking"] = "; ".join(self.notes)
         if self.trainer.is_global_zero:
+            if self.kept is not None and status == "finished":
+                self.kept.write(self.folder)
             write_result(self.folder, result)
             self._tidy()
         return result
 
     def _evaluate(self) -> Summary:
         evaluation, what = self.evaluation, (self.trainer, self.module)
-        return evaluation.evaluate(*what) | evaluation.product_use(*what)
+        metrics = evaluation.evaluate(*what) | evaluation.product_use(*what)
+        if self.kept is not None and not self.kept.complete:  # the run resumed after its last evaluation
+            evaluation.test(self.module, self.kept)
+        return metrics
 
     def _segments(self) -> Sequence[dict[str, Any]]:
         self.segments.reached(self.segments.current["end_step"])

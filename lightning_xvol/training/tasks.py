@@ -26,6 +26,7 @@ from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.modules.classification import ClassificationModule
 from lightning_xvol.modules.detection import DetectionModule
 from lightning_xvol.modules.regression import RegressionModule, fit_static
+from lightning_xvol.training.predictions import Kept, KeptDetections, KeptPredictions, label_names
 from lightning_xvol.training.product_use import PROBES
 
 CHUNK = 256
@@ -33,6 +34,10 @@ CHUNK = 256
 
 def _whole(network: nn.Module) -> nn.Module:
     return network
+
+
+def _nothing(_config: RunConfig, _data: ImageDataModule) -> None:
+    """What a run keeps that leaves no output of its evaluation."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Task:
         network: makes the network from (config, number of classes, channels of an image).
         module: makes the LightningModule from (network, config, data module).
         body: the part of the network whose multiply-adds are counted; it takes one tensor [B, C, H, W].
+        kept: makes the callback that keeps what the final evaluation says of each image, or None, from (config, data
+            module).
         probes: the names of the probes in `product_use` for a trained network.
     """
 
@@ -51,6 +58,7 @@ class Task:
     network: Callable[[RunConfig, int, int], nn.Module]
     module: Callable[[nn.Module, RunConfig, ImageDataModule], TrainedModule]
     body: Callable[[nn.Module], nn.Module] = _whole
+    kept: Callable[[RunConfig, ImageDataModule], Kept | None] = _nothing
     probes: tuple[str, ...] = tuple(PROBES)
 
 
@@ -123,11 +131,21 @@ def _pyramid(detector: Any) -> nn.Module:
     return pyramid
 
 
+def _predictions(_config: RunConfig, data: ImageDataModule) -> Kept:
+    return KeptPredictions(data.plan.total_steps, label_names(data.classes, data.num_classes))
+
+
+def _detections(config: RunConfig, data: Any) -> Kept | None:
+    if not config.detector.keep_detections:
+        return None
+    return KeptDetections(data.plan.total_steps, data.annotations, masks=bool(config.data.options["masks"]))
+
+
 # Detectors evaluate images one by one, so no image can take the queries of another.
-_DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, probes=("mean_ablated",))
+_DETECTION = Task(DetectionDataModule, _detector, _detection, body=_pyramid, kept=_detections, probes=("mean_ablated",))
 
 TASKS = {
-    "classification": Task(_classes, _classifier, _classification),
+    "classification": Task(_classes, _classifier, _classification, kept=_predictions),
     "regression": Task(ImageDataModule, _classifier, _regression),
     "detection": _DETECTION,
     "segmentation": _DETECTION,

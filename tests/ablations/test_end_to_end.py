@@ -50,7 +50,9 @@ def test_a_smoke_sweep_writes_records_table_and_figure_and_is_not_run_twice(benc
 
     for cell, result in results.items():
         names = {path.name for path in (bench.ledger.cells / cell).iterdir()} - {".lock"}
-        assert names == {"config.yaml", "metrics.csv", "result.json", "checkpoints", "wandb", "log.txt"}
+        assert names == {
+            "config.yaml", "metrics.csv", "result.json", "predictions.npz", "checkpoints", "wandb", "log.txt",
+        }  # fmt: skip
         assert list((bench.ledger.cells / cell / "wandb").glob("offline-run-*/*.wandb"))
         assert len(result["segments"]) == 1 and result["segments"][0]["end_step"] == 20
 

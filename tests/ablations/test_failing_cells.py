@@ -9,7 +9,7 @@ import pytest
 
 FAULTS = ("Raises", "Exits", "Killed", "SystemExits", "MakesNaN")
 ERRORS = {
-    "Raises": "RuntimeError: broken on purpose",
+    "Raises": "RuntimeError: größe 中: broken on purpose",
     "Exits": "its process ended with code 7 and no result",
     "Killed": "its process was killed by SIGKILL",
     "SystemExits": "its process ended with code 1 and no result",
@@ -48,7 +48,7 @@ def test_the_others_go_on_and_failures_are_tried_again(bench: Any, tmp_path: Pat
         assert f"{name} kernel_size=1 seed=0: failed ({error})" in ended.err
         assert (folder / "log.txt").is_file()
         assert not (folder / "result.json").exists()
-    log = (bench.ledger.cells / cells["Raises"] / "log.txt").read_text()
+    log = (bench.ledger.cells / cells["Raises"] / "log.txt").read_text("utf-8")
     assert log.count("Traceback") == 1 and "faulty_operators.py" in log and "broken on purpose" in log
 
     finished = [cells[name] for name in ("convolution", "Sound", "MakesNaN")]
@@ -108,5 +108,5 @@ def test_a_cell_that_fails_inline_leaves_the_next_one_alone(bench: Any) -> None:
     states = {name.split()[0]: state for name, state in bench.states(*arguments).items()}
     assert states == {"Raises": "failed", "Sound": "done"}
     failed = bench.cells(*arguments)["Raises kernel_size=1 seed=0"]
-    assert f"{failed}/log.txt" in ended.out
-    assert "broken on purpose" in (bench.ledger.cells / failed / "log.txt").read_text()
+    assert f"{ERRORS['Raises']}; see {bench.ledger.cells / failed}/log.txt" in ended.out
+    assert "größe 中: broken on purpose" in (bench.ledger.cells / failed / "log.txt").read_text("utf-8")

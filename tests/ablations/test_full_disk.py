@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,6 @@ import pytest
 
 FLAGS = ("--smoke", "--seeds", "1", "--wandb", "disabled", "--set", "data.limit=64", "--only", "kernel_size=1")
 ROWS = ("--only", "operator=convolution,xvolution", "--jobs", "2")
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[Path, int], None]]:
-    """Mount a file system of so many bytes on a folder, or change the size of the one that is there."""
-    mounted: list[Path] = []
-
-    def mount(folder: Path, size: int) -> None:
-        again = "remount," * (folder in mounted)
-        command = ["mount", "-t", "tmpfs", "-o", f"{again}size={size}", "tmpfs", str(folder)]
-        if subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("needs the right to mount a tmpfs")
-        mounted.append(folder)
-
-    yield mount
-    for folder in set(mounted):
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_cell_whose_disk_is_full_goes_on_when_there_is_room(

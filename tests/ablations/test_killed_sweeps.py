@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -34,13 +35,17 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_nothing_had_happened(bench: Ben
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_says_how_to_go_on_and_keeps_the_checkpoints(jobs: str, bench: Bench, undisturbed: Ledger) -> None:
+@pytest.mark.parametrize(("number", "loaders"), [(signal.SIGINT, "0"), (signal.SIGTERM, "1")], ids=["INT", "TERM"])
+def test_an_interrupted_sweep_says_how_to_go_on_and_keeps_the_checkpoints(
+    number: signal.Signals, loaders: str, jobs: str, bench: Bench, undisturbed: Ledger
+) -> None:
+    """A signal to the group reaches the processes that load data too. Their death is no failure of a cell."""
     sweep = StruckSweep(bench, *bench.four_cells, "--jobs", jobs)
-    command = sweep.start()
+    command = sweep.start("--set", f"data.workers={loaders}")
     command.wait_for("a checkpoint", lambda: any(bench.ledger.unfinished_steps().values()))
-    command.interrupt()
+    command.signal(number)
     ended = command.ended()
-    assert ended.code == 130
+    assert ended.code == 128 + number
     assert "Traceback" not in ended.err + ended.out
     assert ended.out.splitlines()[-1] == "interrupted; run the same command again to go on from the checkpoints"
     command.all_end()
@@ -55,7 +60,9 @@ def test_ctrl_c_while_the_pool_imports_torch_ends_it(bench: Bench) -> None:
     command = bench.start(*bench.four_cells, "--jobs", "2")
     command.wait_for("more than one process", lambda: len(command.processes()) > 1)
     time.sleep(1)
-    command.interrupt()
+    for _ in range(3):  # an impatient user
+        command.signal(signal.SIGINT)
+        time.sleep(0.1)
     ended = command.ended()
     assert (ended.code, ended.err) == (130, "")
     assert len(ended.out.split("interrupted; run the same command again")) == 2

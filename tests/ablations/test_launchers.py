@@ -33,9 +33,23 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("visible", "expected"),
-    [(None, ["0", "1", "2", "3"]), ("", []), ("2", ["2"]), ("GPU-a1, GPU-b2", ["GPU-a1", "GPU-b2"])],
+    [
+        (None, ["0", "1", "2", "3"]),
+        ("", []),
+        ("2", ["2"]),
+        ("3, 0", ["3", "0"]),
+        ("-1", []),
+        ("0,-1,1", ["0"]),
+        ("1,4,2", ["1"]),  # there are four
+        ("2,2", []),
+        ("none", []),
+        ("1,none,2", ["1"]),
+        ("GPU-a1, GPU-b2", ["GPU-a1", "GPU-b2"]),
+        ("MIG-a1,GPU-b2", ["MIG-a1"]),
+        ("GPU-a1,0", ["GPU-a1"]),
+    ],
 )
-def test_gpus_come_from_the_variable_else_from_the_tool(
+def test_gpus_are_those_that_cuda_would_show(
     visible: str | None, expected: list[str], nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if visible is not None:

@@ -52,7 +52,7 @@ def test_a_folder_gives_the_frame_of_the_ledger_and_so_does_a_mix(copied) -> Non
         same(Collection([whole]), Collection(names))
 
 
-def test_the_newest_segment_of_a_cell_decides(copied, start_run) -> None:
+def test_a_complete_record_wins_whatever_clocks_say(copied, start_run) -> None:
     runs, folder = copied
     cell = runs.cells[0]
     [path] = folder.glob(f"*-{cell['cell_id']}/*.wandb")
@@ -62,9 +62,9 @@ def test_the_newest_segment_of_a_cell_decides(copied, start_run) -> None:
     found = Collection([folder])
     assert found.curve(cell["cell_id"], "val_top1") == {1: (1, 10.0), 10: (1, 50.0)}  # the later segment's row
     same(Collection([runs.out]), found)
-    # The newest segment decides even if it was killed, as in a ledger after --force.
+    # The clock of a killed segment ran ahead.
     start_run(runs.sweep, cell, 1_800_000_000).write(folder / "later" / path.name)
-    assert Collection([folder]).outcome(cell["cell_id"]).result is None
+    same(Collection([runs.out]), Collection([folder]))
 
 
 def test_failed_killed_and_interrupted_runs_keep_their_state(copied, start_run) -> None:

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 
 import pytest
-import timm
 import torch
 import torchvision
 from torch import nn
@@ -14,6 +13,7 @@ from torch import nn
 from lightning_xvol.backbones import replace_operators
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
+from tests.resnets import timm_or_skip
 
 CONV5 = ["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]
 
@@ -23,7 +23,7 @@ def tv(name: str, **arguments: object) -> nn.Module:
 
 
 def tm(name: str, **arguments: object) -> nn.Module:
-    return timm.create_model(name, pretrained=False, num_classes=5, **arguments)
+    return timm_or_skip().create_model(name, pretrained=False, num_classes=5, **arguments)
 
 
 @pytest.mark.parametrize("stride_in_1x1", [None, True])
@@ -129,8 +129,12 @@ def test_a_stride_that_lies_in_the_1x1_stays_or_moves_back() -> None:
 def test_a_resnet_inside_another_module() -> None:
     with torch.device("meta"):
         detector = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-        features = timm.create_model("resnet50", pretrained=False, features_only=True)
     assert replace_operators(detector, "pssa") == [f"backbone.body.{path}" for path in CONV5]
+
+
+def test_a_resnet_that_gives_features_alone() -> None:
+    with torch.device("meta"):
+        features = timm_or_skip().create_model("resnet50", pretrained=False, features_only=True)
     assert replace_operators(features, "pssa") == CONV5
 
 

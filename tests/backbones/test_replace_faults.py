@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -18,35 +17,10 @@ from torchvision.models import resnet
 from lightning_xvol.backbones import place_strides, replace_every, replace_operators
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
+from tests.resnets import small_resnet, timm_or_skip
 from tests.threads import one_thread as one_thread
 
-CHANNELS = (8, 8, 16, 16)
-
-
-def network(source: str, block: str) -> nn.Module:
-    """A ResNet with two blocks in its last stage, of timm with few channels or of torchvision."""
-    torch.manual_seed(0)
-    layers = [1, 1, 1, 2]
-    if source == "timm":
-        kinds = {"basic": timm.models.resnet.BasicBlock, "bottleneck": timm.models.resnet.Bottleneck}
-        return timm.models.ResNet(kinds[block], layers, num_classes=3, channels=CHANNELS, stem_width=8).eval()
-    kinds = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}
-    model = resnet.ResNet(kinds[block], layers, num_classes=3).eval()
-    model.layer3 = nn.Identity()  # the early stages only take time
-    model.layer4 = nn.Identity()
-    expansion = kinds[block].expansion
-    model.inplanes = 128 * expansion
-    model.layer4 = model._make_layer(kinds[block], 32, 2, stride=2)
-    model.fc = nn.Linear(32 * expansion, 3)
-    return model.eval()
-
-
 NETWORKS = [(source, block) for source in ("torchvision", "timm") for block in ("basic", "bottleneck")]
-TEMPLATES = {names: network(*names) for names in NETWORKS}
-
-
-def fresh(names: tuple[str, str]) -> nn.Module:
-    return copy.deepcopy(TEMPLATES[names])
 
 
 def state(model: nn.Module) -> list[tuple[Any, ...]]:
@@ -68,19 +42,20 @@ def check_untouched(model: nn.Module, message: str, **arguments: Any) -> None:
     assert state(model) == before
 
 
-def test_an_uneven_stride_of_a_convolution_that_stays_is_no_reason_to_refuse() -> None:
-    for model in (resnet.resnet18(num_classes=2), timm.create_model("resnet18", num_classes=2)):
-        model.eval().layer4[0].conv1.stride = (2, 1)
-        model.layer4[0].downsample[0].stride = (2, 1)
-        paths = replace_operators(model, "pssa")
-        assert paths == ["layer4.0.conv2", "layer4.1.conv2"]
-        assert {type(model.get_submodule(path)).__name__ for path in paths} == {"PSSA"}
-        assert model(torch.randn(1, 3, 64, 64)).shape == (1, 2)
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_an_uneven_stride_of_a_convolution_that_stays_is_no_reason_to_refuse(source: str) -> None:
+    library = resnet if source == "torchvision" else timm_or_skip().models.resnet
+    model = library.resnet18(num_classes=2).eval()
+    model.layer4[0].conv1.stride = model.layer4[0].downsample[0].stride = (2, 1)
+    paths = replace_operators(model, "pssa")
+    assert paths == ["layer4.0.conv2", "layer4.1.conv2"]
+    assert {type(model.get_submodule(path)).__name__ for path in paths} == {"PSSA"}
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 2)
 
 
 def test_a_bottleneck_whose_stride_stays_keeps_it_uneven_too() -> None:
     for first, second, stride in [((2, 1), (1, 1), 1), ((2, 2), (2, 2), 2)]:
-        model = fresh(("torchvision", "bottleneck"))
+        model = small_resnet("torchvision", "bottleneck")
         block = model.layer4[0]
         block.conv1.stride, block.conv2.stride = first, second
         check_untouched(copy.deepcopy(model), r"layer4\.0 has stride", stride_in_1x1=True)
@@ -118,6 +93,8 @@ ADDED: dict[str, tuple[Callable[[Any], object], str]] = {
     "dilation": (lambda conv: setattr(conv, "dilation", (2, 2)), r"dilation=\(2, 2\)"),
     "padding": (lambda conv: setattr(conv, "padding", (0, 0)), "padding="),
     "dtype": (lambda conv: conv.to(torch.complex64), "torch.complex64"),
+    "no weight": (lambda conv: setattr(conv, "weight", None), "a weight of type NoneType"),
+    "fewer weights": (lambda conv: setattr(conv, "weight", nn.Parameter(conv.weight[:, 1:])), "a weight of shape"),
 }
 
 
@@ -125,7 +102,7 @@ ADDED: dict[str, tuple[Callable[[Any], object], str]] = {
 @pytest.mark.parametrize("added", ADDED)
 @pytest.mark.parametrize("names", [("torchvision", "basic"), ("timm", "bottleneck")], ids=str)
 def test_what_an_operator_cannot_take_over_is_refused(names: tuple[str, str], added: str) -> None:
-    model = fresh(names)
+    model = small_resnet(*names)
     edit, message = ADDED[added]
     edit(model.layer4[1].conv2)  # the last place, so that a half-done job would show
     check_untouched(model, r"layer4\.1.*" + message)
@@ -136,7 +113,7 @@ def test_what_an_operator_cannot_take_over_is_refused(names: tuple[str, str], ad
 
 
 def test_a_class_that_computes_something_else_is_refused() -> None:
-    model = fresh(("timm", "basic"))
+    timm, model = timm_or_skip(), small_resnet("timm", "basic")
     model.layer4[1].conv2 = timm.layers.StdConv2d(16, 16, 3, padding=1)
     check_untouched(model, r"layer4\.1\.conv2 (has a bias|is a timm\.layers\.std_conv\.StdConv2d)")
     model.layer4[1].conv2 = timm.layers.StdConv2d(16, 16, 3, padding=1, bias=False)
@@ -154,7 +131,10 @@ def test_wrapped_models_are_refused_with_the_order_to_use() -> None:
     assert DistributedDataParallel.__name__ == nn.parallel.DistributedDataParallel.__name__
     assert torch.distributed.fsdp.FullyShardedDataParallel.__name__ == "FullyShardedDataParallel"
     assert torch.distributed.fsdp.FSDPModule.__name__ == "FSDPModule"
-    for wrapped in (DistributedDataParallel(fresh(("timm", "basic"))), fresh(("timm", "basic"))):
+    for wrapped in (
+        DistributedDataParallel(small_resnet("torchvision", "basic")),
+        small_resnet("torchvision", "basic"),
+    ):
         if not isinstance(wrapped, DistributedDataParallel):
             wrapped.layer4 = DistributedDataParallel(wrapped.layer4)
         check_untouched(wrapped, "DistributedDataParallel, .* first replace the operators, then wrap the model")
@@ -165,7 +145,7 @@ def test_wrapped_models_are_refused_with_the_order_to_use() -> None:
 @pytest.mark.parametrize("names", NETWORKS, ids=str)
 def test_blocks_and_stages_inside_wrappers_are_found(names: tuple[str, str]) -> None:
     x = torch.randn(2, 3, 64, 64)
-    plain, model = fresh(names), fresh(names)
+    plain, model = small_resnet(*names), small_resnet(*names)
     model.layer4[0] = checkpoint_wrapper(model.layer4[0])
     model.layer4[1] = nn.Sequential(model.layer4[1])
     model.layer4 = nn.Sequential(model.layer4)
@@ -178,14 +158,14 @@ def test_blocks_and_stages_inside_wrappers_are_found(names: tuple[str, str]) -> 
 
 
 def test_a_shared_convolution_stays_shared_or_is_refused() -> None:
-    model = fresh(("timm", "basic"))
+    model = small_resnet("torchvision", "basic")
     model.layer4[1].conv2 = model.layer4[0].conv2
     twin = copy.deepcopy(model)
     replace_operators(model, "pssa")
     assert model.layer4[1].conv2 is model.layer4[0].conv2
     twin.layer4[1].conv1 = twin.layer4[0].conv2
     check_untouched(twin, r"layer4\.\d\.conv2 is shared with layer4\.1\.conv1, which stays")
-    tied = fresh(("timm", "basic"))
+    tied = small_resnet("torchvision", "basic")
     tied.layer4[1].conv1.weight = tied.layer4[1].conv2.weight
     check_untouched(tied, r"layer4\.1\.conv2\.weight is shared with layer4\.1\.conv1\.weight")
     every = nn.Sequential(*[nn.Conv2d(4, 4, 3, padding=1, bias=False)] * 3)
@@ -195,7 +175,7 @@ def test_a_shared_convolution_stays_shared_or_is_refused() -> None:
 
 
 def test_what_an_operator_can_take_over_is_kept() -> None:
-    model = fresh(("timm", "basic")).to(memory_format=torch.channels_last)
+    model = small_resnet("torchvision", "basic").to(memory_format=torch.channels_last)
     model.layer4[1].conv2.padding = "same"
     with torch.inference_mode():
         replace_operators(model, "convolution")
@@ -204,16 +184,44 @@ def test_what_an_operator_can_take_over_is_kept() -> None:
     model(torch.randn(1, 3, 32, 32)).sum().backward()
 
 
+def test_settings_may_be_single_numbers() -> None:
+    plain, model = (small_resnet("torchvision", "bottleneck") for _ in range(2))
+    for convolution in (model.layer4[0].conv1, model.layer4[0].conv2, model.layer4[1].conv2):
+        for setting in ("stride", "padding", "dilation"):
+            setattr(convolution, setting, getattr(convolution, setting)[0])
+    assert replace_operators(model, "pssa", stride_in_1x1=True) == replace_operators(plain, "pssa", stride_in_1x1=True)
+    x = torch.randn(1, 3, 64, 64)
+    assert model.layer4[0].conv1.stride == (2, 2) and model(x).shape == plain(x).shape
+
+
+def test_a_value_that_is_no_bool_changes_nothing() -> None:
+    check_untouched(small_resnet("torchvision", "bottleneck"), "must be true or false, got 'no'", stride_in_1x1="no")
+    model = small_resnet("torchvision", "bottleneck")
+    before = state(model)
+    with pytest.raises(UserError, match="in_1x1 must be true or false, got 'no'"):
+        place_strides(model, "no")  # type: ignore[arg-type]
+    assert state(model) == before
+
+
+def test_a_script_is_refused() -> None:
+    with pytest.raises(UserError, match=r"the model is a script, .* first replace, then script"):
+        replace_operators(torch.jit.script(small_resnet("torchvision", "basic")), "pssa")
+
+
 def test_strides_are_placed_everywhere_or_nowhere() -> None:
-    model = fresh(("torchvision", "bottleneck"))
+    model = small_resnet("torchvision", "bottleneck")
     model.layer4[0].conv1.stride = (2, 2)
     before = state(model)
     with pytest.raises(UserError, match=r"layer4\.0 has stride"):
         place_strides(model, True)
     assert state(model) == before
-    padded = fresh(("torchvision", "bottleneck"))
+    padded = small_resnet("torchvision", "bottleneck")
     padded.layer4[0].conv1.padding = (1, 1)
     check_untouched(padded, r"layer4\.0\.conv1 has padding=\(1, 1\)", stride_in_1x1=True)
+
+
+# The others do not go together: nothing can be added to a weight that is gone.
+EDITS = [kind for kind in ADDED if kind not in ("no weight", "fewer weights")]
 
 
 def edits(rng: random.Random, block: nn.Module) -> Iterator[str]:
@@ -222,7 +230,7 @@ def edits(rng: random.Random, block: nn.Module) -> Iterator[str]:
         conv = getattr(block, rng.choice(["conv1", "conv2", "conv2"]))
         if not isinstance(conv, nn.Conv2d):
             continue
-        kind = rng.choice([*ADDED, "other stride", "norm", "wrap convolution", "identity", "attribute"])
+        kind = rng.choice([*EDITS, "other stride", "norm", "wrap convolution", "identity", "attribute"])
         yield kind
         if kind in ADDED:
             if not (kind == "dtype" or (kind == "bias" and not hasattr(conv, "bias"))):
@@ -247,11 +255,12 @@ def runs(model: nn.Module, x: Tensor) -> torch.Size | None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_200_random_edits_are_replaced_whole_or_refused_without_a_trace() -> None:
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_200_random_edits_are_replaced_whole_or_refused_without_a_trace(source: str) -> None:
     rng, x = random.Random(0), torch.randn(1, 3, 64, 64)
     outcomes, sentences = {"replaced": 0, "refused": 0}, []
     for number in range(200):
-        model = fresh(NETWORKS[number % 4])
+        model = small_resnet(source, "basic" if number % 2 else "bottleneck")
         stride_in_1x1 = rng.choice([None, None, True, False])
         made = list(edits(rng, model.layer4[rng.randrange(2)])) if rng.random() < 0.9 else []
         if rng.random() < 0.2:

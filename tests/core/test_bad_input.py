@@ -112,3 +112,17 @@ def test_a_cell_held_by_another_process(command, tmp_path):
     with locked(folder):
         check(command(*FIT), [folder.name, "another process"])
     assert not (folder / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("split", [(), ("train", "val")], ids=["one folder", "train and val"])
+def test_one_class_is_nothing_to_classify(split, command, tmp_path):
+    import PIL.Image
+
+    for part in split or ("",):
+        folder = tmp_path / "pictures" / part / "cats"
+        folder.mkdir(parents=True)
+        for number in range(12):
+            PIL.Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    data = ["--set", "data.name=folder", "--set", "data.batch_size=2", "--data-dir", str(tmp_path / "pictures")]
+    check(command(*FIT, *data), ["'folder'", "1 class", "at least 2", "--data-dir"])
+    assert not list((tmp_path / "work").iterdir())

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import PIL.Image
 import pytest
 from core_tools import wait_for_checkpoint
@@ -32,7 +33,11 @@ def command(out: Path) -> list[str]:
 
 def the_result(out: Path) -> dict[str, Any]:
     [path] = out.glob("cells/*/result.json")
-    return json.loads(path.read_text())
+    result = json.loads(path.read_text())
+    if path.with_name("predictions.npz").exists():
+        with numpy.load(path.with_name("predictions.npz")) as file:
+            result["predictions"] = {name: file[name] for name in file.files}
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_two_processes_leave_one_record(undisturbed: dict[str, Any]) -> None:
     assert undisturbed["status"] == "finished"
     assert undisturbed["config"]["train"]["devices"] == 2
+    predictions = undisturbed["predictions"]
+    assert predictions["index"].tolist() == list(range(1000)), "each test image once"
+    right = int((predictions["label"] == predictions["predicted"]).sum())
+    assert undisturbed["metrics"]["top1"]["last"] == round(right / 10, 4)
     # With 1000 test images every accuracy is a multiple of 0.1 %, unless an image is repeated or lost.
     assert round(undisturbed["metrics"]["top1"]["last"] * 10, 6).is_integer()
 
@@ -67,13 +76,15 @@ def test_killing_a_process_and_running_again_changes_nothing(
     assert resumed["segments"][-1]["start_step"] > 0
     assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
     assert resumed["metrics"] == undisturbed["metrics"]
+    for name, values in undisturbed["predictions"].items():
+        assert (resumed["predictions"][name] == values).all()
 
 
 def test_a_detector_is_evaluated_on_the_detections_of_both_processes(tmp_path: Path) -> None:
     """The record of two processes equals the metrics of one process with the same weights on all images."""
     changes = {
         "train.devices": 2, "train.steps": 6, "data.batch_size": 4, "data.train_size": 20, "data.validation_size": 7,
-        "backbone.widths": "8,8,16,16", "backbone.blocks": "1,1,1,1",
+        "backbone.widths": "8,8,16,16", "backbone.blocks": "1,1,1,1", "detector.keep_detections": "true",
     }  # fmt: skip
     flags = [part for path, value in changes.items() for part in ("--set", f"{path}={value}")]
     fit = [sys.executable, "-m", "lightning_xvol", "fit", "--recipe", "shapes_mask_rcnn", "--wandb", "disabled"]
@@ -91,3 +102,6 @@ def test_a_detector_is_evaluated_on_the_detections_of_both_processes(tmp_path: P
     alone = evaluator.measure(evaluator.results)
     recorded = {name: metric["last"] for name, metric in result["metrics"].items()}
     assert recorded == pytest.approx({name: value for name, value in alone.items() if value == value}, abs=0.01)
+    [kept] = tmp_path.glob("cells/*/mask_detections.json")
+    ids = {one["image_id"] for one in json.loads(kept.read_text())}
+    assert ids == {image for image, found in evaluator.results.items() if found}

@@ -65,4 +65,4 @@ def test_the_scan_sees_every_way_to_read() -> None:
     ways = 'os.environ["A1"]; os.environ.get("B1"); os.getenv("C1"); "D1" in os.environ; environ.pop("E1")\n'
     assert read_names(ast.parse(ways)) == {"A1", "B1", "C1", "D1", "E1"}
     assert read_names(ast.parse('X = ("F1", "G1")\nfor name in X: os.environ[name]')) == {"F1", "G1"}
-    assert {path.name for path in MODULES} >= {"processes.py", "cache.py", "environment.py", "gpus.py", "triton.py"}
+    assert {path.name for path in MODULES} >= {"processes.py", "variables.py", "environment.py", "gpus.py", "triton.py"}

@@ -65,7 +65,7 @@ def test_a_run_records_every_step_and_evaluation_once(uninterrupted):
     }  # fmt: skip
     assert result_of(folder)["segments"][0]["end_step"] == 23
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".lock", "checkpoints", "config.yaml", "metrics.csv", "result.json"
+        ".lock", "checkpoints", "config.yaml", "metrics.csv", "predictions.npz", "result.json"
     ]  # fmt: skip
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step=00000023.ckpt"]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from core_tools import Death, Fail, Set, Without, outcome, result_of, tiny
 
+from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import cell_id, group_id
+from lightning_xvol.training.tracking import Tracking, check_tracking
 
 OFFLINE = {"mode": "offline"}
 STEP = "lightning_xvol.training.callbacks:Watch.on_train_batch_end"
@@ -197,7 +199,6 @@ def test_a_run_after_one_with_a_broken_tracker_is_tracked_apart(monkeypatch, env
     import wandb
 
     from lightning_xvol.training.run import RunContext, train
-    from lightning_xvol.training.tracking import Tracking
 
     for name, value in environment.items():
         if value is not None:
@@ -244,3 +245,46 @@ def test_disabled_tracking_does_not_import_wandb(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# ---- what W&B refuses is said before anything starts
+
+
+@pytest.mark.parametrize(
+    ("tracking", "variables", "words"),
+    [
+        (Tracking("offline", "my/proj"), {}, "W&B refuses --wandb-project='my/proj': "),
+        (Tracking("online", " "), {}, "the W&B project has no name; give --wandb-project NAME"),
+        (Tracking("offline"), {"WANDB_BASE_URL": "not an address"}, "W&B refuses WANDB_BASE_URL='not an address': "),
+        (Tracking("online"), {"WANDB_MODE": "sometimes"}, "W&B refuses WANDB_MODE='sometimes': "),
+    ],
+)
+def test_what_wandb_refuses_is_one_sentence_at_the_start(tracking, variables, words, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as error:
+        check_tracking(tracking)
+    assert str(error.value).startswith(words)
+    assert "\n" not in str(error.value) and "pydantic" not in str(error.value)
+
+
+def test_a_refused_key_is_not_shown(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", " 0123456789 secret")
+    with pytest.raises(UserError, match=r"WANDB_API_KEY='\*\*\*'") as error:
+        check_tracking(Tracking("online"))
+    assert "secret" not in str(error.value)
+
+
+def test_nothing_is_refused_where_wandb_is_not_used(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "not an address")
+    check_tracking(Tracking("disabled", "my/proj"))
+
+
+@pytest.mark.parametrize(
+    ("faults", "note"),
+    [([Fail("wandb:init")], "untracked: W&B cannot start"), ([Fail(LOG)], "untracked: W&B failed")],
+    ids=["init", "log"],
+)
+def test_the_record_of_a_run_that_is_not_tracked_as_asked_says_so(faults, note, track, tmp_path):
+    track(tiny(), tmp_path, faults=faults)
+    assert result_of(tmp_path)["tracking"].startswith(note)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +13,16 @@ import torch
 import torchvision
 from fusion_tools import error, shake, train, trained
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol import AtomicXVolution, fuse, replace_operators
-from lightning_xvol.backbones import build_backbone
+from lightning_xvol.backbones import build_backbone, count_macs
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.pssa import PSSA
+from tests.resnets import timm_or_skip
 
 
 def small(name: str = "xvolution", **options: Any) -> nn.Module:
@@ -60,7 +63,7 @@ def test_a_fused_resnet50_has_equal_outputs(
 
 
 def test_blocks_of_timm_and_basic_blocks_fuse() -> None:
-    timm = pytest.importorskip("timm")
+    timm = timm_or_skip()
     for model in [timm.create_model("resnet26", num_classes=2), torchvision.models.resnet18(num_classes=2)]:
         paths = replace_operators(model, "convolution")
         shake(model.double().eval())
@@ -298,3 +301,36 @@ def test_fused_models_copy_and_average() -> None:
     average = torch.optim.swa_utils.AveragedModel(fused, use_buffers=True)
     average.update_parameters(fused)
     fused.load_state_dict(average.module.state_dict())
+
+
+def test_a_fused_copy_made_in_inference_mode_can_be_trained_and_loaded() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(build_operator("xvolution", 4, 8), nn.BatchNorm2d(8)).eval()
+    with torch.inference_mode():
+        fused = fuse(model)
+    assert not any(tensor.is_inference() for tensor in (*fused.parameters(), *fused.buffers()))
+    fused(torch.randn(2, 4, 9, 9)).sum().backward()
+    with torch.no_grad():
+        fused[0].bias.add_(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # weight_norm is deprecated
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_old_style_weight_norm_is_refused_in_words(place: str) -> None:
+    model = nn.Sequential(build_operator("xvolution", 4, 8), nn.Conv2d(8, 8, 1)).eval()
+    nn.utils.weight_norm(model[0].convolution.conv if place == "inside" else model[1])
+    with pytest.raises(UserError, match=r"forward pre hooks" if place == "inside" else r"1\.weight is computed from"):
+        fuse(model)
+
+
+@pytest.mark.parametrize("copies", [fuse, lambda model: count_macs(model, (4, 9, 9))], ids=["fuse", "count_macs"])
+def test_what_cannot_be_copied_is_named(copies: Callable[[nn.Module], object]) -> None:
+    model = nn.Sequential(build_operator("xvolution", 4, 8), nn.Conv2d(8, 8, 1)).eval()
+    prune.random_unstructured(model[1], "weight", 0.5)
+    with pytest.raises(UserError, match=r"cannot copy the model: 1\.weight is computed .* prune\.remove first"):
+        copies(model)
+    prune.remove(model[1], "weight")
+    for value in ([model(torch.randn(1, 4, 5, 5))], threading.Lock()):
+        model[0].norms = value
+        with pytest.raises(UserError, match=r"model: 0\.norms cannot be copied \(.*\); remove it first$"):
+            copies(model)

@@ -50,9 +50,18 @@ def test_constructor_refuses_an_option_that_the_registry_lacks(name: str) -> Non
 def test_pssa_options_are_named_in_direct_construction(operator: Any) -> None:
     assert operator(16, 16, form="hadamard").__class__ is operator
     with pytest.raises(
-        UserError, match=r"PSSA has no option 'frm' \(did you mean 'form'\?\); it has: form, shift_dist"
+        UserError,
+        match=rf"^{operator.__name__} has no option 'frm' \(did you mean 'form'\?\); it has: .*form, shift_dist",
     ):
         operator(16, 16, frm="dot")
+
+
+@pytest.mark.parametrize("name", ["xvolution", "xvolution_sa", "xvolution_inv", "paired_convolution"])
+def test_an_option_of_either_branch_is_suggested(name: str) -> None:
+    operator = registry.load("operator", name)
+    for wrong, right in [("kernel_siz", "kernel_size"), ("dilated_kernel_siz", "dilated_kernel_size")]:
+        with pytest.raises(UserError, match=rf"^{operator.__name__} has no option '{wrong}' .*did you mean '{right}'"):
+            operator(16, 16, **{wrong: 5})
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -135,6 +144,7 @@ def test_an_import_path_builds_a_foreign_operator(monkeypatch: pytest.MonkeyPatc
         ("paired_convolution", {"second_kernel_size": 4}, "second_kernel_size must be odd"),
         ("se_convolution", {"reduction": 0}, "reduction must be a positive integer, got 0"),
         ("se_convolution", {"kernel_size": 2}, "kernel_size must be odd"),
+        ("se_convolution", {"squeeze_start": "pair"}, "unknown squeeze_start 'pair' (did you mean 'pairs'?)"),
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:

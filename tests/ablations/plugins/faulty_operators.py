@@ -60,7 +60,7 @@ class SaysGPUs(Faulty):
 
 class Raises(Faulty):
     def fault(self, y: Tensor) -> Tensor:
-        raise RuntimeError(f"broken on purpose\nin step {self.steps}")
+        raise RuntimeError(f"größe 中: broken on purpose\nin step {self.steps}")
 
 
 class Exits(Faulty):

@@ -67,6 +67,7 @@ class Ledger:
                 key: result[key] for key in ("status", "weights_sha256", "metrics", "params", "macs", "config")
             }
             found[cell]["metrics.csv"] = (self.cells / cell / "metrics.csv").read_text()
+            found[cell]["predictions.npz"] = (self.cells / cell / "predictions.npz").read_bytes()
         return found
 
     def segments(self) -> dict[str, list[dict[str, Any]]]:
@@ -158,9 +159,9 @@ class Started:
     def has_printed(self) -> bool:
         return self.paths[0].stat().st_size > 0
 
-    def interrupt(self) -> None:
-        """Ctrl-C: SIGINT to the foreground process group."""
-        os.killpg(self.process.pid, signal.SIGINT)
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group, as a terminal does on Ctrl-C, and `timeout` and schedulers do."""
+        os.killpg(self.process.pid, number)
 
     def ended(self, within: float = PATIENCE_SECONDS) -> Ended:
         code = self.process.wait(within)

@@ -49,7 +49,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     """The results of a run that interruptions must not change."""
     result = result_of(folder)
     rows = (folder / "metrics.csv").read_bytes()
-    return {**{key: result[key] for key in ("weights_sha256", "metrics", "cell_id")}, "rows": rows}
+    predictions = folder / "predictions.npz"
+    kept = {"predictions": predictions.read_bytes()} if predictions.exists() else {}
+    return {**{key: result[key] for key in ("weights_sha256", "metrics", "cell_id")}, "rows": rows, **kept}
 
 
 def wait_for_checkpoint(out: Path, has_ended: Callable[[], bool], seconds: float = 60) -> None:
@@ -124,7 +126,7 @@ class Without:
     package: str
 
     def arm(self) -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+        for name in [self.package, *(name for name in sys.modules if name.partition(".")[0] == self.package)]:
             sys.modules[name] = None  # type: ignore[assignment]
 
 
