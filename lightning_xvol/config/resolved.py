@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
+from lightning_xvol.config.fast import has_float32_products
 from lightning_xvol.config.schema import (
     BackboneConfig,
     DetectorConfig,
@@ -30,6 +31,10 @@ SCHEMA = 1
 ID_LENGTH = 12
 COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient")
 """The fields of `train` that say how an optimisation is computed, not what is optimised."""
+
+
+_EFFECTS = {"weight_gradient": has_live_taps, "pssa_products": has_float32_products}
+"""Fields of `train` that are in an id only where they change what is computed."""
 
 
 def in_one_form(config: RunConfig) -> RunConfig:
@@ -130,7 +135,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     """The part of the resolved configuration that decides its identity.
 
     It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value. It has
-    `train.weight_gradient` only where that changes what is computed.
+    `train.weight_gradient` and `train.pssa_products` only where they change what is computed.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -142,8 +147,10 @@ def canonical(config: RunConfig) -> dict[str, Any]:
             legacy_value = item.metadata.get("legacy_value", dataclasses.MISSING)
             if item.metadata.get("outside_identity") or getattr(section, item.name) == legacy_value:
                 del values[section_field.name][stored_key(item)]
-        if section_field.name == "train" and not has_live_taps(config):
-            values["train"].pop("weight_gradient", None)
+        if section_field.name == "train":
+            for name, has_effect in _EFFECTS.items():
+                if not has_effect(config):
+                    values["train"].pop(name, None)
         if not values[section_field.name]:  # older runs do not have this section
             del values[section_field.name]
     for kind in registry.KINDS:

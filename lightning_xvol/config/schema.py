@@ -162,6 +162,8 @@ class TrainConfig:
         weight_gradient: `live_taps` computes the weight gradient of convolutions tap by tap where that is faster on a
             CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `plain` leaves all of them to
             PyTorch. In a run without such a convolution both values are the same run.
+        pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
+            which is faster on a CPU, or that of the projections.
     """
 
     epochs: int = 3
@@ -174,6 +176,9 @@ class TrainConfig:
     threads: int = 1
     checkpoint_every: int = field(default=50, metadata={"outside_identity": True})
     weight_gradient: WeightGradient = field(default="live_taps", metadata={"legacy_value": "plain"})
+    pssa_products: Literal["projections", "float32"] = field(
+        default="projections", metadata={"legacy_value": "projections"}
+    )
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def test_only_fields_outside_the_identity_change_no_id():
         "backbone.pretrained": "resnet50.pth", "backbone.pretrained_sha256": 64 * "0",
         "backbone.pretrained_kind": "own", "backbone.pretrained_new": ("fc",), "detector.keep_detections": True,
         "data.name": "digits", "operator.name": "pssa", "train.weight_gradient": "plain",
+        "train.pssa_products": "float32",
     }  # fmt: skip
     paths = {
         f"{section.name}.{item.name}"
@@ -83,6 +84,7 @@ def test_only_fields_outside_the_identity_change_no_id():
     detector = RECIPES["coco_faster_rcnn"].config("xvolution")
     base = {path: detector if path.startswith("detector.") else config for path in other}
     started = set_value(config, "backbone.pretrained", "other.pth")
+    base["train.pssa_products"] = set_value(config, "train.precision", "bf16-mixed")
     base |= {path: started for path in other if path.startswith("backbone.pretrained")}
     changed = {path: cell_id(set_value(base[path], path, value)) for path, value in other.items()}
     assert {path for path, cell in changed.items() if cell == cell_id(base[path])} == {
