@@ -11,6 +11,7 @@ from ablations.engine.runner import run
 from ablations.engine.sweep import Sweep, recipes_for, text
 from ablations.engine.sweep_file import read_arguments
 from lightning_xvol.commandline import FIELDS, Parser, add_run_flags, add_trust, completes
+from lightning_xvol.config import fast
 from lightning_xvol.errors import run_command_line
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -89,6 +90,7 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
         "--protocol", metavar="FILE",
         help="the protocol of the experiment: each record holds its SHA-256, and cells that it does not plan are named",
     )  # fmt: skip
+    parser.add_argument("--fast", action="store_true", help=fast.HELP)
     parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument("--fail-fast", action="store_true", help="start no further cell after the first failure")
     parser.add_argument(

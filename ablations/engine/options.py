@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ablations.engine.sweep import text
 from lightning_xvol.commandline import WANDB_MODES, at_least, ledger_folder, selection, setting
+from lightning_xvol.config.fast import SETTINGS, fast_settings
 from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import UserError, nearest
 
@@ -32,6 +33,8 @@ class Options:
         first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
         settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
+        fast: Train in bfloat16, the products of PSSA in float32, on a processor with instructions for it. It sets
+            fields of `train`, which changes the ids of the cells.
         smoke: Run 20 steps on 256 images, to see that it works.
         out: The ledger folder; by default `runs`, or `runs-smoke` for a smoke run.
         data_dir: The folder that holds the data sets.
@@ -66,6 +69,7 @@ class Options:
     first_seed: int = 0
     only: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     settings: Sequence[tuple[str, str]] = ()
+    fast: bool = False
     smoke: bool = False
     out: Path | None = None
     data_dir: Path | None = None
@@ -98,9 +102,10 @@ class Options:
         return ledger_folder(self.out, self.smoke)
 
     def changes(self) -> list[tuple[str, str]]:
-        """The fields that change in every cell, with their values: `settings`, and what `gpus_per_cell` sets."""
+        """The fields that change in every cell, with their values: `settings`, and what other options set."""
+        quick = SETTINGS if self.fast else ()
         devices = [] if self.gpus_per_cell is None else [("train.devices", str(self.gpus_per_cell))]
-        return [*self.settings, *devices]
+        return [*self.settings, *quick, *devices]
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
@@ -119,7 +124,10 @@ def read_options(given: Mapping[str, Any]) -> Options:
             raise UserError(f"a sweep has no option {name!r}{nearest(name, known)}; options: {', '.join(known)}")
         if value is not None:
             values[name] = read_value(name, value)
-    return Options(**values)
+    options = Options(**values)
+    if options.fast:
+        fast_settings(options.settings)
+    return options
 
 
 def read_value(name: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ from ablations.engine.report import SweepReport, make_report
 from ablations.engine.selection import cells_of, choose, recipe_of
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.commandline import is_helper_process
+from lightning_xvol.config.fast import NOTE
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import contents, files
@@ -93,6 +94,8 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     """What `run` does, on a sweep and options that have been read."""
     module, sweep = sweep.name, reading_of(sweep, options.reading)
     recipe, out = recipe_of(sweep, options), options.folder
+    if options.fast:
+        print(NOTE, flush=True)
     cells = cells_of(sweep, options)
     chosen = choose(cells, options)
     protocol = None if options.protocol is None else read_protocol(options.protocol)

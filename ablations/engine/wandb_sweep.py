@@ -49,7 +49,7 @@ def _arguments(module: str, recipe: str, options: Options) -> list[str]:
         arguments.append(f"--reading={options.reading}")
     if options.gpus_per_cell is not None:
         arguments.append(f"--gpus-per-cell={options.gpus_per_cell}")
-    arguments += ["--download"] * options.download + ["--smoke"] * options.smoke
+    arguments += ["--download"] * options.download + ["--smoke"] * options.smoke + ["--fast"] * options.fast
     return arguments + [f"--set={path}={value}" for path, value in options.settings]
 
 

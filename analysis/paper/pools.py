@@ -23,7 +23,7 @@ from analysis.statistics import Estimate
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
-from lightning_xvol.config.schema import from_dict
+from lightning_xvol.config.schema import from_record
 from lightning_xvol.errors import UserError
 
 SWEEPS = {
@@ -186,7 +186,7 @@ def _changes(
         found_row = _label_and_setting(table, sweep, row, configs)
         printed = found_row is not None and (recipe.reproduces[1], *found_row) in rows
         try:
-            config = from_dict(configs[row["group_id"]])
+            config = from_record(configs[row["group_id"]])
             if found_row is not None and printed:
                 changes = protocol.differences(config, published.configuration(recipe, int(table), *found_row))
             else:
@@ -261,7 +261,7 @@ def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]
     for group, other in ((first, second), (second, first)):
         found: list[str] = []
         with contextlib.suppress(UserError, KeyError):
-            pair = (from_dict(configs[group]), from_dict(configs[other]))
+            pair = (from_record(configs[group]), from_record(configs[other]))
             found = list(protocol.differences(*pair, canonical).values())
         yield f"{group} with {', '.join(found)}" if found else group
 

@@ -24,7 +24,7 @@ from analysis import numbers
 from analysis.sources.collection import Collection
 from lightning_xvol.config.imports import importable
 from lightning_xvol.config.resolved import Resolved, resolve
-from lightning_xvol.config.schema import from_dict, to_dict
+from lightning_xvol.config.schema import from_record, to_dict
 from lightning_xvol.errors import UserError, first_line
 from lightning_xvol.ledger import record
 from lightning_xvol.surroundings.programs import run_program
@@ -129,7 +129,7 @@ def verify(
 def _config(cell: Candidate, where: str, trust: bool) -> Resolved | str:
     """The configuration of `cell`, or why it cannot be run here."""
     try:
-        config = importable(from_dict(cell.result["config"], source=f"cell {cell.cell_id} of {where}", trust=trust))
+        config = importable(from_record(cell.result["config"], source=f"cell {cell.cell_id} of {where}", trust=trust))
         resolved = resolve(config)
     except (AttributeError, TypeError) as error:
         return f"not run, its configuration cannot be read ({first_line(error)})"

@@ -16,6 +16,7 @@ from lightning_xvol.commandline import (
     ledger_folder,
     make_config,
 )
+from lightning_xvol.config import fast
 from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
@@ -30,6 +31,7 @@ DESCRIPTION = "Train one run. The same command resumes a run that was stopped."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
+    parser.add_argument("--fast", action="store_true", help=fast.HELP)
     parser.add_argument("--seed", type=at_least(0, "seed"), metavar="N", help="the seed (default: 0)")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and its cell id, and stop"
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train one run in OUT/cells/<cell id> and print its metrics."""
+    if parsed.fast:
+        parsed.settings = [*parsed.settings, *fast.fast_settings(parsed.settings)]
     config = make_config(parsed)
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
@@ -58,6 +62,8 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.training.tracking import Tracking
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if parsed.fast:
+        print(fast.NOTE)
     tracking = Tracking(parsed.wandb, parsed.wandb_project, labels={"row": config.operator.name})
     bar = is_terminal(sys.stderr)
     lines = None if bar or is_helper_process() else Lines(f"{config.operator.name} on {config.data.name}")

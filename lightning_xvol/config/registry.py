@@ -165,7 +165,7 @@ OPERATORS: dict[str, Registered] = {
     "se_convolution": Registered(
         "lightning_xvol.operators.se_convolution:SEConvolution",
         "SE-Convolution",
-        {"kernel_size": 3, "reduction": 16, "squeeze_start": "random"},
+        {"kernel_size": 3, "reduction": 16, "squeeze_start": "pairs"},
         legacy_values={"squeeze_start": "random"},
     ),
     "xvolution_pointwise": Registered(
@@ -176,16 +176,10 @@ OPERATORS: dict[str, Registered] = {
 }
 
 _SMALL_RESNET = {
-    "stem_width": 16,
-    "block": "bottleneck",
-    "blocks": (2, 1, 1, 1),
-    "widths": (16, 16, 32, 32),
-    "strides": (1, 2, 1, 2),
-    "expansion": 2,
-    "stem_pool": False,
-}
+    "stem_width": 16, "block": "bottleneck", "blocks": (2, 1, 1, 1), "widths": (16, 16, 32, 32),
+    "strides": (1, 2, 1, 2), "expansion": 2, "stem_pool": False,
+}  # fmt: skip
 _RESNET = "lightning_xvol.backbones.torchvision_resnet"
-
 _SMALL = "lightning_xvol.backbones.small_resnet:SmallResNet"
 _VGG = "lightning_xvol.backbones.vgg:VGG13"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
+from lightning_xvol.config.fast import has_float32_products
 from lightning_xvol.config.schema import (
     BackboneConfig,
     DetectorConfig,
@@ -23,12 +24,17 @@ from lightning_xvol.config.schema import (
     stored_key,
     to_dict,
 )
+from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
 ID_LENGTH = 12
-COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
+COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient")
 """The fields of `train` that say how an optimisation is computed, not what is optimised."""
+
+
+_EFFECTS = {"weight_gradient": has_live_taps, "pssa_products": has_float32_products}
+"""Fields of `train` that are in an id only where they change what is computed."""
 
 
 def in_one_form(config: RunConfig) -> RunConfig:
@@ -128,7 +134,8 @@ def sections(config: RunConfig) -> dict[str, Any]:
 def canonical(config: RunConfig) -> dict[str, Any]:
     """The part of the resolved configuration that decides its identity.
 
-    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value.
+    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value. It has
+    `train.weight_gradient` and `train.pssa_products` only where they change what is computed.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -140,6 +147,10 @@ def canonical(config: RunConfig) -> dict[str, Any]:
             legacy_value = item.metadata.get("legacy_value", dataclasses.MISSING)
             if item.metadata.get("outside_identity") or getattr(section, item.name) == legacy_value:
                 del values[section_field.name][stored_key(item)]
+        if section_field.name == "train":
+            for name, has_effect in _EFFECTS.items():
+                if not has_effect(config):
+                    values["train"].pop(name, None)
         if not values[section_field.name]:  # older runs do not have this section
             del values[section_field.name]
     for kind in registry.KINDS:

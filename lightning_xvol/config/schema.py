@@ -22,6 +22,7 @@ from lightning_xvol.errors import UserError, nearest
 
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+WeightGradient = Literal["plain", "live_taps"]
 
 
 DEFAULT_PROJECT = "lightning-xvol"
@@ -158,6 +159,11 @@ class TrainConfig:
         accumulate: number of passes whose gradients make one optimizer step.
         threads: CPU threads of each process; fixed, because the number of threads changes the weights.
         checkpoint_every: optimizer steps from one checkpoint to the next.
+        weight_gradient: `live_taps` computes the weight gradient of convolutions tap by tap where that is faster on a
+            CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `plain` leaves all of them to
+            PyTorch. In a run without such a convolution both values are the same run.
+        pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
+            which is faster on a CPU, or that of the projections.
     """
 
     epochs: int = 3
@@ -169,6 +175,10 @@ class TrainConfig:
     accumulate: int = 1
     threads: int = 1
     checkpoint_every: int = field(default=50, metadata={"outside_identity": True})
+    weight_gradient: WeightGradient = field(default="live_taps", metadata={"legacy_value": "plain"})
+    pssa_products: Literal["projections", "float32"] = field(
+        default="projections", metadata={"legacy_value": "projections"}
+    )
 
 
 @dataclass(frozen=True)
@@ -248,6 +258,31 @@ def from_dict(
     return dataclasses.replace(
         config, **{kind: marked(getattr(config, kind), source, free | safe.get(kind, set())) for kind in registry.KINDS}
     )
+
+
+def from_record(values: Mapping[str, Any], *, source: str = "the record", trust: bool = False) -> RunConfig:
+    """The configuration that a run has written, as by `from_dict`.
+
+    A field or an option that is newer than the run has its legacy value.
+    """
+    config = from_dict(values, _legacy(), source=source, trust=trust)
+    parts = {kind: getattr(config, kind) for kind in registry.KINDS}
+    options = {kind: {**registry.lookup(kind, part.name).legacy_values, **part.options} for kind, part in parts.items()}
+    return dataclasses.replace(
+        config, **{kind: dataclasses.replace(part, options=options[kind]) for kind, part in parts.items()}
+    )
+
+
+@functools.cache
+def _legacy() -> RunConfig:
+    """The defaults, with the legacy value of each field that has one."""
+    base = RunConfig()
+    for section in dataclasses.fields(RunConfig):
+        part: Any = getattr(base, section.name)
+        for item in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+            if "legacy_value" in item.metadata:
+                base = set_value(base, f"{section.name}.{item.name}", item.metadata["legacy_value"])
+    return base
 
 
 _ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3, "pretrained_sha256": 2}

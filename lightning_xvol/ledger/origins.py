@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
-from lightning_xvol.config.schema import RunConfig, from_dict
+from lightning_xvol.config.schema import RunConfig, from_record, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
 
@@ -101,8 +101,9 @@ def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
     found = [run for run in _runs(ledger) if run.identity == identity]
     if len(found) > 1:
         found = [run for run in found if run.config.operator == config.operator] or found
-    if len(found) > 1:
-        found = [run for run in found if run.group == _protocol_group(run.config)] or found
+    for form in _PAPERS_FORMS:
+        if len(found) > 1:
+            found = [run for run in found if run.group == _protocol_group(run.config, form)] or found
     if not found:
         raise UserError(
             f"--backbone-from {str(ledger)!r}: no finished classification run of {_what(config)} on images of "
@@ -173,21 +174,30 @@ def check_weights(config: RunConfig) -> None:
 
 
 def with_papers_origin(config: RunConfig) -> RunConfig:
-    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file."""
+    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file.
+
+    Of its forms (`_PAPERS_FORMS`) it is the one that `config` names as its origin, or today's.
+    """
     if config.detector.pretraining != "own":
         return config
-    origin = resolve(papers_pretraining(config))
+    origins = [resolve(papers_pretraining(config, form)) for form in _PAPERS_FORMS]
+    origin = next((run for run in origins if run.group_id == config.detector.origin), origins[0])
     detector = dataclasses.replace(config.detector, origin=origin.group_id, origin_optimisation=origin.optimisation_id)
     return dataclasses.replace(config, detector=detector)
 
 
-def papers_pretraining(config: RunConfig) -> RunConfig:
+_PAPERS_FORMS = ("live_taps", "plain")
+"""The weight gradients with which the paper's pre-training may have been computed: today's, and that of older runs."""
+
+
+def papers_pretraining(config: RunConfig, weight_gradient: str = _PAPERS_FORMS[0]) -> RunConfig:
     """The paper's pre-training with the operator and the backbone of `config`."""
-    return dataclasses.replace(get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone)
+    papers = set_value(get_recipe(PROTOCOL).config(), "train.weight_gradient", weight_gradient)
+    return dataclasses.replace(papers, operator=config.operator, backbone=config.backbone)
 
 
-def _protocol_group(config: RunConfig) -> str:
-    return record.group_id(papers_pretraining(config))
+def _protocol_group(config: RunConfig, weight_gradient: str) -> str:
+    return record.group_id(papers_pretraining(config, weight_gradient))
 
 
 def _identity(config: RunConfig) -> Any:
@@ -209,7 +219,7 @@ def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
             result = record.read_result(path.parent)
             if result is None or result["status"] != "finished" or result["config"] is None:
                 continue
-            config = resolve(from_dict(result["config"]))
+            config = resolve(from_record(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
                 found.append(

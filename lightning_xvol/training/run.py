@@ -21,8 +21,10 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.config import libraries
-from lightning_xvol.config.resolved import SCHEMA, Resolved
+from lightning_xvol.config.fast import has_float32_products
+from lightning_xvol.config.resolved import SCHEMA, Resolved, resolve
 from lightning_xvol.config.schema import RunConfig, to_dict
+from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.errors import one_line
 from lightning_xvol.ledger import contents, files
@@ -30,6 +32,8 @@ from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoin
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, write_failure, write_result
+from lightning_xvol.operators.pssa import use_float32_products
+from lightning_xvol.operators.spatial import use_live_taps
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.surroundings import signals
@@ -89,6 +93,9 @@ def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torc
     """The network of `config` with random weights, which depend on the seed alone."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = task_of(config).network(config, num_classes, in_channels)
+    resolved = resolve(config)
+    use_live_taps(network, has_live_taps(resolved))
+    use_float32_products(network, has_float32_products(resolved))
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 
 
