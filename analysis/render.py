@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analysis.table import Table
 
 SELECT = ("last", "best")
-INTERVALS = ("t", "bootstrap")
+INTERVALS = ("moderated", "t")
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -33,16 +33,18 @@ WITHOUT_RUNS = (5, 7)
 
 
 def load_sweep(
-    sources: Sources, name: str, select: str = "last", interval: str = "t", adjust: bool = False
-) -> SweepResults:
+    sources: Sources, name: str, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> SweepResults:  # fmt: skip
     """The sweep `name`, its runs and their means.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
-        interval: How the interval of a difference is computed: Student's `t` or `bootstrap`.
-        adjust: Whether Holm's method adjusts the p-values for all comparisons of the sweep.
+        interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
+        only: The rows and columns that are shown, as `{"operator": ["convolution"], "kernel_size": [3]}`. The
+            statistics are those of the whole table.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -57,7 +59,8 @@ def load_sweep(
     from analysis.sweep.results import SweepResults
 
     collection = collect(sources)
-    return SweepResults.of(collection, *collection.load(name), select, interval, adjust)
+    texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
+    return SweepResults.of(collection, *collection.load(name), select, interval, texts)
 
 
 def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
@@ -156,44 +159,52 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
+        note: Why there is no figure, where the sweep has too many rows for one.
+        diagnostic: What the variances of a sweep's table have in common.
     """
 
     sweep: str
     text: str
     markdown: str
     paths: Mapping[str, Path]
+    note: str = ""
+    diagnostic: str = ""
 
     def where(self) -> str:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
             kinds.setdefault(name.partition(".")[0], []).append(path)
-        return "\n".join(
+        lines = [
             f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
-        )
+        ]
+        return "\n".join([*lines, *([self.note] if self.note else [])])
 
 
 def render(
-    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "t", adjust: bool = False
-) -> Rendering:
+    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
     """
+    from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, adjust)
+    results = load_sweep(sources, sweep, select, interval, only)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", results)
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+    shown = {"note": too_many_rows(results), "diagnostic": results.diagnostic()}
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, **shown)
 
 
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
-    select: str = "last",
+    select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
@@ -203,12 +214,14 @@ def render_figures(
     Raises:
         UserError: as `render`.
     """
-    results = load_sweep(sources, sweep, select)
+    from analysis.sweep.figures import too_many_rows
+
+    results = load_sweep(sources, sweep, select, interval, only)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
         paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
-    return Rendering(sweep, "", "", paths)
+    return Rendering(sweep, "", "", paths, note=too_many_rows(results))
 
 
 def _folder(out: Path, sweep: str) -> Path:
@@ -300,16 +313,24 @@ def render_paper(
         found = pools(sources, str(number), select) if sources is not None else []
         made = paper_tables.paper_tables(number, found, select)
         if numbers and not made:
+            _raise_left_out(sources, SWEEPS[str(number)])
             where = "; ".join(pool.data for pool in found) or "the sources"
             raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
+        _raise_left_out(sources, [name for names in SWEEPS.values() for name in names])
         raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
         Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))
         for table in tables
     ]
+
+
+def _raise_left_out(sources: Collection | None, names: Sequence[str]) -> None:
+    """Raise the reason why a sweep of one of these names cannot be read, where there is one."""
+    for error in sources.left_out(names) if sources is not None else ():
+        raise error
 
 
 def _write(table: Table, folder: Path, stem: str, name: str = "table") -> dict[str, Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
@@ -51,6 +52,7 @@ class SweepContext:
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         nodes: The number of machines that each cell runs on.
+        protocol: The file and the SHA-256 of the protocol of the experiment, if it has one.
     """
 
     out: Path
@@ -60,6 +62,7 @@ class SweepContext:
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     nodes: int = 1
+    protocol: Mapping[str, str] | None = None
 
 
 def state(cell: Cell, out: Path) -> State:
@@ -119,6 +122,7 @@ def run_cell(
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
+        protocol=context.protocol,
     )
     try:
         with _threads_kept():
@@ -158,7 +162,7 @@ def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
 def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
     folder = files.make_folder(cell.folder(context.out))
-    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+    streams.write_into(files.open_to_add(folder / "log.txt"))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -181,10 +185,9 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     result = record.read_result(folder)
     if result is not None:
         return _outcome(result)
-    segments = files.read_json(folder / "segments.json")
-    step = segments[-1]["end_step"] if isinstance(segments, list) and segments else 0
     with contextlib.suppress(OSError):
-        record.write_failure(folder, error, step)
+        segments = record.read_segments(folder / "segments.json")
+        record.write_failure(folder, error, segments[-1]["end_step"] if segments else 0)
     return "failed", error
 
 
@@ -198,8 +201,8 @@ def summary(result: dict) -> str:
     """The metrics of a finished cell in a few words."""
     metrics = [
         f"{name} {values['last']:.1f}"
-        for name, values in result["metrics"].items()
-        if name in {metric.name for metric in registry.METRICS.values()}
+        for name, values in (result["metrics"] or {}).items()
+        if name in {metric.name for metric in registry.METRICS.values()} and values.get("last") is not None
     ]
     return ", ".join(metrics)
 
@@ -207,7 +210,8 @@ def summary(result: dict) -> str:
 def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
-    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
+    It prints a note if an operator has taps that can never be inside the map. `begun` are runs that a table of
+    `configs` shows too. They must have seen the data that are here.
 
     Raises:
         UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
@@ -216,19 +220,20 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     import torch
 
     from lightning_xvol.training.pretrained import check_pretrained
-    from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.tasks import taps_outside, task_of
     from lightning_xvol.training.tracking import Tracking, check_tracking
 
     check_tracking(Tracking(context.wandb, context.wandb_project))
 
     read = _Data(context.data_dir, context.download)
+    notes: dict[str, None] = {}
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         try:
             check_weights(config)
-            num_classes, channels = read.shape(config)
+            num_classes, image_shape = read.shape(config)
             with torch.device("meta"):
-                network = task_of(config).network(config, num_classes, channels)
+                network = task_of(config).network(config, num_classes, image_shape[0])
             check_pretrained(network, config)
         except UserError:
             raise
@@ -238,6 +243,10 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+        notes |= dict.fromkeys(taps_outside(config, network, image_shape))
+    if not is_helper_process():
+        for note in notes:
+            print(f"note: {note}", flush=True)
     for run in begun:
         try:
             here = read.contents(run.config)
@@ -251,11 +260,11 @@ class _Data:
 
     def __init__(self, data_dir: Path | None, download: bool) -> None:
         self.data_dir, self.download = data_dir, download
-        self.shapes: dict[str, tuple[int, int]] = {}
+        self.shapes: dict[str, tuple[int, tuple[int, int, int]]] = {}
         self.found: dict[str, Mapping[str, Any]] = {}
 
-    def shape(self, config: RunConfig) -> tuple[int, int]:
-        """The number of classes, and of the channels of an image."""
+    def shape(self, config: RunConfig) -> tuple[int, tuple[int, int, int]]:
+        """The number of classes, and the shape of an image."""
         if repr(config.data) not in self.shapes:
             self._read(config)
         return self.shapes[repr(config.data)]
@@ -273,7 +282,7 @@ class _Data:
         with _threads_kept():
             torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
             data = task_of(config).data(config, self.data_dir, download=self.download)
-            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape
             self.found[repr(config.data)] = data.contents
 
 

@@ -29,7 +29,8 @@ class Options:
     Attributes:
         recipe: The recipe; by default the sweep's own.
         reading: Another way to read the experiment, a key of `Sweep.readings`.
-        seeds: Run the seeds 0 to N - 1; by default the recipe says how many.
+        seeds: The number of seeds; by default the recipe says how many.
+        first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
         settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
         fast: Train in bfloat16, the products of PSSA in float32, on a processor with instructions for it. It sets
@@ -39,6 +40,7 @@ class Options:
         data_dir: The folder that holds the data sets.
         download: Let torchvision download the small data sets.
         backbone_from: The ledger whose classification runs detectors start from.
+        protocol: The protocol of the experiment; each record holds its file and its SHA-256.
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         launcher: `inline`, `local` or `slurm`; by default `local` for more than one job, else `inline`.
@@ -64,6 +66,7 @@ class Options:
     recipe: str | None = None
     reading: str | None = None
     seeds: int | None = None
+    first_seed: int = 0
     only: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     settings: Sequence[tuple[str, str]] = ()
     fast: bool = False
@@ -72,6 +75,7 @@ class Options:
     data_dir: Path | None = None
     download: bool = False
     backbone_from: Path | None = None
+    protocol: Path | None = None
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = DEFAULT_PROJECT
     launcher: str | None = None
@@ -192,12 +196,13 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_COUNTS, _number(1)),
     "seeds": _number(1, MOST_SEEDS),
     "seed": _number(0),
+    "first_seed": _number(0, 2**62),
     "time": lambda value: minutes(str(value)),
     "only": _only,
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
-    **dict.fromkeys(("out", "data_dir", "backbone_from"), lambda value: Path(str(value))),
+    **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
     **dict.fromkeys(("recipe", "reading", "cell", "partition", "wandb_project", "emit_wandb_sweep"), str),
 }
 _FLAGS = {"settings": "--set"}

@@ -24,6 +24,7 @@ from lightning_xvol.config.fast import NOTE
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import contents, files
+from lightning_xvol.ledger.protocol import read_protocol
 from lightning_xvol.processes import refuse_several_tasks
 from lightning_xvol.surroundings.signals import Terminated
 
@@ -97,6 +98,9 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         print(NOTE, flush=True)
     cells = cells_of(sweep, options)
     chosen = choose(cells, options)
+    protocol = None if options.protocol is None else read_protocol(options.protocol)
+    if protocol is not None and not is_helper_process():
+        messages.tell_protocol(protocol, recipe.name, sweep.name, chosen, out)
     if options.dry_run:
         messages.list_cells(sweep.name, recipe.name, chosen, out, options.jobs or 1)
         return make_report(sweep, recipe, chosen, out)
@@ -107,7 +111,15 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         write_plan(sweep, recipe, cells, options)  # the runs of agents carry it
         emit(module, sweep, chosen, options)
         return make_report(sweep, recipe, chosen, out)
-    context = SweepContext(out, sweep.name, options.data_dir, options.download, options.wandb, options.wandb_project)
+    context = SweepContext(
+        out,
+        sweep.name,
+        options.data_dir,
+        options.download,
+        options.wandb,
+        options.wandb_project,
+        protocol=None if protocol is None else protocol.stamp,
+    )
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.render import SELECT
+from analysis.render import INTERVALS, SELECT
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.printing import in_one_line
 
 if TYPE_CHECKING:
     from analysis.sources.collection import Collection
 
 
 def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
+    """Add --source, and with `select` the flag --select."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
-        help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable; the runs of all sources are merged by their ids",
+        help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
+        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
     if select:
         parser.add_argument(
@@ -27,6 +30,36 @@ def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
             default="last",
             help="the evaluation of a run that counts (default: %(default)s)",
         )
+
+
+def add_shown(parser: argparse.ArgumentParser) -> None:
+    """Add what a sweep's table and figures show, `--only`, and how their intervals are made, `--interval`."""
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=V1,V2",
+        help="show only these values; KEY is operator or an axis; repeatable; the statistics stay those of the whole "
+        "table",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default=INTERVALS[0],
+        help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
+        "(default: %(default)s)",
+    )  # fmt: skip
+
+
+def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
+    """The values of `--only` by key.
+
+    Raises:
+        UserError: for a text that is not KEY=V1,V2.
+    """
+    found: dict[str, list[str]] = {}
+    for text in parsed.only:
+        key, equals, values = text.partition("=")
+        chosen = [value for value in values.split(",") if value]
+        if not (key and equals and chosen):
+            raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
+        found.setdefault(key, []).extend(chosen)
+    return found
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
@@ -44,19 +77,43 @@ def open_sources(names: list[str]) -> Collection:
     """
     if not names:
         raise UserError(
-            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+            "--source is missing: name the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B offline "
+            "runs, or wandb:PROJECT"
         )
     from analysis.sources.collection import Collection
 
     sources = Collection(names)
     for loss in sources.losses:
-        print(f"note: {loss}", file=sys.stderr)
+        print(f"note: {in_one_line(loss)}", file=sys.stderr)
     return sources
+
+
+def each_sweep(sources: Collection, wanted: str | None, act: Callable[[str], str]) -> None:
+    """Print what `act` returns for the sweep `wanted`, else for every sweep. A line on stderr names each that fails.
+
+    Raises:
+        UserError: where no sweep is left.
+    """
+    left_out = [] if wanted is not None else [UserError(fault) for fault in sources.unfit()]
+    done = False
+    for name in sources.sweeps() if wanted is None else [wanted]:
+        try:
+            print(act(name))
+            done = True
+        except UserError as error:
+            left_out.append(error)
+    if not done:
+        raise left_out[0]
+    tell_left_out(left_out)
+
+
+def tell_left_out(errors: Iterable[UserError]) -> None:
+    """Print a line on stderr for each sweep that cannot be read."""
+    for error in errors:
+        print(f"note: left out: {in_one_line(error)}", file=sys.stderr)
 
 
 def out_folder(parsed: argparse.Namespace) -> Path:
     """The folder for the results: `--out`, else the first source that is a folder, else the current folder."""
-    from analysis.sources.server import is_server
-
-    folders = [name for name in parsed.source if not is_server(name)]
+    folders = [name for name in parsed.source if Path(name).is_dir()]
     return parsed.out or Path(folders[0] if folders else ".")

@@ -18,7 +18,8 @@ from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import seed_values
+from analysis.sources.samples import estimates_of
+from analysis.statistics import Estimate
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
@@ -30,6 +31,8 @@ SWEEPS = {
     "6": ("schedule",), "3a": ("kernel_size",), "3b": ("schedule",),
 }  # fmt: skip
 """The sweeps with the runs of each table. 3a and 3b are the two halves of Figure 3, which prints no numbers."""
+_AXES = {"6": ("schedule",), "3b": ("schedule",), "3a": ("kernel_size",)}
+"""The axes that tell the rows of a table apart."""
 SETTINGS = {"2": "faster_rcnn 1x", "3": "mask_rcnn 1x"}
 _OPERATORS = ("1", "2", "3")
 SHARED = ("data.", "optim.", "train.", "detector.")
@@ -55,6 +58,10 @@ class Pool:
         results: Maps a group id to one of its records.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
         values: Maps row, metric and seed to the value of the run.
+        samples: Maps metric and epoch (none but in Figure 3 (b)) to the values by seed of every group of the sweeps,
+            also of those without a row here: their variances are pooled.
+        images: Maps a group id to the number of test images.
+        runs: Maps a group id to the state of each of its runs by cell.
     """
 
     table: str
@@ -66,6 +73,10 @@ class Pool:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
     values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
+    samples: dict[tuple[str, str], dict[str, dict[int, float]]] = field(default_factory=dict)
+    images: dict[str, int | None] = field(default_factory=dict)
+    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    _estimates: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
@@ -74,6 +85,37 @@ class Pool:
     def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
         """Maps a seed to the value of its finished run. It is empty if no run of the row has finished."""
         return self.values.get(row, {}).get(metric, {})
+
+    def estimate(self, row: RowKey, metric: str) -> Estimate:
+        """The mean of a row, with the variances of all rows pooled; `n` is 0 where no run of it has finished."""
+        if not self.seeds(row, metric):
+            return Estimate(0)
+        family = (metric, _epoch_of(row))
+        if family not in self._estimates:
+            samples = {group: values.values() for group, values in self.samples[family].items()}
+            images = self.images if not family[1] else dict.fromkeys(samples)
+            self._estimates[family] = estimates_of(samples, images, metric)[0]
+        return self._estimates[family][self.groups[row]]
+
+    def network(self, row: RowKey) -> str:
+        """The label of the network that the runs of `row` trained; empty where it is not known."""
+        backbone = self.configs.get(self.groups.get(row, ""), {}).get("backbone")
+        with contextlib.suppress(UserError, TypeError, KeyError):
+            return registry.label("backbone", backbone["name"]) if backbone else ""
+        return ""
+
+    def losses(self, row: RowKey) -> str:
+        """`3 of 5 diverged, 1 missing`; empty where all runs of `row` have finished."""
+        states = list(self.runs.get(self.groups.get(row, ""), {}).values())
+        counts = {"diverged": states.count("diverged"), "missing": states.count("missing") + states.count("failed")}
+        told = [f"{count} {state}" for state, count in counts.items() if count]
+        if told:
+            told[0] = told[0].replace(" ", f" of {len(states)} ", 1)
+        return ", ".join(told)
+
+
+def _epoch_of(row: RowKey) -> str:
+    return row[2] if row[2].startswith("epoch ") else ""
 
 
 def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
@@ -88,6 +130,8 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # a recipe for Table 2 is not another data set for Table 1
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
             continue  # these tables are of Faster R-CNN
+        if not _has_axes(table, sweep, frame):
+            continue  # somebody else's sweep of the same name
         results = sources.results(frame)
         configs = {group: result["config"] for group, result in results.items()}
         changes = _changes(
@@ -103,6 +147,13 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
         pool.frames.append(frame)
         _add(pool, sweep, frame, configs, sources, select)
     return sorted(found.values(), key=lambda pool: pool.data != PAPER)
+
+
+def _has_axes(table: str, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
+    """Whether the sweep has the axes of the sweep of ours with its name, with whole numbers on that of schedules."""
+    needed = (*_AXES.get(table, ()), *(("stages",) if sweep.name == "stage" else ()))
+    whole = "schedule" not in sweep.axes or frame["schedule"].dtype == "int64"
+    return whole and set(needed) <= set(sweep.axes)
 
 
 def _named(sweep: SweepLayout) -> str:
@@ -123,13 +174,13 @@ def _changes(
     (`SHARED`). Data that are not what they are called are a change too. `contents` holds the data of each group.
     """
     recipe = RECIPES.get(sweep.recipe)
-    if recipe is None or recipe.reproduces is None or sweep.smoke:
+    if recipe is None or recipe.reproduces is None or sweep.reproduces is None or sweep.smoke:
         return None
     if table.isdigit() and recipe.reproduces[0] != published.BASES[int(table)]:
         return None
     rows = published.of_table(int(table)) if table.isdigit() else {}
     found: dict[str, None] = {}
-    for _, row in frame.drop_duplicates("group_id").iterrows():
+    for row in frame.drop_duplicates("group_id").to_dict("records"):
         if row["group_id"] not in configs:
             continue
         found_row = _label_and_setting(table, sweep, row, configs)
@@ -159,14 +210,17 @@ def _add(
 ) -> None:
     # Only Table 1 has two backbones; elsewhere, and on other data, label and setting identify a row.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
-    for group, rows in frame.groupby("group_id", sort=False):
-        first = rows.iloc[0]
+    values = _values(frame, select)
+    _add_samples(pool, frame, values)
+    runs = frame.groupby("group_id", sort=False)
+    for first in frame.drop_duplicates("group_id").to_dict("records"):
+        group = first["group_id"]
         found = _label_and_setting(pool.table, sweep, first, configs)
         if found is None:
             continue
         key = (backbone, *found)
         if pool.table == "3b":
-            _add_curves(pool, key, rows, sweep, sources)
+            _add_curves(pool, key, runs.get_group(group), sweep, sources)
             continue
         if pool.groups.setdefault(key, group) != group:
             both = " and ".join(_told_apart(pool.groups[key], group, pool.configs))
@@ -174,8 +228,32 @@ def _add(
                 f"Table {pool.table}: {' '.join(part for part in key if part)} has two configurations ({both}); give "
                 "their sweeps one by one"
             )
-        for metric, runs in rows.groupby("metric", sort=False):
-            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seed_values(runs, select))
+        for metric, seeds in values[group].items():
+            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seeds)
+
+
+def _values(frame: pd.DataFrame, select: str) -> dict[str, dict[str, dict[int, float]]]:
+    """Maps each group, metric and seed to the value of the finished run."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    columns = (frame[name].tolist() for name in ("group_id", "metric", "seed", "state", select))
+    for group, metric, seed, state, value in zip(*columns, strict=True):
+        seeds = found.setdefault(group, {}).setdefault(metric, {})
+        if state == "finished":
+            seeds[int(seed)] = float(value)
+    return found
+
+
+def _add_samples(pool: Pool, frame: pd.DataFrame, values: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Add what the statistics take from each group, whether or not the table has its row."""
+    for group, metrics in values.items():
+        for metric, seeds in metrics.items():
+            pool.samples.setdefault((metric, ""), {}).setdefault(group, {}).update(seeds)
+    for group, images, cell, state in zip(
+        *(frame[name].tolist() for name in ("group_id", "images", "cell_id", "state")), strict=True
+    ):
+        if pool.images.get(group) is None:
+            pool.images[group] = None if pd.isna(images) else int(images)
+        pool.runs.setdefault(group, {})[cell] = state
 
 
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -195,12 +273,13 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             row = (*key[:2], f"epoch {epoch}")
-            pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            group = pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            pool.samples.setdefault((sweep.metric, row[2]), {}).setdefault(group, {})[int(seed)] = value
             pool.values.setdefault(row, {}).setdefault(sweep.metric, {})[int(seed)] = value
 
 
 def _label_and_setting(
-    table: str, sweep: SweepLayout, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
+    table: str, sweep: SweepLayout, row: Mapping[Any, Any], configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, str] | None:
     """Label and setting of the row of a group; None where the table has no such row."""
     label = str(row["operator"])

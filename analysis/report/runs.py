@@ -12,6 +12,7 @@ import yaml
 from analysis import numbers
 from analysis.sources.collection import Collection
 from analysis.sources.frame import Outcome
+from analysis.statistics import FEWEST_SEEDS
 from analysis.sweep.overview import Overview
 from analysis.table import TableCell
 from lightning_xvol.commandline import duration
@@ -59,8 +60,8 @@ class TableUse:
     Attributes:
         sweep: The number of the sweep on the page.
         row: The row of the table, and the value of its column.
-        value: Seeds, mean, standard deviation and interval.
-        delta: The difference from the baseline, with its interval.
+        value: Seeds, mean, standard deviation and interval; fewer than three runs as they are.
+        delta: The difference from the baseline, with its interval, and whether it is resolved.
         baseline: The group of the baseline.
     """
 
@@ -117,13 +118,14 @@ class ReportedRuns:
         rows = pd.concat([overview.frame for overview in found]).drop_duplicates(["cell_id", "metric"])
         by_group = dict(iter(rows.groupby("group_id", sort=False)))
         for number, overview in enumerate(found):
+            baselines = _baselines(overview)
             for row in overview.summary.to_dict("records"):
                 group_id = row["group_id"]
                 if group_id not in self.groups:
                     self.groups[group_id] = _group(group_id, by_group[group_id], overview, sources)
                 group = self.groups[group_id]
                 group.operators.add(self.operators.setdefault(row["label"], len(self.operators)))
-                group.uses.append(_use(number, row, overview))
+                group.uses.append(_use(number, row, overview, baselines))
 
     def operators_of(self, cells: Iterable[TableCell]) -> list[int]:
         """The numbers of the operators behind these table cells."""
@@ -175,20 +177,26 @@ def _config(outcomes: Mapping[str, Outcome | None]) -> str:
     return ""
 
 
-def _use(number: int, row: Mapping[str, Any], overview: Overview) -> TableUse:
-    sweep, summary = overview.layout, overview.summary
+def _baselines(overview: Overview) -> dict[tuple[Any, ...], str]:
+    """The group of the baseline at each place of the axes."""
+    axes, rows = overview.layout.axes, overview.summary.to_dict("records")
+    of_baseline = [row for row in rows if row["operator"] == overview.layout.baseline]
+    return {tuple(row[axis] for axis in axes): row["group_id"] for row in of_baseline}
+
+
+def _use(number: int, row: Mapping[str, Any], overview: Overview, baselines: Mapping[tuple[Any, ...], str]) -> TableUse:
+    sweep = overview.layout
     column = [f"{sweep.axis_label(axis)} = {row[axis]}" for axis in [sweep.column_axis] if axis]
     value = numbers.DASH
     if row["n"]:
-        value = f"{numbers.number(row['mean'], 2)} {numbers.PLUS_MINUS} {numbers.number(row['sd'], 2)}"
-        if row["n"] > 1:
+        value = numbers.runs(row["runs"], 2)
+        if row["n"] >= FEWEST_SEEDS:
             value += f", 95 % interval {numbers.number(row['ci_low'], 2)} to {numbers.number(row['ci_high'], 2)}"
     delta, baseline = "", ""
     if sweep.baseline is not None and not pd.isna(row["delta"]):
-        same = (summary[list(sweep.axes)] == [row[axis] for axis in sweep.axes]).all(axis=1)
-        baseline = summary[same & (summary["operator"] == sweep.baseline)]["group_id"].iloc[0]
+        baseline = baselines[tuple(row[axis] for axis in sweep.axes)]
         delta = numbers.signed(row["delta"], 2)
-        if not pd.isna(row["delta_low"]):
+        if row["n"] >= FEWEST_SEEDS and not pd.isna(row["delta_low"]):
             delta += f" [{numbers.signed(row['delta_low'], 2)}, {numbers.signed(row['delta_high'], 2)}]"
-        delta += f" to {sweep.labels[sweep.baseline]}"
+        delta += f" to {sweep.labels[sweep.baseline]}, {'resolved' if row['resolved'] else 'not resolved'}"
     return TableUse(number, ", ".join([row["row"], *column]), f"n = {row['n']}: {value}", delta, baseline)

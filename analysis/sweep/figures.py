@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -17,6 +19,8 @@ OWN = "figure"
 _OF_RUNS = ("seeds", "learning")
 _WITH_PANELS = ("facets", "with_costs", "learning")
 _MANY_ROWS = 6
+MOST_ROWS = 100
+"""Nobody can tell more rows apart in one figure, and the time of its legend grows with them."""
 
 
 class NothingToDrawError(UserError):
@@ -38,6 +42,9 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
         UserError: for an unknown kind, a kind that needs an axis the sweep does not have, or axes for several panels.
     """
     sweep = results.layout
+    crowd = too_many_rows(results)
+    if crowd:
+        raise NothingToDrawError(crowd)
     if kind == OWN:
         kind = _asked_for(results)
     elif kind not in (*kinds.KINDS, *_OF_RUNS):
@@ -52,6 +59,14 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
     shown, x, label = points(results, kind)
     y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
     return kinds.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
+
+
+def too_many_rows(results: SweepResults) -> str:
+    """A sentence where the sweep has too many rows for any figure; else empty."""
+    rows = results.summary["row"].nunique()
+    if rows <= MOST_ROWS:
+        return ""
+    return f"no figure of {results.layout.name!r}: {rows} rows are more than the {MOST_ROWS} that a figure can show"
 
 
 def _asked_for(results: SweepResults) -> str:
@@ -76,7 +91,8 @@ def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
         raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
-    runs = _named(runs.assign(value=runs[results.select]), results)
+    means = ("n", "mean", "ci_low", "ci_high")
+    runs = _named(runs.assign(value=runs[results.select]), results, means)
     axis = sweep.column_axis
     return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
 
@@ -94,11 +110,14 @@ def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
     return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
 
 
-def _named(runs: pd.DataFrame, results: SweepResults) -> pd.DataFrame:
-    """`runs` in the order of the table, with its name of each `row`; an axis of text marks the paper's own value."""
+def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()) -> pd.DataFrame:
+    """`runs` in the order of the table, with its name of each `row` and its columns `beside`.
+
+    An axis of text marks the paper's own value.
+    """
     sweep = results.layout
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
-    named = results.summary[[*keys, "row"]].merge(runs, "inner", keys)
+    named = results.summary[[*keys, "row", *beside]].merge(runs, "inner", keys)
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):
         named[axis] = [sweep.heading(axis, value) for value in named[axis]]
     return named

@@ -10,6 +10,7 @@ from lightning_xvol.backbones.cost import count_macs, count_parameters, trace
 from lightning_xvol.backbones.pretrained import check_unmoved, is_plain
 from lightning_xvol.backbones.replace import replace_every, replace_operators
 from lightning_xvol.backbones.strides import place_strides
+from lightning_xvol.backbones.taps import count_taps
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
@@ -18,6 +19,7 @@ __all__ = [
     "build_backbone",
     "count_macs",
     "count_parameters",
+    "count_taps",
     "place_strides",
     "plain_backbone",
     "replace_every",

@@ -20,6 +20,7 @@ from lightning_xvol.backbones.strides import MARK
 from lightning_xvol.config.schema import BackboneConfig
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.checkpoints import network_weights, read_checkpoint
+from lightning_xvol.ledger.files import open_bytes
 from lightning_xvol.operators.convolution import Convolution
 
 _NESTED = ("state_dict", "model")  # where training scripts keep the weights in their checkpoints
@@ -94,7 +95,10 @@ def _read(path: Path) -> object:
 def _read_legacy(path: Path) -> object:
     """A file in the format of torch before version 1.6, as some of torchvision's files are."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open_bytes(path) as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # the old format fails in as many ways as there are torn files
         raise UserError(f"{str(path)!r} is incomplete or holds no weights; fetch the file again") from error
 

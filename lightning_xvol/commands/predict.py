@@ -55,32 +55,30 @@ def run(parsed: argparse.Namespace) -> int:
     """Read the checkpoint, and detect or classify, whatever it was trained for."""
     if not parsed.image.exists():
         raise UserError(f"no picture at {str(parsed.image)!r}")
-    from lightning_xvol.ledger.checkpoints import read_checkpoint
+    from lightning_xvol.ledger.checkpoints import read_cell
 
-    content = read_checkpoint(parsed.checkpoint)
-    task = _task(content)
+    content, about = read_cell(parsed.checkpoint)
+    task = _task(about["config"])
     if task == "classification":
-        return _classify(parsed, content)
+        return _classify(parsed, content, about)
     if task == "regression":
         raise UserError(
             f"{str(parsed.checkpoint)!r} holds a network for regression, which sees no pictures; expected the "
             "checkpoint of a detector or a classifier"
         )
-    return _detect(parsed, content)
+    return _detect(parsed, content, about)
 
 
-def _task(content: Any) -> str | None:
-    """The task of the run of a checkpoint; None if the checkpoint does not tell."""
-    data: Any = content
-    for key in ("run", "config", "data"):
-        data = data.get(key) if isinstance(data, Mapping) else None
+def _task(config: Mapping[str, Any]) -> str | None:
+    """The task of the run with the stored `config`; None if it does not tell."""
+    data = config.get("data")
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
         return None
     options = data.get("options")
     return registry.task(data["name"], options if isinstance(options, Mapping) else {})
 
 
-def _detect(parsed: argparse.Namespace, content: Any) -> int:
+def _detect(parsed: argparse.Namespace, content: Mapping[str, Any], about: Mapping[str, Any]) -> int:
     """Detect, draw, write, and print one line for each object."""
     if parsed.top is not None:
         raise UserError("--top is for classifiers, and this checkpoint holds a detector; --score says what it shows")
@@ -92,7 +90,7 @@ def _detect(parsed: argparse.Namespace, content: Any) -> int:
     from lightning_xvol.detection.predict import detect, detector_in, draw
 
     picture = read_picture(parsed.image, upright=True)  # cameras store photographs on their side
-    trained = detector_in(content, parsed.checkpoint, parsed.trust)
+    trained = detector_in(content, about, parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, score)
     drawn = draw(picture, found, trained.classes)
     with writing(out, "--out"):
@@ -104,7 +102,7 @@ def _detect(parsed: argparse.Namespace, content: Any) -> int:
     return ExitCode.SUCCESS
 
 
-def _classify(parsed: argparse.Namespace, content: Any) -> int:
+def _classify(parsed: argparse.Namespace, content: Mapping[str, Any], about: Mapping[str, Any]) -> int:
     """Print the best classes of each picture, and write them. A picture of a folder that cannot be read is told."""
     if parsed.score is not None:
         raise UserError("--score is for detectors, and this checkpoint holds a classifier; --top says what it shows")
@@ -114,7 +112,7 @@ def _classify(parsed: argparse.Namespace, content: Any) -> int:
     from lightning_xvol.fusion.weights import trained_in
     from lightning_xvol.training.classify import classify, csv_text
 
-    trained = trained_in(content, parsed.checkpoint, parsed.data_dir, parsed.trust)
+    trained = trained_in(content, about, parsed.checkpoint, parsed.data_dir, parsed.trust)
     trained.network.float()
     out = _output(parsed, beside, (".csv",))
     listed, hidden = find_pictures(parsed.image) if folder else ([str(parsed.image)], 0)

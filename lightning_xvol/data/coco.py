@@ -27,6 +27,7 @@ from lightning_xvol.data.base import DataError, require_whole
 from lightning_xvol.data.coco_annotations import CocoAnnotations, Image, Instance, read_annotations
 from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.variables import data_folder
 
 Target = dict[str, Tensor]
 DetectionItem = tuple[Tensor, Target]
@@ -84,7 +85,7 @@ class Coco:
         long_side: int = Geometry.long_side,
         flip: float = Geometry.flip,
     ) -> None:
-        self.root = Path("data") if root is None else Path(root)
+        self.root = data_folder(root)
         if not isinstance(masks, bool):
             raise UserError(f"data.options.masks={masks} must be true or false")
         if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:

@@ -8,7 +8,7 @@
 | any other | the number of items alone |
 
 A data set with a method `digest()` says itself what it is, by any text: scikit-learn's digits and a class of the user's
-own may do so.
+own may do so. If the method returns None, the splits are digested.
 
 Nothing is cached on disk: the time of change of a folder does not tell that a file in it was written anew.
 """
@@ -32,6 +32,7 @@ from lightning_xvol.data.coco import CocoSplit
 from lightning_xvol.data.imagenet import FolderSplit
 from lightning_xvol.data.torchvision_sets import CropFlip, TorchvisionData
 from lightning_xvol.ledger.contents import DIGEST_LENGTH, SPLITS
+from lightning_xvol.ledger.files import open_bytes
 
 
 def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
@@ -43,17 +44,18 @@ def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
     data = data.data if isinstance(data, Limited) else data
     digest = hashlib.sha256()
     kinds: set[str] = set()
-    own = getattr(data, "digest", None)
-    if callable(own):
+    say = getattr(data, "digest", None)
+    own = say() if callable(say) else None
+    if own is not None:
         kinds.add("own")
-        digest.update(str(own()).encode())
+        digest.update(str(own).encode())
     found: dict[str, Any] = {"classes": data.num_classes}
     for name in SPLITS:
         split = splits.get(name)
         found[name] = None if split is None else len(split)
         if split is not None:
             digest.update(f"{name} {len(split)}\0".encode())
-        if split is not None and not callable(own):
+        if split is not None and own is None:
             for kind, part in _parts(split):
                 kinds.add(kind)
                 digest.update(part)
@@ -62,8 +64,12 @@ def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
     digest.update(repr((data.num_classes, names)).encode())
     if isinstance(splits["train"], CocoSplit):
         found["image_ids"] = {name: _ids(splits[name]) for name in ("train", "validation")}
+    drawn_from = getattr(data, "drawn_from", None)
+    if drawn_from is not None:
+        found["drawn_from"] = drawn_from
     in_files = "files" in kinds or isinstance(data, TorchvisionData)
-    where = {"folder": os.fspath(Path(data.root).absolute())} if in_files and hasattr(data, "root") else {}
+    root = getattr(data, "found_in", getattr(data, "root", None))
+    where = {"folder": os.fspath(Path(root).absolute())} if in_files and root is not None else {}
     return {"digest": digest.hexdigest()[:DIGEST_LENGTH], "by": "+".join(sorted(kinds)), **found, **where}
 
 
@@ -82,7 +88,7 @@ def _parts(split: Any) -> Iterator[tuple[str, Any]]:
         yield "files", split.labels.tobytes()
         yield from (("files", part) for part in _files(split.folder, split.paths))
     elif isinstance(split, CocoSplit):
-        with split.annotations.path.open("rb") as file:
+        with open_bytes(split.annotations.path) as file:
             yield "files", hashlib.file_digest(file, "sha256").digest()
         chosen = split.annotations.chosen
         yield "files", split.annotations.images[chosen].tobytes()

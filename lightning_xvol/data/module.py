@@ -128,7 +128,7 @@ class ImageDataModule(LightningDataModule):
     def __init__(self, config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.data = build_data(config.data, data_dir, download=download)
+        self.data = build_data(config.data, data_dir, download=download, seed=config.seed)
         check_attributes(config.data.name, self.data.num_classes, self.data.image_shape)
         self.num_classes: int = self.data.num_classes
         self.image_shape: tuple[int, int, int] = self.data.image_shape

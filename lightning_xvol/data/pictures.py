@@ -20,6 +20,7 @@ from PIL.ExifTags import Base
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_xvol.data.base import DataError
+from lightning_xvol.ledger.files import open_bytes
 from lightning_xvol.processes import rank
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,12 @@ def read_picture(path: Path, what: str = "the picture", *, upright: bool = False
             return _open(path, upright)
     # For a torn file, Pillow's decoders raise OSError, SyntaxError, ValueError and others.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read {what} {str(path)!r}: {reason[:300]}; replace it or remove it") from error
 
 
 def _open(path: Path, upright: bool) -> PIL.Image.Image:
-    if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
-        raise ValueError("it is not a file")
-    with PIL.Image.open(path) as picture:
+    with open_bytes(path) as file, PIL.Image.open(file) as picture:
         if picture.format == "EPS":  # Pillow would start Ghostscript
             raise ValueError("it is an EPS file, which is a program; convert it to PNG")
         if picture.width * picture.height > MOST_PIXELS:

@@ -9,6 +9,7 @@ A record holds the contents of its data as `data`, and the folder of a run that 
 | `by` | what was digested: `pixels`, `files`, `generator`, `items` (their number alone), `own` (the class said it) |
 | `classes` | the number of classes |
 | `train`, `validation`, `test` | the number of images of each split, after `data.limit`; `test` may be null |
+| `drawn_from` | the numbers of images in the official splits, if the run draws its own splits from them |
 | `image_ids` | COCO only: the number of images, the first and the last id of each annotation file |
 | `folder` | where the files were; it is no part of the digest |
 
@@ -26,11 +27,17 @@ from typing import Any
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import files
+from lightning_xvol.ledger import checks, files
 
 FILE = "data.json"
 DIGEST_LENGTH = 16
 SPLITS = ("train", "validation", "test")
+SHAPE = checks.fields(
+    {"digest": checks.text},
+    dict.fromkeys(("by", "folder"), checks.optional(checks.text))
+    | dict.fromkeys(("classes", *SPLITS), checks.optional(checks.count)),
+)
+"""The contents as a record holds them."""
 
 
 def generated(config: DataConfig) -> dict[str, Any] | None:
@@ -51,7 +58,7 @@ def begun_on(folder: Path) -> dict[str, Any] | None:
     if not any((folder / "checkpoints").glob("step=*.ckpt")):
         return None
     contents = files.read_json(folder / FILE)
-    return contents if isinstance(contents, dict) and "digest" in contents else None
+    return None if checks.problems(contents, checks.plain, SHAPE) else contents
 
 
 def check(before: Mapping[str, Any] | None, now: Mapping[str, Any], config: DataConfig, where: str) -> None:
@@ -104,9 +111,11 @@ def label(config: Mapping[str, Any], contents: Mapping[str, Any] | None) -> str:
 def differs(config: Mapping[str, Any], contents: Mapping[str, Any]) -> bool:
     """Whether `contents` are known not to be the set that `config`, a section `data`, names."""
     expected = registry.lookup("data", str(config.get("name"))).facts
-    limit = config.get("limit")
+    drawn_from = contents.get("drawn_from")
+    official = {**contents, **drawn_from} if isinstance(drawn_from, Mapping) else contents
+    limit = config.get("limit") if official is contents else None  # which cuts the splits that are drawn
     for key, value in expected.items():
-        found = contents.get(key)
+        found = official.get(key)
         wanted = min(value, limit) if key in SPLITS and limit is not None else value
         if found != wanted:
             return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
 from lightning_xvol.config.schema import RunConfig, from_record, set_value
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import files, record
 
 PROTOCOL = "imagenet_resnet50"
 """The recipe of the paper's pre-training."""
@@ -26,6 +27,8 @@ PRETRAINED = ("pretrained_sha256", "pretrained_kind", "pretrained_new")
 """The fields of a backbone that say where a classifier started from."""
 CHANNELS = 3
 """Channels of the images that detectors take."""
+
+log = logging.getLogger(__name__)
 
 
 class ClassificationRun(NamedTuple):
@@ -78,7 +81,7 @@ def file_sha256(field: str, path: str) -> str:
 
 @functools.cache  # a sweep asks for every cell; size and time tell that the file is another one now
 def _sha256(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
-    with path.open("rb") as file:
+    with files.open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -210,10 +213,12 @@ def _identity(config: RunConfig) -> Any:
 def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
     found = []
     for path in sorted(ledger.glob("cells/*/result.json")):
-        result = record.read_result(path.parent)
-        if result is None or result["status"] != "finished" or ".old-" in path.parent.name:
+        if ".old-" in path.parent.name:
             continue
         try:
+            result = record.read_result(path.parent)
+            if result is None or result["status"] != "finished" or result["config"] is None:
+                continue
             config = resolve(from_record(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
@@ -222,4 +227,6 @@ def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
                 )
         except UserError:  # of another version
             continue
+        except OSError as error:
+            log.warning("%s: not read, %s", path, error.strerror or error)
     return tuple(found)

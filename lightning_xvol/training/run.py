@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from lightning_xvol.operators.spatial import use_live_taps
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.surroundings import signals
+from lightning_xvol.surroundings.printing import bare_output
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
     LOG_EVERY_STEPS,
@@ -53,7 +54,7 @@ from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selecte
 from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.pretrained import check_libraries, load_pretrained
-from lightning_xvol.training.tasks import task_of
+from lightning_xvol.training.tasks import taps_outside, task_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
 
@@ -75,6 +76,7 @@ class RunContext:
         report: called now and then with the number of steps done and of all steps.
         nodes: the number of machines that share the processes of the run (`train.devices`).
         callbacks: further callbacks, which must not change the run.
+        protocol: what the record holds about the protocol of the experiment (`lightning_xvol.ledger.protocol`).
     """
 
     data_dir: Path | None = None
@@ -84,6 +86,7 @@ class RunContext:
     report: Report | None = None
     nodes: int = 1
     callbacks: Sequence[Callback] = ()
+    protocol: Mapping[str, str] | None = None
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
@@ -134,7 +137,8 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
         run: _Run | None = None
         try:
             run = _Run(config, folder, context, data, network, pretrained)
-            return run.complete()
+            with bare_output() if context.progress_bar else contextlib.nullcontext():
+                return run.complete()
         except BaseException as error:
             terminated = _is_terminated(error, run)
             failure = one_line(error) if isinstance(error, Exception) and not terminated else None
@@ -191,6 +195,7 @@ class _Run:
         pretrained: bool,
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, context.nodes
+        self.protocol = context.protocol
         self.task = task_of(config)
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
@@ -229,6 +234,8 @@ class _Run:
         )
         self.params = count_parameters(network)
         self.macs = count_macs(self.task.body(network), data.image_shape)
+        for text in taps_outside(config, network, data.image_shape):
+            log.info("note: %s", text)
         if config.train.compile:
             network.compile()
         self.module = self.task.module(network, config, data)
@@ -338,6 +345,7 @@ class _Run:
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
+            **({} if self.protocol is None else {"protocol": dict(self.protocol)}),
             "data": self.data.contents,
             "status": status,
             "metrics_bytes": metrics_bytes(self.folder),

@@ -15,13 +15,13 @@ from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
 
 
-def validation_images(config: DataConfig, data_dir: Path | None, count: int) -> Tensor:
-    """The first `count` images of the validation split, `[B, C, H, W]`, normalised.
+def validation_images(config: DataConfig, data_dir: Path | None, count: int, seed: int = 0) -> Tensor:
+    """The first `count` images of the validation split of a run with this `seed`, `[B, C, H, W]`, normalised.
 
     Raises:
         UserError: if the data set is missing.
     """
-    split: Any = build_data(config, data_dir).validation()
+    split: Any = build_data(config, data_dir, seed=seed).validation()
     return torch.stack([split[index][0] for index in range(min(count, len(split)))])
 
 

@@ -29,7 +29,10 @@ def configs() -> Iterator[tuple[str, str, RunConfig]]:
     """Every recipe with every operator, as runs had it before a default changed: the file holds the ids of those."""
     for name, recipe in RECIPES.items():
         for operator in registry.OPERATORS:
-            yield name, operator, set_value(recipe.config(operator), "train.weight_gradient", "plain")
+            config = set_value(recipe.config(operator), "train.weight_gradient", "plain")
+            for option, value in registry.OPERATORS[operator].legacy_values.items():
+                config = set_value(config, f"operator.options.{option}", value)
+            yield name, operator, config
 
 
 def ids(config: RunConfig) -> dict[str, str]:

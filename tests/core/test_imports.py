@@ -27,6 +27,7 @@ READERS = {
     "lightning_xvol/fusion/weights.py": "importable",
     "lightning_xvol/detection/predict.py": "importable",
     "ablations/engine/stored.py": "importable",
+    "analysis/report/verify.py": "importable",
     # These compute ids and labels, and build nothing; `load` would refuse it.
     "lightning_xvol/ledger/record.py": "ids",
     "lightning_xvol/ledger/origins.py": "ids",

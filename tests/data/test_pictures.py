@@ -109,7 +109,7 @@ def test_bombs_pipes_and_folders_are_refused(tmp_path: Path) -> None:
     picture_files.bomb(tmp_path / "large.png", 12_000, 12_000)  # Pillow alone would only warn
     refuses(tmp_path / "large.png", "12000 x 12000", "120,000,000")
     os.mkfifo(tmp_path / "pipe.png")
-    refuses(tmp_path / "pipe.png", "not a file")
+    refuses(tmp_path / "pipe.png", "not a regular file")
     refuses(tmp_path)
 
 
