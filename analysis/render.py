@@ -156,21 +156,24 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
+        note: Why there is no figure, where the sweep has too many rows for one.
     """
 
     sweep: str
     text: str
     markdown: str
     paths: Mapping[str, Path]
+    note: str = ""
 
     def where(self) -> str:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
             kinds.setdefault(name.partition(".")[0], []).append(path)
-        return "\n".join(
+        lines = [
             f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
-        )
+        ]
+        return "\n".join([*lines, *([self.note] if self.note else [])])
 
 
 def render(
@@ -181,6 +184,7 @@ def render(
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
     """
+    from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
     results = load_sweep(sources, sweep, select, interval, adjust)
@@ -188,7 +192,7 @@ def render(
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", results)
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, note=too_many_rows(results))
 
 
 def render_figures(
@@ -203,12 +207,14 @@ def render_figures(
     Raises:
         UserError: as `render`.
     """
+    from analysis.sweep.figures import too_many_rows
+
     results = load_sweep(sources, sweep, select)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
         paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
-    return Rendering(sweep, "", "", paths)
+    return Rendering(sweep, "", "", paths, note=too_many_rows(results))
 
 
 def _folder(out: Path, sweep: str) -> Path:
@@ -300,16 +306,24 @@ def render_paper(
         found = pools(sources, str(number), select) if sources is not None else []
         made = paper_tables.paper_tables(number, found, select)
         if numbers and not made:
+            _raise_left_out(sources, SWEEPS[str(number)])
             where = "; ".join(pool.data for pool in found) or "the sources"
             raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
         tables += made
     if not tables:
+        _raise_left_out(sources, [name for names in SWEEPS.values() for name in names])
         raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
         Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))
         for table in tables
     ]
+
+
+def _raise_left_out(sources: Collection | None, names: Sequence[str]) -> None:
+    """Raise the reason why a sweep of one of these names cannot be read, where there is one."""
+    for error in sources.left_out(names) if sources is not None else ():
+        raise error
 
 
 def _write(table: Table, folder: Path, stem: str, name: str = "table") -> dict[str, Path]:

@@ -7,10 +7,12 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from lightning_xvol.commandline import columns, markdown_table
+from lightning_xvol.surroundings.printing import printable
 
 _LATEX = str.maketrans(
     {
@@ -27,11 +29,25 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*`<[
 
 def escape_latex(text: str) -> str:
     # LaTeX takes a bracket or a star at the start of a row as an argument of the line break before it.
-    return text.translate(_LATEX)
+    return printable(text).translate(_LATEX)
 
 
 def escape_markdown(text: str) -> str:
-    return text.translate(_MARKDOWN)
+    return printable(text).translate(_MARKDOWN)
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """`frame` as CSV whose texts no spreadsheet runs: an apostrophe stands before one that begins like a formula."""
+    texts = {name: frame[name].map(_csv_text) for name in frame.columns if frame[name].dtype.kind in "OUT"}
+    shown = frame.assign(**texts).rename(columns=_csv_text)
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def _csv_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def slug(text: str) -> str:
@@ -97,7 +113,7 @@ class Table:
 
     def to_csv(self) -> str:
         """The CSV: floats in full precision, integers as integers, nothing where a value is missing."""
-        return self.tidy.to_csv(index=False, lineterminator="\n")
+        return to_csv(self.tidy)
 
     def to_markdown(self) -> str:
         header = [escape_markdown(text) for text in (self.spanner or self.stub, *self.columns)]
@@ -166,7 +182,7 @@ class Table:
             parts[-1].append(index)
         pieces = ["\n".join(self._text_part(indices, stub, lengths)) for indices in parts]
         notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
-        return "\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)])
+        return printable("\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)]))
 
     def footnotes(self, mark: str) -> list[str]:
         """`notes`, after a note on the meaning of `mark` where the table has bold cells."""

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from lightning_xvol import surroundings
 from lightning_xvol.surroundings import signals, streams
+from lightning_xvol.surroundings.printing import in_one_line
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def _exit(code: int) -> NoReturn:
 
 def _tell(message: str) -> None:
     if sys.stderr is not None:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {in_one_line(message)}", file=sys.stderr)
 
 
 def _described(error: OSError) -> str:

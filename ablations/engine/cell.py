@@ -158,7 +158,7 @@ def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
 def write_to_log(cell: Cell, context: SweepContext) -> None:
     """Let this process print into the cell's `log.txt` from now on."""
     folder = files.make_folder(cell.folder(context.out))
-    streams.write_into(os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+    streams.write_into(files.open_to_add(folder / "log.txt"))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {cell.name}, process {os.getpid()}", flush=True)
 
@@ -181,10 +181,9 @@ def record_death(cell: Cell, context: SweepContext, error: str) -> tuple[Outcome
     result = record.read_result(folder)
     if result is not None:
         return _outcome(result)
-    segments = files.read_json(folder / "segments.json")
-    step = segments[-1]["end_step"] if isinstance(segments, list) and segments else 0
     with contextlib.suppress(OSError):
-        record.write_failure(folder, error, step)
+        segments = record.read_segments(folder / "segments.json")
+        record.write_failure(folder, error, segments[-1]["end_step"] if segments else 0)
     return "failed", error
 
 
@@ -198,8 +197,8 @@ def summary(result: dict) -> str:
     """The metrics of a finished cell in a few words."""
     metrics = [
         f"{name} {values['last']:.1f}"
-        for name, values in result["metrics"].items()
-        if name in {metric.name for metric in registry.METRICS.values()}
+        for name, values in (result["metrics"] or {}).items()
+        if name in {metric.name for metric in registry.METRICS.values()} and values.get("last") is not None
     ]
     return ", ".join(metrics)
 

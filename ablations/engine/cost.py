@@ -16,6 +16,7 @@ from ablations.engine.cell import Cost
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
 from lightning_xvol.config.schema import to_dict
+from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import record
 
 SAMPLE = 6  # configurations in a trial
@@ -45,11 +46,15 @@ def from_records(cells: Sequence[Cell], out: Path) -> Estimate | None:
     known: dict[str, list[Cost]] = {}
     runs = 0
     for path in out.glob("cells/*/result.json"):
-        result = record.read_result(path.parent)
-        if result is not None and ".old-" not in path.parent.name:
-            runs += 1
-            for key, amount in _keys(result["group_id"], result["config"]):
-                known.setdefault(key, []).append(Cost(result["wall_seconds"] / amount, _bytes_of(path.parent)))
+        if ".old-" in path.parent.name:
+            continue
+        with contextlib.suppress(UserError, OSError, KeyError, TypeError):  # a record of another version tells nothing
+            result = record.read_result(path.parent)
+            if result is not None:
+                seconds, keys = float(result["wall_seconds"]), _keys(result["group_id"], result["config"])
+                runs += 1
+                for key, amount in keys:
+                    known.setdefault(key, []).append(Cost(seconds / amount, _bytes_of(path.parent)))
     costs = []
     for cell in cells:
         found = next(

@@ -16,8 +16,10 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import SCHEMA
 from lightning_xvol.config.schema import to_dict
+from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import contents, files
-from lightning_xvol.ledger.record import cell_folder, further_cells, read_result
+from lightning_xvol.ledger.plan import fault as plan_fault
+from lightning_xvol.ledger.record import cell_folder, further_cells, newer_schema, read_result
 
 _EXPERIMENT = ("sweep", "recipe", "budget", "smoke", "settings")
 """What two plans of one experiment have in common, beside the axes."""
@@ -32,9 +34,9 @@ def write_plan(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell], options: Opt
     settings = ["=".join(pair) for pair in options.changes() if pair[0] != "operator.name"]
     plan = describe_cells(sweep, recipe, [*cells, *_further_seeds(cells, options.folder)], options.smoke, settings)
     folder = files.make_folder(options.folder / sweep.name)
-    before = files.read_json(folder / "cells.json")
+    before = _earlier(folder / "cells.json")
     plan["cells"] += _kept(before, plan, options.folder)
-    if isinstance(before, dict) and replaces(before, plan):
+    if before is not None and replaces(before, plan):
         print(
             f"note: {folder} was {_described(before)} and becomes {_described(plan)}; its table and figure are "
             "replaced, its runs stay (another --out keeps both)",
@@ -58,24 +60,34 @@ def _further_seeds(cells: Sequence[Cell], out: Path) -> list[Cell]:
     raise AssertionError  # never reached
 
 
-def _kept(before: Any, plan: Mapping[str, Any], out: Path) -> list[Mapping[str, Any]]:
+def _earlier(path: Path) -> dict[str, Any] | None:
+    """The plan that `path` holds; None where it holds none, or one that is damaged.
+
+    Raises:
+        UserError: for the plan of a newer version, which must not be replaced.
+    """
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        return None
+    newer = newer_schema(content)
+    if newer:
+        raise UserError(f"{str(path)!r} {newer}")
+    return None if plan_fault(content, str(path)) else content
+
+
+def _kept(before: Mapping[str, Any] | None, plan: Mapping[str, Any], out: Path) -> list[Mapping[str, Any]]:
     """The finished cells of the plan `before` that belong to the same experiment and are not in `plan`."""
-    try:
-        earlier = list(before["cells"])
-        same = all(before.get(key) == plan.get(key) for key in _EXPERIMENT)
-        rows = {cell["operator"] for cell in plan["cells"]}
-        earlier = [cell for cell in earlier if same or cell["operator"] in rows]
-        return further_cells(earlier, plan["cells"], lambda cell: read_result(cell_folder(out, cell)) is not None)
-    except (KeyError, TypeError, AttributeError):  # of another version, or damaged
+    if before is None:
         return []
+    same = all(before.get(key) == plan.get(key) for key in _EXPERIMENT)
+    rows = {cell["operator"] for cell in plan["cells"]}
+    earlier = [cell for cell in before["cells"] if same or cell["operator"] in rows]
+    return further_cells(earlier, plan["cells"], lambda cell: read_result(cell_folder(out, cell)) is not None)
 
 
 def replaces(before: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
-    """Whether a position of `before`, the content of a `cells.json`, has another run in `plan`."""
-    try:
-        runs = {_position(cell): cell["cell_id"] for cell in before["cells"]}
-    except (KeyError, TypeError):  # of another version, or damaged
-        return False
+    """Whether a position of the plan `before` has another run in `plan`."""
+    runs = {_position(cell): cell["cell_id"] for cell in before["cells"]}
     return any(runs.get(_position(cell), cell["cell_id"]) != cell["cell_id"] for cell in plan["cells"])
 
 
@@ -86,7 +98,8 @@ def _position(cell: Mapping[str, Any]) -> str:
 
 def _described(plan: Mapping[str, Any]) -> str:
     budget = "a smoke run" if plan.get("smoke") else plan.get("budget")
-    return ", ".join(map(str, [plan.get("recipe"), budget, *plan.get("settings", ())]))
+    settings = plan.get("settings")
+    return ", ".join(map(str, [plan.get("recipe"), budget, *(settings if isinstance(settings, list) else ())]))
 
 
 def describe_cells(

@@ -11,6 +11,7 @@ from typing import Any
 from ablations.engine.cell import Outcome
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
+from lightning_xvol.surroundings.printing import bare, printable
 from lightning_xvol.surroundings.streams import is_terminal
 
 
@@ -109,7 +110,7 @@ class _Live:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
+            console=Console(file=bare(sys.stderr)),
             transient=True,
         )
         self.sweep = self.bars.add_task("cells", total=total, completed=finished, left="")
@@ -133,4 +134,4 @@ class _Live:
         self.bars.remove_task(self.running.pop(cell.id))
         self.bars.update(self.sweep, completed=finished)
         if line is not None:
-            self.bars.console.print(line, highlight=False, markup=False)
+            self.bars.console.print(printable(line), highlight=False, markup=False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.render import SELECT
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.printing import in_one_line
 
 if TYPE_CHECKING:
     from analysis.sources.collection import Collection
@@ -50,8 +52,33 @@ def open_sources(names: list[str]) -> Collection:
 
     sources = Collection(names)
     for loss in sources.losses:
-        print(f"note: {loss}", file=sys.stderr)
+        print(f"note: {in_one_line(loss)}", file=sys.stderr)
     return sources
+
+
+def each_sweep(sources: Collection, wanted: str | None, act: Callable[[str], str]) -> None:
+    """Print what `act` returns for the sweep `wanted`, else for every sweep. A line on stderr names each that fails.
+
+    Raises:
+        UserError: where no sweep is left.
+    """
+    left_out = [] if wanted is not None else [UserError(fault) for fault in sources.unfit()]
+    done = False
+    for name in sources.sweeps() if wanted is None else [wanted]:
+        try:
+            print(act(name))
+            done = True
+        except UserError as error:
+            left_out.append(error)
+    if not done:
+        raise left_out[0]
+    tell_left_out(left_out)
+
+
+def tell_left_out(errors: Iterable[UserError]) -> None:
+    """Print a line on stderr for each sweep that cannot be read."""
+    for error in errors:
+        print(f"note: left out: {in_one_line(error)}", file=sys.stderr)
 
 
 def out_folder(parsed: argparse.Namespace) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_source, open_sources
+from analysis.commands.arguments import add_source, open_sources, tell_left_out
 from lightning_xvol.errors import ExitCode
 
 
@@ -20,10 +20,12 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
     from analysis.paper import verdicts
+    from analysis.table import to_csv
 
     found = verdicts.verdicts(sources, parsed.select)
+    tell_left_out(sources.left_out())
     if parsed.format == "csv":
-        print(verdicts.to_frame(found).to_csv(index=False, lineterminator="\n"), end="")
+        print(to_csv(verdicts.to_frame(found)), end="")
     else:
         print(verdicts.to_markdown(found), end="")
     return ExitCode.SUCCESS

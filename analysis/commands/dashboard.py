@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from analysis.commands.arguments import add_source, open_sources
+from analysis.commands.arguments import add_source, open_sources, tell_left_out
 from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import ExitCode, UserError
 
@@ -35,6 +35,7 @@ def run(parsed: argparse.Namespace) -> int:
         if not name or "/" in name:
             raise UserError(f"{flag} {name!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
     sources = open_sources(parsed.source) if parsed.source else None
+    tell_left_out(sources.left_out() if sources else ())
     if parsed.dry_run:
         views = panels.views(sources, parsed.select, *target)
         print(json.dumps({view.kind: view.content(*target) for view in views}, indent=2, ensure_ascii=False))

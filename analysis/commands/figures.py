@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import add_out, add_source, each_sweep, open_sources, out_folder
 from analysis.figures.style import SIZES
 from analysis.render import FIGURES, render_figures
 from lightning_xvol.errors import ExitCode
@@ -34,7 +34,10 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
     out, wanted = out_folder(parsed), parsed.figure or FIGURES
-    for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
+
+    def act(name: str) -> str:
         rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select)
-        print(rendering.where() or f"{name}: no runs for {' or '.join(wanted)}")
+        return rendering.where() or f"{name}: no runs for {' or '.join(wanted)}"
+
+    each_sweep(sources, parsed.sweep, act)
     return ExitCode.SUCCESS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import add_out, add_source, each_sweep, open_sources, out_folder, tell_left_out
 from analysis.render import INTERVALS, PAPER_TABLES, WITHOUT_RUNS, render, render_paper
 from lightning_xvol.errors import ExitCode
 
@@ -38,9 +38,12 @@ def run(parsed: argparse.Namespace) -> int:
         return _run_paper(parsed)
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
-    for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
+
+    def act(name: str) -> str:
         rendering = render(sources, name, out, parsed.select, parsed.interval, parsed.holm)
-        print(f"{rendering.text}\n\n{rendering.where()}\n")
+        return f"{rendering.text}\n\n{rendering.where()}\n"
+
+    each_sweep(sources, parsed.sweep, act)
     return ExitCode.SUCCESS
 
 
@@ -49,4 +52,5 @@ def _run_paper(parsed: argparse.Namespace) -> int:
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
     for rendering in render_paper(sources, numbers, out_folder(parsed), parsed.select):
         print(f"{rendering.text}\n\n{rendering.where()}\n")
+    tell_left_out(sources.left_out() if sources is not None else ())
     return ExitCode.SUCCESS

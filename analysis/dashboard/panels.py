@@ -26,12 +26,13 @@ from analysis.paper import tables as paper_tables
 from analysis.paper.pools import pools
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render_table
 from analysis.sources.collection import Collection
-from analysis.sources.frame import COSTS, SweepLayout, assemble, axis_value
+from analysis.sources.frame import SweepLayout, assemble, axis_value
 from analysis.sources.plans import SweepPlan
 from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.plan import COSTS
 from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"
@@ -77,8 +78,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
         UserError: as `Collection.load`.
     """
     sections = []
-    for name in sources.sweeps():
-        sweep, frame = sources.load(name)
+    for sweep, frame in sources.variants(sources.sweeps()):
         results = SweepResults.of(sources, sweep, frame, select)
         rows = {
             row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
@@ -104,7 +104,10 @@ def known_sections() -> list[Section]:
 
 
 def _known_section(content: Mapping[str, Any]) -> Section:
-    sweep, _ = assemble(SweepPlan(content["sweep"], content, "python -m ablations"), lambda _: None)
+    plan = SweepPlan.of(content["sweep"], content, "python -m ablations")
+    if plan.fault:
+        raise UserError(plan.fault)
+    sweep, _ = assemble(plan, lambda _: None)
     beside = [axis for axis in sweep.axes if axis != sweep.column_axis]
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:
@@ -127,7 +130,7 @@ def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str
     found: list[set[str]] = []
     for _, runs in frame[frame["state"] == "finished"].groupby(rows):
         outcomes = [sources.outcome(cell) for cell in runs.drop_duplicates("group_id")["cell_id"]]
-        settings = [flat(outcome.result["config"]) for outcome in outcomes if outcome and outcome.result]
+        settings = [flat(outcome.result["config"] or {}) for outcome in outcomes if outcome and outcome.result]
         if len(settings) > 1:
             keys = set.intersection(*map(set, settings))
             found.append({key for key in keys if len({json.dumps(each[key]) for each in settings}) == len(settings)})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from analysis.figures.style import Size
+from lightning_xvol.surroundings.printing import printable
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,18 @@ class Chart:
     y_label: str
     smoke: bool = False
     size: Size | None = None
+
+    def __post_init__(self) -> None:
+        """Make every text safe: the names of rows and axes come from files."""
+        texts = {name: self.data[name].map(_safe) for name in self.data.columns if self.data[name].dtype.kind in "OUT"}
+        for field, value in (
+            ("data", self.data.assign(**texts).rename(columns=_safe)),
+            ("x", _safe(self.x)),
+            ("x_label", _safe(self.x_label)),
+            ("y_label", _safe(self.y_label)),
+        ):
+            object.__setattr__(self, field, value)
+
+
+def _safe(value: Any) -> Any:
+    return printable(value).replace("\n", " ") if isinstance(value, str) else value

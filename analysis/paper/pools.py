@@ -18,7 +18,6 @@ from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import seed_values
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
@@ -30,6 +29,8 @@ SWEEPS = {
     "6": ("schedule",), "3a": ("kernel_size",), "3b": ("schedule",),
 }  # fmt: skip
 """The sweeps with the runs of each table. 3a and 3b are the two halves of Figure 3, which prints no numbers."""
+_AXES = {"6": ("schedule",), "3b": ("schedule",), "3a": ("kernel_size",)}
+"""The axes that tell the rows of a table apart."""
 SETTINGS = {"2": "faster_rcnn 1x", "3": "mask_rcnn 1x"}
 _OPERATORS = ("1", "2", "3")
 SHARED = ("data.", "optim.", "train.", "detector.")
@@ -88,6 +89,8 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
             continue  # a recipe for Table 2 is not another data set for Table 1
         if table in ("2", "4", "6") and sweep.metric == "mask_ap":
             continue  # these tables are of Faster R-CNN
+        if not _has_axes(table, sweep, frame):
+            continue  # somebody else's sweep of the same name
         results = sources.results(frame)
         configs = {group: result["config"] for group, result in results.items()}
         changes = _changes(
@@ -103,6 +106,13 @@ def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
         pool.frames.append(frame)
         _add(pool, sweep, frame, configs, sources, select)
     return sorted(found.values(), key=lambda pool: pool.data != PAPER)
+
+
+def _has_axes(table: str, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
+    """Whether the sweep has the axes of the sweep of ours with its name, with whole numbers on that of schedules."""
+    needed = (*_AXES.get(table, ()), *(("stages",) if sweep.name == "stage" else ()))
+    whole = "schedule" not in sweep.axes or frame["schedule"].dtype == "int64"
+    return whole and set(needed) <= set(sweep.axes)
 
 
 def _named(sweep: SweepLayout) -> str:
@@ -123,13 +133,13 @@ def _changes(
     (`SHARED`). Data that are not what they are called are a change too. `contents` holds the data of each group.
     """
     recipe = RECIPES.get(sweep.recipe)
-    if recipe is None or recipe.reproduces is None or sweep.smoke:
+    if recipe is None or recipe.reproduces is None or sweep.reproduces is None or sweep.smoke:
         return None
     if table.isdigit() and recipe.reproduces[0] != published.BASES[int(table)]:
         return None
     rows = published.of_table(int(table)) if table.isdigit() else {}
     found: dict[str, None] = {}
-    for _, row in frame.drop_duplicates("group_id").iterrows():
+    for row in frame.drop_duplicates("group_id").to_dict("records"):
         if row["group_id"] not in configs:
             continue
         found_row = _label_and_setting(table, sweep, row, configs)
@@ -159,14 +169,16 @@ def _add(
 ) -> None:
     # Only Table 1 has two backbones; elsewhere, and on other data, label and setting identify a row.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
-    for group, rows in frame.groupby("group_id", sort=False):
-        first = rows.iloc[0]
+    values = _values(frame, select)
+    runs = frame.groupby("group_id", sort=False)
+    for first in frame.drop_duplicates("group_id").to_dict("records"):
+        group = first["group_id"]
         found = _label_and_setting(pool.table, sweep, first, configs)
         if found is None:
             continue
         key = (backbone, *found)
         if pool.table == "3b":
-            _add_curves(pool, key, rows, sweep, sources)
+            _add_curves(pool, key, runs.get_group(group), sweep, sources)
             continue
         if pool.groups.setdefault(key, group) != group:
             both = " and ".join(_told_apart(pool.groups[key], group, pool.configs))
@@ -174,8 +186,19 @@ def _add(
                 f"Table {pool.table}: {' '.join(part for part in key if part)} has two configurations ({both}); give "
                 "their sweeps one by one"
             )
-        for metric, runs in rows.groupby("metric", sort=False):
-            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seed_values(runs, select))
+        for metric, seeds in values[group].items():
+            pool.values.setdefault(key, {}).setdefault(metric, {}).update(seeds)
+
+
+def _values(frame: pd.DataFrame, select: str) -> dict[str, dict[str, dict[int, float]]]:
+    """Maps each group, metric and seed to the value of the finished run."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    columns = (frame[name].tolist() for name in ("group_id", "metric", "seed", "state", select))
+    for group, metric, seed, state, value in zip(*columns, strict=True):
+        seeds = found.setdefault(group, {}).setdefault(metric, {})
+        if state == "finished":
+            seeds[int(seed)] = float(value)
+    return found
 
 
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -200,7 +223,7 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
 
 
 def _label_and_setting(
-    table: str, sweep: SweepLayout, row: pd.Series, configs: Mapping[str, Mapping[str, Any]]
+    table: str, sweep: SweepLayout, row: Mapping[Any, Any], configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, str] | None:
     """Label and setting of the row of a group; None where the table has no such row."""
     label = str(row["operator"])

@@ -28,6 +28,7 @@ from analysis.table import Table
 from lightning_xvol.commandline import duration
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
+from lightning_xvol.surroundings.printing import printable
 
 HERE = Path(__file__).parent
 TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
@@ -100,7 +101,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "prose": prose}
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -118,6 +119,7 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         select=select,
         command=command,
     )
+    return printable(text)
 
 
 def prose(text: str) -> Markup:

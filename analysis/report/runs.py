@@ -117,13 +117,14 @@ class ReportedRuns:
         rows = pd.concat([overview.frame for overview in found]).drop_duplicates(["cell_id", "metric"])
         by_group = dict(iter(rows.groupby("group_id", sort=False)))
         for number, overview in enumerate(found):
+            baselines = _baselines(overview)
             for row in overview.summary.to_dict("records"):
                 group_id = row["group_id"]
                 if group_id not in self.groups:
                     self.groups[group_id] = _group(group_id, by_group[group_id], overview, sources)
                 group = self.groups[group_id]
                 group.operators.add(self.operators.setdefault(row["label"], len(self.operators)))
-                group.uses.append(_use(number, row, overview))
+                group.uses.append(_use(number, row, overview, baselines))
 
     def operators_of(self, cells: Iterable[TableCell]) -> list[int]:
         """The numbers of the operators behind these table cells."""
@@ -175,8 +176,15 @@ def _config(outcomes: Mapping[str, Outcome | None]) -> str:
     return ""
 
 
-def _use(number: int, row: Mapping[str, Any], overview: Overview) -> TableUse:
-    sweep, summary = overview.layout, overview.summary
+def _baselines(overview: Overview) -> dict[tuple[Any, ...], str]:
+    """The group of the baseline at each place of the axes."""
+    axes, rows = overview.layout.axes, overview.summary.to_dict("records")
+    of_baseline = [row for row in rows if row["operator"] == overview.layout.baseline]
+    return {tuple(row[axis] for axis in axes): row["group_id"] for row in of_baseline}
+
+
+def _use(number: int, row: Mapping[str, Any], overview: Overview, baselines: Mapping[tuple[Any, ...], str]) -> TableUse:
+    sweep = overview.layout
     column = [f"{sweep.axis_label(axis)} = {row[axis]}" for axis in [sweep.column_axis] if axis]
     value = numbers.DASH
     if row["n"]:
@@ -185,8 +193,7 @@ def _use(number: int, row: Mapping[str, Any], overview: Overview) -> TableUse:
             value += f", 95 % interval {numbers.number(row['ci_low'], 2)} to {numbers.number(row['ci_high'], 2)}"
     delta, baseline = "", ""
     if sweep.baseline is not None and not pd.isna(row["delta"]):
-        same = (summary[list(sweep.axes)] == [row[axis] for axis in sweep.axes]).all(axis=1)
-        baseline = summary[same & (summary["operator"] == sweep.baseline)]["group_id"].iloc[0]
+        baseline = baselines[tuple(row[axis] for axis in sweep.axes)]
         delta = numbers.signed(row["delta"], 2)
         if not pd.isna(row["delta_low"]):
             delta += f" [{numbers.signed(row['delta_low'], 2)}, {numbers.signed(row['delta_high'], 2)}]"

@@ -11,6 +11,7 @@ from analysis.sweep import overview
 from analysis.sweep.overview import STATES, Overview
 from lightning_xvol.commandline import columns, duration
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.printing import printable
 
 WIDTH = 100
 
@@ -37,7 +38,7 @@ def summarise(sources: Collection, select: str = "last") -> str:
         problems.append(f"no verdicts: {error}")
     for text in [*overview.common_warnings(found), *problems]:
         lines += _item("warning", text)
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _counts(found: Sequence[Overview]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -113,17 +114,31 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
         named.insert(0, "sweep", sweep.name)
         named.insert(1, "recipe", sweep.recipe)
         frames.append(named)
+    left_out = collection.left_out()
+    if not frames:
+        raise left_out[0]
+    for error in left_out:
+        warnings.warn(f"left out: {error}", stacklevel=2)
     runs = pd.concat(frames, ignore_index=True)
     first = ["sweep", "recipe", "operator", "label", *axes]
     return runs[[*first, *(column for column in runs.columns if column not in first)]]
 
 
 class Collection:
-    """The runs and the plans of several sources together."""
+    """The runs and the plans of several sources together.
+
+    Raises:
+        UserError: where a source holds no runs, or no plan can be read.
+    """
 
     def __init__(self, names: Sequence[str | Path]) -> None:
         self.sources = [open_source(name) for name in names]
-        self._plans = merged([plan for source in self.sources for plan in source.plans()])
+        plans = [plan for source in self.sources for plan in source.plans()]
+        self._plans = merged([plan for plan in plans if not plan.fault])
+        self._unfit = [plan for plan in plans if plan.fault]
+        if self._unfit and not self._plans:
+            raise UserError(self._unfit[0].fault)
+        self._known: dict[str, tuple[SweepLayout, pd.DataFrame] | UserError] = {}
 
     @property
     def losses(self) -> list[str]:
@@ -148,16 +163,47 @@ class Collection:
         """
         known = self.sweeps()
         found = [plan for plan in self._plans if plan.name == name]
+        for plan in self._unfit if not found else ():
+            if plan.name == name:
+                raise UserError(plan.fault)
         if not found:
             raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
-            first, second = (plan.content if isinstance(plan.content, dict) else {} for plan in found[:2])
-            different = [key for key in first | second if first.get(key) != second.get(key) and key != "cells"]
+            first, second = (plan.content for plan in found[:2])
+            different = [key for key in {**first, **second} if first.get(key) != second.get(key) and key != "cells"]
             raise UserError(
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
                 f"{', '.join(different)}; render them one by one"
             )
-        return self._assemble(found[0])
+        assembled = self._assembled(found[0])
+        if isinstance(assembled, UserError):
+            raise assembled
+        return assembled
+
+    def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
+        """Every sweep of one of these names that can be read, with its frame: one per recipe and budget."""
+        plans = [plan for name in names for plan in self._plans if plan.name == name]
+        return [found for plan in plans if not isinstance(found := self._assembled(plan), UserError)]
+
+    def left_out(self, names: Sequence[str] | None = None) -> list[UserError]:
+        """The reason for each sweep, of one of `names` if they are given, that `variants` leaves out."""
+        plans = [plan for plan in (*self._unfit, *self._plans) if names is None or plan.name in names]
+        found = [UserError(plan.fault) if plan.fault else self._assembled(plan) for plan in plans]
+        return [error for error in found if isinstance(error, UserError)]
+
+    def unfit(self) -> list[str]:
+        """A sentence for each plan that cannot be read."""
+        return [plan.fault for plan in self._unfit]
+
+    def _assembled(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame] | UserError:
+        """The sweep of `plan` and a frame of its own, or the reason why there is none. Runs are read once."""
+        if plan.identity not in self._known:
+            try:
+                self._known[plan.identity] = self._assemble(plan)
+            except UserError as error:
+                self._known[plan.identity] = error
+        found = self._known[plan.identity]
+        return found if isinstance(found, UserError) else (found[0], found[1].copy())
 
     def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
         results: list[Mapping[str, Any]] = []
@@ -171,10 +217,6 @@ class Collection:
         sweep, frame = assemble(plan, outcome)
         check_same(f"sweep {sweep.name!r}", results)
         return with_true_name(sweep, results), frame
-
-    def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
-        """Every sweep of one of these names with its frame: one per recipe and budget."""
-        return [self._assemble(plan) for name in names for plan in self._plans if plan.name == name]
 
     def _where(self) -> str:
         return ", ".join(repr(source.where) for source in self.sources)
@@ -213,12 +255,11 @@ class Collection:
 
     def _optimisation(self, group: str) -> str | None:
         """What the runs of `group` optimise, where a source holds one of them."""
-        for plan in self._plans:
-            for cell in plan.content.get("cells", ()) if isinstance(plan.content, dict) else ():
-                result = self._result(cell["cell_id"]) if cell.get("group_id") == group else None
-                if result is not None:
-                    with contextlib.suppress(UserError):
-                        return optimisation_of(result)
+        for cell in self._cells_of.get(group, ()):
+            result = self._result(cell)
+            if result is not None:
+                with contextlib.suppress(UserError):
+                    return optimisation_of(result)
         return None
 
     def predictions(self, cell_id: str) -> Predictions | None:
@@ -228,6 +269,15 @@ class Collection:
             UserError: where their file is damaged or belongs to another run.
         """
         return next((found for source in self.sources if (found := source.predictions(cell_id)) is not None), None)
+
+    @functools.cached_property
+    def _cells_of(self) -> dict[str, list[str]]:
+        """The ids of the cells of each group."""
+        found: dict[str, list[str]] = {}
+        for plan in self._plans:
+            for cell in plan.content["cells"]:
+                found.setdefault(cell["group_id"], []).append(cell["cell_id"])
+        return found
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         """The longest curve that a source has of the metric `name` of a cell."""

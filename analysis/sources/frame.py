@@ -6,7 +6,8 @@ documents its columns. Every cell has a row for the sweep's own metric, with mis
 
 from __future__ import annotations
 
-import math
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +16,10 @@ import pandas as pd
 
 from analysis.sources.plans import SweepPlan, row_of, two_configurations
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import checks, record
+from lightning_xvol.ledger.plan import COSTS
 
-SCHEMA = 1
-_TEXT_OR_NONE = (str, type(None))
-_MAPPING_OR_NONE = (dict, type(None))
-_SWEEP_KEYS: dict[str, tuple[type, ...]] = {
-    "sweep": (str,), "title": (str,), "recipe": (str,), "data": (str,), "budget": (str,), "metric": (str,),
-    "metric_label": (str,), "axes": (list,), "axis_labels": (dict,), "baseline": _TEXT_OR_NONE, "controls": (dict,),
-    "beside": (list, dict), "below": (list,), "paper": (dict,), "note": (str,), "smoke": (bool,),
-    "reproduces": (list, type(None)), "figure": _MAPPING_OR_NONE, "cells": (list,),
-}  # fmt: skip
-_CELL_KEYS: dict[str, tuple[type, ...]] = {
-    "operator": (str,), "label": (str,), "axes": (dict,), "seed": (int,), "cell_id": (str,), "group_id": (str,),
-}  # fmt: skip
-_RECORD_KEYS = dict.fromkeys(("config", "metrics", "environment"), _MAPPING_OR_NONE)
+_CELL_KEYS = ("operator", "label", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs")
 _NUMBERS = ("last", "best", "wall_seconds")
 _TEXTS = ("torch", "device", "commit", "error")
@@ -36,10 +27,7 @@ _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
     "torch": None, "device": None, "commit": None, "error": None,
 }  # fmt: skip
-COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seconds a run"}
-"""What a run costs: columns of the frame and their names in tables and figures."""
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
-_RESERVED = {*_CELL_KEYS, *_NO_RESULT, "sweep", "recipe", "state"} - {"axes"}
 
 
 @dataclass(frozen=True)
@@ -120,57 +108,37 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     error: str | None = None
 
+    @classmethod
+    def of(cls, where: str, result: Mapping[str, Any]) -> Outcome:
+        """The outcome of a whole record. One that cannot be used counts as a failure of its run, with the reason."""
+        fault = record.fault(result)
+        return cls(where, error=f"{where!r} {fault}") if fault else cls(where, result)
+
 
 def assemble(plan: SweepPlan, outcome: Callable[[str], Outcome | None]) -> tuple[SweepLayout, pd.DataFrame]:
     """The sweep of `plan` and its frame. `outcome` gives what is known of a cell by its id.
 
     Raises:
-        UserError: for an incomplete plan, or results that do not belong together.
+        UserError: for a plan that contradicts itself, or results that do not belong together.
     """
-    content = plan.content
-    _check_plan(content, plan.where)
     sweep = _sweep(plan)
     budgets: dict[str, str] = {}
     rows = []
-    for cell in content["cells"]:
-        known = outcome(cell["cell_id"])
+    for cell in plan.content["cells"]:
+        known = _own(outcome(cell["cell_id"]), cell)
         if known is not None and known.result is not None:
-            _check_record(known.result, cell, known.where)
             budgets.setdefault(_budget(known.result), cell["cell_id"])
-        base = {key: cell[key] for key in _CELL_KEYS if key != "axes"}
+        base = {key: cell[key] for key in _CELL_KEYS}
         base |= {"label": sweep.labels[cell["operator"]], **{axis: cell["axes"][axis] for axis in sweep.axes}}
         rows += [_NO_RESULT | base | values for values in _results(known, sweep.metric)]
     if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
         listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
         raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
-    return sweep, _tidy(pd.DataFrame(rows), sweep)
-
-
-def _check_plan(plan: Any, where: str) -> None:
-    if not isinstance(plan, dict):
-        raise UserError(f"cannot read {where!r} as JSON; run the sweep's command again, finished cells are kept")
-    if plan.get("schema") != SCHEMA:
-        raise UserError(f"{where!r} has schema {plan.get('schema')!r}, this version reads {SCHEMA}")
-    axes, cells = (plan[key] if isinstance(plan.get(key), list) else [] for key in ("axes", "cells"))
-    unfit = _unfit(plan, _SWEEP_KEYS)
-    for cell in cells:
-        unfit += [f"cells.{key}" for key in _unfit(cell, _CELL_KEYS)]
-        values = cell.get("axes") if isinstance(cell, dict) else None
-        unfit += [f"cells.axes.{axis}" for axis in _unfit(values, {str(axis): (object,) for axis in axes})]
-    if unfit:
-        listed = ", ".join(dict.fromkeys(unfit))
-        raise UserError(f"{where!r} has missing or unfit values: {listed}; run the sweep's command again")
-    if not plan["cells"]:
-        raise UserError(f"{where!r} lists no cells; run the sweep's command again")
-    clash = _RESERVED.intersection(plan["axes"])
-    if clash:
-        raise UserError(f"{where!r} has an axis {clash.pop()!r}, which is a column of every table; rename the axis")
-
-
-def _unfit(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> list[str]:
-    """The keys that `content` lacks, or whose values are of another type."""
-    content = content if isinstance(content, dict) else {}
-    return [key for key, kind in kinds.items() if key not in content or not isinstance(content[key], kind)]
+    frame = _tidy(pd.DataFrame(rows), sweep)
+    for axis in sweep.axes:
+        if frame[axis].nunique() < len({json.dumps(cell["axes"][axis]) for cell in plan.content["cells"]}):
+            raise UserError(f"{plan.where!r} has two values of axis {axis!r} that look alike, such as 1 and '1'")
+    return sweep, frame
 
 
 def _sweep(plan: SweepPlan) -> SweepLayout:
@@ -179,7 +147,7 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
     groups: dict[tuple[str, str], str] = {}
     seen: set[tuple[str, str, int]] = set()
     for cell in content["cells"]:
-        row = row_of(cell)
+        row = row_of(cell, content["axes"])
         labels.setdefault(cell["operator"], cell["label"])
         if groups.setdefault(row, cell["group_id"]) != cell["group_id"]:
             raise two_configurations(plan, row, (groups[row], cell["group_id"]))
@@ -187,7 +155,7 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
             raise UserError(f"{plan.where!r} lists row {row[0]!r} at {row[1]} twice with seed {cell['seed']}")
         seen.add((*row, cell["seed"]))
     # A table shows rows by their label, so that rows of the same label show their names too.
-    shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
+    shared = {label for label, number in Counter(labels.values()).items() if number > 1}
     labels = {name: f"{label} ({name})" if label in shared else label for name, label in labels.items()}
     direct = (
         "title", "recipe", "data", "budget", "metric", "metric_label", "axis_labels", "baseline", "note", "smoke",
@@ -204,18 +172,16 @@ def _sweep(plan: SweepPlan) -> SweepLayout:
     )  # fmt: skip
 
 
-def _check_record(result: Mapping[str, Any], cell: Mapping[str, Any], where: str) -> None:
-    unfit = _unfit(result, _RECORD_KEYS)
-    if unfit:
-        raise UserError(
-            f"{where!r} has missing or unfit values: {', '.join(unfit)}; move it away and run the sweep's command again"
-        )
+def _own(known: Outcome | None, cell: Mapping[str, Any]) -> Outcome | None:
+    """`known`, if its record is that of `cell`; else a failure, with the difference."""
     for key in ("cell_id", "group_id", "seed"):
-        if result[key] != cell[key]:
-            raise UserError(
-                f"{where!r} has {key} {result[key]!r} where the sweep has {cell[key]!r}; "
-                "move it away and run the sweep's command again"
+        if known is not None and known.result is not None and known.result[key] != cell[key]:
+            return Outcome(
+                known.where,
+                error=f"{known.where!r} has {key} {known.result[key]!r} where the sweep has {cell[key]!r}; "
+                "move it away and run the sweep's command again",
             )
+    return known
 
 
 def _budget(result: Mapping[str, Any]) -> str:
@@ -233,7 +199,8 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     metrics = result["metrics"] or {}
     diverged = result["status"] != "finished"
     if metric not in metrics and not diverged:
-        raise UserError(f"cell {result['cell_id']} has no metric {metric!r}; it has: {', '.join(metrics) or 'none'}")
+        named = ", ".join(metrics) or "none"
+        return [{"metric": metric, "state": "failed", "error": f"it has no metric {metric!r}; it has: {named}"}]
     environment = result["environment"] or {}
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
     shared |= {key: environment.get(key) for key in ("torch", "device")}
@@ -250,18 +217,13 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
 
 
 def _finite(values: Mapping[str, Any]) -> bool:
-    return all(isinstance(values.get(key), (int, float)) and math.isfinite(values[key]) for key in ("last", "best"))
+    return all(checks.is_number(values.get(key)) for key in ("last", "best"))
 
 
 def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
     """The types and the order of a frame: counts are Int64, measurements float64, an axis int64, float64 or text."""
     for column, kind in {**dict.fromkeys(_INTEGERS, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}.items():
-        try:
-            frame[column] = pd.to_numeric(frame[column]).astype(kind)
-        except (ValueError, TypeError, OverflowError) as error:
-            expected = "a whole number of 64 bits" if kind == "Int64" else "a number"
-            message = f"sweep {sweep.name!r} has a record whose {column} is not {expected} ({error})"
-            raise UserError(message) from error
+        frame[column] = pd.to_numeric(frame[column]).astype(kind)
     for column in _TEXTS:
         frame[column] = pd.Series(frame[column].tolist(), index=frame.index, dtype="str")
     for axis in sweep.axes:
@@ -274,7 +236,8 @@ def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
         else:
             frame[axis] = pd.Series([_text(value) for value in values], index=frame.index, dtype="str")
     order = {"operator": list(sweep.labels)} | {axis: _levels(frame[axis]) for axis in sweep.axes}
-    ranks = frame.assign(**{key: frame[key].map(levels.index) for key, levels in order.items()})
+    places = {key: {level: place for place, level in enumerate(levels)} for key, levels in order.items()}
+    ranks = frame.assign(**{key: frame[key].map(place) for key, place in places.items()})
     ranks = ranks.sort_values([*order, "seed"], kind="stable")
     columns = ["operator", "label", *sweep.axes, "seed", "cell_id", "group_id", "state", *_NO_RESULT]
     return frame.loc[ranks.index, columns].reset_index(drop=True)

@@ -4,38 +4,70 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
+import io
+import os
 from pathlib import Path
+from typing import Any
 
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
 from analysis.sources.predictions import Predictions, read_predictions
-from lightning_xvol.ledger import files, record
+from analysis.sources.tree import Tree, reason
+from lightning_xvol.ledger import checks, files, record
+
+PLAN, METRICS = "cells.json", "metrics.csv"
 
 
 def is_ledger(folder: Path) -> bool:
-    return any(folder.glob("*/cells.json"))
+    return any(os.path.lexists(sweep / PLAN) for sweep in _folders(folder))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() or path.is_symlink())
 
 
 class Ledger:
-    """A ledger as a source (`analysis.sources.collection.Source`)."""
+    """A ledger as a source (`analysis.sources.collection.Source`). Each file is read and checked once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.where = str(folder)
-        self.losses: list[str] = []
+        self._tree = Tree(folder)
+        self.losses = self._tree.notes
+        self._plans = [plan for path in _folders(folder) if (plan := self._plan(path)) is not None]
+        cells = {cell["cell_id"]: None for plan in self._plans for cell in plan.content.get("cells", ())}
+        for cell in cells:
+            self._tree.check(record.cell_folder(folder, cell) / METRICS)
+        self.outcome = functools.cache(self._outcome)
 
     def plans(self) -> list[SweepPlan]:
-        paths = sorted(self.folder.glob("*/cells.json"))
-        return [SweepPlan(path.parent.name, files.read_json(path), str(path)) for path in paths]
+        return self._plans
 
-    def outcome(self, cell_id: str) -> Outcome | None:
+    def _plan(self, folder: Path) -> SweepPlan | None:
+        path = folder / PLAN
+        try:
+            content = self._tree.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            return SweepPlan(folder.name, {}, str(path), fault=f"{str(path)!r} cannot be read: {reason(error)}")
+        return SweepPlan.of(folder.name, files.parse_json(content), str(path))
+
+    def _outcome(self, cell_id: str) -> Outcome | None:
         folder = record.cell_folder(self.folder, cell_id)
-        result = record.read_result(folder)
-        if result is not None:
-            return Outcome(str(folder / "result.json"), result)
-        failure = files.read_json(folder / "failure.json")
+        path = folder / "result.json"
+        try:
+            result = self._json(path)
+            if record.is_whole(result) and record.is_complete(result, folder):
+                return Outcome.of(str(path), result)
+            path = folder / "failure.json"
+            failure = self._json(path)
+        except OSError as error:
+            return Outcome(str(path), error=f"{str(path)!r} cannot be read: {reason(error)}")
         if isinstance(failure, dict):
-            return Outcome(str(folder / "failure.json"), error=str(failure.get("error", "")))
+            told = failure.get("error")
+            return Outcome(str(path), error=told if isinstance(told, str) else "")
         return Outcome(str(folder)) if folder.is_dir() else None
 
     def predictions(self, cell_id: str) -> Predictions | None:
@@ -43,15 +75,31 @@ class Ledger:
         result = record.read_result(folder)
         return None if result is None else read_predictions(folder / record.PREDICTIONS, result)
 
+    def _json(self, path: Path) -> Any | None:
+        """The content of `path`, or None if it is missing, incomplete or not JSON; else an OSError."""
+        try:
+            return files.parse_json(self._tree.read(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
-        path = record.cell_folder(self.folder, cell_id) / "metrics.csv"
+        path = record.cell_folder(self.folder, cell_id) / METRICS
         points: dict[int, tuple[int, float]] = {}
-        if not path.exists():
+        try:
+            text = self._tree.read(path).decode(errors="replace")
+        except OSError:  # it is missing, or a note says why it is not read
             return points
+        bounds = record.bounds(name)
         # An incomplete line is left out, and so are the lines after one that is not text.
-        with files.open_text(path, newline="") as file, contextlib.suppress(csv.Error):
-            for row in csv.DictReader(file):
+        with contextlib.suppress(csv.Error):
+            for row in csv.DictReader(io.StringIO(text, newline="")):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:
-                        points[int(row["step"])] = (int(row["epoch"]), float(row["value"]))
+                        step, epoch, value = int(row["step"]), int(row["epoch"]), float(row["value"])
+                        if (
+                            checks.is_whole(step, 0)
+                            and checks.is_whole(epoch, 0)
+                            and checks.is_measured(value, *bounds)
+                        ):
+                            points[step] = epoch, value
         return points

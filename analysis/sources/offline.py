@@ -6,7 +6,6 @@ left out.
 
 from __future__ import annotations
 
-import os
 import re
 from array import array
 from collections.abc import Iterator
@@ -15,30 +14,21 @@ from pathlib import Path
 
 from analysis.sources import wandb_file
 from analysis.sources.cache import Cache, Curves
+from analysis.sources.tree import Tree, reason
 from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_segment
 
 _PUT_ASIDE = re.compile(r"\.old-\d+$")
 
 
 def is_offline(folder: Path) -> bool:
-    return next(_logs(folder), None) is not None
+    """Whether anything in `folder` is called as W&B's files are, even a file that will not be read."""
+    tree = Tree(folder)
+    return next(_logs(tree), None) is not None or bool(tree.notes)
 
 
-def _logs(folder: Path) -> Iterator[Path]:
-    """Every `*.wandb` below `folder`, each once, although `latest-run` is a link to another folder."""
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not _PUT_ASIDE.search(name))
-        for name in sorted(names):
-            path = os.path.realpath(Path(parent, name))
-            if name.endswith(".wandb") and path not in seen:
-                seen.add(path)
-                yield Path(path)
+def _logs(tree: Tree) -> Iterator[Path]:
+    """Every regular `*.wandb` of `tree` once."""
+    return tree.walk(lambda name: name.endswith(".wandb"), skip=lambda name: bool(_PUT_ASIDE.search(name)))
 
 
 def read_segment(path: Path) -> tuple[Segment, Curves]:
@@ -49,7 +39,7 @@ def read_segment(path: Path) -> tuple[Segment, Curves]:
     try:
         log = wandb_file.read(path)
     except OSError as error:
-        return Segment(losses=[f"cannot be read: {error.strerror}"]), {}
+        return Segment(losses=[f"cannot be read: {reason(error)}"]), {}
     segment = make_segment(log.config, log.summary, log.start_time)
     segment.losses = list(dict.fromkeys(log.losses))
     if not segment.cell_id:
@@ -65,7 +55,9 @@ class OfflineRuns(TrackedRuns):
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
         self._cache = Cache()
-        self._take((str(path), segment) for path in _logs(folder) if (segment := self._read(path)) is not None)
+        tree = Tree(folder)
+        self._take((str(path), segment) for path in _logs(tree) if (segment := self._read(path)) is not None)
+        self.losses += tree.notes
 
     def _read(self, path: Path) -> Segment | None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import plan as ledger_plan
 from lightning_xvol.ledger.record import further_cells
 
 
@@ -17,50 +18,61 @@ class SweepPlan:
 
     Attributes:
         name: The name of the sweep.
-        content: The parsed JSON; None where the file is damaged.
+        content: The parsed JSON, which fits; empty where it does not.
         where: The file or run that holds it.
         parts: The plans that were merged into this one; empty for a plan from one place.
+        fault: A sentence where it cannot be used; else empty.
     """
 
     name: str
-    content: Any
+    content: Mapping[str, Any]
     where: str
     parts: tuple[SweepPlan, ...] = ()
+    fault: str = ""
+
+    @classmethod
+    def of(cls, name: str, content: Any, where: str) -> SweepPlan:
+        """The plan in `content`, the parsed JSON of the file or run `where`. It is checked here, once."""
+        fault = ledger_plan.fault(content, where)
+        return cls(name, {}, where, fault=fault) if fault else cls(name, content, where)
 
     @property
     def identity(self) -> str:
         """A text that is equal for plans which differ in their cells alone."""
-        content = self.content if isinstance(self.content, dict) else {}
-        return json.dumps([self.name, {key: value for key, value in content.items() if key != "cells"}], sort_keys=True)
+        content = {key: value for key, value in self.content.items() if key != "cells"}
+        return json.dumps([self.name, content], sort_keys=True)
 
 
 def merged(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
     """Merge the plans that differ in their cells alone."""
-    found: dict[str, SweepPlan] = {}
+    groups: dict[str, list[SweepPlan]] = {}
     for plan in plans:
-        first = found.setdefault(plan.identity, plan)
-        if first is not plan and isinstance(plan.content, dict):
-            both = [*first.content.get("cells", ()), *plan.content.get("cells", ())]
-            cells = {json.dumps(cell, sort_keys=True): cell for cell in both}
-            content = {**first.content, "cells": list(cells.values())}
-            found[plan.identity] = replace(first, content=content, parts=(*(first.parts or (first,)), plan))
-    return list(found.values())
+        groups.setdefault(plan.identity, []).append(plan)
+    return [_merged(group) for group in groups.values()]
+
+
+def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
+    first = plans[0]
+    if len(plans) == 1:
+        return first
+    cells = {json.dumps(cell, sort_keys=True): cell for plan in plans for cell in plan.content["cells"]}
+    return replace(first, content={**first.content, "cells": list(cells.values())}, parts=tuple(plans))
 
 
 def widened(plan: SweepPlan, others: Sequence[SweepPlan], has_result: Callable[[str], bool]) -> SweepPlan:
     """`plan` with the finished cells that only `others` list. They are plans of the same sweep, recipe and budget."""
-    if not isinstance(plan.content, dict):
+    if plan.fault:
         return plan
-    cells = plan.content.get("cells", ())
+    cells = plan.content["cells"]
     for other in others:
-        if other is not plan and other.identity == plan.identity:
-            cells = [*cells, *further_cells(other.content.get("cells", ()), cells, has_result)]
+        if other is not plan and not other.fault and other.identity == plan.identity:
+            cells = [*cells, *further_cells(other.content["cells"], cells, has_result)]
     return replace(plan, content={**plan.content, "cells": cells})
 
 
-def row_of(cell: Mapping[str, Any]) -> tuple[str, str]:
+def row_of(cell: Mapping[str, Any], axes: Sequence[str]) -> tuple[str, str]:
     """The row label of a cell and its values on the axes, as JSON; cells that differ in their seed are equal."""
-    return cell["operator"], json.dumps(cell["axes"], sort_keys=True)
+    return cell["operator"], json.dumps({axis: cell["axes"][axis] for axis in axes}, sort_keys=True)
 
 
 def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str, str]) -> UserError:
@@ -68,7 +80,7 @@ def two_configurations(plan: SweepPlan, row: tuple[str, str], groups: tuple[str,
     name = f"row {row[0]!r} at {row[1]}"
     files: dict[str, list[str]] = {group: [] for group in groups}
     for part in plan.parts or (plan,):
-        own = {cell["group_id"] for cell in part.content.get("cells", ()) if row_of(cell) == row}
+        own = {cell["group_id"] for cell in part.content["cells"] if row_of(cell, part.content["axes"]) == row}
         if own.issuperset(groups):
             return UserError(f"{part.where!r} gives {name} two configurations; give each a row label of its own")
         for group in own.intersection(groups):

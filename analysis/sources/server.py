@@ -117,7 +117,8 @@ class ServerRuns(TrackedRuns):
         if not segment.total_steps:
             return None
         place, stamp = f"{where}/history", _stamp(self._runs[where])
-        if place not in self._incomplete and self._cache.get(place, stamp) is None:
+        kept = place in self._incomplete or self._cache.get(place, stamp) is not None
+        if not kept:
             with self._asking():
                 rows = _history(self._runs[where])
             curves = make_curves(rows, segment.total_steps)
@@ -127,7 +128,12 @@ class ServerRuns(TrackedRuns):
                 self._incomplete[place] = curves
             else:
                 self._cache.put(place, stamp, {}, curves)
-        return self._incomplete[place].get(name) if place in self._incomplete else self._cache.curve(place, name)
+        if place in self._incomplete:
+            return self._incomplete[place].get(name)
+        found = self._cache.curve(place, name)
+        if found is None and kept and self._cache.get(place, stamp) is None:  # damaged, and dropped
+            return self._curve(where, segment, name)
+        return found
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+from lightning_xvol.ledger import files
+
 BLOCK = 32 * 1024
 FILE_HEADER = struct.Struct("<4sHB")
 RECORD_HEADER = struct.Struct("<IHB")
@@ -39,7 +41,7 @@ Texts = dict[Path, bytes]  # JSON texts, parsed when all updates are known
 Value = int | bytes  # a protobuf field: a varint or fixed-width number, or delimited bytes
 
 
-_MALFORMED = (ValueError, IndexError, RecursionError)
+_MALFORMED = (ValueError, IndexError, RecursionError, OverflowError)
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Log:
 
 def read(path: pathlib.Path) -> Log:
     """Read the run in the file at `path`. No content raises; only a file that cannot be opened does (OSError)."""
-    content = path.read_bytes()
+    content = files.read_bytes(path)
     log = Log()
     config: Texts = {}
     summary: Texts = {}

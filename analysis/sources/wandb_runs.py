@@ -8,8 +8,6 @@ was killed from outside leaves no error: its cell is missing here, where a ledge
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping
@@ -19,7 +17,7 @@ from typing import Any
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan, widened
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import checks, files, record
 
 _NO_CURVES = {"epoch", "trainer/global_step"}
 
@@ -52,7 +50,7 @@ class Segment:
 
 def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_time: float) -> Segment:
     segment = Segment(
-        cell_id=_text(config.get("cell_id")) or "",
+        cell_id=_name(config.get("cell_id")),
         sweep=_text(config.get("sweep")) or "",
         start_time=start_time,
         plan=_text(config.get("plan_json")),
@@ -63,7 +61,7 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
     )
     result = _parsed(segment.result)
     if not segment.cell_id and record.is_whole(result):  # the record survived, the configuration did not
-        segment.cell_id = result["cell_id"]
+        segment.cell_id = _name(result.get("cell_id"))
     return segment
 
 
@@ -72,11 +70,12 @@ def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
     curves: dict[str, tuple[array, array]] = {}
     for row in rows if total_steps else ():
         step = row.get("trainer/global_step")
-        if not isinstance(step, float) or not math.isfinite(step):
+        if not isinstance(step, float) or not 0 <= step <= checks.LARGEST_WHOLE:
             continue
         done = min(int(step) + 1, total_steps)  # Lightning counts from 0
         for name, value in row.items():
-            if isinstance(value, float) and not name.startswith("_") and name not in _NO_CURVES:
+            counts = isinstance(value, float) and checks.is_measured(value, *record.bounds(name))
+            if counts and not name.startswith("_") and name not in _NO_CURVES:
                 steps, values = curves.setdefault(name, (array("q"), array("d")))
                 steps.append(done)
                 values.append(value)
@@ -110,7 +109,7 @@ class TrackedRuns(ABC):
             if segment.plan is None:
                 continue
             if segment.plan not in parsed:
-                parsed[segment.plan] = SweepPlan(segment.sweep, _parsed(segment.plan), where)
+                parsed[segment.plan] = SweepPlan.of(segment.sweep, _parsed(segment.plan), where)
             plan = parsed[segment.plan]
             if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
                 newest[plan.identity] = (segment.start_time, plan)
@@ -124,12 +123,16 @@ class TrackedRuns(ABC):
         if cell_id not in self._segments:
             return None
         segments = self._segments[cell_id]
+        unfit: Outcome | None = None
         for where, segment in reversed(segments):
             result = _parsed(segment.result)
             if record.is_whole(result):
-                return Outcome(where, result)
+                found = Outcome.of(where, result)
+                if found.result is not None:
+                    return found
+                unfit = unfit or found
         errors = [segment.error for _, segment in segments if segment.error is not None]
-        return Outcome(segments[-1][0], error=errors[-1] if errors else None)
+        return unfit or Outcome(segments[-1][0], error=errors[-1] if errors else None)
 
     def predictions(self, cell_id: str) -> None:  # noqa: B027 (the same for every kind of source)
         """Nothing: W&B gets no predictions of single images."""
@@ -151,12 +154,14 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _name(value: Any) -> str:
+    """`value` if it can be the id of a cell, else an empty text."""
+    return "" if checks.problems(value, checks.name) else str(value)
+
+
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if checks.is_whole(value, 1) else 0
 
 
 def _parsed(text: str | None) -> Any:
-    try:
-        return json.loads(text or "")
-    except ValueError:
-        return None
+    return files.parse_json(text or "")

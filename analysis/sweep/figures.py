@@ -17,6 +17,8 @@ OWN = "figure"
 _OF_RUNS = ("seeds", "learning")
 _WITH_PANELS = ("facets", "with_costs", "learning")
 _MANY_ROWS = 6
+MOST_ROWS = 100
+"""Nobody can tell more rows apart in one figure, and the time of its legend grows with them."""
 
 
 class NothingToDrawError(UserError):
@@ -38,6 +40,9 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
         UserError: for an unknown kind, a kind that needs an axis the sweep does not have, or axes for several panels.
     """
     sweep = results.layout
+    crowd = too_many_rows(results)
+    if crowd:
+        raise NothingToDrawError(crowd)
     if kind == OWN:
         kind = _asked_for(results)
     elif kind not in (*kinds.KINDS, *_OF_RUNS):
@@ -52,6 +57,14 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
     shown, x, label = points(results, kind)
     y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
     return kinds.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
+
+
+def too_many_rows(results: SweepResults) -> str:
+    """A sentence where the sweep has too many rows for any figure; else empty."""
+    rows = results.summary["row"].nunique()
+    if rows <= MOST_ROWS:
+        return ""
+    return f"no figure of {results.layout.name!r}: {rows} rows are more than the {MOST_ROWS} that a figure can show"
 
 
 def _asked_for(results: SweepResults) -> str:

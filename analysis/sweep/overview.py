@@ -103,12 +103,12 @@ def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview]
     """
     found: list[Overview] = []
     left_out: list[UserError] = []
-    for name in sources.sweeps():
+    for sweep, frame in sources.variants(sources.sweeps()):
         try:
-            for sweep, frame in sources.variants([name]):
-                found.append(Overview.of(sources, sweep, frame, select))
+            found.append(Overview.of(sources, sweep, frame, select))
         except UserError as error:
             left_out.append(error)
+    left_out += sources.left_out()
     if not found:
         raise left_out[0]
     return found, [f"left out: {error}" for error in left_out]

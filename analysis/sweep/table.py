@@ -12,12 +12,12 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper import protocol, published
-from analysis.sources.frame import COSTS
 from analysis.statistics import estimate, summarise
 from analysis.sweep import footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.plan import COSTS
 
 
 def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, str]:
@@ -54,9 +54,10 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     axis = sweep.column_axis
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
+    by_group = dict(iter(epochs.groupby(keys, sort=False)))
     rows = []
     for group in shown.to_dict("records"):
-        own = epochs[(epochs[keys] == [group[key] for key in keys]).all(axis=1)]
+        own = by_group.get(tuple(group[key] for key in keys), epochs[:0])
         for epoch, runs in own.groupby("epoch"):
             mean = estimate(runs["value"].tolist())
             if mean.n == group["n"]:

@@ -20,7 +20,7 @@ def literal(value: Any) -> Any:
         return named[value.lower()]
     try:
         parsed = ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: deep brackets
         return value
     return tuple(parsed) if isinstance(parsed, list) else parsed
 
@@ -61,7 +61,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
         return tuple(convert(get_args(hint)[0], item, path) for item in items)
     if hint is str:
         return value if isinstance(value, str) else str(value)  # str() would make a `FromFile` a text that is free
-    if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool):
+    if hint is float and isinstance(parsed, int) and not isinstance(parsed, bool) and abs(parsed) <= 2**53:
         return float(parsed)
     if type(parsed) is hint and (hint is not float or math.isfinite(parsed)):
         return parsed

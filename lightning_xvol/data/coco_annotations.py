@@ -19,6 +19,7 @@ import numpy
 
 from lightning_xvol.data import coco_masks
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.files import read_bytes
 
 
 class Instance(NamedTuple):
@@ -170,7 +171,7 @@ def read_annotations(path: Path, *, masks: bool) -> CocoAnnotations:
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     expected = "expected an instances file of COCO such as instances_val2017.json"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"no annotations at {str(path)!r}; {expected}") from error
     except (OSError, ValueError, RecursionError) as error:

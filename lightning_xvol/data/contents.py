@@ -32,6 +32,7 @@ from lightning_xvol.data.coco import CocoSplit
 from lightning_xvol.data.imagenet import FolderSplit
 from lightning_xvol.data.torchvision_sets import CropFlip, TorchvisionData
 from lightning_xvol.ledger.contents import DIGEST_LENGTH, SPLITS
+from lightning_xvol.ledger.files import open_bytes
 
 
 def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _parts(split: Any) -> Iterator[tuple[str, Any]]:
         yield "files", split.labels.tobytes()
         yield from (("files", part) for part in _files(split.folder, split.paths))
     elif isinstance(split, CocoSplit):
-        with split.annotations.path.open("rb") as file:
+        with open_bytes(split.annotations.path) as file:
             yield "files", hashlib.file_digest(file, "sha256").digest()
         chosen = split.annotations.chosen
         yield "files", split.annotations.images[chosen].tobytes()

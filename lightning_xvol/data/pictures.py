@@ -8,6 +8,7 @@ import numpy
 import PIL.Image
 
 from lightning_xvol.data.base import DataError
+from lightning_xvol.ledger.files import open_bytes
 
 
 def read_picture(path: Path, what: str = "the picture") -> PIL.Image.Image:
@@ -26,7 +27,7 @@ def read_picture(path: Path, what: str = "the picture") -> PIL.Image.Image:
 
 def _open(path: Path) -> PIL.Image.Image:
     """The picture in RGB. A picture that is RGB already is not copied, as `convert` would."""
-    with PIL.Image.open(path) as picture:
+    with open_bytes(path) as file, PIL.Image.open(file) as picture:
         picture.load()
         if picture.mode.startswith("I;16"):  # `convert` would cut off everything above 255
             return PIL.Image.fromarray((numpy.asarray(picture) >> 8).astype(numpy.uint8)).convert("RGB")

@@ -22,7 +22,8 @@ from lightning_xvol.detection.detections import to_image
 from lightning_xvol.detection.evaluator import Detection
 from lightning_xvol.detection.model import Detector, build_detector
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
+from lightning_xvol.ledger import checks
+from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_cell
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")  # Okabe and Ito
 OPACITY = 0.4  # of a mask
@@ -52,16 +53,18 @@ def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
     Raises:
         UserError: if the file is not a checkpoint of a detector, or has an import path and is not trusted.
     """
-    content = read_checkpoint(checkpoint)
-    run = content.get("run") if isinstance(content, dict) else None
-    config = None
-    if isinstance(run, dict) and "config" in run:
-        config = resolve(importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust)))
-    if run is None or config is None or registry.lookup("data", config.data.name).task != "detection":
+    content, run = read_cell(checkpoint)
+    config = resolve(importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust)))
+    if registry.lookup("data", config.data.name).task != "detection":
         raise UserError(
             f"{str(checkpoint)!r} holds no detector; expected a checkpoint of a run on coco or shapes_coco, "
             "runs/cells/<id>/checkpoints/step=N.ckpt"
         )
+    unfit = checks.problems(
+        run, checks.fields(dict.fromkeys(("num_classes", "image_shape", "classes"), checks.anything))
+    )
+    if unfit or len(run["classes"]) < run["num_classes"]:
+        raise UserError(f"{str(checkpoint)!r} lacks the classes or the size of its images: {unfit or run['classes']}")
     options = config.data.options
     detector = build_detector(
         config.backbone,

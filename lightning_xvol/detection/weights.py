@@ -20,6 +20,7 @@ from lightning_xvol.backbones.strides import MARK
 from lightning_xvol.detection.model import Detector
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.checkpoints import network_weights, read_checkpoint
+from lightning_xvol.ledger.files import open_bytes
 
 _TABLES = ("positions.rows", "positions.columns")  # the tables of RelativePositions, [2 L - 1, C]
 
@@ -96,7 +97,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _read_legacy(path: Path) -> object:
     """A file in the format of torch before version 1.6, as some of torchvision's files are."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open_bytes(path) as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{str(path)!r} is incomplete or holds no weights; fetch the file again") from error
 

@@ -20,10 +20,14 @@ from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
 from lightning_xvol.config.imports import importable
 from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.fusion.walk import fuse
-from lightning_xvol.ledger.checkpoints import load_weights, network_weights, read_checkpoint
-from lightning_xvol.ledger.files import write_bytes
+from lightning_xvol.ledger import checks
+from lightning_xvol.ledger.checkpoints import CELL, load_weights, network_weights, read_cell
+from lightning_xvol.ledger.files import parse_json, write_bytes
+
+FUSED = ("config", "num_classes", "image_shape", "block_norms")
+"""What the header of a file of fused weights holds, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,7 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
         UserError: for a file that is not the checkpoint of a cell, weights that do not fit their configuration, or an
             import path in a checkpoint that is not trusted.
     """
-    content = read_checkpoint(checkpoint)
-    run = content.get("run") if isinstance(content, dict) else None
-    if not isinstance(run, dict) or "config" not in run or "state_dict" not in content:
-        raise UserError(
-            f"{str(checkpoint)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a "
-            "sweep wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
-        )
+    content, run = read_cell(checkpoint)
     config = importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust))
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
@@ -73,14 +71,14 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
         )
     num_classes, image_shape = _sizes(run, config, data_dir)
     weights = network_weights(content)
-    network = _build(config, num_classes, image_shape[0], weights)
+    network = _build(config, num_classes, image_shape[0], weights, checkpoint)
     load_weights(network, weights, checkpoint)
     return Trained(network, config, num_classes, image_shape, run)
 
 
 def _sizes(run: Mapping[str, Any], config: RunConfig, data_dir: Path | None) -> tuple[int, tuple[int, int, int]]:
     """Number of classes and image shape. They come from the data where the checkpoint is too old to hold them."""
-    if "image_shape" in run:
+    if {"image_shape", "num_classes"} <= run.keys():
         channels, height, width = run["image_shape"]
         return run["num_classes"], (channels, height, width)
     from lightning_xvol.data import build_data
@@ -89,14 +87,35 @@ def _sizes(run: Mapping[str, Any], config: RunConfig, data_dir: Path | None) -> 
     return data.num_classes, data.image_shape
 
 
-def _build(config: RunConfig, num_classes: int, in_channels: int, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network of `config` in the dtype of `weights`, in eval mode."""
-    network = build_backbone(config.backbone, config.operator, num_classes=num_classes, in_channels=in_channels)
+def _build(
+    config: RunConfig, num_classes: int, in_channels: int, weights: Mapping[str, Tensor], path: Path
+) -> nn.Module:
+    """The network of `config` in the dtype of `weights`, in eval mode. `path` is the file that holds both.
+
+    Raises:
+        UserError: for a configuration that no network can have, or weights that do not fit it.
+    """
+    arguments = {"num_classes": num_classes, "in_channels": in_channels}
+    try:
+        # Without memory first: the file may ask for a network that no machine can hold.
+        with torch.device("meta"):
+            size = _elements(build_backbone(config.backbone, config.operator, **arguments).state_dict())
+        if size > 1_000_000 + 4 * _elements(weights):  # fusion leaves fewer weights
+            raise UserError(f"the weights in {str(path)!r} do not fit their configuration's network, which is larger")
+        network = build_backbone(config.backbone, config.operator, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # options of the file reach the constructors of operators and backbones
+        raise UserError(f"cannot build the network of {str(path)!r}: {one_line(error)}") from error
     dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
     network.to(dtype)
     if config.train.memory_format == "channels_last":
         network.to(memory_format=torch.channels_last)
     return network.eval()
+
+
+def _elements(weights: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in weights.values())
 
 
 def random_images(trained: Trained, count: int) -> Tensor:
@@ -140,13 +159,18 @@ def load_fused(path: Path, trust: bool = False) -> nn.Module:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
+    except PermissionError:
+        raise
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{str(path)!r} is incomplete or not a safetensors file: {error}") from error
-    if not {"config", "num_classes", "image_shape", "block_norms"} <= header.keys():
+    about: dict[str, Any] = {name: parse_json(header[name]) for name in FUSED if name in header}
+    if len(about) < len(FUSED):
         raise UserError(f"{str(path)!r} has no configuration in its header: `python -m lightning_xvol fuse` writes one")
-    config, num_classes, image_shape = (json.loads(header[name]) for name in ("config", "num_classes", "image_shape"))
-    built = importable(from_dict(config, source=repr(str(path)), trust=trust))
-    network = _build(built, num_classes, image_shape[0], weights)
-    fused = fuse(network, block_norms=json.loads(header["block_norms"]))
+    unfit = checks.problems(about, checks.plain, CELL, checks.fields({"block_norms": checks.flag}))
+    if unfit:
+        raise UserError(f"{str(path)!r} has missing or unfit values: {unfit}; fuse the checkpoint again")
+    config = importable(from_dict(about["config"], source=repr(str(path)), trust=trust))
+    network = _build(config, about["num_classes"], about["image_shape"][0], weights, path)
+    fused = fuse(network, block_norms=about["block_norms"])
     load_weights(fused, weights, path)
     return fused

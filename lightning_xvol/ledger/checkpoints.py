@@ -11,18 +11,20 @@ import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning_fabric.plugins import CheckpointIO
 from torch import Tensor, nn
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger.files import write_by
+from lightning_xvol.ledger import checks, record
+from lightning_xvol.ledger.files import open_bytes, write_by
 
 KEEP = 2
+_NETWORK = "network."  # every module in `lightning_xvol.modules` has its network under this name
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
 log = logging.getLogger(__name__)
@@ -66,35 +68,94 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: for a file that is missing, is torn, or holds anything but tensors and plain data.
+        PermissionError: for a file that this process may not read.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {str(path)!r}")
+    try:
+        file = open_bytes(path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise UserError(f"no checkpoint at {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
+    with file:
+        return _content(file, path)
+
+
+def _content(file: IO[bytes], path: Path) -> dict[str, Any]:
     try:
         # A truncated archive does not open. A damaged one fails its checksums, which torch.load does not check. Two
         # fields have no checksum: one flipped bit turns a file into a folder, which torch leaves uninitialised, another
         # marks it as compressed, which torch never writes.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             odd = [entry.filename for entry in archive.infolist() if entry.external_attr or entry.compress_type]
             damaged = odd[0] if odd else archive.testzip()
         if damaged is not None:
             raise UserError(f"the checkpoint {str(path)!r} is damaged (in {damaged}); use an older one")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"the checkpoint {str(path)!r} holds more than tensors and plain data; "
             "it is not loaded, because unpickling can run code"
         ) from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:  # the unpickler of torch raises nearly anything for a file that nobody wrote
         raise UserError(f"the checkpoint {str(path)!r} is incomplete or not a checkpoint; use an older one") from error
+
+
+def _image_shape(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        yield from checks.unfit(value, path, "channels, height and width")
+        return
+    for length in value:
+        yield from checks.whole_from(1, 16_384)(length, path)
+
+
+_ROW = checks.fields({"name": checks.text, "step": checks.count}, {"epoch": checks.count})
+RESUMABLE = checks.fields({"cell_id": checks.text, "step": checks.count, "rows": checks.list_of(_ROW)})
+"""What a checkpoint says that a run can go on from."""
+CELL = checks.fields(
+    {"config": record.CONFIG},
+    {
+        "num_classes": checks.whole_from(1, 1_000_000),
+        "image_shape": _image_shape,
+        "classes": checks.list_of(checks.text),
+    },
+)
+"""What the checkpoint of a cell says about its run. `from_dict` checks the fields of the configuration."""
+
+
+def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of the checkpoint of a cell, and what it says about the run (`CELL`).
+
+    Raises:
+        UserError: as `read_checkpoint`, and for a file that is not the checkpoint of a cell or has unfit values.
+    """
+    content = read_checkpoint(path)
+    about = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(about, dict) or "config" not in about or not _is_state(content.get("state_dict")):
+        raise UserError(
+            f"{str(path)!r} is no checkpoint of a cell: expected one that `python -m lightning_xvol fit` or a sweep "
+            "wrote, runs/cells/<id>/checkpoints/step=N.ckpt"
+        )
+    unfit = checks.problems(about, checks.plain, CELL)
+    if unfit:
+        raise UserError(f"{str(path)!r} has missing or unfit values: {unfit}; use another checkpoint")
+    return content, about
+
+
+def _is_state(state: Any) -> bool:
+    """Whether `state` is a state dict whose network has tensors alone."""
+    return isinstance(state, dict) and all(
+        isinstance(key, str) and (isinstance(value, Tensor) or not key.startswith(_NETWORK))
+        for key, value in state.items()
+    )
 
 
 def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of the network in the content of a checkpoint, by their names in the network."""
-    prefix = "network."  # every module in `lightning_xvol.modules` has its network under this name
     state = checkpoint["state_dict"].items()
-    return {name.removeprefix(prefix): tensor for name, tensor in state if name.startswith(prefix)}
+    return {name.removeprefix(_NETWORK): tensor for name, tensor in state if name.startswith(_NETWORK)}
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -118,6 +179,11 @@ def newest_intact(folder: Path, cell_id: str) -> tuple[Path, dict[str, Any]] | N
         except UserError as error:
             log.warning("%s; falling back", error)
             continue
-        if isinstance(checkpoint, dict) and checkpoint.get("run", {}).get("cell_id") == cell_id:
+        if _can_resume(checkpoint) and checkpoint["run"]["cell_id"] == cell_id:
             return path, checkpoint
     return None
+
+
+def _can_resume(checkpoint: Any) -> bool:
+    run, state = (checkpoint.get(key) if isinstance(checkpoint, dict) else None for key in ("run", "state_dict"))
+    return not checks.problems(run, checks.plain, RESUMABLE) and _is_state(state)

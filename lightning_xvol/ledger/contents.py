@@ -26,11 +26,17 @@ from typing import Any
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import files
+from lightning_xvol.ledger import checks, files
 
 FILE = "data.json"
 DIGEST_LENGTH = 16
 SPLITS = ("train", "validation", "test")
+SHAPE = checks.fields(
+    {"digest": checks.text},
+    dict.fromkeys(("by", "folder"), checks.optional(checks.text))
+    | dict.fromkeys(("classes", *SPLITS), checks.optional(checks.count)),
+)
+"""The contents as a record holds them."""
 
 
 def generated(config: DataConfig) -> dict[str, Any] | None:
@@ -51,7 +57,7 @@ def begun_on(folder: Path) -> dict[str, Any] | None:
     if not any((folder / "checkpoints").glob("step=*.ckpt")):
         return None
     contents = files.read_json(folder / FILE)
-    return contents if isinstance(contents, dict) and "digest" in contents else None
+    return None if checks.problems(contents, checks.plain, SHAPE) else contents
 
 
 def check(before: Mapping[str, Any] | None, now: Mapping[str, Any], config: DataConfig, where: str) -> None:

@@ -1,10 +1,17 @@
-"""Files that are whole or absent: they are written beside their target, synced, and renamed over it."""
+"""Files that are whole or absent: they are written beside their target, synced, and renamed over it.
+
+Only regular files are read: opening a FIFO waits for ever, and a device has no end.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
+import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -14,10 +21,14 @@ from lightning_xvol.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces `path` on success. After a failure `path` is as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Open a temporary file that replaces `path` on success. After a failure `path` is as it was before.
+
+    Nobody can guess its name and put a link there, and it is created anew or not at all.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -60,9 +71,71 @@ def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         write(file)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of the regular file at `path`.
+
+    Raises:
+        OSError: for a file that is missing, that this process may not read, or that is not a regular file.
+    """
+    with open_bytes(path) as file:
+        return file.read()
+
+
+def open_bytes(path: Path) -> io.BufferedReader:
+    """Open the regular file at `path` for reading.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
+    _check_regular(path.stat().st_mode, path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)  # somebody may have put another file there
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _check_regular(mode: int, path: Path) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def parse_json(content: str | bytes) -> Any | None:
+    """The value that `content` holds, or None if it is incomplete or not JSON."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
 def open_text(path: Path, mode: Literal["r", "a"] = "r", newline: str | None = None) -> IO[str]:
-    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error."""
-    return path.open(mode, encoding="utf-8", errors="replace" if mode == "r" else "backslashreplace", newline=newline)
+    """Open the text file `path`. It is UTF-8 in any locale, and what is not becomes a mark, never an error.
+
+    Raises:
+        OSError: for a file that is not a regular one, or a link where text would be added.
+    """
+    if mode == "r":
+        return io.TextIOWrapper(open_bytes(path), encoding="utf-8", errors="replace", newline=newline)
+    file = os.fdopen(open_to_add(path), "ab")
+    return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline=newline)
+
+
+def open_to_add(path: Path) -> int:
+    """A descriptor that adds to the regular file at `path`, which is created if needed. It follows no link.
+
+    Raises:
+        OSError: for a link, or a file that is not a regular one.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def read_text(path: Path) -> str:
@@ -72,10 +145,14 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of `path`, or None if it is missing, torn or not JSON."""
+    """The content of `path`, or None if it is missing, incomplete or not JSON.
+
+    Raises:
+        OSError: for a file that is there and cannot be read. It must not count as missing.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return parse_json(read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

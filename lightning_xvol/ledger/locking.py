@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
     own = os.getpid(), os.path.realpath(folder)
     if own in _held_here:
         raise Held(str(folder))
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         try:
             _take(descriptor)
@@ -65,12 +65,12 @@ def locked(folder: Path) -> Iterator[None]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Create `folder` if needed, wait until no other process is in this block with it, and hold it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("wb") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(file, fcntl.LOCK_UN)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
 
 
 def is_held(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +19,14 @@ from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
 from lightning_xvol.config.schema import RunConfig, from_dict
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import record
+from lightning_xvol.ledger import files, record
 
 PROTOCOL = "imagenet_resnet50"
 """The recipe of the paper's pre-training."""
 CHANNELS = 3
 """Channels of the images that detectors take."""
+
+log = logging.getLogger(__name__)
 
 
 class ClassificationRun(NamedTuple):
@@ -59,7 +62,7 @@ def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
 @functools.cache
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with files.open_bytes(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
     except OSError as error:
         raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
@@ -181,10 +184,12 @@ def _identity(config: RunConfig) -> Any:
 def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
     found = []
     for path in sorted(ledger.glob("cells/*/result.json")):
-        result = record.read_result(path.parent)
-        if result is None or result["status"] != "finished" or ".old-" in path.parent.name:
+        if ".old-" in path.parent.name:
             continue
         try:
+            result = record.read_result(path.parent)
+            if result is None or result["status"] != "finished" or result["config"] is None:
+                continue
             config = resolve(from_dict(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
@@ -193,4 +198,6 @@ def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
                 )
         except UserError:  # of another version
             continue
+        except OSError as error:
+            log.warning("%s: not read, %s", path, error.strerror or error)
     return tuple(found)

@@ -22,13 +22,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.resolved import SCHEMA, resolve
 from lightning_xvol.config.schema import RunConfig, from_dict
-from lightning_xvol.ledger import files
+from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import checks, contents, files
 
 PREDICTIONS = "predictions.npz"
 """Arrays, read by `numpy.load`: `index`, `label`, `predicted` (int32) and `score` (float32), each `[N]`, and `classes`.
@@ -42,10 +43,77 @@ DETECTIONS = {"box": "box_detections.json", "mask": "mask_detections.json"}
 # Metrics pass through float32, which turns 74.9 into 74.9000015.
 DECIMALS = 4
 
-RESULT_KEYS = (
-    "schema", "cell_id", "group_id", "seed", "config", "metrics", "params", "macs", "wall_seconds", "segments",
-    "weights_sha256", "environment", "commit", "status",
-)  # fmt: skip
+_LONGEST = 1e12
+"""Seconds that no run takes."""
+_SHARES = ("top", "box_ap", "mask_ap")
+"""How the names of the metrics begin that are shares, in percent."""
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The smallest and the largest value that the metric can have, in a split or with a probe of the network too."""
+    is_share = metric.removeprefix("val_").startswith(_SHARES)
+    return (0.0, 100.0) if is_share else (-checks.LARGEST, checks.LARGEST)
+
+
+def _metrics(value: Any, path: str) -> Iterator[str]:
+    yield from checks.mapping(value, path)
+    for name, values in value.items() if isinstance(value, dict) else ():
+        measured = checks.measured(*bounds(name))
+        shape = checks.fields(others={"last": measured, "best": measured, "best_epoch": checks.optional(checks.count)})
+        yield from shape(values, f"{path}.{name}")
+
+
+_optional_text = checks.optional(checks.text)
+_SIZE = 16_384
+"""Larger whole numbers as options of an operator or a backbone would fill the memory."""
+
+
+def _network_options(value: Any, path: str) -> Iterator[str]:
+    yield from checks.mapping(value, path)
+    for key, option in value.items() if isinstance(value, dict) else ():
+        for part in option if isinstance(option, list) else [option]:
+            if isinstance(part, int) and not isinstance(part, bool) and abs(part) > _SIZE:
+                yield from checks.unfit(part, f"{path}.{key}", f"at most {_SIZE}")
+
+
+CONFIG = checks.fields(
+    others={
+        "operator": checks.fields(others={"options": _network_options}),
+        "backbone": checks.fields(others={"options": _network_options, "stages": checks.list_of(checks.anything)}),
+        **dict.fromkeys(("data", "optim"), checks.fields(others={"options": checks.mapping})),
+        "detector": checks.fields(others=dict.fromkeys(("origin", "origin_optimisation"), _optional_text)),
+        "train": checks.fields(others=dict.fromkeys(("steps", "epochs"), checks.optional(checks.count))),
+    }
+)
+"""A configuration as a record or a checkpoint holds it. `from_dict` checks the value of each field."""
+RECORD: dict[str, checks.Shape] = {
+    "schema": checks.count,
+    "cell_id": checks.name,
+    "group_id": checks.text,
+    "seed": checks.whole,
+    "config": CONFIG,
+    "metrics": _metrics,
+    "params": checks.count,
+    "macs": checks.count,
+    "wall_seconds": checks.number(0, _LONGEST),
+    "segments": checks.anything,
+    "weights_sha256": checks.anything,
+    "environment": checks.fields(others=dict.fromkeys(("torch", "device"), _optional_text)),
+    "commit": checks.text,
+    "status": checks.one_of("finished", "diverged"),
+}
+"""The keys of every record, and what each may hold. Any but the status may be null."""
+RESULT_KEYS = tuple(RECORD)
+_SOMETIMES = {
+    "optimisation_id": _optional_text,
+    "tracking": _optional_text,
+    "data": checks.optional(contents.SHAPE),
+    "metrics_bytes": checks.optional(checks.count),
+    "cpu_seconds": checks.optional(checks.number(0, _LONGEST)),
+}
+_FITS = checks.fields(
+    {key: shape if key == "status" else checks.optional(shape) for key, shape in RECORD.items()}, _SOMETIMES
+)
 
 
 def cell_id(config: RunConfig) -> str:
@@ -110,17 +178,48 @@ def cell_folder(out: Path, cell: str) -> Path:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The finished record in `folder`, or None if there is none or it or its `metrics.csv` is not whole."""
-    result = files.read_json(folder / "result.json")
+    """The finished record in `folder`, or None if there is none or it or its `metrics.csv` is not whole.
+
+    Raises:
+        UserError: for the record of a newer version, which must not be replaced.
+        OSError: for a file that is there and cannot be read.
+    """
+    path = folder / "result.json"
+    result = files.read_json(path)
     if not is_whole(result):
         return None
-    size = result.get("metrics_bytes")  # older records have none
-    return result if size is None or size == metrics_bytes(folder) else None
+    newer = newer_schema(result)
+    if newer:
+        raise UserError(f"{str(path)!r} {newer}")
+    return result if not fault(result) and is_complete(result, folder) else None
+
+
+def is_complete(result: Mapping[str, Any], folder: Path) -> bool:
+    """Whether `metrics.csv` in `folder` has the size that the record says; older records say none."""
+    size = result.get("metrics_bytes")
+    return size is None or size == metrics_bytes(folder)
 
 
 def is_whole(result: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether `result` has every key of a record."""
-    return isinstance(result, dict) and all(key in result for key in RESULT_KEYS)
+    """Whether `result` has every key of a record, or is the record of a newer version."""
+    return isinstance(result, dict) and (bool(newer_schema(result)) or all(key in result for key in RESULT_KEYS))
+
+
+def newer_schema(content: Mapping[str, Any]) -> str:
+    """`has schema 2, ...` for the content of a file that a newer version wrote; else empty."""
+    schema = content.get("schema")
+    if not isinstance(schema, int) or schema <= SCHEMA:
+        return ""
+    return f"has schema {checks.shown(schema)}, and this version reads {SCHEMA}; read it with the version that wrote it"
+
+
+def fault(result: Mapping[str, Any]) -> str:
+    """Why a whole record cannot be used, as the rest of a sentence that begins with its file; empty where it can."""
+    newer = newer_schema(result)
+    if newer:
+        return newer
+    unfit = checks.problems(result, checks.plain, _FITS)
+    return f"has missing or unfit values: {unfit}; move it away and run the command again" if unfit else ""
 
 
 def further_cells(
@@ -151,10 +250,30 @@ def metrics_bytes(folder: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def read_failure(folder: Path) -> dict[str, Any]:
+    """`error`, `step` and `attempt` of the last attempt; empty if it left none, or if `failure.json` is damaged."""
+    failure = files.read_json(folder / "failure.json")
+    return failure if isinstance(failure, dict) and not checks.problems(failure, checks.plain, _FAILURE) else {}
+
+
+def read_segments(path: Path) -> list[dict[str, Any]]:
+    """The content of a `segments.json`; empty if it is missing or damaged."""
+    segments = files.read_json(path)
+    return segments if isinstance(segments, list) and not checks.problems(segments, checks.plain, _SEGMENTS) else []
+
+
+_FAILURE = checks.fields({"error": checks.text}, {"step": checks.count, "attempt": checks.count})
+_SEGMENTS = checks.list_of(
+    checks.fields(
+        dict.fromkeys(("start_step", "end_step"), checks.count),
+        dict.fromkeys(("wall_seconds", "cpu_seconds"), checks.number(0, _LONGEST)),
+    )
+)
+
+
 def write_failure(folder: Path, error: str, step: int) -> None:
     """Record a failed attempt, with a number one above that of the last."""
-    before = files.read_json(folder / "failure.json")
-    attempt = before.get("attempt", 0) + 1 if isinstance(before, dict) else 1
+    attempt = read_failure(folder).get("attempt", 0) + 1
     files.write_json(folder / "failure.json", {"error": error, "step": step, "attempt": attempt})
 
 

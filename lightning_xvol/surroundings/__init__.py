@@ -6,11 +6,12 @@ changes a result.
 
 from __future__ import annotations
 
-from lightning_xvol.surroundings import signals, streams, variables
+from lightning_xvol.surroundings import printing, signals, streams, variables
 
 
 def prepare() -> None:
     """Make the streams, the variables and the signals of this process those that commands can rely on."""
     streams.make_lasting()
+    printing.make_safe()
     variables.make_usable()
     signals.listen()

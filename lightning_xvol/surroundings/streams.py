@@ -11,6 +11,8 @@ import select
 import sys
 from typing import Any
 
+from lightning_xvol.surroundings.printing import make_safe
+
 PLAIN = {"±": "?", "−": "-", "–": "-", "—": "-", "×": "x"}
 """What stands for a sign of tables on a terminal that lacks it: one letter for one, so that columns stay aligned."""
 
@@ -99,6 +101,7 @@ def write_into(descriptor: int) -> None:
             getattr(sys, name).flush()
         os.dup2(descriptor, number)
         _replace(name, number, "utf-8", line_buffering=True)
+    make_safe()
 
 
 def is_terminal(stream: Any) -> bool:

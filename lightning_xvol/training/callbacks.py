@@ -15,7 +15,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
-from lightning_xvol.ledger.files import open_text, read_json, write_by, write_json, write_text
+from lightning_xvol.ledger.files import open_text, write_by, write_json, write_text
+from lightning_xvol.ledger.record import read_segments
 
 Row = dict[str, Any]  # step, epoch, name, value
 COLUMNS = ("step", "epoch", "name", "value")
@@ -97,9 +98,8 @@ class Segments:
     """
 
     def __init__(self, path: Path | None, start_step: int, checkpoint: str | None) -> None:
-        before = None if path is None else read_json(path)
         self.path = path
-        self.earlier: list[dict[str, Any]] = before if isinstance(before, list) else []
+        self.earlier: list[dict[str, Any]] = [] if path is None else read_segments(path)
         self.started, self.cpu_started = time.monotonic(), cpu_seconds()
         self.current: dict[str, Any] = {"start_step": start_step, "end_step": start_step, "checkpoint": checkpoint}
         self.reached(start_step)

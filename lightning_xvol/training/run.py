@@ -33,6 +33,7 @@ from lightning_xvol.ledger.record import metrics_bytes, write_failure, write_res
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.surroundings import signals
+from lightning_xvol.surroundings.printing import bare_output
 from lightning_xvol.training import environment
 from lightning_xvol.training.callbacks import (
     LOG_EVERY_STEPS,
@@ -136,7 +137,8 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
         run: _Run | None = None
         try:
             run = _Run(config, folder, context, data, network, pretrained)
-            return run.complete()
+            with bare_output() if context.progress_bar else contextlib.nullcontext():
+                return run.complete()
         except BaseException as error:
             terminated = _is_terminated(error, run)
             failure = one_line(error) if isinstance(error, Exception) and not terminated else None

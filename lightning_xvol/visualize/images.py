@@ -14,6 +14,7 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.files import open_bytes
 
 
 def validation_images(config: DataConfig, data_dir: Path | None, count: int) -> Tensor:
@@ -41,7 +42,7 @@ def read_image(path: Path, config: DataConfig, image_shape: tuple[int, int, int]
     if channels not in (1, 3):
         raise UserError(f"--image has 1 or 3 channels, but this network takes {channels}; leave --image out")
     try:
-        with Image.open(path) as picture:
+        with open_bytes(path) as file, Image.open(file) as picture:
             values = numpy.asarray(picture.convert("L" if channels == 1 else "RGB"), dtype=numpy.float32) / 255
     except FileNotFoundError as error:
         raise UserError(f"no image at {str(path)!r}") from error

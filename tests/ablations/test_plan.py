@@ -43,3 +43,25 @@ def test_a_damaged_plan_is_replaced(torn: str, bench: Any) -> None:
     (bench.out / "kernel_size" / "cells.json").write_text(torn)
     ended = bench.here(*bench.quick, *ONE)
     assert ended.code == 0 and "note:" not in ended.out
+
+
+def test_the_plan_of_a_newer_version_is_not_replaced(bench: Any) -> None:
+    folder = bench.out / "kernel_size"
+    folder.mkdir(parents=True)
+    (folder / "cells.json").write_text('{"schema": 2, "cells": []}')
+    ended = bench.here(*bench.quick, *ONE)
+    assert ended.code == 2 and "has schema 2, and this version reads 1" in ended.err
+    assert (folder / "cells.json").read_text() == '{"schema": 2, "cells": []}'
+    assert not (bench.out / "cells").exists()
+
+
+def test_cells_of_an_odd_plan_do_not_enter_the_new_one(bench: Any) -> None:
+    """A cell that names a folder elsewhere, or lacks a label, would make the new plan as odd as the old one."""
+    assert bench.here(*bench.quick, *ONE).code == 0
+    path = bench.out / "kernel_size" / "cells.json"
+    plan = json.loads(path.read_text())
+    cell, *others = plan["cells"]
+    odd = {**cell, "seed": 7, "cell_id": f"../cells/{cell['cell_id']}"}
+    path.write_text(json.dumps({**plan, "cells": [cell, *others, odd]}))
+    assert bench.here(*bench.quick, *ONE).code == 0
+    assert json.loads(path.read_text()) == plan

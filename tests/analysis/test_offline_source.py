@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from analysis.__main__ import main
 from analysis.sources import offline
 from analysis.sources.collection import Collection
 from analysis.sources.offline import OfflineRuns
+from analysis.sources.tree import Tree
 from lightning_xvol.errors import UserError
 
 SCORES = {"convolution": {1: [24.0, 25.0], 3: [70.0, 71.0]}, "xvolution": {1: [97.0, 98.0], 3: [98.0, 99.0]}}
@@ -90,7 +92,7 @@ def test_links_and_folders_put_aside_count_once(copied) -> None:
     (folder / "latest-run").symlink_to(one)
     (folder / "loop").symlink_to(folder)
     shutil.copytree(one, folder / f"{runs.cells[0]['cell_id']}.old-1" / "wandb" / one.name)
-    assert len(list(offline._logs(folder))) == len(runs.cells)
+    assert len(list(offline._logs(Tree(folder)))) == len(runs.cells)
 
 
 def test_damaged_files_change_no_value(copied) -> None:
@@ -218,3 +220,29 @@ def test_the_command_line_takes_several_sources(copied, tmp_path: Path, capsys) 
     assert main(["tables", "--source", str(folder), "--source", str(runs.out), "--out", str(tmp_path / "paper")]) == 0
     assert "98.5 ± 0.7" in capsys.readouterr().out
     assert (tmp_path / "paper" / "kernel_size" / "table.tex").exists()
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE runs SET content = '{'", "UPDATE runs SET content = '[]'", "UPDATE runs SET content = '{\"x\": 1}'",
+    "UPDATE runs SET content = replace(content, '9', '8')", "UPDATE runs SET content = NULL", "DELETE FROM texts",
+    "UPDATE texts SET text = replace(text, 'xvolution', 'pssa')", "UPDATE texts SET text = x'ff00'",
+    "UPDATE curves SET steps = x'ff'", "UPDATE curves SET readings = zeroblob(length(readings))",
+    "UPDATE curves SET name = 'other'", "UPDATE runs SET content = (SELECT max(content) FROM runs)",
+])  # fmt: skip
+def test_a_damaged_row_of_the_cache_is_dropped_and_read_again(copied, tmp_path: Path, change: str) -> None:
+    runs, folder = copied
+    cells = [cell["cell_id"] for cell in runs.cells]
+
+    def read() -> tuple[pd.DataFrame, list[dict]]:
+        found = Collection([folder])
+        return found.load("kernel_size")[1], [found.curve(cell, "val_top1") for cell in cells]
+
+    frame, curves = read()
+    [store] = (tmp_path / "cache" / "lightning-xvol").glob("*.sqlite")
+    with sqlite3.connect(store) as disk:
+        assert disk.execute(change).rowcount > 0
+    disk.close()
+    for _ in range(2):  # again from the cache, whose rows are whole now
+        again, curves_again = read()
+        pd.testing.assert_frame_equal(again, frame)
+        assert curves_again == curves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,11 @@ def test_runs_computed_in_different_ways_are_not_pooled(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=match):
             main(["tables", "--paper", "1", "--source", one, "--source", others])
-        with pytest.raises(UserError, match=match):
-            verdicts.verdicts(Collection([one, others]))
+    with pytest.raises(UserError, match=told):
+        verdicts.verdicts(Collection([one, stage]))
+    both = Collection([one, eight])  # the sweep of one name is left out
+    assert [item for item in verdicts.verdicts(both) if item.kind in ("reproduced", "contradicted")] == []
+    assert re.search("differ in the configuration of row", str(both.left_out()[0]))
     # The two sweeps of one set-up are one table.
     assert main(["tables", "--paper", "1", "--source", eight, "--source", stage, "--out", str(tmp_path)]) == 0
     rows = list(csv.DictReader((tmp_path / "paper" / "table-1.csv").open()))

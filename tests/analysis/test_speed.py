@@ -1,7 +1,9 @@
-"""A thousand runs: offline files of a thousand rows each, and a ledger."""
+"""A thousand runs: offline files of a thousand rows each, and a ledger; and ten thousand runs in a thousand rows."""
 
 from __future__ import annotations
 
+import json
+import resource
 import subprocess
 import sys
 import time
@@ -62,3 +64,34 @@ def test_tables_of_a_ledger_within_ten_seconds(ledger, tmp_path: Path) -> None:
     taken = time.perf_counter() - begun
     print(f"tables over {len(ledger.cells)} runs: {taken:.1f} s")
     assert taken < 10
+
+
+@pytest.mark.parametrize("command", ["summary", "tables"])
+def test_ten_thousand_runs_in_a_thousand_rows_within_ten_seconds(make_ledger, tmp_path: Path, command: str) -> None:
+    """The seconds are those of one processor, which other work on the machine lengthens less than those of a clock."""
+    runs = make_ledger({"convolution": {size: [50.0, 60.0] for size in (1, 3, 5, 7, 9)}})
+    first = list(runs.cells)
+    for row in range(1, 1000):
+        for cell in first:
+            own = f"{row}-{cell['cell_id']}"
+            group = f"{row}-{cell['group_id']}"
+            named = {"operator": f"row_{row}", "label": f"Row {row}", "cell_id": own, "group_id": group}
+            runs.cells.append({**cell, **named})
+            result = json.loads((runs.out / "cells" / cell["cell_id"] / "result.json").read_text())
+            (runs.out / "cells" / own).mkdir()
+            result |= {"cell_id": own, "group_id": group}
+            (runs.out / "cells" / own / "result.json").write_text(json.dumps(result))
+    runs.sweep["controls"] = {}
+    runs.write_sweep()
+    out = ["--out", str(tmp_path / "out")] if command == "tables" else []
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", command, "--source", str(runs.out), *out],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{command} over {len(runs.cells)} runs: {taken:.1f} s, {after.ru_maxrss / 1024:.0f} MiB")
+    assert taken < 10 and after.ru_maxrss < 600 * 1024
+    if command == "tables":
+        assert "1000 rows are more than the 100 that a figure can show" in done.stdout

@@ -150,3 +150,40 @@ def test_an_error_of_the_system_is_one_line(code: str, message: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, message + "\n")
+
+
+def special(path: Path, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else path.parent)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_only_regular_files_are_read_and_added_to(kind, tmp_path):
+    """Opening a FIFO would wait for ever, and a device has no end."""
+    special(tmp_path / "x", kind)
+    for read in (files.read_bytes, files.read_text, files.read_json, files.open_bytes):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(tmp_path / "x")
+    with pytest.raises(OSError, match="x"):
+        files.open_text(tmp_path / "x", "a")
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    """A ledger of somebody else may hold a link to a file of the user."""
+    (tmp_path / "own").write_text("own")
+    (tmp_path / "x").symlink_to(tmp_path / "own")
+    with pytest.raises(OSError, match="x"):
+        files.open_text(tmp_path / "x", "a")
+    files.write_text(tmp_path / "x", "new")
+    assert (tmp_path / "own").read_text() == "own" and not (tmp_path / "x").is_symlink()
+
+
+def test_a_temporary_file_is_new(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, "token_hex", lambda length: "0" * 2 * length)
+    planted = tmp_path / f".x.{os.getpid()}-00000000.tmp"
+    planted.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        files.write_text(tmp_path / "x", "new")
+    assert not (tmp_path / "elsewhere").exists()

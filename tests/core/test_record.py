@@ -208,7 +208,7 @@ def test_summary_of_rows():
 
 
 def test_a_result_is_whole_or_no_result(tmp_path):
-    result = dict.fromkeys(record.RESULT_KEYS, 1)
+    result = {**dict.fromkeys(record.RESULT_KEYS), "cell_id": "0a1b", "status": "finished"}
     record.write_result(tmp_path, result)
     assert record.read_result(tmp_path) == result
     for key in record.RESULT_KEYS:

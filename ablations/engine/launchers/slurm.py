@@ -118,8 +118,8 @@ class _Task:
         """
         from submitit.helpers import DelayedSubmission
 
-        segments = files.read_json(cell.folder(context.out) / "segments.json")
-        current = segments[-1] if isinstance(segments, list) and segments else {"start_step": 0, "end_step": 0}
+        segments = record.read_segments(cell.folder(context.out) / "segments.json")
+        current = segments[-1] if segments else {"start_step": 0, "end_step": 0}
         if current["end_step"] == current["start_step"] and not record.read_result(cell.folder(context.out)):
             raise UserError(
                 f"the time limit came before the first checkpoint after step {current['start_step']}; "
@@ -256,7 +256,7 @@ class _Watch:
             if is_held(folder):
                 return "held", "another process works on it"
             if _failures(self.cell, self.context) > self.attempt:
-                return "failed", _failure(self.cell, self.context)["error"]
+                return "failed", record.read_failure(folder)["error"]
         return record_death(self.cell, self.context, f"Slurm's task {self.task} ended without a result")
 
 
@@ -268,14 +268,8 @@ def _progress_file(cell: Cell, context: SweepContext) -> Path:
     return context.out / "slurm" / f"{cell.id}.progress.json"
 
 
-def _failure(cell: Cell, context: SweepContext) -> dict[str, Any]:
-    """The record of the last failed attempt."""
-    failure = files.read_json(cell.folder(context.out) / "failure.json")
-    return failure if isinstance(failure, dict) else {}
-
-
 def _failures(cell: Cell, context: SweepContext) -> int:
-    return _failure(cell, context).get("attempt", 0)
+    return int(record.read_failure(cell.folder(context.out)).get("attempt", 0))
 
 
 def _queue() -> dict[str, str] | None:
