@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,11 +17,14 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import contents, files, record
+from lightning_xvol.ledger import plan as ledger_plan
 from lightning_xvol.ledger.origins import check_weights
 from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from lightning_xvol.training.tracked_values import Tracking
 
 TRIAL_SECONDS = 3.0
 TRIAL_PIXELS = 1 << 18  # a larger batch is cut to this on a CPU, and its time scaled up
@@ -51,6 +53,9 @@ class SweepContext:
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         nodes: The number of machines that each cell runs on.
+        wandb_entity, wandb_tags, wandb_notes, wandb_system, wandb_artifacts: As in `ablations.engine.options.Options`.
+        recipe, smoke: The recipe, and whether the budget is a few steps; both for the names of tracked runs.
+        axis_labels: The labels of the sweep's axes; for the same names.
     """
 
     out: Path
@@ -60,6 +65,14 @@ class SweepContext:
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     nodes: int = 1
+    wandb_entity: str | None = None
+    wandb_tags: tuple[str, ...] = ()
+    wandb_notes: str | None = None
+    wandb_system: bool = False
+    wandb_artifacts: bool = False
+    recipe: str = ""
+    smoke: bool = False
+    axis_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def state(cell: Cell, out: Path) -> State:
@@ -109,13 +122,11 @@ def run_cell(
     """
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
-    from lightning_xvol.training.tracking import Tracking
 
-    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=tracking,
+        tracking=_tracking(cell, context),
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
@@ -146,13 +157,34 @@ def _threads_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
-    """The labels of a tracked run: its row, its axes, and the plan of the sweep. Tracked runs alone make the table."""
-    labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
-    plan = files.read_json(context.out / context.sweep / "cells.json")
-    if not isinstance(plan, dict) or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
-        return labels  # another command has begun this sweep on another recipe in the meantime
-    return {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
+def _tracking(cell: Cell | None, context: SweepContext) -> Tracking:
+    """How `cell` is tracked: with its row, its axes and the plan of the sweep, so that tracked runs make the table."""
+    from lightning_xvol.training.tracked_values import Tracking
+
+    whole = Tracking(
+        context.wandb,
+        context.wandb_project,
+        context.sweep,
+        axis_labels=context.axis_labels,
+        recipe=context.recipe,
+        smoke=context.smoke,
+        entity=context.wandb_entity,
+        tags=context.wandb_tags,
+        notes=context.wandb_notes,
+        system=context.wandb_system,
+        artifacts=context.wandb_artifacts,
+    )
+    if cell is None:
+        return whole
+    return replace(whole, row=cell.row, axes=dict(cell.axes), plan=_plan_with(cell, context))
+
+
+def _plan_with(cell: Cell, context: SweepContext) -> Mapping[str, Any] | None:
+    """The plan of the sweep, or None where another command has begun the sweep on another recipe in the meantime."""
+    plan: Any = files.read_json(context.out / context.sweep / "cells.json")
+    if ledger_plan.fault(plan, "cells.json") or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
+        return None
+    return dict(plan)
 
 
 def write_to_log(cell: Cell, context: SweepContext) -> None:
@@ -214,9 +246,9 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     import torch
 
     from lightning_xvol.training.tasks import task_of
-    from lightning_xvol.training.tracking import Tracking, check_tracking
+    from lightning_xvol.training.tracking import check_tracking
 
-    check_tracking(Tracking(context.wandb, context.wandb_project))
+    check_tracking(_tracking(None, context))
 
     read = _Data(context.data_dir, context.download)
     # Configurations that differ only in the seed or the budget have the same network.

@@ -104,13 +104,33 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         write_plan(sweep, recipe, cells, options)  # the runs of agents carry it
         emit(module, sweep, chosen, options)
         return make_report(sweep, recipe, chosen, out)
-    context = SweepContext(out, sweep.name, options.data_dir, options.download, options.wandb, options.wandb_project)
+    context = context_of(sweep, recipe, options)
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:
             outcomes = _run_one(chosen[0], cells, context, launcher, options.force)
             return make_report(sweep, recipe, chosen, out, outcomes)
         return _run_all(sweep, recipe, cells, chosen, context, launcher, options)
+
+
+def context_of(sweep: Sweep, recipe: Recipe, options: Options) -> SweepContext:
+    """What the cells of `sweep` share under `options`."""
+    return SweepContext(
+        options.folder,
+        sweep.name,
+        options.data_dir,
+        options.download,
+        options.wandb,
+        options.wandb_project,
+        wandb_entity=options.wandb_entity,
+        wandb_tags=tuple(options.wandb_tags),
+        wandb_notes=options.wandb_notes,
+        wandb_system=options.wandb_system,
+        wandb_artifacts=options.wandb_artifacts,
+        recipe=recipe.name,
+        smoke=options.smoke,
+        axis_labels=dict(sweep.axis_labels),
+    )
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_
 from lightning_xvol.errors import UserError
 
 PREFIX = "wandb:"
-# Runs per request: a listing without configurations is light; a configuration holds the plan of its sweep.
+# Runs per request: a listing without configurations and summaries is light; a summary holds a whole record.
 LISTED_AT_ONCE, READ_AT_ONCE = 500, 50
 # By default W&B's client tries for minutes. These settings wait long for a busy server (HTTP 429), and some 20 s for a
 # server that is not there.

@@ -7,7 +7,14 @@ import dataclasses
 import logging
 import sys
 
-from lightning_xvol.commandline import add_config_flags, add_run_flags, at_least, is_helper_process, make_config
+from lightning_xvol.commandline import (
+    add_config_flags,
+    add_run_flags,
+    at_least,
+    is_helper_process,
+    make_config,
+    tag_list,
+)
 from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
@@ -48,7 +55,16 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.training.tracking import Tracking
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    tracking = Tracking(parsed.wandb, parsed.wandb_project, labels={"row": config.operator.name})
+    tracking = Tracking(
+        parsed.wandb,
+        parsed.wandb_project,
+        recipe=parsed.recipe,
+        entity=parsed.wandb_entity,
+        tags=tag_list(parsed.wandb_tags),
+        notes=parsed.wandb_notes,
+        system=parsed.wandb_system,
+        artifacts=parsed.wandb_artifacts,
+    )
     try:
         result = train(
             config,
