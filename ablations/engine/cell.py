@@ -16,7 +16,7 @@ from ablations.engine.sweep import Cell
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
-from lightning_xvol.ledger import contents, files, record
+from lightning_xvol.ledger import contents, files, record, tracked
 from lightning_xvol.ledger import plan as ledger_plan
 from lightning_xvol.ledger.origins import check_weights
 from lightning_xvol.surroundings import signals, streams
@@ -185,6 +185,17 @@ def _plan_with(cell: Cell, context: SweepContext) -> Mapping[str, Any] | None:
     if ledger_plan.fault(plan, "cells.json") or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
         return None
     return dict(plan)
+
+
+def upload_table(paths: Mapping[str, Path], context: SweepContext, tell: Callable[[str], None]) -> None:
+    """Upload the table and the figure of the sweep to W&B. `tell` gets a sentence where W&B fails."""
+    from lightning_xvol.training.tracked_files import upload_table
+
+    plan: Any = files.read_json(context.out / context.sweep / "cells.json")
+    # Commands that differ in their seeds or rows alone make new versions of one table.
+    identity = {key: value for key, value in (plan or {}).items() if key != "cells"}
+    name = f"{context.sweep}-{tracked.digest(identity)}"
+    upload_table(_tracking(None, context), context.out / context.sweep, name, paths, tell)
 
 
 def write_to_log(cell: Cell, context: SweepContext) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell
+from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell, upload_table
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
@@ -190,6 +190,8 @@ def _run_all(
         messages.tell_time(progress.ended_here, time.monotonic() - started)
     write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
+    if options.wandb_artifacts and options.wandb != "disabled":
+        upload_table(paths, context, lambda told: print(f"note: {told}", flush=True))
     if options.wandb != "disabled":
         messages.tell_untracked([cell for cell in to_run if cell.id in progress.outcomes], out)
     messages.tell_problems(progress.failures, progress.held, out)

@@ -71,7 +71,7 @@ class ServerRuns(TrackedRuns):
                 self._runs = self._list(api)
                 found = list(self._read(api))
         self._take(found)
-        foreign = sum(not segment.cell_id for _, segment in found)
+        foreign = sum(not (segment.cell_id or segment.is_table) for _, segment in found)
         if foreign:
             self.losses.append(f"{name}: {foreign} of its {len(found)} runs were not tracked by this project")
         if not self._runs:

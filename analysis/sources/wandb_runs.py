@@ -36,6 +36,7 @@ class Segment:
         result: The record of the cell, as JSON.
         error: The error with which the run ended.
         steps_per_epoch, total_steps: Steps of training; 0 where unknown.
+        is_table: Whether it is no run of a cell but the table of a sweep.
         losses: A sentence for each part of the run that cannot be read.
         names: The names of its curves, where they were read together with it.
     """
@@ -51,6 +52,7 @@ class Segment:
     error: str | None = None
     steps_per_epoch: int = 0
     total_steps: int = 0
+    is_table: bool = False
     losses: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
@@ -72,6 +74,7 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
         error=_text(summary.get("error")),
         steps_per_epoch=_whole(about.get("steps_per_epoch")),
         total_steps=_whole(about.get("total_steps")),
+        is_table=_text(about.get("table")) is not None,
     )
     result = _parsed(segment.result)
     if not segment.cell_id and record.is_whole(result):  # the record survived, the configuration did not

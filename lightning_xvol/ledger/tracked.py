@@ -8,6 +8,7 @@ A run on W&B holds, in keys of its summary that W&B's tables do not show:
 | `_plan` | the plan of its sweep without the ids of cells: `pack` |
 | `_result` | the record, as JSON, once the run is finished |
 
+A W&B run with the table and the figure of a sweep has `{"table": SWEEP}` as `_cell`: it is no run of a cell.
 A former version kept them in `config` and in `result_json`. Nothing here imports torch or wandb.
 """
 

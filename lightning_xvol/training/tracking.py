@@ -156,11 +156,13 @@ def _open(
         def write_summary(self, values: Mapping[str, Any]) -> None:
             self.experiment.summary.update(values)
 
-        @_guard
         def upload(self, result: Mapping[str, Any]) -> None:
             from lightning_xvol.training.tracked_files import upload_run
 
-            upload_run(self.experiment, folder, result)
+            try:
+                upload_run(self.experiment, folder, result)
+            except Exception as error:  # the run itself is tracked
+                self.tell(f"without its artifacts: W&B failed ({first_line(error)})")
 
         def finish(self, result: Mapping[str, Any] | None, error: str | None) -> None:
             """Write the record or the error into the summary and close the run, with exit code 0 for a record, else 1.
@@ -169,7 +171,7 @@ def _open(
             """
             if result is not None:
                 self.write_summary(last_summary(result))
-                if tracking.artifacts:
+                if tracking.artifacts and not self.broken:
                     self.upload(result)
             elif error is not None:
                 self.write_summary({"error": error})
