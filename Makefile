@@ -1,6 +1,7 @@
 # Each target sets up what it needs. The machine must have Python 3.11 or newer, git and make.
 PYTHON ?= python3
 JOBS ?= 2
+SEEDS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
@@ -8,7 +9,7 @@ OLDEST := .venv-oldest
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
 
-.PHONY: env demo test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
+.PHONY: env demo demo-real test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
 
 env: $(VENV)/.synced
 
@@ -21,7 +22,11 @@ $(VENV)/.synced: requirements.txt
 	@touch $@
 
 demo: env
-	$(BIN)/python -m ablations.kernel_size --seeds 2 --jobs $(JOBS)
+	$(BIN)/python -m ablations.kernel_size --seeds $(SEEDS) --jobs $(JOBS)
+
+# The same contrast on real images: Fashion-MNIST, from Debian's package dataset-fashion-mnist or ./data.
+demo-real: env
+	$(BIN)/python -m ablations.kernel_size --recipe fashion_small --only kernel_size=3 --seeds 3 --jobs $(JOBS) --out runs/fashion
 
 test: env
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"

@@ -9,7 +9,8 @@
     ax.figure.savefig("figure.pdf")
     analysis.write_report("runs", "report.html")
 
-A source is the `--out` folder of a sweep, a folder of W&B offline runs, or a project on a W&B server,
+A source is the `--out` folder of a sweep, an archive of one (`results/<recipe>.jsonl.gz`, which
+`python -m analysis archive` writes), a folder of W&B offline runs, or a project on a W&B server,
 `"wandb:ENTITY/PROJECT"`. Several sources are merged by the ids of their runs. A mistake raises
 `lightning_xvol.errors.UserError`, and a file that cannot be read whole gives a warning.
 
@@ -28,6 +29,7 @@ The columns of `load_runs`, which has a row per sweep, run and metric:
     wall_seconds          training and evaluation
     torch, device, commit where it was computed, and by which version of the code
     error                 why a failed run failed
+    images                the number of test images behind the metric, missing where it is not known
 
 Each planned run has at least the row of its sweep's own metric; the values of a run without a result are missing.
 Several sweeps may share a run, which then has rows in each of them:
@@ -35,7 +37,7 @@ Several sweeps may share a run, which then has rows in each of them:
 sweep and are left out.
 
 `load_sweep(...).frame` has the same columns but `sweep` and `recipe`. The columns of `.summary` are listed at
-`analysis.statistics.summarise`.
+`analysis.sweep.summary.summarise`.
 
 Names load on first use: importing the package loads neither pandas nor matplotlib. It never imports torch.
 """

@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from analysis.commands import claims, confusion, dashboard, figures, report, summary, tables
+from analysis.commands import (
+    archive,
+    claims,
+    confusion,
+    dashboard,
+    figures,
+    plan,
+    report,
+    summary,
+    tables,
+    verify,
+)  # fmt: skip
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import run_command_line
 
@@ -15,8 +26,11 @@ COMMANDS = {
     "confusion": confusion,
     "claims": claims,
     "summary": summary,
+    "plan": plan,
     "report": report,
     "dashboard": dashboard,
+    "archive": archive,
+    "verify": verify,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,9 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+DAGGER = "\N{DAGGER}"
+FAR_APART = 10.0
+"""Runs that lie further apart than these points are no normal scatter: a mean and a deviation would hide it."""
 
 
 def number(value: float, decimals: int = 1) -> str:
@@ -26,6 +30,20 @@ def signed(value: float, decimals: int = 1) -> str:
     """`value` with its sign; a value that rounds to zero has none."""
     text = number(value, decimals)
     return f"+{text}" if value > 0 and float(text) else text
+
+
+def runs(values: Sequence[float], decimals: int = 1) -> str:
+    """What a table shows of runs: one run as it is, two runs both, and from three on `97.5 ± 0.6`."""
+    if len(values) < 3:
+        return ", ".join(number(value, decimals) for value in values) or DASH
+    return f"{number(math.fsum(values) / len(values), decimals)} {PLUS_MINUS} {number(stdev(values), decimals)}"
+
+
+def extremes(values: Sequence[float], decimals: int = 1) -> str:
+    """`24.0 to 99.6` where three or more runs lie more than `FAR_APART` points apart; else empty."""
+    if len(values) < 3 or max(values) - min(values) <= FAR_APART:
+        return ""
+    return f"{number(min(values), decimals)} to {number(max(values), decimals)}"
 
 
 def count(value: Any) -> str:

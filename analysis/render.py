@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analysis.table import Table
 
 SELECT = ("last", "best")
-INTERVALS = ("t", "bootstrap")
+INTERVALS = ("moderated", "t")
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -33,16 +33,18 @@ WITHOUT_RUNS = (5, 7)
 
 
 def load_sweep(
-    sources: Sources, name: str, select: str = "last", interval: str = "t", adjust: bool = False
-) -> SweepResults:
+    sources: Sources, name: str, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> SweepResults:  # fmt: skip
     """The sweep `name`, its runs and their means.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
-        interval: How the interval of a difference is computed: Student's `t` or `bootstrap`.
-        adjust: Whether Holm's method adjusts the p-values for all comparisons of the sweep.
+        interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
+        only: The rows and columns that are shown, as `{"operator": ["convolution"], "kernel_size": [3]}`. The
+            statistics are those of the whole table.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -57,7 +59,8 @@ def load_sweep(
     from analysis.sweep.results import SweepResults
 
     collection = collect(sources)
-    return SweepResults.of(collection, *collection.load(name), select, interval, adjust)
+    texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
+    return SweepResults.of(collection, *collection.load(name), select, interval, texts)
 
 
 def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
@@ -157,6 +160,7 @@ class Rendering:
         markdown: The table in Markdown.
         paths: The path of each file by its name.
         note: Why there is no figure, where the sweep has too many rows for one.
+        diagnostic: What the variances of a sweep's table have in common.
     """
 
     sweep: str
@@ -164,6 +168,7 @@ class Rendering:
     markdown: str
     paths: Mapping[str, Path]
     note: str = ""
+    diagnostic: str = ""
 
     def where(self) -> str:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
@@ -177,8 +182,9 @@ class Rendering:
 
 
 def render(
-    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "t", adjust: bool = False
-) -> Rendering:
+    sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
+    only: Mapping[str, Sequence[Any]] | None = None,
+) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
     Raises:
@@ -187,17 +193,18 @@ def render(
     from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, adjust)
+    results = load_sweep(sources, sweep, select, interval, only)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
     paths |= _draw("figure", folder, "figure", results)
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, note=too_many_rows(results))
+    shown = {"note": too_many_rows(results), "diagnostic": results.diagnostic()}
+    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, **shown)
 
 
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
-    select: str = "last",
+    select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
@@ -209,7 +216,7 @@ def render_figures(
     """
     from analysis.sweep.figures import too_many_rows
 
-    results = load_sweep(sources, sweep, select)
+    results = load_sweep(sources, sweep, select, interval, only)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:

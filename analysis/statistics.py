@@ -1,169 +1,357 @@
-"""Means, spreads and differences over seeds.
+"""Means, spreads and differences over two to ten seeds: pure functions over arrays. `docs/statistics.md` explains them.
 
-The seed is the unit of replication. A mean comes with the standard deviation (ddof 1) and Student's t interval; a
-single seed has neither. A difference to the baseline is paired by seed where both rows have exactly the same seeds.
-Otherwise it has Welch's t interval. On request a bootstrap over the same units gives the interval. Diverged, failed and
-missing runs are counted and never averaged.
+The seed is the unit of replication. The spread of a row is its own or, where that is smaller, one pooled with the other
+rows of its table: moderated variances (Smyth 2004) on the arcsine scale, on which the spread of an accuracy depends
+less on its mean. Differences between trainings are not paired by seed. Nothing is decided below `FEWEST_SEEDS` runs.
+
+Values are in points (percent): 97.5 is a share of 0.975.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from scipy.special import stdtr, stdtrit  # Student's t and its quantile; scipy.stats would take a second to import
+from scipy.special import polygamma, psi, stdtr, stdtrit  # scipy.stats would take a second to import
 
 CONFIDENCE = 0.95
-RESAMPLES = 10_000
-BOOTSTRAP_SEED = 0
+ALPHA = 1 - CONFIDENCE
+FEWEST_SEEDS = 3
+"""Two runs agree by chance too often: with fewer on either side, no difference is resolved."""
+FEWEST_ENTRIES = 5
+"""A prior of fewer variances would say nothing: below, every entry has its own."""
+MOST_PRIOR_DEGREES = 10.0
+SMALLEST_SHARE = 0.01  # of the median variance: a variance below it is zero by chance
+PAPER_RUNS = 5  # the number of runs behind a printed mean
+PRINTED_STEP = 0.1  # of a printed number, in points
 MOST_SEEDS = 1000
 NAN = math.nan
 
-Group = Mapping[str, Sequence[Any]]
-"""The runs of one group: the values of each column of the frame."""
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale on which a metric has its variances pooled.
+
+    Attributes:
+        arcsine: Whether it is a share, whose scale is the arcsine of its square root; others stay as they are.
+        counts: Whether a share counts images, so that it is one of 0/N ... N/N.
+        highest: The largest possible value in points.
+    """
+
+    arcsine: bool = True
+    counts: bool = True
+    highest: float = 100.0
+
+
+ACCURACY, PRECISION = Scale(), Scale(counts=False)
+EXPLAINED, UNBOUNDED = Scale(False, False), Scale(False, False, math.inf)
+
+
+def scale_of(metric: str) -> Scale:
+    """The scale of a metric by its name in records, for example `top1`, `val_top1` or `box_ap_mean_ablated`."""
+    name = metric.removeprefix("val_")
+    if name.startswith(("box_ap", "mask_ap")):
+        return PRECISION
+    if name.startswith("top"):
+        return ACCURACY
+    return EXPLAINED if name.startswith("explained") else UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the variances of a table have in common.
+
+    Attributes:
+        degrees: Its weight d0, in degrees of freedom, at most `MOST_PRIOR_DEGREES`.
+        variance: The typical variance s0^2.
+        entries: The number of entries.
+    """
+
+    degrees: float
+    variance: float
+    entries: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds. A value is NaN if there are too few seeds for it."""
+    """A mean over `n` runs, in points. A value that so few runs do not allow is NaN.
+
+    Attributes:
+        n, mean, sd: The number of runs, their mean and their own standard deviation (ddof 1).
+        sd_used, df: The standard deviation that intervals and differences use, and its degrees of freedom.
+        lowest, highest: The extreme runs.
+        low, high: The 95 % interval of the mean.
+        moderated: Whether `sd_used` is pooled with other entries.
+    """
 
     n: int
-    mean: float
-    sd: float
-    low: float
-    high: float
+    mean: float = NAN
+    sd: float = NAN
+    sd_used: float = NAN
+    df: float = NAN
+    lowest: float = NAN
+    highest: float = NAN
+    low: float = NAN
+    high: float = NAN
+    moderated: bool = False
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of means, with its 95 % interval.
+    """A weighted sum of means, in points, with its 95 % interval.
 
     Attributes:
-        mean: The difference.
+        mean: The sum.
         low, high: The bounds of its interval.
-        method: How it was computed: `paired`, `welch`, or `none` where there are too few seeds for an interval.
+        method: `moderated`, `welch`, `paired`, or `none` where there are too few runs or no spread at all.
         error: Its standard error.
         degrees: The degrees of freedom of `error`.
-        n: The number of pairs, or the smallest number of seeds.
+        n: The smallest number of runs among the terms.
+        variance: The sum of w^2 s^2: the variance of the sum if each term were one run.
+        weights: The sum of w^2.
     """
 
     mean: float
-    low: float
-    high: float
-    method: str
+    low: float = NAN
+    high: float = NAN
+    method: str = "none"
     error: float = NAN
     degrees: float = NAN
     n: int = 0
+    variance: float = NAN
+    weights: float = NAN
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it has an error, and so a p."""
+        return self.method != "none"
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether it may decide anything."""
+        return self.is_tested and self.n >= FEWEST_SEEDS
 
     @property
     def p(self) -> float:
-        """The two-sided p of a t test of no difference."""
-        return min(1.0, 2 * min(self.below(0.0), self.above(0.0))) if self.method != "none" else NAN
+        """The two-sided p of a t test of no difference; NaN without an error."""
+        return min(1.0, 2 * min(self.below(0.0), self.above(0.0))) if self.is_tested else NAN
 
     def below(self, bound: float) -> float:
         """p of the hypothesis that the difference is at most `bound`; the alternative is that it is larger."""
-        return self._tail(bound - self.mean)
+        return float(stdtr(self.degrees, (bound - self.mean) / self.error)) if self.is_tested else NAN
 
     def above(self, bound: float) -> float:
         """p of the hypothesis that the difference is at least `bound`; the alternative is that it is smaller."""
-        return self._tail(self.mean - bound)
-
-    def _tail(self, distance: float) -> float:
-        if self.error == 0:
-            return 0.5 if distance == 0 else float(distance > 0)
-        return float(stdtr(self.degrees, distance / self.error))
+        return float(stdtr(self.degrees, (self.mean - bound) / self.error)) if self.is_tested else NAN
 
 
-NO_DIFFERENCE = Difference(NAN, NAN, NAN, "none")
+NO_DIFFERENCE = Difference(NAN)
 
 
-def half_width(standard_error: float, degrees: float, confidence: float = CONFIDENCE) -> float:
-    """Half the width of Student's t interval."""
-    return float(stdtrit(degrees, 0.5 + confidence / 2)) * standard_error
+def inverse_trigamma(value: float) -> float:
+    """The x with psi'(x) = `value` > 0, by Newton's method on 1 / psi' (Smyth 2004, appendix)."""
+    if value > 1e7:
+        return 1 / math.sqrt(value)
+    if value < 1e-6:
+        return 1 / value
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+        if -step / x < 1e-12:
+            break
+    return x
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of `values`, one value per seed."""
+def fit_prior(variances: Sequence[float] | np.ndarray, degrees: Sequence[float] | np.ndarray) -> Prior:
+    """The prior of positive `variances` with `degrees` of freedom, by the moments of their logarithms (Smyth 2004).
+
+    s^2 / s0^2 follows F(d, d0): e = ln v - psi(d/2) + ln(d/2) has the variance psi'(d/2) + psi'(d0/2).
+    """
+    v, d = np.asarray(variances, float), np.asarray(degrees, float)
+    e = np.log(v) - psi(d / 2) + np.log(d / 2)
+    mean = math.fsum(e) / len(e)  # exact sums: the order of the rows changes no bit
+    excess = math.fsum((e - mean) ** 2) / (len(e) - 1) - math.fsum(polygamma(1, d / 2)) / len(e)
+    if excess <= 0:
+        return Prior(MOST_PRIOR_DEGREES, math.exp(mean), len(e))
+    d0 = 2 * inverse_trigamma(excess)
+    variance = math.exp(mean + float(psi(d0 / 2)) - math.log(d0 / 2))
+    return Prior(min(MOST_PRIOR_DEGREES, d0), variance, len(e))
+
+
+def moderate(
+    variances: Sequence[float] | np.ndarray, degrees: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Prior | None]:
+    """The moderated variances of entries, their degrees of freedom and the prior; as given where there is no prior.
+
+    v~ = max(v, (d0 s0^2 + d v) / (d0 + d)): no entry's variance falls below its own.
+    """
+    v, d = np.asarray(variances, float), np.asarray(degrees, float)
+    if len(v) < FEWEST_ENTRIES or not (v > 0).any():
+        return v, d, None
+    v = np.maximum(v, SMALLEST_SHARE * np.median(v[v > 0]))
+    prior = fit_prior(v, d)
+    pooled = (prior.degrees * prior.variance + d * v) / (prior.degrees + d)
+    return np.maximum(v, pooled), np.minimum(prior.degrees + d, d.sum()), prior
+
+
+def finest_share(values: Sequence[float]) -> int:
+    """The N for which 1/N is the last digit of `values`, in points with up to four decimals: 1,000 for 97.5."""
+    decimals = next((k for k in range(4) if all(abs(round(x, k) - x) < 1e-9 for x in values)), 4)
+    return int(100 * 10**decimals)
+
+
+def estimates(
+    samples: Sequence[Sequence[float]],
+    scale: Scale = ACCURACY,
+    images: Sequence[int | None] | None = None,
+    interval: str = "moderated",
+) -> tuple[list[Estimate], Prior | None]:
+    """The mean of each of `samples`, the runs of one entry each, and the prior that they share.
+
+    Args:
+        samples: The entries of one table and metric, in points. An entry must stand only once.
+        scale: The scale of the metric.
+        images: The number of test images N of each entry; where it is not known, the last digit of the values tells it.
+        interval: `moderated`, or `t`: Student's t, which uses a row's own spread alone.
+    """
+    plain = [_plain(values) for values in samples]
+    several = [number for number, item in enumerate(plain) if item.n > 1]
+    if interval == "t":
+        return [_student(item) for item in plain], None
+    if not several:
+        return plain, None
+    known = images or [None] * len(samples)
+    finest = finest_share([value for values in samples for value in values])
+    count = np.array([known[number] or finest for number in several], float)
+    mean = np.array([plain[number].mean for number in several]) / 100
+    own = np.array([plain[number].sd for number in several]) / 100
+    centre = _centre(mean, count, scale)
+    slope = 2 * np.sqrt(centre * (1 - centre)) if scale.arcsine else np.ones_like(centre)
+    variances = np.maximum(own**2, 1 / (12 * count**2)) / slope**2
+    degrees = np.array([plain[number].n - 1 for number in several], float)
+    moderated, df, prior = moderate(variances, degrees)
+    found = list(plain)
+    for place, number in enumerate(several):
+        item = plain[number]
+        half = float(stdtrit(df[place], 0.5 + CONFIDENCE / 2)) * math.sqrt(moderated[place] / item.n)
+        low, high = _mean_interval(item.mean, float(centre[place]), half, scale)
+        found[number] = Estimate(
+            item.n, item.mean, item.sd, 100 * float(slope[place]) * math.sqrt(moderated[place]), float(df[place]),
+            item.lowest, item.highest, low, high, prior is not None,
+        )  # fmt: skip
+    return found, prior
+
+
+def _plain(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n == 0:
-        return Estimate(0, NAN, NAN, NAN, NAN)
-    mean = float(np.mean(values))
-    if n == 1:
-        return Estimate(1, mean, NAN, NAN, NAN)
-    sd = float(np.std(values, ddof=1))
-    half = half_width(sd / math.sqrt(n), n - 1)
-    return Estimate(n, mean, sd, mean - half, mean + half)
+        return Estimate(0)
+    mean = math.fsum(values) / n
+    sd = float(np.std(values, ddof=1)) if n > 1 else NAN
+    return Estimate(n, mean, sd, lowest=min(values), highest=max(values))
 
 
-def difference(values: Mapping[int, float], baseline: Mapping[int, float], interval: str = "t") -> Difference:
-    """`values` minus `baseline`, which both map a seed to its value. `interval` is `t` or `bootstrap`."""
-    return contrast([(1.0, values), (-1.0, baseline)], interval)
-
-
-def contrast(terms: Sequence[tuple[float, Mapping[int, float]]], interval: str = "t") -> Difference:
-    """A weighted sum of means; each of `terms` is a weight and the values by seed.
-
-    It is paired by seed where all terms have the same seeds. Otherwise its interval is Welch's, with Satterthwaite's
-    degrees of freedom.
-    """
-    if not all(values for _, values in terms):
-        return NO_DIFFERENCE
-    seeds = sorted(terms[0][1])
-    if all(sorted(values) == seeds for _, values in terms):
-        samples = [[math.fsum(weight * values[seed] for weight, values in terms) for seed in seeds]]
-        found = _paired(samples[0])
-    else:
-        samples = [[weight * values[seed] for seed in sorted(values)] for weight, values in terms]
-        found = _welch([estimate(sample) for sample in samples])
-    if interval == "bootstrap" and found.method != "none":
-        low, high = bootstrap(*samples)
-        return replace(found, low=low, high=high)
-    return found
-
-
-def _paired(differences: Sequence[float]) -> Difference:
-    found = estimate(differences)
-    if found.n < 2:
-        return Difference(found.mean, NAN, NAN, "none", n=found.n)
-    return Difference(found.mean, found.low, found.high, "paired", found.sd / math.sqrt(found.n), found.n - 1, found.n)
-
-
-def _welch(parts: Sequence[Estimate]) -> Difference:
-    """The sum of the means of `parts`, whose seeds differ."""
-    mean, n = math.fsum(part.mean for part in parts), min(part.n for part in parts)
-    if n < 2:
-        return Difference(mean, NAN, NAN, "none", n=n)
-    variances = [part.sd**2 / part.n for part in parts]
-    total = sum(variances)
-    if total == 0:
-        return Difference(mean, mean, mean, "welch", 0.0, sum(part.n - 1 for part in parts), n)
-    degrees = total**2 / sum(variance**2 / (part.n - 1) for variance, part in zip(variances, parts, strict=True))
-    half = half_width(math.sqrt(total), degrees)
-    return Difference(mean, mean - half, mean + half, "welch", math.sqrt(total), degrees, n)
-
-
-def bootstrap(*samples: Sequence[float]) -> tuple[float, float]:
-    """The percentile interval of the sum of the means of `samples`; each sample is resampled by itself.
-
-    The generator is seeded, so that the same values give the same interval. With few seeds the interval is too narrow.
-    """
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    means = sum(
-        np.asarray(sample)[generator.integers(0, len(sample), (RESAMPLES, len(sample)))].mean(axis=-1)
-        for sample in samples
+def _student(item: Estimate) -> Estimate:
+    if item.n < 2:
+        return item
+    half = float(stdtrit(item.n - 1, 0.5 + CONFIDENCE / 2)) * item.sd / math.sqrt(item.n)
+    return Estimate(
+        item.n, item.mean, item.sd, item.sd, item.n - 1, item.lowest, item.highest, item.mean - half, item.mean + half
     )
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
+
+
+def _centre(mean: np.ndarray, count: np.ndarray, scale: Scale) -> np.ndarray:
+    """The shares at which the slope is taken: never 0 or 1, where it would be zero."""
+    if not scale.arcsine:
+        return mean
+    if scale.counts:
+        return (count * mean + 0.5) / (count + 1)
+    edge = 0.5 / (count + 1)
+    return np.clip(mean, edge, 1 - edge)
+
+
+def _mean_interval(mean: float, centre: float, half: float, scale: Scale) -> tuple[float, float]:
+    """The interval in points of a mean in points; `half` is half its width on the scale."""
+    if not scale.arcsine:
+        return mean - 100 * half, max(mean, min(scale.highest, mean + 100 * half))
+    angle = math.asin(math.sqrt(centre))
+    low, high = max(0.0, angle - half), min(math.pi / 2, angle + half)
+    return min(mean, 100 * math.sin(low) ** 2), max(mean, 100 * math.sin(high) ** 2)
+
+
+def contrast(terms: Sequence[tuple[float, Estimate]]) -> Difference:
+    """The weighted sum of means of different trainings, with Welch's error and Satterthwaite's degrees of freedom.
+
+    An entry that stands in several terms counts once, with the sum of its weights. Terms are told apart by identity.
+    Without two runs of each there is no difference.
+    """
+    merged: dict[int, tuple[float, Estimate]] = {}
+    for weight, item in terms:
+        merged[id(item)] = (merged.get(id(item), (0.0, item))[0] + weight, item)
+    parts = [(weight, item) for weight, item in merged.values() if weight]
+    n = min(item.n for _, item in terms)
+    if n < 2:
+        return Difference(NAN, n=n)
+    mean = math.fsum(weight * item.mean for weight, item in parts)
+    variances = [weight**2 * item.sd_used**2 for weight, item in parts]
+    errors = [variance / item.n for variance, (_, item) in zip(variances, parts, strict=True)]
+    total = math.fsum(errors)
+    if not total > 0:
+        return Difference(mean, n=n)
+    degrees = total**2 / math.fsum(error**2 / item.df for error, (_, item) in zip(errors, parts, strict=True))
+    moderated = all(item.moderated for _, item in parts)
+    return _with_interval(
+        mean, math.sqrt(total), degrees, "moderated" if moderated else "welch", n, math.fsum(variances),
+        math.fsum(weight**2 for weight, _ in parts),
+    )  # fmt: skip
+
+
+def paired(values: Sequence[float], others: Sequence[float]) -> Difference:
+    """The mean of `values` minus `others`, two evaluations of the same trained weights in the same order."""
+    item = _plain([value - other for value, other in zip(values, others, strict=True)])
+    if item.n < 2 or not item.sd > 0:
+        return Difference(item.mean if item.n > 1 else NAN, n=item.n)
+    return _with_interval(item.mean, item.sd / math.sqrt(item.n), item.n - 1, "paired", item.n, item.sd**2, 1.0)
+
+
+def _with_interval(
+    mean: float, error: float, degrees: float, method: str, n: int, variance: float, weights: float
+) -> Difference:
+    half = float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * error
+    return Difference(mean, mean - half, mean + half, method, error, degrees, n, variance, weights)
 
 
 def equivalence(found: Difference, margin: float) -> float:
     """p of two one-sided t tests (Schuirmann 1987); it is small where the difference lies within +-`margin`."""
-    return max(found.below(-margin), found.above(margin)) if found.method != "none" else NAN
+    return max(found.below(-margin), found.above(margin)) if found.is_tested else NAN
+
+
+def outside(found: Difference, margin: float) -> float:
+    """p of the hypothesis that the difference lies within +-`margin`; two-sided."""
+    return min(1.0, 2 * min(found.below(margin), found.above(-margin))) if found.is_tested else NAN
+
+
+def magnitude(found: Difference, printed: float) -> float:
+    """The two-sided p of the hypothesis that `printed` has the same expectation as `found`.
+
+    The paper's means are of five runs, which spread as ours do, and each printed number is rounded:
+    (D - printed) / sqrt(sum w^2 s~^2 (1/n + 1/5) + sum w^2 0.1^2 / 12).
+    """
+    if not found.is_tested:
+        return NAN
+    error = math.sqrt(found.error**2 + found.variance / PAPER_RUNS + found.weights * PRINTED_STEP**2 / 12)
+    return float(2 * stdtr(found.degrees, -abs(found.mean - printed) / error))
+
+
+def noise_to_agree(found: Difference, printed: float, alpha: float = ALPHA) -> float:
+    """How many times noisier than ours the paper's runs would have to be for `magnitude` to reach `alpha`."""
+    quantile = -float(stdtrit(found.degrees, alpha / 2))
+    needed = ((found.mean - printed) / quantile) ** 2 - found.error**2 - found.weights * PRINTED_STEP**2 / 12
+    return math.sqrt(max(0.0, needed) * PAPER_RUNS / found.variance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -178,105 +366,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_to_resolve(found: Difference, distance: float, confidence: float = CONFIDENCE) -> int | None:
-    """The number of further seeds per row that brings half the interval below `distance`, if mean and spread stay.
+    """The number of further runs per row that brings half the interval below `distance`, if mean and spread stay.
 
     None where the spread is unknown, or where the row would need more than `MOST_SEEDS`.
     """
-    if found.method == "none" or distance <= 0:
+    if not found.is_tested or distance <= 0:
         return None
-    spread = found.error * math.sqrt(found.n)  # the standard deviation of one seed's difference
-    for n in range(found.n, MOST_SEEDS + 1):
-        degrees = found.degrees * (n - 1) / (found.n - 1)
-        if half_width(spread / math.sqrt(n), degrees, confidence) < distance:
+    spread = found.error * math.sqrt(found.n)  # the standard deviation of one run's difference
+    for n in range(max(found.n, FEWEST_SEEDS), MOST_SEEDS + 1):
+        degrees = found.degrees + n - found.n
+        if float(stdtrit(degrees, 0.5 + confidence / 2)) * spread / math.sqrt(n) < distance:
             return n - found.n
     return None
-
-
-def seed_values(rows: Group, select: str) -> dict[int, float]:
-    """Maps a seed to the value of its finished run; `select` is `last` or `best`."""
-    runs = zip(rows["seed"], rows["state"], rows[select], strict=True)
-    return {int(seed): float(value) for seed, state, value in runs if state == "finished"}
-
-
-def compare(
-    frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, row: str, other: str, interval: str = "t"
-) -> dict[tuple[Any, ...], Difference]:
-    """The row `row` minus the row `other`, by the values of `axes` at which there are both."""
-    groups = _groups(frame, axes, metric)
-    return {
-        key[1:]: difference(seed_values(rows, select), seed_values(groups[other, *key[1:]], select), interval)
-        for key, rows in groups.items()
-        if key[0] == row and (other, *key[1:]) in groups
-    }
-
-
-def summarise(
-    frame: pd.DataFrame, axes: Sequence[str], metric: str, select: str, baseline: str | None, interval: str = "t"
-) -> pd.DataFrame:
-    """A row per group, in the order of `frame`. A group is a row label at values of the axes.
-
-    Its columns:
-
-    - `operator`, `label`, the axes, `metric`, `group_id`;
-    - `planned`, `n`, `diverged`: the number of all, of the finished and of the diverged runs;
-    - `mean`, `sd`, `ci_low`, `ci_high`: over the finished runs, with the 95 % interval of the mean;
-    - `delta`, `delta_low`, `delta_high`, `delta_method`, `delta_p`: the difference to the baseline at the same axes,
-      its 95 % interval, how it was computed (`Difference.method`) and its p; the baseline has none;
-    - `params`, `macs`, `wall_seconds`: the costs of a run, the seconds as the mean over the finished runs;
-    - `added_params`: the parameters beyond those of the baseline.
-    """
-    groups = _groups(frame, axes, metric)
-    summary = []
-    for key, rows in groups.items():
-        values = seed_values(rows, select)
-        mean = estimate(list(values.values()))
-        delta = NO_DIFFERENCE
-        if key[0] != baseline and (baseline, *key[1:]) in groups:
-            delta = difference(values, seed_values(groups[baseline, *key[1:]], select), interval)
-        states = rows["state"]
-        counts = {name: [each for each in rows[name] if not pd.isna(each)] for name in ("params", "macs")}
-        timed = zip(rows["wall_seconds"], states, strict=True)
-        seconds = [each for each, state in timed if state == "finished" and not pd.isna(each)]
-        summary.append(
-            {
-                "operator": key[0],
-                "label": rows["label"][0],
-                **dict(zip(axes, key[1:], strict=True)),
-                "metric": metric,
-                "planned": len(states),
-                "n": mean.n,
-                "diverged": states.count("diverged"),
-                "mean": mean.mean,
-                "sd": mean.sd,
-                "ci_low": mean.low,
-                "ci_high": mean.high,
-                "delta": delta.mean,
-                "delta_low": delta.low,
-                "delta_high": delta.high,
-                "delta_method": delta.method,
-                "delta_p": delta.p,
-                **{name: int(count[0]) if count else pd.NA for name, count in counts.items()},
-                "wall_seconds": float(np.mean(seconds)) if seconds else NAN,
-                "group_id": rows["group_id"][0],
-            }
-        )
-    table = pd.DataFrame(summary).astype({"params": "Int64", "macs": "Int64"})
-    return table.assign(added_params=_added(table, axes, baseline))
-
-
-def _added(summary: pd.DataFrame, axes: Sequence[str], baseline: str | None) -> pd.Series:
-    """Parameters beyond those of the baseline at the same axes; missing where one of the two is unknown."""
-    keys = summary[list(axes)].apply(tuple, axis=1) if axes else pd.Series([()] * len(summary), index=summary.index)
-    of_baseline = summary["operator"] == baseline
-    base = dict(zip(keys[of_baseline], summary.loc[of_baseline, "params"], strict=True))
-    return summary["params"] - keys.map(lambda key: base.get(key, pd.NA)).astype("Int64")
-
-
-def _groups(frame: pd.DataFrame, axes: Sequence[str], metric: str) -> dict[tuple[Any, ...], Group]:
-    """The runs of each group, by row label and values of the axes. A frame per group would take ten times as long."""
-    rows = frame[frame["metric"] == metric]
-    columns = {str(name): rows[name].tolist() for name in rows.columns}
-    places: dict[tuple[Any, ...], list[int]] = {}
-    for place, key in enumerate(zip(*(columns[name] for name in ("operator", *axes)), strict=True)):
-        places.setdefault(key, []).append(place)
-    return {key: {name: [values[at] for at in own] for name, values in columns.items()} for key, own in places.items()}

@@ -20,7 +20,7 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
         "|": r"\textbar{}", "[": "{[}", "*": "{*}", '"': r"\textquotedbl{}", "\n": " ",
         "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$", "\N{EN DASH}": "--",
-        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$", "\N{DAGGER}": r"$\dagger$",
         "\N{NO-BREAK SPACE}": "~",
     }
 )  # fmt: skip

@@ -38,7 +38,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_shapes_flag(mode, shapes.DEFAULT)
     _add_machine_flags(mode)
 
-    mode = add("network", "ResNet-50 with X-volution in conv5_x against the plain one")
+    mode = add("network", "a network with X-volution in conv5_x against the plain one")
+    mode.add_argument(
+        "--backbone", metavar="NAME",
+        help="a registered backbone, timm:NAME, torchvision:NAME or package.module:Class (default: resnet50, with "
+        "--smoke small_resnet)",
+    )  # fmt: skip
     _add_machine_flags(mode, rounds=9)
 
     mode = add("scaling", "the time of operators against the number of pixels, with a figure")
@@ -79,6 +84,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parsed = make_parser().parse_args(arguments)
     parsed.out = parsed.out or Path("runs-smoke" if parsed.smoke else "runs", "benchmarks")
     parsed.rounds = parsed.rounds or (SMOKE_ROUNDS if parsed.smoke else parsed.default_rounds)
+    if "backbone" in parsed:
+        parsed.backbone = parsed.backbone or ("small_resnet" if parsed.smoke else "resnet50")
+        registry.lookup("backbone", parsed.backbone)
     if "operators" in parsed:
         parsed.operators = _operators(parsed.operators or parsed.default_operators)
     if "shapes" in parsed:
@@ -93,6 +101,8 @@ def plan(parsed: argparse.Namespace) -> str:
     lines += [f"shape {shape.name}: {shape}" for shape in getattr(parsed, "shapes", ())]
     if getattr(parsed, "core", False):
         lines.append("PSSA's arithmetic alone")
+    elif "backbone" in parsed:
+        lines.append(f"backbone: {parsed.backbone}")
     elif "operators" in parsed:
         lines.append(f"operators: {', '.join(parsed.operators)}")
     elif "workers" in parsed:

@@ -1,9 +1,10 @@
-"""Mode `network`: ResNet-50 with X-volution in conv5_x against the plain one, a training step and inference."""
+"""Mode `network`: a network with X-volution in conv5_x against the plain one, a training step and inference."""
 
 from __future__ import annotations
 
 import argparse
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.session import Session
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine, failing_at, inference
 from lightning_xvol.backbones import build_backbone, count_macs, count_parameters
+from lightning_xvol.config import libraries
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.fusion import fuse
 from lightning_xvol.seeding import derive_seed, seed_generators
@@ -27,8 +29,8 @@ NETWORKS: Mapping[str, OperatorConfig] = {
     "X-volution, dot": OperatorConfig("xvolution"),
     "X-volution, hadamard": OperatorConfig("xvolution", {"form": "hadamard"}),
 }
-BACKBONE, SMOKE_BACKBONE = "resnet50", "small_resnet"
 IMAGES, SMOKE_IMAGES = Shape("224", 8, 3, 224, 224), Shape("32", 2, 3, 32, 32)
+USUAL = ("resnet50", "small_resnet")
 CLASSES = 1000
 TIMINGS = ("training", "inference", "fused")
 
@@ -47,11 +49,14 @@ NOTES = (
 
 def run(parsed: argparse.Namespace, session: Session) -> None:
     """Measure every network."""
-    backbone, images = (SMOKE_BACKBONE, SMOKE_IMAGES) if parsed.smoke else (BACKBONE, IMAGES)
+    backbone, images = parsed.backbone, SMOKE_IMAGES if parsed.smoke else IMAGES
     rows = measure(backbone, images, session.machine, session.effort)
     text = table(rows)
     print(text)
-    print(session.write("network", backbone, NOTES, text, COLUMNS, rows))
+    # Tables of other networks stand beside that of the usual one.
+    name = "network" if backbone in USUAL else f"network-{re.sub('[^a-z0-9_]+', '-', backbone.lower())}"
+    library = "".join(f" of {library} {version}" for library, version in libraries.versions(backbone).items())
+    print(session.write(name, f"{backbone}{library}", NOTES, text, COLUMNS, rows))
 
 
 def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> list[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import Effort, Row
+from benchmarks.measure import Effort, Row, keep_freed_memory
 from benchmarks.report import Environment, csv_text, heading
 from benchmarks.subjects import Machine
 from lightning_xvol.config import registry
@@ -49,7 +49,7 @@ class Session:
 
 
 def open_session(parsed: argparse.Namespace) -> Session:
-    """Set up torch for what the command line asks for, make the output folder, and print where it measures.
+    """Set up torch and the allocator, make the output folder, and print where it measures.
 
     Raises:
         UserError: without a GPU where one is asked for, for an operator that cannot be imported, or for a folder that
@@ -61,6 +61,7 @@ def open_session(parsed: argparse.Namespace) -> Session:
     for name in getattr(parsed, "operators", ()):
         registry.load("operator", name)  # shows a wrong import path before anything is measured
     files.make_folder(parsed.out)
+    keep_freed_memory()
     torch.set_num_threads(getattr(parsed, "threads", 1))
     seed = getattr(parsed, "seed", None)
     dtype, channels_last = getattr(parsed, "dtype", "float32"), getattr(parsed, "channels_last", False)

@@ -15,6 +15,7 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.processes import rank
 
 WANDB_MODES = ("offline", "online", "disabled")
+DATA_DIR_HELP = "folder that holds data sets (default: what LIGHTNING_XVOL_DATA names, else data)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -172,7 +173,7 @@ def _read_yaml(path: Path) -> dict:
 def add_run_flags(parser: argparse.ArgumentParser, out: str | None) -> None:
     """Add the flags that say where results and data are, and how runs are tracked."""
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="ledger folder (default: runs)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=DATA_DIR_HELP)
     parser.add_argument(
         "--download", action="store_true", help="let torchvision fetch CIFAR and Fashion-MNIST into --data-dir"
     )

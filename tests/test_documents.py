@@ -123,7 +123,7 @@ def prepared(command: str, folder: Path) -> str:
             name = words[index + 2] = words[index + 2].replace("wandb:", "server/")
             shutil.copytree(folder / "runs-smoke", folder / name, dirs_exist_ok=True)
         elif word == "--checkpoint":
-            words[index + 2] = checkpoint(folder, detector="predict" in words)
+            words[index + 2] = checkpoint(folder, detector="predict" in words and "--top" not in words)
         elif word == "--image":
             draw_picture(folder / words[index + 2])
     return " ".join(words)

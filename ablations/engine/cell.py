@@ -8,23 +8,22 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.engine.sweep import Cell
+from ablations.engine.tracked import tracking_of
+from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
-from lightning_xvol.ledger import contents, files, record, tracked
-from lightning_xvol.ledger import plan as ledger_plan
+from lightning_xvol.ledger import contents, files, record
 from lightning_xvol.ledger.origins import check_weights
 from lightning_xvol.surroundings import signals, streams
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from lightning_xvol.training.tracked_values import Tracking
 
 TRIAL_SECONDS = 3.0
 TRIAL_PIXELS = 1 << 18  # a larger batch is cut to this on a CPU, and its time scaled up
@@ -53,6 +52,7 @@ class SweepContext:
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         nodes: The number of machines that each cell runs on.
+        protocol: The file and the SHA-256 of the protocol of the experiment, if it has one.
         wandb_entity, wandb_tags, wandb_notes, wandb_system, wandb_artifacts: As in `ablations.engine.options.Options`.
         recipe, smoke: The recipe, and whether the budget is a few steps; both for the names of tracked runs.
         axis_labels: The labels of the sweep's axes; for the same names.
@@ -65,6 +65,7 @@ class SweepContext:
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     nodes: int = 1
+    protocol: Mapping[str, str] | None = None
     wandb_entity: str | None = None
     wandb_tags: tuple[str, ...] = ()
     wandb_notes: str | None = None
@@ -126,10 +127,11 @@ def run_cell(
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=_tracking(cell, context),
+        tracking=tracking_of(cell, context),
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
+        protocol=context.protocol,
     )
     try:
         with _threads_kept():
@@ -155,47 +157,6 @@ def _threads_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _tracking(cell: Cell | None, context: SweepContext) -> Tracking:
-    """How `cell` is tracked: with its row, its axes and the plan of the sweep, so that tracked runs make the table."""
-    from lightning_xvol.training.tracked_values import Tracking
-
-    whole = Tracking(
-        context.wandb,
-        context.wandb_project,
-        context.sweep,
-        axis_labels=context.axis_labels,
-        recipe=context.recipe,
-        smoke=context.smoke,
-        entity=context.wandb_entity,
-        tags=context.wandb_tags,
-        notes=context.wandb_notes,
-        system=context.wandb_system,
-        artifacts=context.wandb_artifacts,
-    )
-    if cell is None:
-        return whole
-    return replace(whole, row=cell.row, axes=dict(cell.axes), plan=_plan_with(cell, context))
-
-
-def _plan_with(cell: Cell, context: SweepContext) -> Mapping[str, Any] | None:
-    """The plan of the sweep, or None where another command has begun the sweep on another recipe in the meantime."""
-    plan: Any = files.read_json(context.out / context.sweep / "cells.json")
-    if ledger_plan.fault(plan, "cells.json") or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
-        return None
-    return dict(plan)
-
-
-def upload_table(paths: Mapping[str, Path], context: SweepContext, tell: Callable[[str], None]) -> None:
-    """Upload the table and the figure of the sweep to W&B. `tell` gets a sentence where W&B fails."""
-    from lightning_xvol.training.tracked_files import upload_table
-
-    plan: Any = files.read_json(context.out / context.sweep / "cells.json")
-    # Commands that differ in their seeds or rows alone make new versions of one table.
-    identity = {key: value for key, value in (plan or {}).items() if key != "cells"}
-    name = f"{context.sweep}-{tracked.digest(identity)}"
-    upload_table(_tracking(None, context), context.out / context.sweep, name, paths, tell)
 
 
 def write_to_log(cell: Cell, context: SweepContext) -> None:
@@ -249,26 +210,31 @@ def summary(result: dict) -> str:
 def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
-    `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
+    It prints a note if an operator has taps that can never be inside the map. `begun` are runs that a table of
+    `configs` shows too. They must have seen the data that are here.
 
     Raises:
-        UserError: for missing data, other data, an operator or option that cannot be built, or what W&B refuses.
+        UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
+            what W&B refuses.
     """
     import torch
 
-    from lightning_xvol.training.tasks import task_of
+    from lightning_xvol.training.pretrained import check_pretrained
+    from lightning_xvol.training.tasks import taps_outside, task_of
     from lightning_xvol.training.tracking import check_tracking
 
-    check_tracking(_tracking(None, context))
+    check_tracking(tracking_of(None, context))
 
     read = _Data(context.data_dir, context.download)
+    notes: dict[str, None] = {}
     # Configurations that differ only in the seed or the budget have the same network.
     for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
         try:
             check_weights(config)
-            num_classes, channels = read.shape(config)
+            num_classes, image_shape = read.shape(config)
             with torch.device("meta"):
-                task_of(config).network(config, num_classes, channels)
+                network = task_of(config).network(config, num_classes, image_shape[0])
+            check_pretrained(network, config)
         except UserError:
             raise
         except Exception as error:
@@ -277,6 +243,10 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
+        notes |= dict.fromkeys(taps_outside(config, network, image_shape))
+    if not is_helper_process():
+        for note in notes:
+            print(f"note: {note}", flush=True)
     for run in begun:
         try:
             here = read.contents(run.config)
@@ -290,11 +260,11 @@ class _Data:
 
     def __init__(self, data_dir: Path | None, download: bool) -> None:
         self.data_dir, self.download = data_dir, download
-        self.shapes: dict[str, tuple[int, int]] = {}
+        self.shapes: dict[str, tuple[int, tuple[int, int, int]]] = {}
         self.found: dict[str, Mapping[str, Any]] = {}
 
-    def shape(self, config: RunConfig) -> tuple[int, int]:
-        """The number of classes, and of the channels of an image."""
+    def shape(self, config: RunConfig) -> tuple[int, tuple[int, int, int]]:
+        """The number of classes, and the shape of an image."""
         if repr(config.data) not in self.shapes:
             self._read(config)
         return self.shapes[repr(config.data)]
@@ -312,7 +282,7 @@ class _Data:
         with _threads_kept():
             torch.set_num_threads(config.train.threads)  # a run in this process may get these very tensors again
             data = task_of(config).data(config, self.data_dir, download=self.download)
-            self.shapes[repr(config.data)] = data.num_classes, data.image_shape[0]
+            self.shapes[repr(config.data)] = data.num_classes, data.image_shape
             self.found[repr(config.data)] = data.contents
 
 

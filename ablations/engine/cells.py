@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.engine.sweep import Cell, Sweep, recipes_for
@@ -18,14 +18,18 @@ SMOKE_BATCH = 32
 
 
 def make_cells(
-    sweep: Sweep, recipe: Recipe, seeds: int, settings: Sequence[tuple[str, str]] = (), smoke: bool = False
+    sweep: Sweep,
+    recipe: Recipe,
+    seeds: int | Iterable[int],
+    settings: Sequence[tuple[str, str]] = (),
+    smoke: bool = False,
 ) -> list[Cell]:
-    """The cells of `sweep` at the seeds 0 to `seeds` - 1: rows first, then axes, then seeds.
+    """The cells of `sweep` at `seeds`: rows first, then axes, then seeds.
 
     Args:
         sweep: The sweep.
         recipe: The recipe that every cell starts from.
-        seeds: The number of seeds.
+        seeds: The seeds, or their number, which stands for 0, 1, 2, ...
         settings: The pairs of `--set`. Each `operator.name` adds a row.
         smoke: Whether the budget is that of `--smoke`.
 
@@ -37,6 +41,7 @@ def make_cells(
         raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
     changes = [(path, value) for path, value in settings if path != "operator.name"]
     extra = {_row_label(value): value for path, value in settings if path == "operator.name"}
+    chosen = range(seeds) if isinstance(seeds, int) else tuple(seeds)
     cells = []
     varied: dict[str, list[RunConfig]] = {row: [] for row in sweep.rows}
     for row in [*sweep.rows, *(label for label in extra if label not in sweep.rows)]:
@@ -49,7 +54,7 @@ def make_cells(
                 config = sweep.place(recipe, _configure_extra(recipe, extra[row], axes), **axes)
             config = _smoke(config) if smoke else config
             config = _apply(config, changes)
-            for seed in range(seeds):
+            for seed in chosen:
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
     _check_settings(changes, cells, varied)
     return cells
@@ -79,7 +84,9 @@ def _smoke(config: RunConfig) -> RunConfig:
 def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:
     for path, value in settings:
         if path == "seed":
-            raise UserError("--set seed is not possible in a sweep; choose seeds with --seeds N or --only seed=0,1")
+            raise UserError(
+                "--set seed is not possible in a sweep; choose seeds with --seeds N, --first-seed N or --only seed=0,1"
+            )
         if _concerns(path, config):
             config = set_value(config, path, value)
     return config

@@ -9,6 +9,7 @@ from ablations.engine.options import LAUNCHERS
 from ablations.engine.runner import run
 from ablations.engine.sweep import Sweep, recipes_for
 from lightning_xvol.commandline import Parser, add_run_flags, add_trust
+from lightning_xvol.config import fast
 from lightning_xvol.errors import run_command_line
 
 EPILOG = "Run the same command again to resume: finished cells are not run again, interrupted ones go on."
@@ -70,13 +71,19 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
     parser.add_argument(
         "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
     )
-    parser.add_argument("--seeds", metavar="N", help="run the seeds 0 to N-1 (default: as the recipe says)")
+    parser.add_argument("--seeds", metavar="N", help="run N seeds, from 0 on (default: as the recipe says)")
+    parser.add_argument("--first-seed", metavar="N", help="begin with this seed, as for a pilot (default: 0)")
     add_run_flags(parser, out=None)
     _add_launcher_flags(parser)
     parser.add_argument(
         "--set", action="append", metavar="PATH=VALUE", dest="settings",
         help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--protocol", metavar="FILE",
+        help="the protocol of the experiment: each record holds its SHA-256, and cells that it does not plan are named",
+    )  # fmt: skip
+    parser.add_argument("--fast", action="store_true", help=fast.HELP)
     parser.add_argument("--dry-run", action="store_true", help="list the cells with their state and stop")
     parser.add_argument("--fail-fast", action="store_true", help="start no further cell after the first failure")
     parser.add_argument(

@@ -11,6 +11,8 @@ from ablations.engine.cell import has_result, state, tracking_note
 from ablations.engine.options import Options
 from ablations.engine.sweep import Cell
 from lightning_xvol.commandline import duration
+from lightning_xvol.ledger import record
+from lightning_xvol.ledger.protocol import Protocol
 
 
 def list_cells(sweep: str, recipe: str, cells: Sequence[Cell], out: Path, jobs: int) -> None:
@@ -33,6 +35,21 @@ def summary_of(cells: Sequence[Cell], states: Mapping[str, str], out: Path, jobs
     unfinished = {cell.id: cell for cell in cells if not has_result(cell, out)}
     estimate = cost.from_records(list(unfinished.values()), out)
     return f"{len(states)} cells in {out}: {summary}" + (f"; {estimate.describe(jobs)}" if estimate else "")
+
+
+def tell_protocol(protocol: Protocol, recipe: str, sweep: str, cells: Sequence[Cell], out: Path) -> None:
+    """The hash of the protocol, the cells that it does not plan, and the finished ones that were not run under it."""
+    distinct = {cell.id: cell for cell in cells}.values()
+    planned = {
+        cell.id for cell in cells if protocol.covers(recipe, sweep, cell.row, cell.axes, cell.config.seed)
+    }  # of the rows that share a cell, one may be planned
+    print(f"protocol {protocol.file}, SHA-256 {protocol.sha256}", flush=True)
+    if len(planned) < len(distinct):
+        print(f"note: {len(distinct) - len(planned)} of {len(distinct)} cells are not in it; they are exploratory")
+    results = [record.read_result(cell.folder(out)) for cell in distinct]
+    other = sum(result is not None and not protocol.stamped(result) for result in results)
+    if other:
+        print(f"note: {other} finished cells were not run under it, and stay exploratory; --force runs them again")
 
 
 def announce(sweep: str, recipe: str, total: int, to_run: int) -> None:

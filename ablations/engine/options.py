@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ablations.engine.sweep import text
 from lightning_xvol.commandline import WANDB_MODES, at_least, selection, setting, tag_list
+from lightning_xvol.config.fast import SETTINGS, fast_settings
 from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import UserError, nearest
 
@@ -28,14 +29,18 @@ class Options:
     Attributes:
         recipe: The recipe; by default the sweep's own.
         reading: Another way to read the experiment, a key of `Sweep.readings`.
-        seeds: Run the seeds 0 to N - 1; by default the recipe says how many.
+        seeds: The number of seeds; by default the recipe says how many.
+        first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
         settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
+        fast: Train in bfloat16, the products of PSSA in float32, on a processor with instructions for it. It sets
+            fields of `train`, which changes the ids of the cells.
         smoke: Run 20 steps on 256 images, to see that it works.
         out: The ledger folder; by default `runs`, or `runs-smoke` for a smoke run.
         data_dir: The folder that holds the data sets.
         download: Let torchvision download the small data sets.
         backbone_from: The ledger whose classification runs detectors start from.
+        protocol: The protocol of the experiment; each record holds its file and its SHA-256.
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
         wandb_entity: The W&B user or team; by default the user's own.
@@ -66,13 +71,16 @@ class Options:
     recipe: str | None = None
     reading: str | None = None
     seeds: int | None = None
+    first_seed: int = 0
     only: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     settings: Sequence[tuple[str, str]] = ()
+    fast: bool = False
     smoke: bool = False
     out: Path | None = None
     data_dir: Path | None = None
     download: bool = False
     backbone_from: Path | None = None
+    protocol: Path | None = None
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = DEFAULT_PROJECT
     wandb_entity: str | None = None
@@ -104,9 +112,10 @@ class Options:
         return self.out or Path("runs-smoke" if self.smoke else "runs")
 
     def changes(self) -> list[tuple[str, str]]:
-        """The fields that change in every cell, with their values: `settings`, and what `gpus_per_cell` sets."""
+        """The fields that change in every cell, with their values: `settings`, and what other options set."""
+        quick = SETTINGS if self.fast else ()
         devices = [] if self.gpus_per_cell is None else [("train.devices", str(self.gpus_per_cell))]
-        return [*self.settings, *devices]
+        return [*self.settings, *quick, *devices]
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
@@ -128,7 +137,10 @@ def read_options(given: Mapping[str, Any]) -> Options:
                 values[name] = _READERS[name](value) if name in _READERS else value
             except argparse.ArgumentTypeError as error:
                 raise UserError(f"{_FLAGS.get(name, '--' + name.replace('_', '-'))}: {error}") from None
-    return Options(**values)
+    options = Options(**values)
+    if options.fast:
+        fast_settings(options.settings)
+    return options
 
 
 def minutes(text: str) -> int:
@@ -195,13 +207,14 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_COUNTS, _number(1)),
     "seeds": _number(1, MOST_SEEDS),
     "seed": _number(0),
+    "first_seed": _number(0, 2**62),
     "time": lambda value: minutes(str(value)),
     "only": _only,
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
     "wandb_tags": lambda value: tag_list(map(str, _listed(value))),
-    **dict.fromkeys(("out", "data_dir", "backbone_from"), lambda value: Path(str(value))),
+    **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
     **dict.fromkeys(("recipe", "reading", "cell", "partition", *_WANDB_TEXTS, "emit_wandb_sweep"), str),
 }
 _FLAGS = {"settings": "--set"}

@@ -110,7 +110,7 @@ def describe_cells(
     `settings` are the changes of `--set` as texts, without the operators that it adds.
     """
     reproduces = None if smoke or recipe.reproduces is None else list(recipe.reproduces)
-    metric = registry.METRICS[recipe.task]
+    metric = metric_of(sweep, recipe, cells)
     return {
         "schema": SCHEMA,
         "sweep": sweep.name,
@@ -144,6 +144,13 @@ def describe_cells(
             for cell in cells
         ],
     }
+
+
+def metric_of(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell]) -> registry.Metric:
+    """The metric that the table of `sweep` shows."""
+    metric, data = registry.METRICS[recipe.task], cells[0].config.data
+    has_test = registry.has_test_split(data.name, data.options)
+    return metric.on_validation() if sweep.on_validation and has_test else metric
 
 
 def _budget(cells: Sequence[Cell]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell, upload_table
+from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
@@ -19,10 +19,13 @@ from ablations.engine.progress import Progress, on_terminal
 from ablations.engine.report import SweepReport, make_report
 from ablations.engine.selection import cells_of, choose, recipe_of
 from ablations.engine.sweep import Cell, Sweep
+from ablations.engine.tracked import upload_table
 from lightning_xvol.commandline import is_helper_process
+from lightning_xvol.config.fast import NOTE
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import contents, files
+from lightning_xvol.ledger.protocol import read_protocol
 from lightning_xvol.processes import refuse_several_tasks
 from lightning_xvol.surroundings.signals import Terminated
 
@@ -92,8 +95,13 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
     """What `run` does, on a sweep and options that have been read."""
     module, sweep = sweep.name, reading_of(sweep, options.reading)
     recipe, out = recipe_of(sweep, options), options.folder
+    if options.fast:
+        print(NOTE, flush=True)
     cells = cells_of(sweep, options)
     chosen = choose(cells, options)
+    protocol = None if options.protocol is None else read_protocol(options.protocol)
+    if protocol is not None and not is_helper_process():
+        messages.tell_protocol(protocol, recipe.name, sweep.name, chosen, out)
     if options.dry_run:
         messages.list_cells(sweep.name, recipe.name, chosen, out, options.jobs or 1)
         return make_report(sweep, recipe, chosen, out)
@@ -104,7 +112,7 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         write_plan(sweep, recipe, cells, options)  # the runs of agents carry it
         emit(module, sweep, chosen, options)
         return make_report(sweep, recipe, chosen, out)
-    context = context_of(sweep, recipe, options)
+    context = context_of(sweep, recipe, options, None if protocol is None else protocol.stamp)
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:
@@ -113,7 +121,9 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         return _run_all(sweep, recipe, cells, chosen, context, launcher, options)
 
 
-def context_of(sweep: Sweep, recipe: Recipe, options: Options) -> SweepContext:
+def context_of(
+    sweep: Sweep, recipe: Recipe, options: Options, protocol: Mapping[str, str] | None = None
+) -> SweepContext:
     """What the cells of `sweep` share under `options`."""
     return SweepContext(
         options.folder,
@@ -130,6 +140,7 @@ def context_of(sweep: Sweep, recipe: Recipe, options: Options) -> SweepContext:
         recipe=recipe.name,
         smoke=options.smoke,
         axis_labels=dict(sweep.axis_labels),
+        protocol=protocol,
     )
 
 

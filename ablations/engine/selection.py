@@ -45,8 +45,8 @@ def _make(sweep: Sweep, options: Options) -> list[Cell]:
 
 def _with_origins(sweep: Sweep, options: Options) -> list[Cell]:
     recipe = recipe_of(sweep, options)
-    seeds = max(options.seeds or recipe.seeds, (options.seed or 0) + 1)
-    cells = make_cells(sweep, recipe, seeds, options.changes(), options.smoke)
+    seeds = {*range(options.first_seed, options.first_seed + (options.seeds or recipe.seeds)), options.seed} - {None}
+    cells = make_cells(sweep, recipe, sorted(seeds), options.changes(), options.smoke)
     if options.backbone_from is None:
         return [dataclasses.replace(cell, config=with_origin(cell.config, None)) for cell in cells]
     needed = {id(cell) for cell in (select(cells, options.only) if options.cell is None else ())}

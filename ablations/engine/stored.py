@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.imports import FromFile, importable
-from lightning_xvol.config.schema import from_dict
+from lightning_xvol.config.schema import from_record
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
 from lightning_xvol.ledger.record import cell_folder
@@ -27,7 +27,7 @@ def stored_paths(out: Path, prefix: str, trust: bool) -> Sequence[tuple[str, str
     import yaml
 
     try:
-        config = from_dict(yaml.safe_load(files.read_bytes(found[0])), source=repr(str(found[0])))
+        config = from_record(yaml.safe_load(files.read_bytes(found[0])), source=repr(str(found[0])))
     except (OSError, UserError, yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError):
         return []  # of another version, or damaged: it is no cell of this sweep
     if not trust:

@@ -47,6 +47,8 @@ class Sweep:
         axis_labels: Labels of axes, where the name of the axis is not enough.
         paper: The values of axes that the paper chose. Tables and figures mark them.
         note: A footnote of the table.
+        on_validation: Whether the table shows the metric of the validation split even if the data have a test split,
+            because the result chooses something.
         readings: Other ways to read the experiment, each a sweep. `--reading` chooses one.
         recipe: The default recipe.
         tasks: The tasks that the sweep makes sense for. A recipe's task says which metrics are shown.
@@ -68,6 +70,7 @@ class Sweep:
     axis_labels: Mapping[str, str] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    on_validation: bool = False
     readings: Mapping[str, Sweep] = field(default_factory=dict)
     recipe: str = "match_small"
     tasks: tuple[str, ...] = ("classification",)

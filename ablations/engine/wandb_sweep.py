@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine.options import Options
+from ablations.engine.plan import metric_of
 from ablations.engine.selection import recipe_of
 from ablations.engine.sweep import Cell, Sweep
-from lightning_xvol.config import registry
 from lightning_xvol.ledger import files
 
 
@@ -30,7 +30,7 @@ def describe(module: str, sweep: Sweep, cells: Sequence[Cell], options: Options)
         **({} if options.wandb_entity is None else {"entity": options.wandb_entity}),
         "project": options.wandb_project,
         "method": "grid",
-        "metric": {"name": registry.METRICS[recipe.task].name, "goal": "maximize"},
+        "metric": {"name": metric_of(sweep, recipe, cells).name, "goal": "maximize"},
         "command": ["${env}", "${interpreter}", "-m", *_arguments(module, recipe.name, options), "${args}"],
         "parameters": {
             "cell": {"values": list(names.values())},
@@ -51,11 +51,13 @@ def _arguments(module: str, recipe: str, options: Options) -> list[str]:
         arguments.append(f"--data-dir={os.fspath(options.data_dir)}")
     if options.backbone_from is not None:
         arguments.append(f"--backbone-from={os.fspath(options.backbone_from)}")
+    if options.protocol is not None:
+        arguments.append(f"--protocol={os.fspath(options.protocol)}")
     if options.reading is not None:
         arguments.append(f"--reading={options.reading}")
     if options.gpus_per_cell is not None:
         arguments.append(f"--gpus-per-cell={options.gpus_per_cell}")
-    arguments += ["--download"] * options.download + ["--smoke"] * options.smoke
+    arguments += ["--download"] * options.download + ["--smoke"] * options.smoke + ["--fast"] * options.fast
     return arguments + [f"--set={path}={value}" for path, value in options.settings]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.render import SELECT
+from analysis.render import INTERVALS, SELECT
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import in_one_line
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
+    """Add --source, and with `select` the flag --select."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
-        help="the --out folder of a sweep, a folder of W&B offline runs, or wandb:ENTITY/PROJECT on a W&B server; "
-        "repeatable; the runs of all sources are merged by their ids",
+        help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
+        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
     )  # fmt: skip
     if select:
         parser.add_argument(
@@ -29,6 +30,36 @@ def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
             default="last",
             help="the evaluation of a run that counts (default: %(default)s)",
         )
+
+
+def add_shown(parser: argparse.ArgumentParser) -> None:
+    """Add what a sweep's table and figures show, `--only`, and how their intervals are made, `--interval`."""
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KEY=V1,V2",
+        help="show only these values; KEY is operator or an axis; repeatable; the statistics stay those of the whole "
+        "table",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default=INTERVALS[0],
+        help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
+        "(default: %(default)s)",
+    )  # fmt: skip
+
+
+def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
+    """The values of `--only` by key.
+
+    Raises:
+        UserError: for a text that is not KEY=V1,V2.
+    """
+    found: dict[str, list[str]] = {}
+    for text in parsed.only:
+        key, equals, values = text.partition("=")
+        chosen = [value for value in values.split(",") if value]
+        if not (key and equals and chosen):
+            raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
+        found.setdefault(key, []).extend(chosen)
+    return found
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
@@ -46,7 +77,8 @@ def open_sources(names: list[str]) -> Collection:
     """
     if not names:
         raise UserError(
-            "--source is missing: name the --out folder of a sweep, a folder of W&B offline runs, or wandb:PROJECT"
+            "--source is missing: name the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B offline "
+            "runs, or wandb:PROJECT"
         )
     from analysis.sources.collection import Collection
 
@@ -83,7 +115,5 @@ def tell_left_out(errors: Iterable[UserError]) -> None:
 
 def out_folder(parsed: argparse.Namespace) -> Path:
     """The folder for the results: `--out`, else the first source that is a folder, else the current folder."""
-    from analysis.sources.server import is_server
-
-    folders = [name for name in parsed.source if not is_server(name)]
+    folders = [name for name in parsed.source if Path(name).is_dir()]
     return parsed.out or Path(folders[0] if folders else ".")

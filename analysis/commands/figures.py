@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, each_sweep, open_sources, out_folder
+from analysis.commands.arguments import (
+    add_out,
+    add_shown,
+    add_source,
+    each_sweep,
+    only_of,
+    open_sources,
+    out_folder,
+)  # fmt: skip
 from analysis.figures.style import SIZES
 from analysis.render import FIGURES, render_figures
 from lightning_xvol.errors import ExitCode
@@ -28,15 +36,17 @@ def add_to(commands: Any) -> None:
         help="as wide as one column of a paper, as its page, or as a slide; file names then contain the size "
         "(default: column or page; this depends on the number of rows and values)",
     )  # fmt: skip
+    add_shown(parser)
     add_out(parser, "to DIR/NAME/")
 
 
 def run(parsed: argparse.Namespace) -> int:
+    only = only_of(parsed)
     sources = open_sources(parsed.source)
     out, wanted = out_folder(parsed), parsed.figure or FIGURES
 
     def act(name: str) -> str:
-        rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select)
+        rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only)
         return rendering.where() or f"{name}: no runs for {' or '.join(wanted)}"
 
     each_sweep(sources, parsed.sweep, act)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 from typing import Any
 
 from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
@@ -16,6 +17,11 @@ def add_to(commands: Any) -> None:
     )
     add_source(parser)
     add_out(parser, "DIR/report.html")
+    parser.add_argument(
+        "--protocol", type=Path, metavar="FILE",
+        help="the protocol of the experiment; what it does not plan is called exploratory (default: the file that the "
+        "runs name, if it is here)",
+    )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -23,5 +29,6 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.report.page import write_report
 
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
-    print(f"report: {write_report(sources, out_folder(parsed) / 'report.html', command, parsed.select)}")
+    path = write_report(sources, out_folder(parsed) / "report.html", command, parsed.select, parsed.protocol)
+    print(f"report: {path}")
     return ExitCode.SUCCESS

@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, each_sweep, open_sources, out_folder, tell_left_out
-from analysis.render import INTERVALS, PAPER_TABLES, WITHOUT_RUNS, render, render_paper
+from analysis.commands.arguments import (
+    add_out,
+    add_shown,
+    add_source,
+    each_sweep,
+    only_of,
+    open_sources,
+    out_folder,
+    tell_left_out,
+)  # fmt: skip
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render, render_paper
 from lightning_xvol.errors import ExitCode
 
 
@@ -23,25 +32,24 @@ def add_to(commands: Any) -> None:
         help="render these tables of the paper instead, in its layout (default: those that have runs); "
         "5 and 7 need no --source",
     )  # fmt: skip
+    add_shown(parser)
     parser.add_argument(
-        "--interval",
-        choices=INTERVALS,
-        default="t",
-        help="how the interval of a difference is computed (default: Student's t)",
+        "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
-    parser.add_argument("--holm", action="store_true", help="adjust the p-values for all comparisons of a sweep (Holm)")
     add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
 
 
 def run(parsed: argparse.Namespace) -> int:
     if parsed.paper is not None:
         return _run_paper(parsed)
+    only = only_of(parsed)
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        rendering = render(sources, name, out, parsed.select, parsed.interval, parsed.holm)
-        return f"{rendering.text}\n\n{rendering.where()}\n"
+        rendering = render(sources, name, out, parsed.select, parsed.interval, only)
+        diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
+        return f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n"
 
     each_sweep(sources, parsed.sweep, act)
     return ExitCode.SUCCESS

@@ -8,6 +8,7 @@ from analysis.figures import common
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN, PAGE
 from analysis.figures.style import PALETTE, Size, style
+from analysis.statistics import FEWEST_SEEDS
 
 _MANY_BARS = 12
 _LONG_LABEL = 20  # characters
@@ -30,6 +31,7 @@ def bars(chart: Chart, ax: Axes | None = None) -> Axes:
                 edgecolor=look.color, linewidth=0.9, linestyle=look.linestyle,
             )  # fmt: skip
             common.interval(ax, at, points, "0.25")
+            common.single_runs(ax, at, points, "0.25")
         names = [str(value).replace(" (", "\n(") for value in values]
         ax.set_xticks(range(len(values)), names)
         two_lines = any("\n" in name for name in names)
@@ -55,13 +57,20 @@ def dots(chart: Chart, ax: Axes | None = None) -> Axes:
                 color = look.color if chart.x is None else PALETTE[number % len(PALETTE)]
                 ax.plot(
                     points.loc[point, "mean"], rows.index(row) + shift, color=color, linestyle="none",
-                    marker=look.marker if chart.x is None else "osD^v"[number % 5],
+                    marker=_marker(points.loc[point, "n"], look.marker if chart.x is None else "osD^v"[number % 5]),
                     markerfacecolor="white" if look.hollow else color,
                     label=f"{chart.x_label}: {value}" if chart.x is not None and row == rows[0] else None,
                 )  # fmt: skip
-                common.interval(ax, [rows.index(row) + shift], points.loc[[point]], color, across=True)
+                at = [rows.index(row) + shift]
+                common.interval(ax, at, points.loc[[point]], color, across=True)
+                common.single_runs(ax, at, points.loc[[point]], color, across=True)
         finish_rows(ax, chart, size, rows, common.interval_note(summary))
     return ax
+
+
+def _marker(n: int, marker: str) -> str:
+    """The marker of a mean of `n` runs; two runs stand without a mean."""
+    return "none" if n == FEWEST_SEEDS - 1 else marker
 
 
 def for_rows(size: Size | None, rows: list[str], legend_lines: int = 0) -> Size:

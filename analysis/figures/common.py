@@ -16,11 +16,14 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.chart import Chart
 from analysis.figures.style import SIZES, Size, style
+from analysis.statistics import FEWEST_SEEDS
 from lightning_xvol.visualize.style import settings
 
 COLUMN, PAGE = SIZES["column"], SIZES["page"]
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
+MANY_SEEDS = 5  # from here on, single runs are faint beside their interval
 _NOTE_POINTS = 6.5
+_ASIDE = 4.5  # points between a mean and its runs
 # The width of a character of DejaVu Sans, in ems.
 _CHARACTER = 0.58  # more than the average
 _IN_PROSE = 0.47  # the average in a sentence
@@ -101,30 +104,51 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def line(ax: Axes, points: pd.DataFrame, positions: Sequence[float], joined: bool = True) -> None:
-    """The means of one row at `positions`, with their intervals."""
+    """The means of one row at `positions`, with their runs and intervals. Two runs stand without a mean."""
     look = style(points["operator"].iloc[0])
     ax.plot(
         positions, points["mean"].to_numpy(), color=look.color, marker=look.marker,
         linestyle=look.linestyle if joined else "none", markerfacecolor=look.fill,
-        label=legend_label(points["row"].iloc[0]),
+        label=legend_label(points["row"].iloc[0]), markevery=_with_a_mean(points),
     )  # fmt: skip
     interval(ax, positions, points, look.color, zorder=1.9)
+    single_runs(ax, positions, points, look.color)
+
+
+def _with_a_mean(points: pd.DataFrame) -> list[int]:
+    """The places of those points whose mean is marked."""
+    return [place for place, n in enumerate(points["n"]) if n != FEWEST_SEEDS - 1]
 
 
 def interval(
     ax: Axes, positions: Sequence[float], points: pd.DataFrame, color: str, across: bool = False, zorder: float = 2.5
 ) -> None:
-    """The 95 % intervals of those `points` that have one: vertical, or horizontal if `across`."""
-    widths = (points["ci_high"] - points["mean"]).to_numpy(dtype=float)
-    has_bar = ~np.isnan(widths)
+    """The 95 % intervals of those `points` that have three runs or more: vertical, or horizontal if `across`."""
+    has_bar = (points["n"] >= FEWEST_SEEDS).to_numpy(dtype=bool)
     if not has_bar.any():
         return
-    at, means, widths = np.asarray(positions)[has_bar], points["mean"].to_numpy()[has_bar], widths[has_bar]
+    low, mean, high = (points[name].to_numpy(dtype=float)[has_bar] for name in ("ci_low", "mean", "ci_high"))
+    at, widths = np.asarray(positions)[has_bar], np.stack([mean - low, high - mean])
     look: Any = {"ecolor": color, "elinewidth": 0.9, "capsize": 2, "capthick": 0.9, "zorder": zorder, "fmt": "none"}
     if across:
-        ax.errorbar(means, at, xerr=widths, **look)
+        ax.errorbar(mean, at, xerr=widths, **look)
     else:
-        ax.errorbar(at, means, yerr=widths, **look)
+        ax.errorbar(at, mean, yerr=widths, **look)
+
+
+def single_runs(ax: Axes, positions: Sequence[float], points: pd.DataFrame, color: str, across: bool = False) -> None:
+    """A dot for each run of those `points` that have several, beside their mean if it is shown; faint if many."""
+    for at, n, runs in zip(positions, points["n"], points["runs"], strict=True):
+        if n < FEWEST_SEEDS - 1:
+            continue
+        look: Any = {"color": color, "marker": ".", "linestyle": "none", "zorder": 2.2, "label": "_runs"}
+        look |= {"markersize": 4.0, "alpha": 0.9 if n < MANY_SEEDS else 0.4, "markeredgewidth": 0}
+        if n == FEWEST_SEEDS - 1:
+            look |= {"markersize": 5.0}
+        else:
+            aside = (0.0, _ASIDE / 72) if across else (-_ASIDE / 72, 0.0)
+            look |= {"transform": ax.transData + ScaledTranslation(*aside, ax.figure.dpi_scale_trans)}
+        ax.plot(*((list(runs), [at] * n) if across else ([at] * n, list(runs))), **look)
 
 
 def finish(ax: Axes, chart: Chart, size: Size, remark: str, below: float = -30) -> None:
@@ -234,14 +258,20 @@ def mark_smoke(ax: Axes, chart: Chart) -> None:
         ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontweight="bold")
 
 
-def interval_note(summary: pd.DataFrame, shown: str = "Error bars") -> str:
+def interval_note(summary: pd.DataFrame, shown: str = "Error bars", dots: str = "dots: runs; ") -> str:
     """A remark that says which intervals the figure shows."""
     counts = sorted(summary.loc[summary["n"] > 0, "n"].unique())
     if not counts:
         return "no finished run"
     if counts[-1] == 1:
         return f"n = 1 seed, no {shown.lower()}"
-    return f"{shown}: 95 % interval (Student's t), n = {span(counts)} seeds"
+    if counts[-1] < FEWEST_SEEDS:
+        return f"{_first_upper(dots)}n = {span(counts)} seeds, no {shown.lower()}"
+    return f"{_first_upper(dots + shown.lower())}: 95 % interval, n = {span(counts)} seeds"
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def span(counts: Sequence[int]) -> str:

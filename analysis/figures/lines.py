@@ -11,6 +11,7 @@ from analysis.figures import common
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN
 from analysis.figures.style import style
+from analysis.statistics import FEWEST_SEEDS
 
 
 def lines(chart: Chart, ax: Axes | None = None) -> Axes:
@@ -24,7 +25,7 @@ def lines(chart: Chart, ax: Axes | None = None) -> Axes:
     size = common.under_legend(chart.size or COLUMN, rows)
     with common.drawing(size, ax) as ax:
         gap = min((right - left for left, right in itertools.pairwise(positions.values())), default=1.0)
-        shift = gap * min(0.09, 0.4 / len(rows)) if summary["ci_high"].notna().any() else 0.0
+        shift = gap * min(0.18, 0.5 / len(rows)) if (summary["n"] > 1).any() else 0.0
         for number, row in enumerate(rows):
             points = summary[summary["row"] == row]
             aside = shift * (number - (len(rows) - 1) / 2)
@@ -48,8 +49,9 @@ def curves(chart: Chart, ax: Axes | None = None) -> Axes:
                 linestyle=look.linestyle, marker=look.marker, markersize=3.0 * size.scale,
                 markevery=max(1, len(points) // 20), markerfacecolor=look.fill,
             )  # fmt: skip
-            low, high = points["ci_low"], points["ci_high"]
-            ax.fill_between(points[chart.x], low, high, color=look.color, alpha=0.12, linewidth=0)
+            shown = points[points["n"] >= FEWEST_SEEDS]
+            low, high = shown["ci_low"], shown["ci_high"]
+            ax.fill_between(shown[chart.x], low, high, color=look.color, alpha=0.12, linewidth=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        common.finish(ax, chart, size, common.interval_note(epochs, "Bands"))
+        common.finish(ax, chart, size, common.interval_note(epochs, "Bands", dots=""))
     return ax

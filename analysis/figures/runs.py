@@ -14,7 +14,7 @@ from analysis.figures.categories import finish_rows, for_rows
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN, PAGE
 from analysis.figures.style import Size, style
-from analysis.statistics import estimate
+from analysis.statistics import FEWEST_SEEDS
 
 _MANY_STRIPS = 12
 # In widths of a strip:
@@ -25,6 +25,8 @@ _PANELS_ACROSS = 4
 
 def seeds(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw a dot for each run, beside the mean of its row with the 95 % interval. Dots are in the order of the seeds.
+
+    Each run has the columns `n`, `mean`, `ci_low` and `ci_high` of its row. One or two runs stand without a mean.
 
     The values of the axis `x` are evenly spaced. Without an axis, each row has a line of the figure and the metric runs
     across.
@@ -54,18 +56,13 @@ def seeds(chart: Chart, ax: Axes | None = None) -> Axes:
 
 
 def _remark(means: pd.DataFrame) -> str:
-    interval = " with its 95 % interval (Student's t)" if means["n"].max() > 1 else ""
-    return f"Dots: runs, one for each seed (n = {common.span(sorted(means['n']))}); beside them their mean{interval}"
+    beside = "; beside them their mean with its 95 % interval" if means["n"].max() >= FEWEST_SEEDS else ""
+    return f"Dots: runs, one for each seed (n = {common.span(sorted(means['n']))}){beside}"
 
 
 def _means(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """A row per group of `keys` with `operator`, `n`, `mean`, `ci_low` and `ci_high`."""
-    rows = []
-    for key, group in runs.groupby(keys, sort=False):
-        found = estimate(group["value"].tolist())
-        values = {"n": found.n, "mean": found.mean, "ci_low": found.low, "ci_high": found.high}
-        rows.append({**dict(zip(keys, key, strict=True)), "operator": group["operator"].iloc[0], **values})
-    return pd.DataFrame(rows, columns=[*keys, "operator", "n", "mean", "ci_low", "ci_high"])
+    return runs.drop_duplicates(keys)[[*keys, "operator", "n", "mean", "ci_low", "ci_high"]]
 
 
 def _strip(
@@ -74,18 +71,21 @@ def _strip(
     look = style(runs["operator"].iloc[0])
     spread = np.linspace(-_SPREAD, _SPREAD, len(runs)) if len(runs) > 1 else np.zeros(1)
     at, beside = middle + width * (spread - _ASIDE), middle + width * _ASIDE
-    dots: Any = {"color": look.color, "marker": ".", "markersize": 3.5 * size.scale, "alpha": 0.7, "linestyle": "none"}
+    dots: Any = {"color": look.color, "marker": ".", "markersize": 3.5 * size.scale, "linestyle": "none"}
+    dots |= {"alpha": 0.35 if len(runs) >= common.MANY_SEEDS else 0.8}
+    shown = mean[mean["n"] >= FEWEST_SEEDS]
     point: Any = {"color": look.color, "marker": look.marker, "linestyle": "none"}
     point |= {"markerfacecolor": look.fill}
     values = runs["value"].to_numpy()
     if across:
         ax.plot(values, at, **dots)
-        ax.plot(mean["mean"], [beside], **point)
+        ax.plot(shown["mean"], [beside] * len(shown), **point)
     else:
         label = runs["row"].iloc[0]
         known = common.legend_handles(ax)
         ax.plot(at, values, **dots)
-        ax.plot([beside], mean["mean"], label=None if label in known else common.legend_label(label), **point)
+        named = None if label in known else common.legend_label(label)
+        ax.plot([beside] * len(shown), shown["mean"], label=named, **point)
     common.interval(ax, [beside], mean, look.color, across)
 
 

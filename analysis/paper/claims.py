@@ -2,20 +2,20 @@
 
 A part of a claim is a weighted sum of rows of tables and figures (`analysis.paper.pools`), and has a kind. `D` claims
 the sign of the sum. `M` claims its size too (on other data than the paper's, its sign alone). `E` claims that it is
-zero within a margin. The runs of a sweep do not decide a claim without parts; `refuted_by` names what does. The claims
-that the printed numbers decide are in `analysis.paper.arithmetic`.
+zero within a margin (`margin_of`). The runs of a sweep do not decide a claim without parts; `refuted_by` names what
+does. The claims that the printed numbers decide are in `analysis.paper.arithmetic`.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.paper.published import WITH_POSITION, WITHOUT_POSITION, of_table
+from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, epochs_of, of_table
 
-MARGIN = 0.5  # in points: differences within it count as equal
 COCO, MASK = "faster_rcnn 1x", "mask_rcnn 1x"
 
 
@@ -32,6 +32,15 @@ class Row:
     def text(self) -> str:
         return " ".join(part for part in (self.label, self.setting, self.backbone) if part)
 
+    @property
+    def on_other_data(self) -> str:
+        """The row without what only the paper ran: its network, its detectors and its numbers of epochs."""
+        if self.table in ("2", "3"):
+            return self.label
+        if self.table == "6":
+            return f"{self.label} schedule {epochs_of(self.setting) // BASE_EPOCHS}x"
+        return " ".join(part for part in (self.label, self.setting) if part)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -42,14 +51,12 @@ class Part:
         terms: The weights and the rows of the sum.
         metric: The metric of the rows.
         sign: The sign of the sum by the claim, for `D` and `M`.
-        margin: The largest sum that counts as zero, for `E`.
     """
 
     kind: str
     terms: tuple[tuple[float, Row], ...]
     metric: str
     sign: int = 1
-    margin: float = MARGIN
 
     @property
     def published(self) -> float | None:
@@ -64,12 +71,13 @@ class Part:
             total += weight * number.value
         return round(total, 6)
 
-    @property
-    def text(self) -> str:
-        if [weight for weight, _ in self.terms] == [1.0, -1.0]:
-            (_, first), (_, second) = self.terms
-            return f"{first.text} {'≈' if self.kind == 'E' else '>' if self.sign > 0 else '<'} {second.text}"
-        sides = [" + ".join(row.text for weight, row in self.terms if weight * side > 0) for side in (1, -1)]
+    def text(self, paper: bool = True) -> str:
+        """The part in words: with the paper's networks, or as other data have the rows."""
+        names = [(weight, row.text if paper else row.on_other_data) for weight, row in self.terms]
+        if [weight for weight, _ in names] == [1.0, -1.0]:
+            (_, first), (_, second) = names
+            return f"{first} {'≈' if self.kind == 'E' else '>' if self.sign > 0 else '<'} {second}"
+        sides = [" + ".join(name for weight, name in names if weight * side > 0) for side in (1, -1)]
         return f"({sides[0]}) {'>' if self.sign > 0 else '<'} ({sides[1]})"
 
 
@@ -92,6 +100,21 @@ class Claim:
     kinds: str
     parts: tuple[Part, ...]
     refuted_by: str
+
+
+@functools.cache
+def margin_of(metric: str) -> float | None:
+    """The largest difference that counts as equal: half of what the paper claims for X-volution on this metric.
+
+    A smaller difference would not support the claim. None for a metric without such a claim.
+    """
+    claimed = {
+        "top1": _table1("M", "ResNet-34", "xvolution", "convolution", "stage3"),
+        "box_ap": _coco("M", "xvolution"),
+        "mask_ap": _mask("M", "xvolution"),
+    }
+    part = claimed.get(metric)
+    return None if part is None or part.published is None else round(part.published / 2, 6)
 
 
 def _difference(kind: str, metric: str, first: Row, second: Row, sign: int = 0) -> Part:

@@ -18,10 +18,12 @@ from analysis.paper import protocol, published
 from analysis.sources.collection import Collection
 from analysis.sources.data import check_same
 from analysis.sources.frame import SweepLayout
+from analysis.sources.samples import estimates_of
+from analysis.statistics import Estimate
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
-from lightning_xvol.config.schema import from_dict
+from lightning_xvol.config.schema import from_record
 from lightning_xvol.errors import UserError
 
 SWEEPS = {
@@ -56,6 +58,10 @@ class Pool:
         results: Maps a group id to one of its records.
         changes: The fields in which the runs leave the protocol, for a recipe that can reproduce the table.
         values: Maps row, metric and seed to the value of the run.
+        samples: Maps metric and epoch (none but in Figure 3 (b)) to the values by seed of every group of the sweeps,
+            also of those without a row here: their variances are pooled.
+        images: Maps a group id to the number of test images.
+        runs: Maps a group id to the state of each of its runs by cell.
     """
 
     table: str
@@ -67,6 +73,10 @@ class Pool:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, None] = field(default_factory=dict)
     values: dict[RowKey, dict[str, dict[int, float]]] = field(default_factory=dict)
+    samples: dict[tuple[str, str], dict[str, dict[int, float]]] = field(default_factory=dict)
+    images: dict[str, int | None] = field(default_factory=dict)
+    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    _estimates: dict[tuple[str, str], dict[str, Estimate]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
@@ -75,6 +85,37 @@ class Pool:
     def seeds(self, row: RowKey, metric: str) -> Mapping[int, float]:
         """Maps a seed to the value of its finished run. It is empty if no run of the row has finished."""
         return self.values.get(row, {}).get(metric, {})
+
+    def estimate(self, row: RowKey, metric: str) -> Estimate:
+        """The mean of a row, with the variances of all rows pooled; `n` is 0 where no run of it has finished."""
+        if not self.seeds(row, metric):
+            return Estimate(0)
+        family = (metric, _epoch_of(row))
+        if family not in self._estimates:
+            samples = {group: values.values() for group, values in self.samples[family].items()}
+            images = self.images if not family[1] else dict.fromkeys(samples)
+            self._estimates[family] = estimates_of(samples, images, metric)[0]
+        return self._estimates[family][self.groups[row]]
+
+    def network(self, row: RowKey) -> str:
+        """The label of the network that the runs of `row` trained; empty where it is not known."""
+        backbone = self.configs.get(self.groups.get(row, ""), {}).get("backbone")
+        with contextlib.suppress(UserError, TypeError, KeyError):
+            return registry.label("backbone", backbone["name"]) if backbone else ""
+        return ""
+
+    def losses(self, row: RowKey) -> str:
+        """`3 of 5 diverged, 1 missing`; empty where all runs of `row` have finished."""
+        states = list(self.runs.get(self.groups.get(row, ""), {}).values())
+        counts = {"diverged": states.count("diverged"), "missing": states.count("missing") + states.count("failed")}
+        told = [f"{count} {state}" for state, count in counts.items() if count]
+        if told:
+            told[0] = told[0].replace(" ", f" of {len(states)} ", 1)
+        return ", ".join(told)
+
+
+def _epoch_of(row: RowKey) -> str:
+    return row[2] if row[2].startswith("epoch ") else ""
 
 
 def pools(sources: Collection, table: str, select: str = "last") -> list[Pool]:
@@ -145,7 +186,7 @@ def _changes(
         found_row = _label_and_setting(table, sweep, row, configs)
         printed = found_row is not None and (recipe.reproduces[1], *found_row) in rows
         try:
-            config = from_dict(configs[row["group_id"]])
+            config = from_record(configs[row["group_id"]])
             if found_row is not None and printed:
                 changes = protocol.differences(config, published.configuration(recipe, int(table), *found_row))
             else:
@@ -170,6 +211,7 @@ def _add(
     # Only Table 1 has two backbones; elsewhere, and on other data, label and setting identify a row.
     backbone = sweep.reproduces[1] if pool.data == PAPER and pool.table == "1" else ""
     values = _values(frame, select)
+    _add_samples(pool, frame, values)
     runs = frame.groupby("group_id", sort=False)
     for first in frame.drop_duplicates("group_id").to_dict("records"):
         group = first["group_id"]
@@ -201,12 +243,25 @@ def _values(frame: pd.DataFrame, select: str) -> dict[str, dict[str, dict[int, f
     return found
 
 
+def _add_samples(pool: Pool, frame: pd.DataFrame, values: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Add what the statistics take from each group, whether or not the table has its row."""
+    for group, metrics in values.items():
+        for metric, seeds in metrics.items():
+            pool.samples.setdefault((metric, ""), {}).setdefault(group, {}).update(seeds)
+    for group, images, cell, state in zip(
+        *(frame[name].tolist() for name in ("group_id", "images", "cell_id", "state")), strict=True
+    ):
+        if pool.images.get(group) is None:
+            pool.images[group] = None if pd.isna(images) else int(images)
+        pool.runs.setdefault(group, {})[cell] = state
+
+
 def _told_apart(first: str, second: str, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A text for each of two groups: its id, and the settings in which it differs from the other if they are known."""
     for group, other in ((first, second), (second, first)):
         found: list[str] = []
         with contextlib.suppress(UserError, KeyError):
-            pair = (from_dict(configs[group]), from_dict(configs[other]))
+            pair = (from_record(configs[group]), from_record(configs[other]))
             found = list(protocol.differences(*pair, canonical).values())
         yield f"{group} with {', '.join(found)}" if found else group
 
@@ -218,7 +273,8 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
         curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             row = (*key[:2], f"epoch {epoch}")
-            pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            group = pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))
+            pool.samples.setdefault((sweep.metric, row[2]), {}).setdefault(group, {})[int(seed)] = value
             pool.values.setdefault(row, {}).setdefault(sweep.metric, {})[int(seed)] = value
 
 

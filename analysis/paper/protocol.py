@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.resolved import optimisation, resolve
-from lightning_xvol.config.schema import RunConfig, flat, from_dict, to_dict
+from lightning_xvol.config.schema import RunConfig, flat, from_record, to_dict
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import contents, record
 from lightning_xvol.ledger.origins import with_papers_origin
@@ -37,7 +37,7 @@ def identities(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for key, result in results.items():
         with contextlib.suppress(UserError):
-            found[key] = record.recorded_optimisation(result) or identity(from_dict(result["config"]))
+            found[key] = record.recorded_optimisation(result) or identity(from_record(result["config"]))
     return found
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
-from analysis.paper.claims import MARGIN, Part, Row
+from analysis.paper.claims import Part, Row, margin_of
+from analysis.paper.judgement import answers, judge
 from analysis.paper.pools import PAPER, Pool, RowKey
 from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
-from analysis.paper.verdicts import judge, word
-from analysis.statistics import NO_DIFFERENCE, Difference, contrast, estimate
+from analysis.paper.verdicts import word
+from analysis.sources.samples import NOT_COMPARED, Comparison, statistics_of
+from analysis.statistics import FEWEST_SEEDS, contrast, holm
 from analysis.table import Block, Table, TableCell, slug
 
 TITLES = {
@@ -57,6 +59,8 @@ class _PaperTable:
         self.paper = pool.data == PAPER
         self.rows = _rows(number, self.paper)
         self.primary = PRIMARY[number] if PRIMARY[number] in self.metrics else self.metrics[0]
+        self.compared = {metric: self._compare(metric) for metric in metrics}
+        self.verdicts = self._judge()
 
     def table(self) -> Table:
         best = self._best()
@@ -109,47 +113,57 @@ class _PaperTable:
             cells.append(self._cell(key, metric, best))
             if self.paper:
                 cells.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self._verdict(key, row)))
+        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self.verdicts[key]))
 
     def _cell(self, key: RowKey, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
-        values = self.pool.seeds(key, metric)
-        if not values:
+        item = self.pool.estimate(key, metric)
+        if not item.n:
             return TableCell(numbers.DASH)
-        text = numbers.number(estimate(list(values.values())).mean)
-        delta = self._delta(key, metric) if self.number in WITH_DELTAS else None
-        remarks = () if delta is None or pd.isna(delta.mean) else (_signed(delta.mean),)
+        text = numbers.number(item.mean)
+        delta = self.compared[metric][key].difference.mean if self.number in WITH_DELTAS else None
+        remarks = () if delta is None or pd.isna(delta) else (_signed(delta),)
         bold = best.get((key[0], metric)) == text
         return TableCell(text, remarks, bold, self.pool.groups[key])
 
-    def _delta(self, key: RowKey, metric: str) -> Difference | None:
+    def _compare(self, metric: str) -> dict[RowKey, Comparison]:
+        """The difference of each row to its base, with p after Holm over all of them."""
+        bases = {key: _base(self.number, key) for key in self.rows}
+        found = {
+            key: contrast([(1.0, self.pool.estimate(key, metric)), (-1.0, self.pool.estimate(base, metric))])
+            for key, base in bases.items() if base is not None
+        }  # fmt: skip
+        adjusted = dict(zip(found, holm([item.p for item in found.values()]), strict=True))
+        return {key: Comparison(found[key], adjusted[key]) if key in found else NOT_COMPARED for key in self.rows}
+
+    def _judge(self) -> dict[RowKey, str]:
+        """The verdict on the main column's differences: by their printed size, on other data by their sign."""
+        parts = {key: part for key, row in self.rows.items() if (part := self._part(key, row)) is not None}
+        tried = {key: judge(part, self.pool) for key, part in parts.items()}
+        found = {key: finding for key, finding in tried.items() if finding is not None}
+        words = {key: "not run" if key in parts else numbers.DASH for key in self.rows}
+        for key, answer in zip(found, answers(list(found.values())), strict=True):
+            words[key] = word(answer, PAPER) if self.paper else _OTHER[answer]
+        return words
+
+    def _part(self, key: RowKey, row: Mapping[str, Printed]) -> Part | None:
         base = _base(self.number, key)
         if base is None:
             return None
-        return contrast([(1.0, self.pool.seeds(key, metric)), (-1.0, self.pool.seeds(base, metric))])
-
-    def _verdict(self, key: RowKey, row: Mapping[str, Printed]) -> str:
-        """The verdict on the main column's difference: by its printed size, on other data by its sign."""
-        base = _base(self.number, key)
-        if base is None:
-            return numbers.DASH
         backbone = next(iter(row.values())).backbone if self.number == 1 else ""
         first, second = (Row(str(self.number), label, setting, backbone) for _, label, setting in (key, base))
         part = Part("M", ((1.0, first), (-1.0, second)), PRIMARY[self.number])
         if self.number in (1, 2) and key[1] == "pssa":  # claim 7 calls them equal
-            part = Part("E", part.terms, part.metric)
-        elif (part.published or 1.0) < 0:
-            part = Part("M", part.terms, part.metric, -1)
-        finding = judge(part, self.pool)
-        return "not run" if finding is None else word(finding.answer, PAPER) if self.paper else _OTHER[finding.answer]
+            return Part("E", part.terms, part.metric)
+        return Part("M", part.terms, part.metric, -1) if (part.published or 1.0) < 0 else part
 
     def _best(self) -> dict[tuple[str, str], str]:
         """The highest mean of each backbone and metric as it is written, so that visible ties are all bold."""
         means: dict[tuple[str, str], list[float]] = {}
         for key in self.rows if self.number not in WITHOUT_BOLD else ():
             for metric in self.metrics:
-                values = self.pool.seeds(key, metric)
-                if values:
-                    means.setdefault((key[0], metric), []).append(estimate(list(values.values())).mean)
+                item = self.pool.estimate(key, metric)
+                if item.n:
+                    means.setdefault((key[0], metric), []).append(item.mean)
         return {key: numbers.number(max(found)) for key, found in means.items() if len(found) > 1}
 
     def _notes(self) -> list[str]:
@@ -157,7 +171,10 @@ class _PaperTable:
         done = runs[runs["state"] == "finished"].drop_duplicates("cell_id")
         counts = {len(self.pool.seeds(key, self.primary)) for key in self.rows} - {0}
         n = numbers.DASH.join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
-        notes = [f"Estimator: mean over seeds of each run's {self.select} value; n = {n}; intervals are in the CSV."]
+        notes = [
+            f"Estimator: mean over seeds of each run's {self.select} value; n = {n}; intervals are in the CSV, with "
+            f"variances pooled over the table; n < {FEWEST_SEEDS} decides nothing."
+        ]
         if self.select == "best":
             notes.append("Warning: each run's best evaluation, not its last; picked among many, it is too high.")
         if self.number in WITH_DELTAS:
@@ -167,10 +184,16 @@ class _PaperTable:
         notes.append(
             f"Verdict: on the difference in {HEADINGS[self.primary]} "
             + ("to the row without position encoding" if self.number == 4 else "to the convolution")
-            + (", by the printed one." if self.paper else f", by the sign of the printed one; {cannot}.")
+            + (", by the printed one" if self.paper else ", by the sign of the printed one")
+            + (
+                "; a refutation is adjusted by Holm over the table."
+                if self.paper
+                else f", refuted after Holm; {cannot}."
+            )
         )
         if self.number in (1, 2):
-            notes.append(f"PSSA's, which the paper calls equal: within {MARGIN:g} by two one-sided tests.")
+            margin = margin_of(self.primary) or margin_of(PRIMARY[self.number])
+            notes.append(f"PSSA's, which the paper calls equal: within {margin:g} by two one-sided tests.")
         if self.number == 1 and not self.paper:
             notes.append("Operators other than X-volution are in the stages of the recipe.")
         commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
@@ -181,14 +204,11 @@ class _PaperTable:
         return notes
 
     def _tidy(self, key: RowKey, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:
-        mean = estimate(list(self.pool.seeds(key, metric).values()))
-        delta = self._delta(key, metric) or NO_DIFFERENCE
         return {
             "table": self.number, "backbone": key[0], "operator": key[1], "setting": key[2], "metric": metric,
-            "n": mean.n, "mean": mean.mean, "sd": mean.sd, "ci_low": mean.low, "ci_high": mean.high,
-            "delta": delta.mean, "delta_low": delta.low, "delta_high": delta.high,
+            **statistics_of(self.pool.estimate(key, metric), self.compared[metric][key]),
             "published": row[metric].value if self.paper and metric in row else None,
-            "verdict": self._verdict(key, row) if metric == self.primary else None,
+            "verdict": self.verdicts[key] if metric == self.primary else None,
             "group_id": self.pool.groups.get(key),
         }  # fmt: skip
 

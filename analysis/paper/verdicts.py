@@ -1,7 +1,8 @@
 """A verdict on each of the paper's claims, from our runs.
 
-On the paper's protocol a claim is reproduced, contradicted, not resolved (the interval allows both) or not run. On
-other data D it holds on D, fails on D or is not resolved on D: other data can neither reproduce nor contradict.
+On the paper's protocol a claim is reproduced, contradicted, not resolved or not run. On other data D it holds on D,
+fails on D or is not resolved on D: other data can neither reproduce nor contradict. `analysis.paper.judgement` judges
+the parts of a claim.
 """
 
 from __future__ import annotations
@@ -9,57 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import pandas as pd
 
 from analysis import numbers
 from analysis.paper import arithmetic
-from analysis.paper.claims import CLAIMS, Claim, Part
+from analysis.paper.claims import CLAIMS, Claim
+from analysis.paper.judgement import Answer, Finding, answers, judge, losses, signed_contrast
 from analysis.paper.pools import PAPER, SWEEPS, Pool, pools
 from analysis.sources.collection import Collection
-from analysis.statistics import Difference, contrast, equivalence, seeds_to_resolve
 from analysis.table import escape_markdown
 
-Answer = Literal["yes", "no", "open"]
-ALPHA = 0.05
-ROUNDING = 0.05  # half a unit in the last digit of a printed number
 PRINTED = "printed numbers"
-KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not run")
-OWN_METRICS = ("top1",)  # judged on data that lack the metric of the claim
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the runs say of one part of a claim.
-
-    Attributes:
-        part: The part.
-        metric: The metric of the runs.
-        found: The weighted sum of the rows.
-        answer: Whether the part is true: `yes`, `no`, or `open` where the interval allows both.
-        more_seeds: The number of further seeds per row that would resolve an open part, if the spread stays.
-        runs: The rows: the name of each in the claim, and the group id of its runs.
-    """
-
-    part: Part
-    metric: str
-    found: Difference
-    answer: Answer
-    more_seeds: int | None
-    runs: tuple[tuple[str, str], ...]
-
-    def text(self, paper: bool) -> str:
-        found = self.found
-        interval = (
-            f" [{numbers.signed(found.low, 2)}, {numbers.signed(found.high, 2)}]" if found.method != "none" else ""
-        )
-        facts = [f"n = {found.n}", *([found.method] if found.method == "welch" else [])]
-        if self.part.kind == "E":
-            facts.append(f"margin {self.part.margin:g}, p = {equivalence(found, self.part.margin):.2g}")
-        if paper and self.part.published is not None:
-            facts.append(f"printed {numbers.signed(self.part.published)}")
-        return f"{self.part.text}: {self.metric} {numbers.signed(found.mean, 2)}{interval} ({', '.join(facts)})"
+KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not judged", "not run")
 
 
 @dataclass(frozen=True)
@@ -90,55 +54,22 @@ class Verdict:
 
 def verdicts(sources: Collection, select: str = "last") -> list[Verdict]:
     """For each claim, the verdict of the printed numbers if there is one, then a verdict per data set with runs."""
-    by_table = {table: pools(sources, table, select) for table in SWEEPS}
+    return judged_by({table: pools(sources, table, select) for table in SWEEPS})
+
+
+def judged_by(by_table: Mapping[str, Sequence[Pool]]) -> list[Verdict]:
+    """`verdicts` from the pools of each table."""
+    every = {pool.data for own in by_table.values() for pool in own}
+    both = {data: _both_signs(data, by_table) for data in every}
     found = []
     for claim in CLAIMS:
         own = _own(claim)
-        judged = [verdict for data in _data(claim, by_table) if (verdict := _judge(claim, data, by_table)) is not None]
+        tried = (_judge(claim, data, by_table, both[data]) for data in _data(claim, by_table))
+        judged = [verdict for verdict in tried if verdict is not None]
         if not judged and not own:
             judged = [Verdict(claim, "", "not run", (f"Decided by: {claim.refuted_by}.",))]
         found += [*own, *judged]
     return found
-
-
-def judge(part: Part, pool: Pool) -> Finding | None:
-    """What the runs of `pool` say of `part`; None where one of its rows has not been run."""
-    metric = part.metric
-    if pool.data != PAPER and metric not in pool.metrics:
-        metric = next((own for own in OWN_METRICS if own in pool.metrics), metric)
-    rows = [(row.backbone if pool.data == PAPER else "", row.label, row.setting) for _, row in part.terms]
-    terms = [(weight, pool.seeds(row, metric)) for (weight, _), row in zip(part.terms, rows, strict=True)]
-    if not all(values for _, values in terms):
-        return None
-    found = contrast(terms)
-    answer, distance, confidence = _answer(part, found, pool.data == PAPER)
-    more = seeds_to_resolve(found, distance, confidence) if answer == "open" else None
-    runs = tuple((" ".join(filter(None, (*row[1:], row[0]))), pool.groups[row]) for row in rows)
-    return Finding(part, metric, found, answer, more, runs)
-
-
-def _answer(part: Part, found: Difference, paper: bool) -> tuple[Answer, float, float]:
-    """The answer; for an open part also the width and the confidence of an interval that resolves it.
-
-    An interval resolves the part when half of it is shorter than this width.
-    """
-    if found.method == "none":
-        return "open", 0.0, 0.95
-    if part.kind == "E":
-        if equivalence(found, part.margin) < ALPHA:
-            return "yes", 0.0, 0.9
-        outside = found.low > part.margin or found.high < -part.margin
-        inside = part.margin - abs(found.mean)
-        return ("no" if outside else "open"), abs(inside), 0.9 if inside > 0 else 0.95
-    holds_zero = found.low <= 0 <= found.high
-    if part.kind == "M" and paper and part.published is not None:
-        holds_it = found.low - ROUNDING <= part.published <= found.high + ROUNDING
-        if holds_it and holds_zero:
-            return "open", max(abs(found.mean), abs(found.mean - part.published)), 0.95
-        return ("yes" if holds_it else "no"), 0.0, 0.95
-    if holds_zero:
-        return "open", abs(found.mean), 0.95
-    return ("yes" if found.mean * part.sign > 0 else "no"), 0.0, 0.95
 
 
 def _own(claim: Claim) -> list[Verdict]:
@@ -152,35 +83,56 @@ def _data(claim: Claim, by_table: Mapping[str, Sequence[Pool]]) -> list[str]:
     return list(dict.fromkeys(pool.data for table in tables for pool in by_table[table]))
 
 
-def _judge(claim: Claim, data: str, by_table: Mapping[str, Sequence[Pool]]) -> Verdict | None:
-    findings: dict[str, Finding] = {}
-    planned = set()
+def _judge(
+    claim: Claim, data: str, by_table: Mapping[str, Sequence[Pool]], both_signs: frozenset[tuple[Any, ...]]
+) -> Verdict | None:
+    findings: list[Finding] = []
+    lost: dict[str, None] = {}
+    planned, untold, undecidable = 0, 0, 0
     for part in claim.parts:
-        planned.add(_key(part, data))
         pool = next((pool for pool in by_table[part.terms[0][1].table] if pool.data == data), None)
-        finding = judge(part, pool) if pool is not None else None
-        if finding is not None:
-            findings[_key(part, data)] = finding
-    if not findings:
+        planned += 1
+        finding = None if pool is None else judge(part, pool)
+        if finding is None:
+            untold += 1
+            if pool is not None:
+                lost |= dict.fromkeys(losses(part, pool))
+        elif finding.contrast in both_signs:
+            undecidable += 1
+        elif finding.key not in {other.key for other in findings}:
+            # On other data several tables share their runs: a difference that occurs in two tables counts once.
+            findings.append(finding)
+    died = any("diverged" in text for text in lost)
+    if not findings and not undecidable and not died:
         return None
-    answers = {finding.answer for finding in findings.values()}
-    missing = len(planned) - len(findings)
-    answer: Answer = "no" if "no" in answers else "open" if "open" in answers or missing else "yes"
-    # On other data several tables share their runs: a difference that occurs in two tables is listed once.
-    told = {(finding.metric, finding.found, finding.part.kind): finding for finding in reversed(findings.values())}
-    evidence = [finding.text(data == PAPER) for finding in reversed(told.values())]
-    if missing:
-        evidence.append(f"{missing} of {len(planned)} parts not run")
-    runs = tuple(dict.fromkeys(run for finding in findings.values() for run in finding.runs))
-    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(list(findings.values())), runs)
+    judged = answers(findings)
+    evidence = [finding.text(answer) for finding, answer in zip(findings, judged, strict=True)]
+    if undecidable:
+        evidence.append(f"{undecidable} of {planned} parts not judged on {data}: the paper has both signs")
+    if untold:
+        evidence.append(f"{untold} of {planned} parts not run" + (f" ({'; '.join(lost)})" if lost else ""))
+    runs = tuple(dict.fromkeys(run for finding in findings for run in finding.runs))
+    if not findings:
+        return Verdict(claim, data, f"{'not judged' if undecidable else 'not run'} on {data}", tuple(evidence))
+    answer: Answer = "no" if "no" in judged else "open" if "open" in judged or untold else "yes"
+    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs)
 
 
-def _key(part: Part, data: str) -> str:
-    """A key of a part. Parts that differ in their backbone alone are the same on other data, which has one network."""
-    rows = " ".join(f"{weight:g} {row.label} {row.setting}" for weight, row in part.terms)
-    backbones = {row.backbone for _, row in part.terms} if data == PAPER else ""
-    tables = {row.table for _, row in part.terms}
-    return f"{part.kind} {part.sign} {part.metric} {rows} {backbones} {tables}"
+def _both_signs(data: str, by_table: Mapping[str, Sequence[Pool]]) -> frozenset[tuple[Any, ...]]:
+    """The contrasts of which the paper claims both signs, once its networks, detectors and schedules are one.
+
+    On its own data they belong to different networks, and there is none.
+    """
+    if data == PAPER:
+        return frozenset()
+    signs: dict[tuple[Any, ...], set[int]] = {}
+    for claim in CLAIMS:
+        for part in claim.parts:
+            for pool in by_table[part.terms[0][1].table]:
+                if pool.data == data and part.kind != "E":
+                    contrast, sign = signed_contrast(part, pool)
+                    signs.setdefault(contrast, set()).add(sign * part.sign)
+    return frozenset(contrast for contrast, found in signs.items() if len(found) > 1)
 
 
 def word(answer: Answer, data: str) -> str:
@@ -189,9 +141,9 @@ def word(answer: Answer, data: str) -> str:
     return {"yes": "holds on", "no": "fails on", "open": "not resolved on"}[answer] + f" {data}"
 
 
-def _most(findings: Sequence[Finding]) -> int | None:
+def _most(findings: Sequence[Finding], judged: Sequence[Answer]) -> int | None:
     """The largest number of further seeds that an open part needs; None where none is open or a number is unknown."""
-    needs = [finding.more_seeds for finding in findings if finding.answer == "open"]
+    needs = [finding.more_seeds for finding, answer in zip(findings, judged, strict=True) if answer == "open"]
     return max((need for need in needs if need is not None), default=None) if None not in needs else None
 
 
@@ -227,10 +179,12 @@ def to_markdown(found: Sequence[Verdict]) -> str:
 
 
 LEGEND = (
-    "Kinds: D direction, M magnitude, E equality (two one-sided t tests at 5 %, margin in points), O order, S shape, "
-    "X exact, A arithmetic on the printed numbers. In square brackets 95 % intervals over seeds (paired by seed where "
-    "the seeds match, else Welch's), not adjusted for their number: chance contradicts a claim of many parts more "
-    "easily. On other data than the paper's a magnitude is judged by its sign.",
+    "Kinds: D direction, M magnitude, E equality (two one-sided t tests at 5 %, margin in points: half of what the "
+    "paper claims for X-volution on the metric), O order, S shape, X exact, A arithmetic on the printed numbers. In "
+    "square brackets 95 % intervals over seeds, with variances pooled over the table and no pairing by seed.",
+    "A claim holds where every part does at 5 %; it fails where a part is refuted after Holm over the claim's parts. A "
+    "printed magnitude is taken as a rounded mean of five runs that spread as ours do. On other data than the paper's "
+    "a magnitude is judged by its sign. Nothing is decided from fewer than three runs of a row.",
     "More seeds: how many each row would need beyond those it has to resolve every part, if mean and spread stay; "
     f"{numbers.DASH} where nothing is open or one seed shows no spread.",
 )

@@ -19,6 +19,7 @@ from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from analysis.report.drawing import Drawing, draw
+from analysis.report.frozen import Frozen
 from analysis.report.runs import ReportedRuns
 from analysis.sources.collection import Collection, Sources, collect
 from analysis.sweep import overview
@@ -31,7 +32,7 @@ from lightning_xvol.ledger import files
 from lightning_xvol.surroundings.printing import printable
 
 HERE = Path(__file__).parent
-TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none"), strict=True))
+TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none", "none"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Section:
         overview: The results of the sweep.
         table: The table of the sweep.
         drawings: The figures by their name.
+        protocol: What of the sweep the protocol planned, and what is exploratory.
     """
 
     number: int
@@ -57,33 +59,37 @@ class Section:
     overview: Overview
     table: Table
     drawings: dict[str, Drawing]
+    protocol: list[str]
 
 
-def write_report(sources: Sources, path: str | Path, command: str = "", select: str = "last") -> Path:
+def write_report(
+    sources: Sources, path: str | Path, command: str = "", select: str = "last", protocol: str | Path | None = None
+) -> Path:
     """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, a folder of W&B offline runs, `wandb:ENTITY/PROJECT`.
+        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         path: The file to write, for example `report.html`.
         command: The command that the page names in its footer (default: the call of this function).
         select: Which evaluation of a run counts: `last` or `best`.
+        protocol: The protocol of the experiment (default: the file that the runs name, if it is here).
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: if no sweep can be shown, `path` is a folder, or the file cannot be written.
+        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, or `protocol` is none.
     """
     path = Path(path)
     if path.is_dir():
         raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
-    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select)
+    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select, protocol)
     files.make_folder(path.parent)
     files.write_text(path, page)
     return path
 
 
-def html(sources: Collection, command: str, select: str = "last") -> str:
+def html(sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None) -> str:
     """The text of the page. Its footer names `command`.
 
     Raises:
@@ -93,8 +99,9 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
     runs = ReportedRuns(sources, found)
     claims, tables, others = _of_the_paper(sources, select)
     problems += others
+    frozen = Frozen.of(sources, found, None if protocol is None else Path(protocol))
     several = len({item.layout.recipe for item in found}) > 1
-    sections = [_section(number, item, runs, several) for number, item in enumerate(found)]
+    sections = [_section(number, item, runs, several, frozen.lines(sources, item)) for number, item in enumerate(found)]
     script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -105,8 +112,14 @@ def html(sources: Collection, command: str, select: str = "last") -> str:
         style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        facts=_facts(found),
-        warnings=[*problems, *overview.common_warnings(found), *_cannot_reproduce(found), *sources.losses],
+        facts=_facts(found) | ({"Protocol": frozen.fact} if frozen.fact else {}),
+        warnings=[
+            *problems,
+            *frozen.warnings(),
+            *overview.common_warnings(found),
+            *_cannot_reproduce(found),
+            *sources.losses,
+        ],
         incomplete=[section for section in sections if section.warnings],
         tallies=verdicts.tally(claims),
         claims=_by_claim(claims),
@@ -146,7 +159,7 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
     return found, tables, problems
 
 
-def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> Section:
+def _section(number: int, item: Overview, runs: ReportedRuns, several: bool, protocol: list[str]) -> Section:
     sweep = item.layout
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
@@ -164,6 +177,7 @@ def _section(number: int, item: Overview, runs: ReportedRuns, several: bool) -> 
         overview=item,
         table=sweep_table(item),
         drawings=drawings,
+        protocol=protocol,
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from analysis import numbers
 from analysis.sources.collection import Collection
 from analysis.sources.frame import Outcome
+from analysis.statistics import FEWEST_SEEDS
 from analysis.sweep.overview import Overview
 from analysis.table import TableCell
 from lightning_xvol.commandline import duration
@@ -59,8 +60,8 @@ class TableUse:
     Attributes:
         sweep: The number of the sweep on the page.
         row: The row of the table, and the value of its column.
-        value: Seeds, mean, standard deviation and interval.
-        delta: The difference from the baseline, with its interval.
+        value: Seeds, mean, standard deviation and interval; fewer than three runs as they are.
+        delta: The difference from the baseline, with its interval, and whether it is resolved.
         baseline: The group of the baseline.
     """
 
@@ -188,14 +189,14 @@ def _use(number: int, row: Mapping[str, Any], overview: Overview, baselines: Map
     column = [f"{sweep.axis_label(axis)} = {row[axis]}" for axis in [sweep.column_axis] if axis]
     value = numbers.DASH
     if row["n"]:
-        value = f"{numbers.number(row['mean'], 2)} {numbers.PLUS_MINUS} {numbers.number(row['sd'], 2)}"
-        if row["n"] > 1:
+        value = numbers.runs(row["runs"], 2)
+        if row["n"] >= FEWEST_SEEDS:
             value += f", 95 % interval {numbers.number(row['ci_low'], 2)} to {numbers.number(row['ci_high'], 2)}"
     delta, baseline = "", ""
     if sweep.baseline is not None and not pd.isna(row["delta"]):
         baseline = baselines[tuple(row[axis] for axis in sweep.axes)]
         delta = numbers.signed(row["delta"], 2)
-        if not pd.isna(row["delta_low"]):
+        if row["n"] >= FEWEST_SEEDS and not pd.isna(row["delta_low"]):
             delta += f" [{numbers.signed(row['delta_low'], 2)}, {numbers.signed(row['delta_high'], 2)}]"
-        delta += f" to {sweep.labels[sweep.baseline]}"
+        delta += f" to {sweep.labels[sweep.baseline]}, {'resolved' if row['resolved'] else 'not resolved'}"
     return TableUse(number, ", ".join([row["row"], *column]), f"n = {row['n']}: {value}", delta, baseline)

@@ -1,4 +1,4 @@
-"""Several sources as one: ledgers, folders of W&B offline runs and W&B servers, merged by the ids of their cells."""
+"""Several sources as one, merged by the ids of their cells: ledgers, archives, folders of W&B runs, W&B servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.sources.archive import Archive, is_archive
 from analysis.sources.data import check_same, with_true_name
 from analysis.sources.frame import Outcome, SweepLayout, assemble
 from analysis.sources.ledger import Ledger, is_ledger
@@ -23,7 +24,7 @@ from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import tracked
 from lightning_xvol.ledger.record import optimisation_of
 
-WANTED = "the --out folder of a sweep, one of W&B runs, or wandb:ENTITY/PROJECT"
+WANTED = "the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B runs, or wandb:ENTITY/PROJECT"
 """What a user may name as a source."""
 
 
@@ -60,6 +61,8 @@ def open_source(name: str | Path) -> Source:
     if is_server(str(name)):
         return ServerRuns(str(name))
     folder = Path(name)
+    if is_archive(name) and folder.is_file():
+        return Archive(folder)
     if not folder.is_dir():
         raise UserError(f"no runs at {str(name)!r}: no such folder; give {WANTED}")
     if is_ledger(folder):
@@ -98,8 +101,8 @@ def load_runs(*sources: str | Path) -> pd.DataFrame:
     """Every run of every sweep in `sources`: a row per sweep, run and metric; `analysis` documents the columns.
 
     Args:
-        sources: The `--out` folder of a sweep, a folder of W&B offline runs, or `wandb:ENTITY/PROJECT`. Runs that
-            several sources hold are merged by their id.
+        sources: The `--out` folder of a sweep, an archive, a folder of W&B offline runs, or `wandb:ENTITY/PROJECT`.
+            Runs that several sources hold are merged by their id.
 
     Raises:
         UserError: where a source holds no runs, or the runs belong to no sweep.
@@ -144,6 +147,15 @@ class Collection:
     @property
     def losses(self) -> list[str]:
         return [loss for source in self.sources for loss in source.losses]
+
+    def whole_plans(self) -> list[SweepPlan]:
+        """The plan of every sweep that can be read, one per recipe and budget."""
+        found = []
+        for plan in self._plans:
+            with contextlib.suppress(UserError):
+                if not isinstance(self._assemble(plan), UserError):
+                    found.append(plan)
+        return found
 
     def sweeps(self) -> list[str]:
         """The names of the sweeps.

@@ -15,17 +15,18 @@ from typing import Any
 import pandas as pd
 
 from analysis.sources.plans import SweepPlan, row_of, two_configurations
+from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, record
 from lightning_xvol.ledger.plan import COSTS
 
 _CELL_KEYS = ("operator", "label", "seed", "cell_id", "group_id")
-_INTEGERS = ("best_epoch", "params", "macs")
+_INTEGERS = ("best_epoch", "params", "macs", "images")
 _NUMBERS = ("last", "best", "wall_seconds")
 _TEXTS = ("torch", "device", "commit", "error")
 _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
-    "torch": None, "device": None, "commit": None, "error": None,
+    "torch": None, "device": None, "commit": None, "error": None, "images": None,
 }  # fmt: skip
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
 
@@ -204,16 +205,33 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     environment = result["environment"] or {}
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
     shared |= {key: environment.get(key) for key in ("torch", "device")}
+    if "timm" in environment:  # a table of two of its versions is mixed, as one of two versions of torch
+        shared["torch"] = f"{shared['torch']} with timm {environment['timm']}"
+    validated = registry.validation_name("")
+    images = _images(result)
     return [
         {
             **shared,
             "metric": name,
+            "images": None if name.startswith(validated) else images,
             # A run with a value that is not a number has diverged, even where its record says that it finished.
             "state": "diverged" if diverged or not _finite(metrics[name]) else "finished",
             **{key: metrics.get(name, {}).get(key) for key in ("last", "best", "best_epoch")},
         }
         for name in {**metrics, metric: None}
     ]
+
+
+def _images(result: Mapping[str, Any]) -> int | None:
+    """The number of test images; None where neither the record nor the registry tells it."""
+    contents, data = result.get("data"), (result["config"] or {}).get("data")
+    for split in ("test", "validation"):
+        if isinstance(contents, dict) and isinstance(contents.get(split), int):
+            return contents[split]
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return None
+    limit = data.get("limit")
+    return registry.images_of(data["name"], data.get("options") or {}, limit if isinstance(limit, int) else None)
 
 
 def _finite(values: Mapping[str, Any]) -> bool:

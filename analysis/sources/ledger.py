@@ -71,9 +71,11 @@ class Ledger:
         return Outcome(str(folder)) if folder.is_dir() else None
 
     def predictions(self, cell_id: str) -> Predictions | None:
-        folder = record.cell_folder(self.folder, cell_id)
-        result = record.read_result(folder)
-        return None if result is None else read_predictions(folder / record.PREDICTIONS, result)
+        outcome = self.outcome(cell_id)
+        if outcome is None or outcome.result is None:
+            return None
+        path = record.cell_folder(self.folder, cell_id) / record.PREDICTIONS
+        return read_predictions(path, outcome.result, self._tree.read)
 
     def _json(self, path: Path) -> Any | None:
         """The content of `path`, or None if it is missing, incomplete or not JSON; else an OSError."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import files
 
 MOST_BYTES = 1 << 28
 """More than 10 million images; a file that claims more is not read."""
@@ -45,8 +46,15 @@ class Predictions:
         return counts.reshape(size, size)
 
 
-def read_predictions(path: Path, result: Mapping[str, Any]) -> Predictions | None:
+def read_predictions(
+    path: Path, result: Mapping[str, Any], read: Callable[[Path], bytes] = files.read_bytes
+) -> Predictions | None:
     """The predictions in the file `path` of the run with the record `result`; None where there is no such file.
+
+    Args:
+        path: The file.
+        result: The record of the run.
+        read: How the file is read; it raises an OSError for one that must not be read.
 
     Raises:
         UserError: for a file that is damaged, or that belongs to another run.
@@ -54,10 +62,13 @@ def read_predictions(path: Path, result: Mapping[str, Any]) -> Predictions | Non
     if not path.exists():
         return None
     try:
-        arrays = _arrays(path)
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        arrays = _arrays(read(path))
         fault = _fault(arrays) or _foreign(arrays, result)
     except Exception as error:  # a damaged archive fails in many ways, from zlib.error to NotImplementedError
-        fault = f"it cannot be read ({' '.join(str(error).split()) or type(error).__name__})"
+        why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        fault = f"it cannot be read ({why})"
     if fault:
         raise UserError(f"{str(path)!r} holds no predictions of its run: {fault}; --force runs the cell again")
     labels, predicted = (arrays[name].astype(np.int64) for name in ("label", "predicted"))
@@ -69,12 +80,7 @@ def _printable(name: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError("it is no regular file")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    content = path.read_bytes()
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
             raise ValueError(f"its arrays have more than {MOST_BYTES} bytes")

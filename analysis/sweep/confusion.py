@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import numbers
 from analysis.figures.chart import Chart
 from analysis.sources.predictions import Predictions
-from analysis.statistics import Estimate, estimate
+from analysis.statistics import ACCURACY, FEWEST_SEEDS, Estimate, estimates
 from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell, slug
@@ -65,7 +65,7 @@ class Confusion:
     def accuracy(self) -> Estimate:
         """Trace over total, in percent."""
         totals = self.counts.sum(axis=(1, 2))
-        return estimate((100 * self.counts.trace(axis1=1, axis2=2) / totals).tolist())
+        return _estimate((100 * self.counts.trace(axis1=1, axis2=2) / totals).tolist(), int(totals[0]))
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -77,8 +77,15 @@ class Confusion:
         for number in range(len(self.classes)):
             images = self.counts[:, number].sum(axis=1)
             right = self.counts[:, number, number]
-            found.append(estimate([100 * a / b for a, b in zip(right.tolist(), images.tolist(), strict=True) if b]))
+            shares = [100 * a / b for a, b in zip(right.tolist(), images.tolist(), strict=True) if b]
+            found.append(_estimate(shares, int(images[0])))
         return found
+
+
+def _estimate(shares: Sequence[float], images: int) -> Estimate:
+    """The mean of runs on so many images, from their own spread alone: classes are no rows that spread alike."""
+    [found], _ = estimates([list(shares)], ACCURACY, [images])
+    return found
 
 
 def chosen(results: SweepResults, only: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -282,6 +289,8 @@ def _over_seeds(found: Sequence[Confusion | ByClass]) -> str:
     counts = sorted({len(group.seeds) for group in found})
     if counts == [1]:
         return ", one seed"
+    if isinstance(found[0], ByClass) and counts[-1] < FEWEST_SEEDS:
+        return ", the run of each seed"
     spread = f" {numbers.PLUS_MINUS} standard deviation" if isinstance(found[0], ByClass) else ""
     return f", mean{spread} over {numbers.DASH.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
 
@@ -289,6 +298,8 @@ def _over_seeds(found: Sequence[Confusion | ByClass]) -> str:
 def _spread(found: Estimate) -> str:
     if found.n < 2:
         return numbers.number(found.mean)
+    if found.n < FEWEST_SEEDS:
+        return f"{numbers.number(found.lowest)}, {numbers.number(found.highest)}"
     return f"{numbers.number(found.mean)} {numbers.PLUS_MINUS} {numbers.number(found.sd)}"
 
 

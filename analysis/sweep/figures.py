@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -89,7 +91,8 @@ def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
         raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
-    runs = _named(runs.assign(value=runs[results.select]), results)
+    means = ("n", "mean", "ci_low", "ci_high")
+    runs = _named(runs.assign(value=runs[results.select]), results, means)
     axis = sweep.column_axis
     return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
 
@@ -107,11 +110,14 @@ def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
     return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
 
 
-def _named(runs: pd.DataFrame, results: SweepResults) -> pd.DataFrame:
-    """`runs` in the order of the table, with its name of each `row`; an axis of text marks the paper's own value."""
+def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()) -> pd.DataFrame:
+    """`runs` in the order of the table, with its name of each `row` and its columns `beside`.
+
+    An axis of text marks the paper's own value.
+    """
     sweep = results.layout
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
-    named = results.summary[[*keys, "row"]].merge(runs, "inner", keys)
+    named = results.summary[[*keys, "row", *beside]].merge(runs, "inner", keys)
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):
         named[axis] = [sweep.heading(axis, value) for value in named[axis]]
     return named

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
+from analysis.paper.claims import margin_of
 from analysis.sources.frame import SweepLayout
-from analysis.statistics import Difference, compare
-from analysis.sweep import product_use
+from analysis.sources.samples import Comparison
+from analysis.statistics import ALPHA, FEWEST_SEEDS, Difference, equivalence
+from analysis.sweep import display, product_use
 from analysis.sweep.results import SweepResults
 
 
@@ -18,10 +20,13 @@ def title(sweep: SweepLayout) -> str:
     return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} (recipe {sweep.recipe})."
 
 
-def caption(sweep: SweepLayout) -> str:
+def caption(sweep: SweepLayout, summary: pd.DataFrame) -> str:
     metric = sweep.metric_label[:1].upper() + sweep.metric_label[1:]
     cannot = " These data cannot reproduce the paper." if sweep.reproduces is None else ""
-    return f"{metric}, mean {numbers.PLUS_MINUS} standard deviation.{cannot}"
+    shown = f"mean {numbers.PLUS_MINUS} standard deviation"
+    if summary["n"].max() < FEWEST_SEEDS:
+        shown = "single runs"
+    return f"{metric}, {shown}.{cannot}"
 
 
 def common_n(summary: pd.DataFrame) -> int:
@@ -34,9 +39,9 @@ def notes(results: SweepResults) -> list[str]:
     sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
-    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _brackets(sweep, summary)]
-    lines += control_sentences(sweep, frame, select)
-    lines += [product_use.note(summary, sweep), sweep.note]
+    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _intervals(results), _brackets(results)]
+    lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
+    lines += [product_use.note(results.others, sweep), sweep.note]
     if sweep.column_axis is None:
         lines.append(
             "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
@@ -83,90 +88,125 @@ def failures(runs: pd.DataFrame) -> list[str]:
 
 
 def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
-    text = (
+    if summary["n"].max() < FEWEST_SEEDS:
+        return f"Estimator: each run's {select} {sweep.metric_label}."
+    return (
         f"Estimator: mean over seeds of each run's {select} {sweep.metric_label}, "
-        f"{numbers.PLUS_MINUS} standard deviation (ddof 1). CSV and figure hold its 95 % interval (Student's t)"
+        f"{numbers.PLUS_MINUS} standard deviation (ddof 1)."
     )
-    passes = "%" in sweep.metric_label and bool((summary["ci_high"] > 100).any())
-    return text + (", which assumes normal errors and so may exceed 100 %." if passes else ".")
 
 
 def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
     common = common_n(summary)
     own = " unless a table cell states its own" if (summary["n"] != common).any() else ""
-    single = f"; one seed has no spread ({numbers.DASH})" if (summary["n"] == 1).any() else ""
+    few = "; one or two runs stand as they are, without a spread" if summary["n"].isin([1, 2]).any() else ""
+    apart = any(numbers.extremes(values) for values in summary["runs"])
+    extremes = f"; runs more than {numbers.FAR_APART:g} points apart: lowest to highest in brackets" if apart else ""
     diverged = "; diverged runs are not averaged" if summary["diverged"].any() else ""
     seeds = runs["seed"].unique().tolist()
     named = f"seed{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}"
-    return f"n = {common} ({named}){own}{single}{diverged}."
+    return f"n = {common} ({named}){own}{few}{extremes}{diverged}."
 
 
-def _brackets(sweep: SweepLayout, summary: pd.DataFrame) -> str:
-    methods = set(summary.loc[summary["delta"].notna(), "delta_method"])
-    if not methods or sweep.baseline is None:
+def _intervals(results: SweepResults) -> str:
+    """How the table's 95 % intervals are made, and what they cannot do."""
+    if not (results.summary["n"] > 1).any():
+        return ""
+    return intervals_note(results.interval, None if results.prior is None else results.prior.degrees)
+
+
+def intervals_note(interval: str, prior_degrees: float | None) -> str:
+    """The footnote on intervals, for a table whose prior has so many degrees of freedom; None without a prior."""
+    rest = f"differences are not paired, p by Holm; n < {FEWEST_SEEDS} decides nothing."
+    if interval == "t":
+        return (
+            "95 % intervals over seeds are Student's t, from a row's own spread alone (--interval t): they may pass "
+            "100 %, cover too little near it, and rest on spreads that are zero by chance where n is small; " + rest
+        )
+    if prior_degrees is None:
+        return f"95 % intervals over seeds use a row's own spread on the arcsine scale; {rest}"
+    return (
+        "95 % intervals over seeds use a row's own spread or, where that is smaller, one pooled with the other rows of "
+        f"the table (d0 = {prior_degrees:.1f}); {rest}"
+    )
+
+
+def _brackets(results: SweepResults) -> str:
+    sweep, summary = results.layout, results.summary
+    if sweep.baseline is None or not summary["delta"].notna().any():
         return ""
     where = f" at the same {' and '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
-    how = {"paired": "paired by seed", "welch": "by Welch where the seeds differ"}
-    named = [text for method, text in how.items() if method in methods]
-    bootstrap = "bootstrap, " if summary.attrs.get("interval") == "bootstrap" else ""
-    ways = f"; its 95 % interval ({bootstrap}{', '.join(named)}) is in the CSV" if named else ""
-    if summary.attrs.get("adjusted"):
-        ways += f", p adjusted for {int(summary['delta_p'].notna().sum())} comparisons by Holm's method"
-    return f"In brackets: difference of the means to {sweep.labels[sweep.baseline]}{where}{ways}."
+    family = numbers.counted(results.measured.comparisons, "difference")
+    return (
+        f"In brackets: difference of the means to {sweep.labels[sweep.baseline]}{where}; {numbers.DAGGER}: resolved, p "
+        f"below {ALPHA:.0%} after Holm over the {family} of the table. CSV and figure hold the intervals."
+    ).replace("5%", "5 %")
 
 
-def control_sentences(sweep: SweepLayout, frame: pd.DataFrame, select: str) -> list[str]:
-    """A sentence for each pair of a row and its control: their differences with intervals, and where they tie."""
-    return [_control_sentence(sweep, *found) for found in against_controls(sweep, frame, select)]
+def control_sentences(results: SweepResults) -> list[str]:
+    """A sentence for each pair of a row and its control: their differences with intervals, and what they show."""
+    return [_control_sentence(results.layout, *found) for found in against_controls(results)]
 
 
-def against_controls(
-    sweep: SweepLayout, frame: pd.DataFrame, select: str
-) -> list[tuple[str, dict[tuple[Any, ...], Difference]]]:
+def against_controls(results: SweepResults) -> list[tuple[str, dict[tuple[Any, ...], Comparison]]]:
     """For each pair of a row and its control: its name `A minus B`, and the known differences by values of the axes."""
+    sweep, measured = results.layout, results.measured
+    shown = set(results.summary["group_id"])
     found = []
     for subject, controls in sweep.controls.items():
         for control in controls:
-            differences = compare(frame, sweep.axes, sweep.metric, select, subject, control)
-            known = {key: item for key, item in differences.items() if not pd.isna(item.mean)}
+            compared = {
+                place[1:]: measured.compare(place, control)
+                for place, group in measured.places.items() if place[0] == subject and group in shown
+            }  # fmt: skip
+            known = {key: item for key, item in compared.items() if not pd.isna(item.difference.mean)}
             if known:
                 found.append((f"{sweep.labels[subject]} minus {sweep.labels[control]}", known))
     return found
 
 
-def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Difference]) -> str:
-    """`ties within the interval at 3, 5 and is above 0 at 1`; empty without intervals."""
+def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
+    """`is not resolved at 3 (a gain above 1.2 is excluded) and is above 0 at 1`; empty without differences."""
+    margin = margin_of(sweep.metric)
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
-        if item.method != "none":
-            verdicts.setdefault(_verdict(item), []).append(_position(key))
+        verdict, more = _verdict(item, margin)
+        verdicts.setdefault(verdict, []).append(_position(key) + (f" ({more})" if more else ""))
     return " and ".join(
-        verdict + (f" at {', '.join(positions)}" if sweep.axes else "") for verdict, positions in verdicts.items()
+        verdict + (f" at {', '.join(positions)}" if sweep.axes else "".join(positions))
+        for verdict, positions in verdicts.items()
     )
 
 
-def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Difference]) -> str:
-    values = [_position(key, ": ") + _difference(item) for key, item in differences.items()]
+def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
+    values = [_position(key, ": ") + _difference(item.difference) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
-    found = conclusion(sweep, differences)
-    concluded = f"; the difference {found}" if found else ""
-    paired = " paired by seed" if any(item.method == "paired" for item in differences.values()) else ""
-    measure = f"mean difference{paired} [95 % interval each]{axes}"
-    return f"Against its control, {pair}, {measure}: {'; '.join(values)}{concluded}."
+    return (
+        f"Against its control, {pair}, mean difference [95 % interval each]{axes}: {'; '.join(values)}; the difference "
+        f"{conclusion(sweep, differences)}."
+    )
 
 
 def _difference(item: Difference) -> str:
     mean = numbers.signed(item.mean, decimals=2)
-    if item.method == "none":
-        return f"{mean} (no interval)"
-    bounds = f"[{numbers.signed(item.low, decimals=2)}, {numbers.signed(item.high, decimals=2)}]"
-    return f"{mean} {bounds}" + (" (Welch)" if item.method == "welch" else "")
+    if item.n < FEWEST_SEEDS:  # the interval of two runs stands in the CSV alone
+        return mean
+    if not item.is_tested:
+        return f"{mean} (no spread, no interval)"
+    return f"{mean} [{numbers.signed(item.low, decimals=2)}, {numbers.signed(item.high, decimals=2)}]"
 
 
-def _verdict(item: Difference) -> str:
-    if item.low <= 0 <= item.high:
-        return "ties within the interval"
-    return "is above 0" if item.mean > 0 else "is below 0"
+def _verdict(item: Comparison, margin: float | None) -> tuple[str, str]:
+    """What a difference shows, and a remark on it. Equality is shown by two one-sided tests alone."""
+    found = item.difference
+    if item.is_resolved:
+        return ("is above 0" if found.mean > 0 else "is below 0"), ""
+    if not found.can_decide:
+        few = found.n < FEWEST_SEEDS
+        return "is not resolved", f"n < {FEWEST_SEEDS}" if few else "no spread"
+    if margin is not None and equivalence(found, margin) < ALPHA:
+        return f"is equivalent within {numbers.PLUS_MINUS}{margin:g} (two one-sided tests)", ""
+    return "is not resolved", f"a gain above {numbers.number(max(found.high, 0.0), 2)} is excluded"
 
 
 def _position(key: tuple[Any, ...], end: str = "") -> str:

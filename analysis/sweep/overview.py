@@ -8,13 +8,12 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.sources.collection import Collection
+from analysis.statistics import FEWEST_SEEDS
 from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from lightning_xvol.errors import UserError
 
 STATES = ("finished", "missing", "failed", "diverged")
-FEW_SEEDS = 3
-"""Fewer seeds have no interval, or one of 12.7 standard errors to either side (Student's t, one degree of freedom)."""
 
 
 class Overview(SweepResults):
@@ -53,11 +52,10 @@ class Overview(SweepResults):
             return "no finished run"
         axis = self.layout.column_axis
         position = "" if axis is None else f", {self.layout.axis_label(axis)} = {best[axis]}"
-        spread = f"{numbers.number(best['mean'])} {numbers.PLUS_MINUS} {numbers.number(best['sd'])}"
-        return f"{best['row']}{position}: {spread} (n = {best['n']})"
+        return f"{best['row']}{position}: {numbers.runs(best['runs'])} (n = {best['n']})"
 
     def difference_text(self) -> str:
-        """The best row against the baseline: `+0.5 [−0.1, +1.2] over Convolution`; a dash without one."""
+        """The best row against the baseline: `+0.5 [−0.1, +1.2] over Convolution, not resolved`; a dash without one."""
         best = self.best
         baseline = self.layout.labels.get(self.layout.baseline or "")  # `--only` leaves rows out
         if best is None or baseline is None:
@@ -65,17 +63,18 @@ class Overview(SweepResults):
         if best["operator"] == self.layout.baseline:
             return f"{baseline} is the baseline"
         if pd.isna(best["delta"]):
-            return f"{baseline} has not been run there"
+            return f"no difference to {baseline} without two runs of both there"
         interval = ""
-        if not pd.isna(best["delta_low"]):
+        if not pd.isna(best["delta_low"]) and best["n"] >= FEWEST_SEEDS:
             interval = f" [{numbers.signed(best['delta_low'])}, {numbers.signed(best['delta_high'])}]"
-        return f"{numbers.signed(best['delta'])}{interval} over {baseline}"
+        resolved = "resolved" if best["resolved"] else "not resolved"
+        return f"{numbers.signed(best['delta'])}{interval} over {baseline}, {resolved}"
 
     def control_texts(self) -> list[str]:
-        """`X-volution minus X-volution (static): ties within the interval at 3, 5`, for each row with a control."""
+        """`X-volution minus X-volution (static): is above 0 at 3, 5`, for each row with a control."""
         return [
-            f"{pair}: {footnotes.conclusion(self.layout, differences) or 'one seed, no interval'}"
-            for pair, differences in footnotes.against_controls(self.layout, self.frame, self.select)
+            f"{pair}: {footnotes.conclusion(self.layout, differences)}"
+            for pair, differences in footnotes.against_controls(self)
         ]
 
     def warnings(self) -> list[str]:
@@ -86,11 +85,11 @@ class Overview(SweepResults):
             for state, text in {"missing": "missing", "diverged": "diverged and not averaged"}.items()
             if counts[state]
         ]
-        few = int(((self.summary["n"] > 0) & (self.summary["n"] < FEW_SEEDS)).sum())
+        few = int(((self.summary["n"] > 0) & (self.summary["n"] < FEWEST_SEEDS)).sum())
         if few:
             found.append(
-                f"n too small: {few} of {len(self.summary)} table cells have fewer than {FEW_SEEDS} finished seeds, so "
-                "that their interval is very wide or missing"
+                f"n too small: {few} of {len(self.summary)} table cells have fewer than {FEWEST_SEEDS} finished seeds, "
+                "which decide nothing"
             )
         return found + footnotes.failures(self.runs)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.paper import protocol, published
-from analysis.statistics import estimate, summarise
+from analysis.sources.samples import STATISTICS, estimates_of
 from analysis.sweep import footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
@@ -46,34 +46,45 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
 def epochs_of(results: SweepResults) -> pd.DataFrame:
     """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
 
-    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`. An epoch that a run of its group
-    lacks is left out.
+    Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`, `runs`. An epoch that a run of its
+    group lacks is left out. Variances are pooled within one epoch.
     """
     sweep, summary = results.layout, results.summary
     epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
     shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
+    samples: dict[Any, dict[str, list[float]]] = {}
     by_group = dict(iter(epochs.groupby(keys, sort=False)))
-    rows = []
-    for group in shown.to_dict("records"):
+    for group in results.whole.to_dict("records"):
         own = by_group.get(tuple(group[key] for key in keys), epochs[:0])
         for epoch, runs in own.groupby("epoch"):
-            mean = estimate(runs["value"].tolist())
-            if mean.n == group["n"]:
-                named = {key: group[key] for key in ("row", *keys)}
+            samples.setdefault(epoch, {})[group["group_id"]] = runs["value"].tolist()
+    unknown = dict.fromkeys(results.whole["group_id"])
+    found = {
+        epoch: estimates_of(own, unknown, sweep.metric, results.interval)[0] for epoch, own in sorted(samples.items())
+    }
+    rows = []
+    for group in shown.to_dict("records"):
+        named = {key: group[key] for key in ("row", *keys)}
+        for epoch, estimates in found.items():
+            mean = estimates.get(group["group_id"])
+            if mean is not None and mean.n == group["n"]:
                 values = {"n": mean.n, "mean": mean.mean, "ci_low": mean.low, "ci_high": mean.high}
-                rows.append({**named, "epoch": epoch, **values})
-    return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high"])
+                rows.append({**named, "epoch": epoch, **values, "runs": tuple(samples[epoch][group["group_id"]])})
+    return pd.DataFrame(rows, columns=["row", *keys, "epoch", "n", "mean", "ci_low", "ci_high", "runs"])
 
 
 def tidy(results: SweepResults) -> pd.DataFrame:
-    """What `table.csv` holds: a row per group, with the number that the paper prints for what it optimises."""
-    sweep, summary = results.layout, results.summary
+    """What `table.csv` holds: a row per metric and group, with the number that the paper prints for what it optimises.
+
+    The metrics are all that the table shows; the sweep's own comes first.
+    """
+    sweep = results.layout
     columns = [
-        "operator", *sweep.axes, "metric", "n", "mean", "sd", "ci_low", "ci_high", "delta", "published",
-        "delta_low", "delta_high", "delta_p", "diverged", *COSTS, "added_params", *product_use.columns(summary),
+        "operator", *sweep.axes, "metric", "planned", "diverged", *STATISTICS, "published", *COSTS, "added_params",
     ]  # fmt: skip
+    summary = pd.concat([results.summary, *results.others.values()], ignore_index=True)
     optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.results(results.frame))
     keys = zip(summary["group_id"].map(optimised.get), summary["metric"], strict=True)
     values = [published.values().get(key) for key in keys]
@@ -81,7 +92,7 @@ def tidy(results: SweepResults) -> pd.DataFrame:
 
 
 def sweep_table(results: SweepResults) -> Table:
-    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
+    sweep, summary = results.layout, results.summary
     axis = sweep.column_axis
     values = _values(summary, axis)
     common = footnotes.common_n(summary)
@@ -94,9 +105,9 @@ def sweep_table(results: SweepResults) -> Table:
     )
     blocks: tuple[Block, ...]
     others = [
-        _secondary(label, summarise(frame, sweep.axes, metric, select, None), groups, values)
+        _secondary(label, results.others[metric], groups, values)
         for metric, label in sweep.secondary_metrics.items()
-        if (frame["metric"] == metric).any()
+        if metric in results.others
     ]
     if axis is None:
         rows = [
@@ -108,11 +119,11 @@ def sweep_table(results: SweepResults) -> Table:
     else:
         blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.cost_rows))
         columns = tuple(sweep.heading(axis, value) for value in values)
-    blocks += tuple(product_use.block(groups, values, len(columns)))
+    blocks += tuple(product_use.block(results.others, sweep.metric, groups, values, len(columns)))
     return Table(
         name=sweep.name,
         title=footnotes.title(sweep),
-        caption=footnotes.caption(sweep),
+        caption=footnotes.caption(sweep, summary),
         stub="Operator",
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
@@ -127,7 +138,7 @@ def _secondary(
     label: str, other: pd.DataFrame, groups: Mapping[str, Mapping[Any, Mapping[str, Any]]], values: Sequence[Any]
 ) -> Block:
     """The block of a secondary metric, without differences; `other` is its summary."""
-    texts = {group["group_id"]: _mean(group) for group in other.to_dict("records") if group["n"]}
+    texts = {group["group_id"]: numbers.runs(group["runs"]) for group in other.to_dict("records")}
     rows = tuple(
         (row, tuple(_cell(group.get(value), lambda own: texts.get(own["group_id"], numbers.DASH)) for value in values))
         for row, group in groups.items()
@@ -174,23 +185,21 @@ def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:
-    """`98.5 ± 0.6 (+28.0)`, with the number of seeds if it is not the common one, and the number of diverged runs."""
+    """`98.5 ± 0.6 (+28.0†)`: the dagger marks a resolved difference.
+
+    Remarks tell extremes that lie far apart, the number of runs if it is not the common one, and diverged runs.
+    """
     if group is None:
         return TableCell(numbers.DASH)
     remarks = []
-    mean = numbers.number(group["mean"])
-    if group["n"]:
-        value = _mean(group)
-        if not pd.isna(group["delta"]):
-            remarks.append(numbers.signed(group["delta"]))
-    else:
-        value = numbers.DASH
+    if not pd.isna(group["delta"]):
+        remarks.append(numbers.signed(group["delta"]) + (numbers.DAGGER if group["resolved"] else ""))
+    extremes = numbers.extremes(group["runs"])
+    if extremes:
+        remarks.append(extremes)
     if group["n"] != common or not group["n"]:
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    return TableCell(value, tuple(remarks), bold=bool(group["n"]) and mean == best, group_id=group["group_id"])
-
-
-def _mean(group: Mapping[str, Any]) -> str:
-    return f"{numbers.number(group['mean'])} {numbers.PLUS_MINUS} {numbers.number(group['sd'])}"
+    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
+    return TableCell(numbers.runs(group["runs"]), tuple(remarks), bold, group["group_id"])

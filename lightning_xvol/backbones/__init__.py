@@ -7,8 +7,10 @@ import inspect
 from torch import nn
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters, trace
+from lightning_xvol.backbones.pretrained import check_unmoved, is_plain
 from lightning_xvol.backbones.replace import replace_every, replace_operators
 from lightning_xvol.backbones.strides import place_strides
+from lightning_xvol.backbones.taps import count_taps
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
@@ -17,6 +19,7 @@ __all__ = [
     "build_backbone",
     "count_macs",
     "count_parameters",
+    "count_taps",
     "place_strides",
     "plain_backbone",
     "replace_every",
@@ -33,19 +36,29 @@ def build_backbone(
     With `backbone.places="every"` the operator replaces every spatial convolution instead (`replace_every`).
 
     `backbone.stride_in_1x1` applies to every bottleneck of the network, also to those without the operator. So two
-    networks that differ in operator or stages differ in nothing else.
+    networks that differ in operator or stages differ in nothing else. With weights of a library
+    (`backbone.pretrained_kind`) it applies to the blocks with the operator alone: the others read the maps that their
+    weights were trained on. Weights are not loaded here.
+
+    The attribute `replaced` of the network names the places of the operator.
 
     Raises:
-        UserError: as in `plain_backbone`; for a wrong option of the operator; and for a network without these stages.
+        UserError: as in `plain_backbone`; for a wrong option of the operator; for a network without these stages; and
+            for a library's weights in a plain 3x3 convolution whose stride has moved.
     """
     model = plain_backbone(backbone, num_classes, in_channels)
-    place_strides(model, backbone.stride_in_1x1)
+    from_library = backbone.is_pretrained and backbone.pretrained_kind == "library"
+    if not from_library:
+        place_strides(model, backbone.stride_in_1x1)
+    options = dict(operator.options)
     if backbone.places == "every":
-        replace_every(model, operator.name, **dict(operator.options))
-        return model
-    replace_operators(
-        model, operator.name, backbone.stages, stride_in_1x1=backbone.stride_in_1x1, **dict(operator.options)
-    )
+        replaced = replace_every(model, operator.name, **options)
+    else:
+        stride_in_1x1 = backbone.stride_in_1x1
+        replaced = replace_operators(model, operator.name, backbone.stages, stride_in_1x1=stride_in_1x1, **options)
+    if from_library:
+        check_unmoved(model, [path for path in replaced if is_plain(model.get_submodule(path))])
+    model.replaced = tuple(replaced)  # type: ignore[assignment]
     return model
 
 

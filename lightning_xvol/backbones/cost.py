@@ -27,11 +27,13 @@ class ModuleRun:
         path: of the module in the model.
         output: shape of the returned tensor; None if the module returned something else.
         macs: multiply-adds that this pass adds to the sum; 0 inside an operator, which counts as a whole.
+        input: shape of its first argument; None if that is not a tensor.
     """
 
     path: str
     output: tuple[int, ...] | None
     macs: int
+    input: tuple[int, ...] | None = None
 
 
 def count_macs(model: nn.Module, image_shape: Sequence[int]) -> int:
@@ -78,8 +80,11 @@ def _trace_pass(model: nn.Module, image: torch.Tensor) -> list[ModuleRun]:
         def record(
             module: nn.Module, inputs: tuple[Any, ...], output: Any, path: str = path, counted: bool = counted
         ) -> None:
-            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else None
-            runs.append(ModuleRun(path, shape, _macs(module, inputs, output) if counted else 0))
+            given, made = (
+                tuple(value.shape) if isinstance(value, torch.Tensor) else None
+                for value in (inputs[0] if inputs else None, output)
+            )
+            runs.append(ModuleRun(path, made, _macs(module, inputs, output) if counted else 0, given))
 
         module.register_forward_hook(record)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from lightning_xvol.errors import UserError
 from lightning_xvol.operators import build_operator
 from lightning_xvol.operators.settings import additions, padding_of, pair, parameter_hooks
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule")
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -104,7 +105,8 @@ def _check_carried(path: str, convolution: nn.Conv2d) -> None:
             "batch norm follows and the network is trained again"
         )
     kind, plain = type(convolution), nn.Conv2d
-    if kind.forward is not plain.forward or kind._conv_forward is not plain._conv_forward:
+    known = (plain._conv_forward, SpatialConv2d._conv_forward)
+    if kind.forward is not plain.forward or kind._conv_forward not in known:
         raise UserError(
             f"{path} is a {kind.__module__}.{kind.__qualname__}, which computes something else than nn.Conv2d; put an "
             "nn.Conv2d there first"

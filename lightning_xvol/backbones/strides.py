@@ -187,7 +187,7 @@ def plan_strides(block: Block, convolution: nn.Conv2d, in_1x1: bool | None) -> S
         # timm's anti-aliased ResNets subsample by a blur after the 3x3.
         raise UserError(
             f"{block.path} subsamples in its anti-aliasing layer {type(blur).__name__}, which cannot move into the "
-            "1x1; pass stride_in_1x1=None to leave it there"
+            "1x1; pass stride_in_1x1=None, or set backbone.stride_in_1x1=false, to leave it there"
         )
     first, second = pair(block.first.stride), pair(convolution.stride)
     if in_1x1 is None and len({*second}) == 1 and (len({*first}) > 1 or (first[0] > 1 and second[0] > 1)):

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
 from torchvision.models import resnet
 
-from lightning_xvol.backbones.small_resnet import initialise
+from lightning_xvol.backbones.stem import set_stem
 from lightning_xvol.errors import UserError
-
-STEMS = ("imagenet", "small")
 
 
 def resnet18(num_classes: int, in_channels: int = 3, stem: str = "imagenet") -> resnet.ResNet:
@@ -34,19 +31,9 @@ def resnet101(num_classes: int, in_channels: int = 3, stem: str = "imagenet") ->
 
 
 def _build(factory: Callable[..., resnet.ResNet], num_classes: int, in_channels: int, stem: str) -> resnet.ResNet:
-    if stem not in STEMS:
-        raise UserError(f"stem={stem!r} of {factory.__name__} must be one of {', '.join(STEMS)}")
     for option, value in {"num_classes": num_classes, "in_channels": in_channels}.items():
         if value < 1:
             raise UserError(f"{option}={value} of {factory.__name__} must be at least 1")
     model = factory(weights=None, num_classes=num_classes)
-    width = model.conv1.out_channels
-    if stem == "small":
-        model.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        model.maxpool = nn.Identity()
-    elif in_channels != 3:
-        model.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
-    else:
-        return model
-    initialise(model.conv1)
+    set_stem(model, stem, model_channels=3, in_channels=in_channels, what=factory.__name__)
     return model

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lightning_xvol.commandline import add_trust
+from lightning_xvol.commandline import DATA_DIR_HELP, add_trust
 from lightning_xvol.errors import UserError
 
 
@@ -30,7 +30,7 @@ def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> N
     """Add --checkpoint, --trust, --output with the help text `output`, and --data-dir."""
     add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds data sets (default: data)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=DATA_DIR_HELP)
 
 
 def add_tolerance(parser: argparse.ArgumentParser, default: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_xvol.commandline import add_config_flags, make_config
 from lightning_xvol.errors import ExitCode
+from lightning_xvol.ledger.origins import with_origin
 
 SUMMARY = "stages, layers, parameters and MACs of the network that a recipe builds"
 DESCRIPTION = (
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Print the description."""
-    config = make_config(parsed)
+    config = with_origin(make_config(parsed), None)
     from lightning_xvol.visualize.architecture import describe, to_text
 
     description = {"recipe": parsed.recipe, **describe(config, parsed.data_dir)}

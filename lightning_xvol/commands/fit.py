@@ -15,6 +15,7 @@ from lightning_xvol.commandline import (
     make_config,
     tag_list,
 )
+from lightning_xvol.config import fast
 from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.ledger import record
@@ -29,6 +30,7 @@ DESCRIPTION = "Train one run. The same command resumes a run that was stopped."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
+    parser.add_argument("--fast", action="store_true", help=fast.HELP)
     parser.add_argument("--seed", type=at_least(0, "seed"), metavar="N", help="the seed (default: 0)")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and its cell id, and stop"
@@ -38,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train one run in OUT/cells/<cell id> and print its metrics."""
+    if parsed.fast:
+        parsed.settings = [*parsed.settings, *fast.fast_settings(parsed.settings)]
     config = make_config(parsed)
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
@@ -55,6 +59,8 @@ def run(parsed: argparse.Namespace) -> int:
     from lightning_xvol.training.tracking import Tracking
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if parsed.fast:
+        print(fast.NOTE)
     tracking = Tracking(
         parsed.wandb,
         parsed.wandb_project,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lightning_xvol.commandline import columns
-from lightning_xvol.config import registry
+from lightning_xvol.config import libraries, registry
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.errors import ExitCode
 
@@ -26,6 +26,9 @@ def run(_parsed: argparse.Namespace) -> int:
             for name, entry in entries.items()
         ]
         print("\n".join(columns(rows)))
+        if kind == "backbone":
+            names = " or ".join(f"{library}:NAME" for library in libraries.FACTORIES)
+            print(f"  {names}: any ResNet of that library (options: {', '.join(libraries.OPTIONS)})")
     print("recipes")
     print("\n".join(columns((f"  {name}", recipe.summary) for name, recipe in RECIPES.items())))
     return ExitCode.SUCCESS

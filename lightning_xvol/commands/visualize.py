@@ -82,7 +82,7 @@ def _images(parsed: argparse.Namespace, trained: Any) -> tuple[Any, Any]:
 
     picture = None if parsed.image is None else read_image(parsed.image, trained.config.data, trained.image_shape)
     try:
-        images = validation_images(trained.config.data, parsed.data_dir, parsed.images)
+        images = validation_images(trained.config.data, parsed.data_dir, parsed.images, trained.config.seed)
     except UserError as error:
         if picture is None:
             raise UserError(f"{error}; or give a picture with --image") from error

@@ -1,15 +1,17 @@
 """Operators, backbones and data sets by name. Nothing here imports torch.
 
 One line registers an operator. A name that holds a colon is an import path, `package.module:Class`, and works
-wherever a registered name does.
+wherever a registered name does. Backbones may also be networks of a library (`lightning_xvol.config.libraries`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_xvol.config import libraries
 from lightning_xvol.config.imports import import_class
 from lightning_xvol.config.pssa_options import PSSAOptions, check_names
 from lightning_xvol.errors import UserError, nearest
@@ -31,6 +33,10 @@ class Registered:
         generator: for a data set that is computed, the version of its generator. It goes up with every change to what
             the generator makes.
         facts: for a data set of files, what the real one holds, by the keys of `lightning_xvol.ledger.contents`.
+        images: for a data set, the number of images that reported metrics are measured on, or the option
+            that holds it; data of files tell it in `facts`.
+        test_split: for a data set, the options under which it has a test split beside the validation split; None if it
+            never has one.
     """
 
     path: str
@@ -41,6 +47,8 @@ class Registered:
     channels: int | None = None
     generator: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    images: int | str | None = None
+    test_split: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,19 @@ class Metric:
     Attributes:
         name: its name in records.
         label: its name in tables and figures.
-        secondary_metrics: further metrics, by name with their labels.
+        secondary_metrics: further metrics that tables show, by name with their labels.
+        only_in_csv: metrics that are too many for a table and stand in its CSV alone.
     """
 
     name: str
     label: str
     secondary_metrics: Mapping[str, str] = field(default_factory=dict)
+    only_in_csv: tuple[str, ...] = ()
+
+    def on_validation(self) -> Metric:
+        """The same on the validation split, in runs that keep a test split for the end."""
+        names = {validation_name(name): f"validation {label}" for name, label in self.secondary_metrics.items()}
+        return Metric(validation_name(self.name), f"validation {self.label}", names)
 
 
 def _precision(kind: str) -> dict[str, str]:
@@ -71,7 +86,7 @@ METRICS = {
         {"explained_variance": "variance explained in all (%)", "reach": "reach (pixels)"},
     ),
     "detection": Metric("box_ap", "box AP", _precision("box")),
-    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}),
+    "segmentation": Metric("mask_ap", "mask AP", {**_precision("mask"), "box_ap": "AP box"}, tuple(_precision("box"))),
 }
 """The metric of each task (`lightning_xvol.training.tasks`)."""
 
@@ -150,7 +165,7 @@ OPERATORS: dict[str, Registered] = {
     "se_convolution": Registered(
         "lightning_xvol.operators.se_convolution:SEConvolution",
         "SE-Convolution",
-        {"kernel_size": 3, "reduction": 16, "squeeze_start": "random"},
+        {"kernel_size": 3, "reduction": 16, "squeeze_start": "pairs"},
         legacy_values={"squeeze_start": "random"},
     ),
     "xvolution_pointwise": Registered(
@@ -161,16 +176,10 @@ OPERATORS: dict[str, Registered] = {
 }
 
 _SMALL_RESNET = {
-    "stem_width": 16,
-    "block": "bottleneck",
-    "blocks": (2, 1, 1, 1),
-    "widths": (16, 16, 32, 32),
-    "strides": (1, 2, 1, 2),
-    "expansion": 2,
-    "stem_pool": False,
-}
+    "stem_width": 16, "block": "bottleneck", "blocks": (2, 1, 1, 1), "widths": (16, 16, 32, 32),
+    "strides": (1, 2, 1, 2), "expansion": 2, "stem_pool": False,
+}  # fmt: skip
 _RESNET = "lightning_xvol.backbones.torchvision_resnet"
-
 _SMALL = "lightning_xvol.backbones.small_resnet:SmallResNet"
 _VGG = "lightning_xvol.backbones.vgg:VGG13"
 
@@ -198,44 +207,39 @@ BACKBONES: dict[str, Registered] = {
     "stack": Registered("lightning_xvol.backbones.stack:Stack", "stack", {"depth": 1, "width": 8, "expansion": 2}),
 }
 
+
+def _cifar(name: str, label: str, classes: int) -> Registered:
+    facts = {"classes": classes, "train": 50_000, "validation": 10_000}
+    return Registered(f"lightning_xvol.data.cifar:{name}", label, {"augment": True}, channels=3, facts=facts)
+
+
+_MATCH = {
+    "distance": 12, "noise": 0.1, "train_size": 6000, "validation_size": 1000, "test_size": 1000, "draw": 0,
+    "canvas": 32,
+}  # fmt: skip
+
 DATASETS: dict[str, Registered] = {
     "match": Registered(
         "lightning_xvol.data.match:Match",
         "match-to-sample",
-        {
-            "distance": 12,
-            "noise": 0.1,
-            "train_size": 6000,
-            "validation_size": 1000,
-            "test_size": 1000,
-            "draw": 0,
-            "canvas": 32,
-        },
+        _MATCH,
         legacy_values={"canvas": 32},
         channels=1,
         generator=1,
+        images="test_size",
+        test_split={},
     ),
-    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1),
-    "cifar10": Registered(
-        "lightning_xvol.data.cifar:CIFAR10",
-        "CIFAR-10",
-        {"augment": True},
-        channels=3,
-        facts={"classes": 10, "train": 50_000, "validation": 10_000},
-    ),
-    "cifar100": Registered(
-        "lightning_xvol.data.cifar:CIFAR100",
-        "CIFAR-100",
-        {"augment": True},
-        channels=3,
-        facts={"classes": 100, "train": 50_000, "validation": 10_000},
-    ),
+    "digits": Registered("lightning_xvol.data.digits:Digits", "digits", {"image_size": 32}, channels=1, images=599),
+    "cifar10": _cifar("CIFAR10", "CIFAR-10", 10),
+    "cifar100": _cifar("CIFAR100", "CIFAR-100", 100),
     "fashion_mnist": Registered(
         "lightning_xvol.data.fashion_mnist:FashionMNIST",
         "Fashion-MNIST",
-        {"augment": True},
+        {"augment": True, "split": "official", "train_size": None, "validation_size": None},
+        legacy_values={"split": "official", "train_size": None, "validation_size": None},
         channels=1,
         facts={"classes": 10, "train": 60_000, "validation": 10_000},
+        test_split={"split": "by_seed"},
     ),
     "imagenet": Registered(
         "lightning_xvol.data.imagenet:ImageNet",
@@ -264,6 +268,7 @@ DATASETS: dict[str, Registered] = {
         },
         task="regression",
         generator=1,
+        images="validation_size",
     ),
     "coco": Registered(
         "lightning_xvol.data.coco:Coco",
@@ -282,6 +287,7 @@ DATASETS: dict[str, Registered] = {
             "classes": 80,
             "image_ids": {"train": [118_287, 9, 581_929], "validation": [5_000, 139, 581_781]},
         },
+        images=5000,
     ),
     "shapes_coco": Registered(
         "lightning_xvol.data.shapes_coco:ShapesCoco",
@@ -301,14 +307,20 @@ DATASETS: dict[str, Registered] = {
         task="detection",
         channels=3,
         generator=1,
+        images="validation_size",
     ),
 }
 
 KINDS: dict[str, dict[str, Registered]] = {"operator": OPERATORS, "backbone": BACKBONES, "data": DATASETS}
 
 
+def is_known(kind: str, name: str) -> bool:
+    """Whether `name` is registered or names a network of a library, so that its options are known."""
+    return name in KINDS[kind] or libraries.split(kind, name) is not None
+
+
 def lookup(kind: str, name: str) -> Registered:
-    """What is registered as `name`, or what the import path `package.module:Class` stands for.
+    """What is registered as `name`, or what a library's network or the import path `package.module:Class` stands for.
 
     Raises:
         UserError: for an unknown name, with the known ones and the nearest match.
@@ -316,11 +328,16 @@ def lookup(kind: str, name: str) -> Registered:
     known = KINDS[kind]
     if name in known:
         return known[name]
+    named = libraries.split(kind, name)
+    if named is not None:
+        library, network = named
+        return Registered(libraries.FACTORIES[library], f"{network} ({library})", libraries.OPTIONS)
     if ":" in name:
         return Registered(name, name.rsplit(":", 1)[1])
+    others = [*(f"{library}:NAME" for library in libraries.FACTORIES if kind == "backbone"), "an import path"]
     raise UserError(
         f"unknown {kind} {name!r}{nearest(name, known)}; "
-        f"known: {', '.join(known)}, or an import path package.module:Class"
+        f"known: {', '.join(known)}, or {' or '.join(others)} package.module:Class"
     )
 
 
@@ -329,6 +346,25 @@ def task(name: str, options: Mapping[str, Any]) -> str:
     registered = lookup("data", name)
     masks = {**registered.options, **options}.get("masks", False)
     return "segmentation" if registered.task == "detection" and masks else registered.task
+
+
+def images_of(name: str, options: Mapping[str, Any], limit: int | None = None) -> int | None:
+    """The number of images that the reported metrics of the data set `name` are measured on; None where unknown."""
+    registered = DATASETS.get(name, Registered("", ""))
+    images = registered.facts.get("validation", registered.images)
+    if isinstance(images, str):
+        images = {**registered.options, **options}.get(images)
+    if not isinstance(images, int):
+        return None
+    return images if limit is None else min(images, limit)
+
+
+def has_test_split(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether the data set `name` is known to have a test split beside the validation split."""
+    registered = lookup("data", name)
+    chosen = {**registered.options, **options}
+    wanted = registered.test_split
+    return wanted is not None and all(chosen.get(option) == value for option, value in wanted.items())
 
 
 def label(kind: str, name: str) -> str:
@@ -346,7 +382,7 @@ def resolve_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[st
         UserError: for an option that `name` does not have.
     """
     registered = lookup(kind, name)
-    if name not in KINDS[kind]:
+    if not is_known(kind, name):
         return dict(options)
     check_names(f"{kind} {name!r}", options, list(registered.options))
     return {**registered.options, **options}
@@ -359,4 +395,6 @@ def load(kind: str, name: str) -> Any:
         UserError: for an import path that a file names (`lightning_xvol.config.imports`), one that leads nowhere, or
             one that leads to something else than a `kind`.
     """
-    return import_class(kind, lookup(kind, name).path, registered=name in KINDS[kind])
+    found = import_class(kind, lookup(kind, name).path, registered=is_known(kind, name))
+    named = libraries.split(kind, name)
+    return found if named is None else functools.partial(found, named[1])

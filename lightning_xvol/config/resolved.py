@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +13,28 @@ from typing import Any
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
-from lightning_xvol.config.schema import DetectorConfig, RunConfig, leaves, nested, set_value, stored_key, to_dict
+from lightning_xvol.config.fast import has_float32_products
+from lightning_xvol.config.schema import (
+    BackboneConfig,
+    DetectorConfig,
+    RunConfig,
+    leaves,
+    nested,
+    set_value,
+    stored_key,
+    to_dict,
+)
+from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.errors import UserError
 
 SCHEMA = 1
 ID_LENGTH = 12
-COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile")
+COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient")
 """The fields of `train` that say how an optimisation is computed, not what is optimised."""
+
+
+_EFFECTS = {"weight_gradient": has_live_taps, "pssa_products": has_float32_products}
+"""Fields of `train` that are in an id only where they change what is computed."""
 
 
 def in_one_form(config: RunConfig) -> RunConfig:
@@ -118,7 +134,8 @@ def sections(config: RunConfig) -> dict[str, Any]:
 def canonical(config: RunConfig) -> dict[str, Any]:
     """The part of the resolved configuration that decides its identity.
 
-    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value.
+    It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value. It has
+    `train.weight_gradient` and `train.pssa_products` only where they change what is computed.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -130,6 +147,10 @@ def canonical(config: RunConfig) -> dict[str, Any]:
             legacy_value = item.metadata.get("legacy_value", dataclasses.MISSING)
             if item.metadata.get("outside_identity") or getattr(section, item.name) == legacy_value:
                 del values[section_field.name][stored_key(item)]
+        if section_field.name == "train":
+            for name, has_effect in _EFFECTS.items():
+                if not has_effect(config):
+                    values["train"].pop(name, None)
         if not values[section_field.name]:  # older runs do not have this section
             del values[section_field.name]
     for kind in registry.KINDS:
@@ -197,6 +218,7 @@ def _check(config: RunConfig) -> None:
             f"train.precision={config.train.precision} is not for detectors, whose boxes are float32 (bfloat16 would "
             "round them by several pixels); they take bf16-mixed or 32-true"
         )
+    _check_pretrained(config.backbone, task)
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():
         if any(not 0 <= value < 1 for value in values):
@@ -212,3 +234,16 @@ def _check(config: RunConfig) -> None:
         raise UserError(
             f"data.batch_size={config.data.batch_size} must be a multiple of train.devices x train.accumulate = {parts}"
         )
+
+
+def _check_pretrained(backbone: BackboneConfig, task: str) -> None:
+    digits = backbone.pretrained_sha256
+    if digits is not None and not re.fullmatch("[0-9a-f]{64}", digits):
+        raise UserError(f"backbone.pretrained_sha256={digits} must be 64 hexadecimal digits, as sha256sum prints them")
+    if backbone.is_pretrained and task == "detection":
+        raise UserError(
+            "backbone.pretrained is for classifiers; a detector takes its weights by --backbone-from LEDGER, or by "
+            "detector.pretraining and detector.weights=FILE"
+        )
+    if not backbone.is_pretrained and (backbone.pretrained_new or backbone.pretrained_kind != "library"):
+        raise UserError("backbone.pretrained_new and backbone.pretrained_kind go with backbone.pretrained=FILE")

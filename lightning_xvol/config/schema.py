@@ -22,6 +22,7 @@ from lightning_xvol.errors import UserError, nearest
 
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+WeightGradient = Literal["plain", "live_taps"]
 
 
 DEFAULT_PROJECT = "lightning-xvol"
@@ -41,12 +42,17 @@ class BackboneConfig:
     """The network around the operator.
 
     Attributes:
-        name: a registered backbone or an import path.
+        name: a registered backbone, a network of a library (`timm:resnet50`), or an import path.
         stages: the stages with the operator; 2 to 5 are conv2_x to conv5_x, torchvision's layer1 to layer4.
         stride_in_1x1: whether the first 1x1 of a bottleneck has the stride; the paper's operator has stride 1 (6.1.2).
         options: the options that the registry lists for the backbone.
         places: `block` puts the operator where the paper does, in one 3x3 of each block (Fig. 2); `every` replaces
             every spatial convolution, also the stem and strided ones, and needs all stages.
+        pretrained: a file with the weights that a classifier starts from (`lightning_xvol.backbones.pretrained`).
+        pretrained_sha256: of that file, in hexadecimal digits.
+        pretrained_kind: `library` for weights of torchvision or timm, which stride in the 3x3 of a bottleneck; `own`
+            for a checkpoint of ours, which strides where `stride_in_1x1` says.
+        pretrained_new: modules that the file has no weights for, such as the classifier `fc`.
     """
 
     name: str = "small_resnet"
@@ -54,6 +60,15 @@ class BackboneConfig:
     stride_in_1x1: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     places: Literal["block", "every"] = field(default="block", metadata={"legacy_value": "block"})
+    pretrained: str | None = field(default=None, metadata={"outside_identity": True})
+    pretrained_sha256: str | None = field(default=None, metadata={"legacy_value": None})
+    pretrained_kind: Literal["library", "own"] = field(default="library", metadata={"legacy_value": "library"})
+    pretrained_new: tuple[str, ...] = field(default=(), metadata={"legacy_value": ()})
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it starts from weights of a file."""
+        return self.pretrained is not None or self.pretrained_sha256 is not None
 
 
 @dataclass(frozen=True)
@@ -144,6 +159,11 @@ class TrainConfig:
         accumulate: number of passes whose gradients make one optimizer step.
         threads: CPU threads of each process; fixed, because the number of threads changes the weights.
         checkpoint_every: optimizer steps from one checkpoint to the next.
+        weight_gradient: `live_taps` computes the weight gradient of convolutions tap by tap where that is faster on a
+            CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `plain` leaves all of them to
+            PyTorch. In a run without such a convolution both values are the same run.
+        pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
+            which is faster on a CPU, or that of the projections.
     """
 
     epochs: int = 3
@@ -155,6 +175,10 @@ class TrainConfig:
     accumulate: int = 1
     threads: int = 1
     checkpoint_every: int = field(default=50, metadata={"outside_identity": True})
+    weight_gradient: WeightGradient = field(default="live_taps", metadata={"legacy_value": "plain"})
+    pssa_products: Literal["projections", "float32"] = field(
+        default="projections", metadata={"legacy_value": "projections"}
+    )
 
 
 @dataclass(frozen=True)
@@ -230,10 +254,38 @@ def from_dict(
     if trust:
         return config
     free = set(texts(start))
-    return dataclasses.replace(config, **{kind: marked(getattr(config, kind), source, free) for kind in registry.KINDS})
+    safe = {kind: {name} for kind in registry.KINDS if registry.is_known(kind, name := getattr(config, kind).name)}
+    return dataclasses.replace(
+        config, **{kind: marked(getattr(config, kind), source, free | safe.get(kind, set())) for kind in registry.KINDS}
+    )
 
 
-_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3}
+def from_record(values: Mapping[str, Any], *, source: str = "the record", trust: bool = False) -> RunConfig:
+    """The configuration that a run has written, as by `from_dict`.
+
+    A field or an option that is newer than the run has its legacy value.
+    """
+    config = from_dict(values, _legacy(), source=source, trust=trust)
+    parts = {kind: getattr(config, kind) for kind in registry.KINDS}
+    options = {kind: {**registry.lookup(kind, part.name).legacy_values, **part.options} for kind, part in parts.items()}
+    return dataclasses.replace(
+        config, **{kind: dataclasses.replace(part, options=options[kind]) for kind, part in parts.items()}
+    )
+
+
+@functools.cache
+def _legacy() -> RunConfig:
+    """The defaults, with the legacy value of each field that has one."""
+    base = RunConfig()
+    for section in dataclasses.fields(RunConfig):
+        part: Any = getattr(base, section.name)
+        for item in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+            if "legacy_value" in item.metadata:
+                base = set_value(base, f"{section.name}.{item.name}", item.metadata["legacy_value"])
+    return base
+
+
+_ORDER = {"name": 0, "origin": 2, "origin_optimisation": 3, "pretrained_sha256": 2}
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -251,9 +303,10 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 # When the weights change, the facts about the old weights are no longer true.
 _FORGETS = {
-    "weights": ("origin", "origin_optimisation"),
-    "pretraining": ("origin", "origin_optimisation"),
-    "origin": ("origin_optimisation",),
+    "detector.weights": ("origin", "origin_optimisation"),
+    "detector.pretraining": ("origin", "origin_optimisation"),
+    "detector.origin": ("origin_optimisation",),
+    "backbone.pretrained": ("pretrained_sha256",),
 }
 
 
@@ -289,8 +342,8 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
             # Drop the options that the new name does not have. They were given for the old name and would be refused.
             entry = registry.lookup(root, changes["name"])
             changes["options"] = {key: item for key, item in section.options.items() if key in entry.options}
-        if root == "detector" and rest in _FORGETS and changes[rest] != getattr(section, rest):
-            changes |= dict.fromkeys(_FORGETS[rest])
+        if f"{root}.{rest}" in _FORGETS and changes[rest] != getattr(section, rest):
+            changes |= dict.fromkeys(_FORGETS[f"{root}.{rest}"])
         return RunConfig(**sections | {root: dataclasses.replace(section, **changes)})
     option = rest.removeprefix("options.")
     fields = [name for name in hints if name != "options"]
@@ -302,7 +355,7 @@ def set_value(config: RunConfig, path: str, value: Any) -> RunConfig:
 
 def _option_value(kind: str, name: str, fields: list[str], option: str, value: Any, path: str) -> Any:
     entry = registry.lookup(kind, name)
-    if name not in registry.KINDS[kind]:
+    if not registry.is_known(kind, name):
         return storable(literal(value), path)
     if option not in entry.options:
         known = [*entry.options, *fields]

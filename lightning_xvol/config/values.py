@@ -58,6 +58,8 @@ def convert(hint: Any, value: Any, path: str) -> Any:
         return convert(next(arg for arg in get_args(hint) if arg is not type(None)), value, path)
     if origin is tuple:
         items = parsed if isinstance(parsed, tuple) else (parsed,)
+        if get_args(hint)[0] is str and isinstance(parsed, str):
+            items = tuple(word.strip() for word in parsed.split(",") if word.strip())
         return tuple(convert(get_args(hint)[0], item, path) for item in items)
     if hint is str:
         return value if isinstance(value, str) else str(value)  # str() would make a `FromFile` a text that is free

@@ -12,27 +12,30 @@ from torch.utils.data import Dataset, Subset
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import DataConfig
 from lightning_xvol.data.base import DataError, ImageData, Item, MapSplit, RawSplit, TensorSplit
+from lightning_xvol.data.contract import require_map_style
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.variables import data_folder
 
 __all__ = ["DataError", "ImageData", "MapSplit", "RawSplit", "TensorSplit", "build_data", "declared_shape"]
 
 _REQUIRED = ("num_classes", "image_shape", "train", "validation", "test")
 
 
-def build_data(config: DataConfig, data_dir: Path | None = None, download: bool = False) -> ImageData:
+def build_data(config: DataConfig, data_dir: Path | None = None, download: bool = False, seed: int = 0) -> ImageData:
     """The data set `config.name` with `config.options`, every split cut to `config.limit` images.
 
     Args:
         config: name (registered or an import path), options and limit.
-        data_dir: the folder that contains data sets, ./data by default.
+        data_dir: the folder that contains data sets; by default what LIGHTNING_XVOL_DATA names, else ./data.
         download: whether a missing data set may be downloaded into `data_dir`.
+        seed: the seed of the run, for a data set that draws its splits by it.
 
     Raises:
         UserError: for an unknown name or option, missing files, or a class that is not a data set.
     """
     options = registry.resolve_options("data", config.name, config.options)
     make = registry.load("data", config.name)
-    root = Path("data") if data_dir is None else Path(data_dir)
+    root = data_folder(data_dir)
     try:
         # Check the options first, so that a TypeError inside the constructor is not blamed on them.
         inspect.signature(make).bind(root, download=download, **options)
@@ -44,6 +47,11 @@ def build_data(config: DataConfig, data_dir: Path | None = None, download: bool 
         raise UserError(
             f"data {config.name!r} lacks {', '.join(missing)}; lightning_xvol/data/base.py shows what is expected"
         )
+    if isinstance(data, ImageData):
+        data.run_seed = seed
+    for split in _REQUIRED[2:]:
+        if not callable(getattr(data, split)):
+            raise UserError(f"data {config.name!r} has {split} that is not a method; expected def {split}(self)")
     return cast(ImageData, data) if config.limit is None else Limited(data, config.limit)
 
 
@@ -82,16 +90,17 @@ class Limited(ImageData):
         self.classes = getattr(data, "classes", ())
 
     def train(self) -> Dataset[Item]:
-        return self._cut(self.data.train())
+        return self._cut(self.data.train(), "train")
 
     def validation(self) -> Dataset[Item]:
-        return self._cut(self.data.validation())
+        return self._cut(self.data.validation(), "validation")
 
     def test(self) -> Dataset[Item] | None:
         split = self.data.test()
-        return None if split is None else self._cut(split)
+        return None if split is None else self._cut(split, "test")
 
-    def _cut(self, split: Dataset[Item]) -> Dataset[Item]:
+    def _cut(self, split: Dataset[Item], name: str) -> Dataset[Item]:
+        require_map_style(split, f"the {name} split")
         size = len(cast(Sized, split))
         if size <= self.limit:
             return split

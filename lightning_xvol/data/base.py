@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.variables import data_folder
 
 Item = tuple[Tensor, int]
 
@@ -61,17 +62,20 @@ class ImageData:
         num_classes: labels are 0 .. num_classes - 1; for regression, the number of channels of a target.
         image_shape: [C, H, W] of one image after the transforms.
         class_ordered: whether the splits are sorted by class, as a list of class folders is.
+        run_seed: the seed of the run, for a data set that draws its splits by it. `build_data` sets it before it asks
+            for a split. Such a data set has a `digest` that does not depend on the seed.
         classes: names of the labels; empty if they have none.
     """
 
     num_classes: int
     image_shape: tuple[int, int, int]
     class_ordered: bool = False
+    run_seed: int = 0
     classes: Sequence[str] = ()
 
     def __init__(self, root: Path | None = None, *, download: bool = False, **options: Any) -> None:
         """Keep the folder that contains data sets, and whether a missing one may be downloaded into it."""
-        self.root = Path("data") if root is None else Path(root)
+        self.root = data_folder(root)
         self.download = download
         if options:
             raise UserError(f"data set {type(self).__name__} has no option {', '.join(sorted(options))}")
@@ -195,9 +199,14 @@ class RawSplit(Dataset[Item]):
         return self.normalise(image), label
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
-        shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
-        return images.float().div_(255).sub_(shift).div_(scale)
+        """`normalised` with the `mean` and `std` of this split."""
+        return normalised(images, self.mean, self.std)
+
+
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 `images` [..., C, H, W] as float32: scaled to 0..1, minus `mean`, over `std`, on their own device."""
+    shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return images.float().div_(255).sub_(shift).div_(scale)
 
 
 def require_whole(name: str, value: Any, low: int) -> int:

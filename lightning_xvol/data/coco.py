@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy
 import PIL.Image
 import torch
-from PIL.ImageOps import exif_transpose
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -28,6 +27,7 @@ from lightning_xvol.data.base import DataError, require_whole
 from lightning_xvol.data.coco_annotations import CocoAnnotations, Image, Instance, read_annotations
 from lightning_xvol.data.pictures import read_picture
 from lightning_xvol.errors import UserError
+from lightning_xvol.surroundings.variables import data_folder
 
 Target = dict[str, Tensor]
 DetectionItem = tuple[Tensor, Target]
@@ -85,7 +85,7 @@ class Coco:
         long_side: int = Geometry.long_side,
         flip: float = Geometry.flip,
     ) -> None:
-        self.root = Path("data") if root is None else Path(root)
+        self.root = data_folder(root)
         if not isinstance(masks, bool):
             raise UserError(f"data.options.masks={masks} must be true or false")
         if not isinstance(flip, (int, float)) or not 0 <= flip <= 1:
@@ -173,8 +173,8 @@ class CocoSplit(Dataset[DetectionItem]):
 
     def __getitem__(self, index: int) -> DetectionItem:
         image = self.annotations.image(index)
-        picture = read_picture(self.folder / image.file_name, f"image {image.id}")
-        exif_transpose(picture, in_place=True)  # annotations are for the upright picture, as in Detectron2
+        # Annotations are for the upright picture, as in Detectron2.
+        picture = read_picture(self.folder / image.file_name, f"image {image.id}", upright=True)
         if picture.size != (image.width, image.height):
             raise DataError(
                 f"image {image.id}, {str(self.folder / image.file_name)!r}, is {picture.width} x {picture.height} "

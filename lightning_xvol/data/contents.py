@@ -8,7 +8,7 @@
 | any other | the number of items alone |
 
 A data set with a method `digest()` says itself what it is, by any text: scikit-learn's digits and a class of the user's
-own may do so.
+own may do so. If the method returns None, the splits are digested.
 
 Nothing is cached on disk: the time of change of a folder does not tell that a file in it was written anew.
 """
@@ -44,17 +44,18 @@ def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
     data = data.data if isinstance(data, Limited) else data
     digest = hashlib.sha256()
     kinds: set[str] = set()
-    own = getattr(data, "digest", None)
-    if callable(own):
+    say = getattr(data, "digest", None)
+    own = say() if callable(say) else None
+    if own is not None:
         kinds.add("own")
-        digest.update(str(own()).encode())
+        digest.update(str(own).encode())
     found: dict[str, Any] = {"classes": data.num_classes}
     for name in SPLITS:
         split = splits.get(name)
         found[name] = None if split is None else len(split)
         if split is not None:
             digest.update(f"{name} {len(split)}\0".encode())
-        if split is not None and not callable(own):
+        if split is not None and own is None:
             for kind, part in _parts(split):
                 kinds.add(kind)
                 digest.update(part)
@@ -63,8 +64,12 @@ def contents_of(data: Any, splits: dict[str, Any]) -> dict[str, Any]:
     digest.update(repr((data.num_classes, names)).encode())
     if isinstance(splits["train"], CocoSplit):
         found["image_ids"] = {name: _ids(splits[name]) for name in ("train", "validation")}
+    drawn_from = getattr(data, "drawn_from", None)
+    if drawn_from is not None:
+        found["drawn_from"] = drawn_from
     in_files = "files" in kinds or isinstance(data, TorchvisionData)
-    where = {"folder": os.fspath(Path(data.root).absolute())} if in_files and hasattr(data, "root") else {}
+    root = getattr(data, "found_in", getattr(data, "root", None))
+    where = {"folder": os.fspath(Path(root).absolute())} if in_files and root is not None else {}
     return {"digest": digest.hexdigest()[:DIGEST_LENGTH], "by": "+".join(sorted(kinds)), **found, **where}
 
 

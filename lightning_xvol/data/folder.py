@@ -85,7 +85,7 @@ class Folder(ImageNet):
             whole = FolderSplit(self.root, self.classes, transform)
             for_validation = self._for_validation(whole)
             chosen = numpy.flatnonzero(for_validation if split == "val" else ~for_validation)
-            self._splits[split] = whole.take(chosen.tolist())
+            self._keep(split, whole.take(chosen.tolist()))
         return self._splits[split]
 
     def _for_validation(self, whole: FolderSplit) -> numpy.ndarray:

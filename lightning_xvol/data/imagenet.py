@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import PIL.Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from lightning_xvol.data.base import ImageData, Item, RawSplit, require_whole
-from lightning_xvol.data.pictures import read_picture
+from lightning_xvol.data.pictures import Found, count_hidden, find_pictures, is_hidden, read_picture, say_hidden
 from lightning_xvol.errors import UserError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+SPLITS = ("train", "val")
+LONGEST = 50  # times the shorter side
 
 
 class ImageNet(ImageData):
@@ -67,7 +70,7 @@ class ImageNet(ImageData):
         return _to_uint8(v2.RandomResizedCrop(self.image_size), v2.RandomHorizontalFlip())
 
     def _central(self) -> Callable[..., Tensor]:
-        return _to_uint8(v2.Resize(round(self.image_size * 256 / 224)), v2.CenterCrop(self.image_size))
+        return central_crop(self.image_size)
 
     def _locate(self) -> None:
         if (self.root / "imagenet").is_dir():
@@ -96,16 +99,36 @@ class ImageNet(ImageData):
 
     def _read(self, split: str, transform: Callable[..., Tensor]) -> FolderSplit:
         if split not in self._splits:
-            self._splits[split] = FolderSplit(self.root / split, self.classes, transform)
+            self._keep(split, FolderSplit(self.root / split, self.classes, transform))
         return self._splits[split]
+
+    def _keep(self, name: str, split: FolderSplit) -> None:
+        """Keep a split that was read, and say with the second one how many hidden files both have."""
+        self._splits[name] = split
+        if len(self._splits) == len(SPLITS):
+            counts = {split.folder: split.hidden + count_hidden(split.folder) for split in self._splits.values()}
+            say_hidden(self.root, sum(counts.values()))
 
 
 def list_classes(folder: Path) -> list[str]:
-    """The class folders in `folder`, sorted; empty for a folder that cannot be read."""
+    """The class folders in `folder` that are not hidden, sorted; empty for a folder that cannot be read."""
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
     except OSError:
         return []
+
+
+def central_crop(image_size: int) -> Callable[..., Tensor]:
+    """What evaluation makes of a picture: [3, image_size, image_size], uint8."""
+    return _to_uint8(cut_ends, v2.Resize(round(image_size * 256 / 224)), v2.CenterCrop(image_size))
+
+
+def cut_ends(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """The middle of a very long picture; the crop sees no more of it, and resizing all of it would take gigabytes."""
+    width, height = picture.size
+    longest = LONGEST * min(width, height)
+    left, top = (max(0, (side - longest) // 2) for side in (width, height))
+    return picture.crop((left, top, width - left, height - top)) if left or top else picture
 
 
 def _to_uint8(*geometry: Callable[..., object]) -> Callable[..., Tensor]:
@@ -114,23 +137,37 @@ def _to_uint8(*geometry: Callable[..., object]) -> Callable[..., Tensor]:
 
 
 class FolderSplit(RawSplit):
-    """Pictures folder/<class>/**, each opened when it is needed. The label is the index of its class in `classes`."""
+    """Pictures folder/<class>/**, each opened when it is needed. The label is the index of its class in `classes`.
+
+    Attributes:
+        hidden: how many hidden pictures and folders in the class folders were skipped.
+    """
 
     mean = MEAN
     std = STD
 
     def __init__(self, folder: Path, classes: Sequence[str], transform: Callable[..., Tensor]) -> None:
-        try:
-            samples = make_dataset(
-                folder, {name: label for label, name in enumerate(classes)}, extensions=IMG_EXTENSIONS
-            )
-        except OSError as error:
-            raise UserError(f"cannot list the pictures in {str(folder)!r}: {' '.join(str(error).split())}") from error
+        found = [self._pictures_of(folder, name) for name in classes]
+        samples = [(path, label) for label, (paths, _) in enumerate(found) for path in paths]
+        self.hidden = sum(hidden for _, hidden in found)
         # Arrays, because counting references to a million small objects would copy a list in every loader worker.
         self.paths = numpy.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in samples])
         self.labels = numpy.array([label for _, label in samples])
         self.folder = folder
         self.transform = transform
+
+    @staticmethod
+    def _pictures_of(folder: Path, name: str) -> Found:
+        try:
+            found = find_pictures(folder / name)
+        except OSError as error:
+            raise UserError(f"cannot list the pictures in {str(folder)!r}: {' '.join(str(error).split())}") from error
+        if not found.paths:
+            raise UserError(
+                f"class {name!r} in {str(folder)!r} has no pictures; expected files that end in "
+                f"{', '.join(IMG_EXTENSIONS)}"
+            )
+        return found
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from lightning_xvol.data.base import Item, RawSplit
+from lightning_xvol.data.contract import Contract
 from lightning_xvol.seeding import derive_seed, seed_generators
 
 Key = tuple[int, int]  # epoch, index
@@ -37,15 +38,16 @@ class KeyedBatch(NamedTuple):
 
 
 class KeyedDataset(Dataset[KeyedItem]):
-    """`dataset`, indexed by keys (epoch, index).
+    """`dataset`, indexed by keys (epoch, index), whose items keep the `contract`.
 
     It seeds the CPU generators of torch, numpy and `random` before every image and does not restore them. Other code in
     the same process must seed them itself before it uses them.
     """
 
-    def __init__(self, dataset: Dataset[Item], seed: int) -> None:
+    def __init__(self, dataset: Dataset[Item], seed: int, contract: Contract | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.contract = contract
         self._item = dataset.raw if isinstance(dataset, RawSplit) else dataset.__getitem__
 
     def __len__(self) -> int:
@@ -55,7 +57,8 @@ class KeyedDataset(Dataset[KeyedItem]):
     def __getitem__(self, key: Key) -> KeyedItem:
         epoch, index = key
         seed_generators(derive_seed("augmentation", self.seed, epoch, index), devices=False)
-        image, label = self._item(index)
+        item = self._item(index)
+        image, label = item if self.contract is None else self.contract.item(item, index)
         return image, label, index
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -69,6 +72,8 @@ class KeyedDataset(Dataset[KeyedItem]):
             return [self[key] for key in keys]
         indices = [index for _, index in keys]
         images, labels = batch(indices)
+        if self.contract is not None:
+            images, labels = self.contract.batch(images, labels, indices)
         return KeyedBatch(images, labels, torch.tensor(indices))
 
 

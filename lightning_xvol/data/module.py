@@ -20,9 +20,11 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data import build_data
 from lightning_xvol.data.contents import contents_of
+from lightning_xvol.data.contract import check_attributes, contract_of, require_map_style
 from lightning_xvol.data.keyed import Key, KeyedBatch, KeyedDataset, collate
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.contents import generated
@@ -132,13 +134,14 @@ class ImageDataModule(LightningDataModule):
     def __init__(self, config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.data = build_data(config.data, data_dir, download=download)
+        self.data = build_data(config.data, data_dir, download=download, seed=config.seed)
+        check_attributes(config.data.name, self.data.num_classes, self.data.image_shape)
         self.num_classes: int = self.data.num_classes
         self.image_shape: tuple[int, int, int] = self.data.image_shape
-        self._train = self._keyed(self.data.train())
-        self._validation = self._keyed(self.data.validation())
+        self._train = self._keyed(self.data.train(), "train")
+        self._validation = self._keyed(self.data.validation(), "validation")
         test = self.data.test()
-        self._test = None if test is None else self._keyed(test)
+        self._test = None if test is None else self._keyed(test, "test")
         self.train_size = len(self._train)
         self.plan = self.plan_for(config)
         self.first_step = 0
@@ -154,7 +157,8 @@ class ImageDataModule(LightningDataModule):
     @property
     def classes(self) -> Sequence[str]:
         """Names of the labels; empty if the data set has none."""
-        return tuple(map(str, getattr(self.data, "classes", ())))
+        names = tuple(map(str, getattr(self.data, "classes", ())))
+        return names if len(names) == self.num_classes else ()
 
     @property
     def evaluation_batch(self) -> int:
@@ -165,8 +169,14 @@ class ImageDataModule(LightningDataModule):
         """Whether there is a test split. Without one, tables report the validation split."""
         return self._test is not None
 
-    def _keyed(self, dataset: Dataset[Any]) -> KeyedDataset:
-        return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"))
+    def _keyed(self, dataset: Dataset[Any], split: str) -> KeyedDataset:
+        data = self.config.data
+        what = f"the {split} split of data {data.name!r}"
+        require_map_style(dataset, what)
+        contract = None
+        if registry.task(data.name, data.options) == "classification":
+            contract = contract_of(dataset, what, self.num_classes, self.image_shape)
+        return KeyedDataset(dataset, derive_seed(self.config.seed, "augmentation"), contract)
 
     def plan_for(self, config: RunConfig) -> StepPlan:
         """The plan of `config`, which must have the same data."""

@@ -43,7 +43,7 @@ class TorchvisionData(ImageData):
         self._splits: dict[bool, TensorSplit] = {}
         self._classes: tuple[str, ...] = ()
         # Checked here, not at the first batch, so that a sweep stops before its first cell.
-        if not download and not (self.root / self.layout[0]).is_dir():
+        if not self._is_here() and not download:
             raise UserError(f"no {self.source} in {str(self.root)!r}; {self._expected()}")
 
     @property
@@ -58,6 +58,13 @@ class TorchvisionData(ImageData):
 
     def validation(self) -> Dataset[Item]:
         return self._read(train=False)
+
+    def _is_here(self) -> bool:
+        return (self.root / self.layout[0]).is_dir()
+
+    def _where(self) -> Path:
+        """The folder that the files are read from."""
+        return self.root
 
     def _expected(self) -> str:
         folder, files = self.layout
@@ -79,7 +86,7 @@ class TorchvisionData(ImageData):
         except Exception as error:
             doing = "fetch or read" if self.download else "read"
             raise UserError(
-                f"cannot {doing} {self.source} in {str(self.root)!r} ({_one_line(error)}); {self._expected()}"
+                f"cannot {doing} {self.source} in {str(self._where())!r} ({_one_line(error)}); {self._expected()}"
             ) from error
         self._classes = tuple(map(str, getattr(loaded, "classes", ())))
         images = torch.as_tensor(loaded.data)
@@ -87,19 +94,25 @@ class TorchvisionData(ImageData):
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         return images, torch.as_tensor(loaded.targets)
 
-    def _open(self, train: bool) -> Any:
+    def _read_files(self, train: bool) -> Any:
+        """An object with `data` and `targets`, as torchvision's data sets are."""
+        return self._by_torchvision(train=train)
+
+    def _by_torchvision(self, **arguments: bool) -> Any:
         from torchvision import datasets
 
-        make = getattr(datasets, self.source)
+        return getattr(datasets, self.source)(str(self.root), **arguments)
+
+    def _open(self, train: bool) -> Any:
         try:
-            return make(str(self.root), train=train)
+            return self._read_files(train)
         except Exception:
             if not self.download:
                 raise
         # Existing files are tried first, because their folder may be read-only. The lock is for other cells, which
         # would read half a file: torchvision writes to the final names.
         with alone_in(self.root):
-            return make(str(self.root), train=train, download=True)
+            return self._by_torchvision(train=train, download=True)
 
 
 class CropFlip(Dataset[Item]):

@@ -10,11 +10,10 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
 from lightning_xvol.backbones import place_strides, plain_backbone, replace_every, replace_operators, trace
-from lightning_xvol.backbones.strides import MARK
+from lightning_xvol.backbones.pretrained import check_unmoved, is_plain
 from lightning_xvol.config.detectors import DetectorPreset
 from lightning_xvol.config.schema import BackboneConfig, OperatorConfig
 from lightning_xvol.errors import UserError
-from lightning_xvol.operators.convolution import Convolution
 
 Pretraining = Literal["random", "torchvision", "own"]
 
@@ -94,20 +93,9 @@ def _new_paths(network: nn.Module, replaced: list[str], pretraining: Pretraining
         return []
     if pretraining == "random":
         return replaced
-    plain = [path for path in replaced if _is_plain(network.get_submodule(path))]
-    for path in plain:
-        mark = getattr(network.get_submodule(path.rpartition(".")[0]), MARK, None)
-        if mark is not None and mark.value:
-            raise UserError(
-                f"torchvision's weights stride in the 3x3, but stride_in_1x1=True has moved the stride of {path}; set "
-                "backbone.stride_in_1x1=false in all rows that you compare"
-            )
+    plain = [path for path in replaced if is_plain(network.get_submodule(path))]
+    check_unmoved(network, plain)
     return [path for path in replaced if path not in plain]
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether the operator is the 3x3 convolution that the plain network has."""
-    return isinstance(module, Convolution) and module.conv.kernel_size == (3, 3)
 
 
 def _levels(network: nn.Module) -> tuple[list[int], tuple[int, ...]]:

@@ -50,10 +50,25 @@ def evaluate(ground_truth: dict[str, Any], results: Results, kind: str) -> dict[
         ValueError: if `ground_truth` and `results` do not have the same images.
     """
     _check_images({image["id"] for image in ground_truth["images"]}, set(results))
-    truth = COCO({**ground_truth, "annotations": [dict(item) for item in ground_truth["annotations"]]})
+    images = _numbered(ground_truth["images"])
+    categories = _numbered(ground_truth["categories"])  # their numbers are the labels
+    found = [
+        {**item, "image_id": images[item["image_id"]], "category_id": categories[item["category_id"]]}
+        for item in as_coco(ground_truth["categories"], results, kind)
+    ]
+    truth = COCO(
+        {
+            "images": [{**image, "id": images[image["id"]]} for image in ground_truth["images"]],
+            "categories": [{**one, "id": categories[one["id"]]} for one in ground_truth["categories"]],
+            "annotations": [
+                {**item, "image_id": images[item["image_id"]], "category_id": categories[item["category_id"]]}
+                for item in ground_truth["annotations"]
+            ],
+        }
+    )
     evaluation = COCOeval_faster(
         truth,
-        truth.loadRes(as_coco(ground_truth["categories"], results, kind)),
+        truth.loadRes(found),
         KINDS[kind],
         print_function=_silent,
         rle_iou_max_workers=max(1, torch.get_num_threads()),
@@ -70,6 +85,11 @@ def as_coco(categories: Iterable[Mapping[str, Any]], results: Results, kind: str
         for image_id, detections in results.items()
         for detection in detections
     ]
+
+
+def _numbered(records: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Numbers 1, 2, ... of the ids of `records`, in their order. faster-coco-eval would keep the ids as floats."""
+    return {id_: number for number, id_ in enumerate(sorted(record["id"] for record in records), start=1)}
 
 
 def _as_coco(kind: str, image_id: int, category_id: int, detection: Detection) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import PIL.Image
@@ -15,7 +15,7 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.imports import importable
 from lightning_xvol.config.resolved import resolve
-from lightning_xvol.config.schema import from_dict
+from lightning_xvol.config.schema import from_record
 from lightning_xvol.data import coco_masks
 from lightning_xvol.data.coco import Geometry
 from lightning_xvol.detection.detections import to_image
@@ -53,8 +53,14 @@ def read_detector(checkpoint: Path, trust: bool = False) -> TrainedDetector:
     Raises:
         UserError: if the file is not a checkpoint of a detector, or has an import path and is not trusted.
     """
-    content, run = read_cell(checkpoint)
-    config = resolve(importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust)))
+    return detector_in(*read_cell(checkpoint), checkpoint, trust)
+
+
+def detector_in(
+    content: Mapping[str, Any], run: Mapping[str, Any], checkpoint: Path, trust: bool = False
+) -> TrainedDetector:
+    """As `read_detector`, from what `read_cell` returns for the file `checkpoint`."""
+    config = resolve(importable(from_record(run["config"], source=repr(str(checkpoint)), trust=trust)))
     if registry.lookup("data", config.data.name).task != "detection":
         raise UserError(
             f"{str(checkpoint)!r} holds no detector; expected a checkpoint of a run on coco or shapes_coco, "

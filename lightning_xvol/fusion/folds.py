@@ -35,6 +35,7 @@ from lightning_xvol.operators.relative_positions import RelativePositions
 from lightning_xvol.operators.se_convolution import SEConvolution
 from lightning_xvol.operators.self_attention import SelfAttention
 from lightning_xvol.operators.settings import SETTINGS, additions
+from lightning_xvol.operators.spatial import SpatialConv2d
 from lightning_xvol.operators.wide_convolution import WideConvolution
 from lightning_xvol.operators.xvolution import XVolution
 from lightning_xvol.operators.xvolution_inv import XVolutionInv
@@ -180,7 +181,7 @@ def check_structure(operator: nn.Module, path: str) -> None:
     for name, child in operator.named_children():
         if type(child) in FOLDS:
             check_structure(child, f"{where}.{name}")
-        elif type(child) is nn.Conv2d:
+        elif type(child) in (nn.Conv2d, SpatialConv2d):
             _check_untouched(child, f"{where}.{name}")
             if child.bias is not None and name not in FOLDS[type(operator)].biases:
                 raise UserError(f"cannot fuse {where}: its {name} has a bias, which the operator does not have")

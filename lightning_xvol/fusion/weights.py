@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
 from lightning_xvol.config.imports import importable
-from lightning_xvol.config.schema import RunConfig, from_dict, to_dict
+from lightning_xvol.config.schema import RunConfig, from_record, to_dict
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.fusion.walk import fuse
 from lightning_xvol.ledger import checks
@@ -61,8 +61,18 @@ def read_trained(checkpoint: Path, data_dir: Path | None = None, trust: bool = F
         UserError: for a file that is not the checkpoint of a cell, weights that do not fit their configuration, or an
             import path in a checkpoint that is not trusted.
     """
-    content, run = read_cell(checkpoint)
-    config = importable(from_dict(run["config"], source=repr(str(checkpoint)), trust=trust))
+    return trained_in(*read_cell(checkpoint), checkpoint, data_dir, trust)
+
+
+def trained_in(
+    content: Mapping[str, Any],
+    run: Mapping[str, Any],
+    checkpoint: Path,
+    data_dir: Path | None = None,
+    trust: bool = False,
+) -> Trained:
+    """As `read_trained`, from what `read_cell` returns for the file `checkpoint`."""
+    config = importable(from_record(run["config"], source=repr(str(checkpoint)), trust=trust))
     task = registry.task(config.data.name, config.data.options)
     if task in ("detection", "segmentation"):
         raise UserError(
@@ -169,7 +179,7 @@ def load_fused(path: Path, trust: bool = False) -> nn.Module:
     unfit = checks.problems(about, checks.plain, CELL, checks.fields({"block_norms": checks.flag}))
     if unfit:
         raise UserError(f"{str(path)!r} has missing or unfit values: {unfit}; fuse the checkpoint again")
-    config = importable(from_dict(about["config"], source=repr(str(path)), trust=trust))
+    config = importable(from_record(about["config"], source=repr(str(path)), trust=trust))
     network = _build(config, about["num_classes"], about["image_shape"][0], weights, path)
     fused = fuse(network, block_norms=about["block_norms"])
     load_weights(fused, weights, path)

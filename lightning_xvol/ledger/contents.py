@@ -9,6 +9,7 @@ A record holds the contents of its data as `data`, and the folder of a run that 
 | `by` | what was digested: `pixels`, `files`, `generator`, `items` (their number alone), `own` (the class said it) |
 | `classes` | the number of classes |
 | `train`, `validation`, `test` | the number of images of each split, after `data.limit`; `test` may be null |
+| `drawn_from` | the numbers of images in the official splits, if the run draws its own splits from them |
 | `image_ids` | COCO only: the number of images, the first and the last id of each annotation file |
 | `folder` | where the files were; it is no part of the digest |
 
@@ -110,9 +111,11 @@ def label(config: Mapping[str, Any], contents: Mapping[str, Any] | None) -> str:
 def differs(config: Mapping[str, Any], contents: Mapping[str, Any]) -> bool:
     """Whether `contents` are known not to be the set that `config`, a section `data`, names."""
     expected = registry.lookup("data", str(config.get("name"))).facts
-    limit = config.get("limit")
+    drawn_from = contents.get("drawn_from")
+    official = {**contents, **drawn_from} if isinstance(drawn_from, Mapping) else contents
+    limit = config.get("limit") if official is contents else None  # which cuts the splits that are drawn
     for key, value in expected.items():
-        found = contents.get(key)
+        found = official.get(key)
         wanted = min(value, limit) if key in SPLITS and limit is not None else value
         if found != wanted:
             return True

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import ID_LENGTH, Resolved, canonical, resolve
-from lightning_xvol.config.schema import RunConfig, from_dict
+from lightning_xvol.config.schema import RunConfig, from_record, set_value
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files, record
 
 PROTOCOL = "imagenet_resnet50"
 """The recipe of the paper's pre-training."""
+PRETRAINED = ("pretrained_sha256", "pretrained_kind", "pretrained_new")
+"""The fields of a backbone that say where a classifier started from."""
 CHANNELS = 3
 """Channels of the images that detectors take."""
 
@@ -43,9 +45,10 @@ class ClassificationRun(NamedTuple):
 
 
 def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
-    """`config`, resolved, with the origin of its weights.
+    """`config`, resolved, with the origin of its weights: of a classifier, or of a detector's backbone.
 
-    The weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config` names.
+    A detector's weights are those that `--backbone-from` finds in `ledger`, if it is given, else those that `config`
+    names.
 
     Raises:
         UserError: as `resolve` and `backbone_from`, and for a file that cannot be read.
@@ -53,19 +56,33 @@ def with_origin(config: RunConfig, ledger: Path | None) -> Resolved:
     config = resolve(config)
     if ledger is not None:
         return backbone_from(config, ledger)
-    chosen = config.detector
-    if chosen.weights is None or chosen.origin is not None:
-        return config
-    return dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=_digest(Path(chosen.weights))))
+    chosen, backbone = config.detector, config.backbone
+    if backbone.pretrained is not None and backbone.pretrained_sha256 is None:
+        digest = file_sha256("backbone.pretrained", backbone.pretrained)
+        config = dataclasses.replace(config, backbone=dataclasses.replace(backbone, pretrained_sha256=digest))
+    if chosen.weights is not None and chosen.origin is None:
+        digest = file_sha256("detector.weights", chosen.weights)[:ID_LENGTH]
+        config = dataclasses.replace(config, detector=dataclasses.replace(chosen, origin=digest))
+    return config
 
 
-@functools.cache
-def _digest(path: Path) -> str:
+def file_sha256(field: str, path: str) -> str:
+    """The SHA-256 of the file at `path`, which the `field` of a configuration names.
+
+    Raises:
+        UserError: for a file that cannot be read.
+    """
     try:
-        with files.open_bytes(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
-    except OSError as error:
-        raise UserError(f"cannot read detector.weights={str(path)!r}: {error.strerror}") from error
+        status = Path(path).stat()
+        return _sha256(Path(path), status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"cannot read {field}={path!r}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@functools.cache  # a sweep asks for every cell; size and time tell that the file is another one now
+def _sha256(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    with files.open_bytes(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
@@ -84,8 +101,9 @@ def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
     found = [run for run in _runs(ledger) if run.identity == identity]
     if len(found) > 1:
         found = [run for run in found if run.config.operator == config.operator] or found
-    if len(found) > 1:
-        found = [run for run in found if run.group == _protocol_group(run.config)] or found
+    for form in _PAPERS_FORMS:
+        if len(found) > 1:
+            found = [run for run in found if run.group == _protocol_group(run.config, form)] or found
     if not found:
         raise UserError(
             f"--backbone-from {str(ledger)!r}: no finished classification run of {_what(config)} on images of "
@@ -156,27 +174,38 @@ def check_weights(config: RunConfig) -> None:
 
 
 def with_papers_origin(config: RunConfig) -> RunConfig:
-    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file."""
+    """`config` as `backbone_from` makes it from a ledger with the paper's own pre-training, but without a file.
+
+    Of its forms (`_PAPERS_FORMS`) it is the one that `config` names as its origin, or today's.
+    """
     if config.detector.pretraining != "own":
         return config
-    origin = resolve(papers_pretraining(config))
+    origins = [resolve(papers_pretraining(config, form)) for form in _PAPERS_FORMS]
+    origin = next((run for run in origins if run.group_id == config.detector.origin), origins[0])
     detector = dataclasses.replace(config.detector, origin=origin.group_id, origin_optimisation=origin.optimisation_id)
     return dataclasses.replace(config, detector=detector)
 
 
-def papers_pretraining(config: RunConfig) -> RunConfig:
+_PAPERS_FORMS = ("live_taps", "plain")
+"""The weight gradients with which the paper's pre-training may have been computed: today's, and that of older runs."""
+
+
+def papers_pretraining(config: RunConfig, weight_gradient: str = _PAPERS_FORMS[0]) -> RunConfig:
     """The paper's pre-training with the operator and the backbone of `config`."""
-    return dataclasses.replace(get_recipe(PROTOCOL).config(), operator=config.operator, backbone=config.backbone)
+    papers = set_value(get_recipe(PROTOCOL).config(), "train.weight_gradient", weight_gradient)
+    return dataclasses.replace(papers, operator=config.operator, backbone=config.backbone)
 
 
-def _protocol_group(config: RunConfig) -> str:
-    return record.group_id(papers_pretraining(config))
+def _protocol_group(config: RunConfig, weight_gradient: str) -> str:
+    return record.group_id(papers_pretraining(config, weight_gradient))
 
 
 def _identity(config: RunConfig) -> Any:
     """Everything that a classifier must share with its detector."""
     values = canonical(config)
     values["operator"]["options"].pop("position_size", None)
+    for name in PRETRAINED:  # where a classifier itself started from is no matter of the detector
+        values["backbone"].pop(name, None)
     return values["operator"], values["backbone"], values["seed"]
 
 
@@ -190,7 +219,7 @@ def _runs(ledger: Path) -> tuple[ClassificationRun, ...]:
             result = record.read_result(path.parent)
             if result is None or result["status"] != "finished" or result["config"] is None:
                 continue
-            config = resolve(from_dict(result["config"]))
+            config = resolve(from_record(result["config"]))
             data = registry.lookup("data", config.data.name)
             if data.task == "classification" and data.channels in (CHANNELS, None):
                 found.append(

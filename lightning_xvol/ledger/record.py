@@ -1,6 +1,7 @@
 """The record of a finished run. Nothing here imports torch.
 
-A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked.
+A record may hold more than `RESULT_KEYS`. `tracking` is there where the run was not tracked as the user asked,
+`protocol` where the run belongs to an experiment with one (`lightning_xvol.ledger.protocol`).
 
 The folder of a cell holds:
 
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from lightning_xvol.config.resolved import SCHEMA, resolve
-from lightning_xvol.config.schema import RunConfig, from_dict
+from lightning_xvol.config.schema import RunConfig, from_record
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, contents, files
 
@@ -139,7 +140,7 @@ def optimisation_of(result: Mapping[str, Any]) -> str:
     Raises:
         UserError: for the configuration of another version.
     """
-    return recorded_optimisation(result) or optimisation_id(from_dict(result["config"]))
+    return recorded_optimisation(result) or optimisation_id(from_record(result["config"]))
 
 
 def recorded_optimisation(result: Mapping[str, Any]) -> str | None:

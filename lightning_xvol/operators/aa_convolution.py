@@ -26,11 +26,12 @@ Cost: `K^2 C_in (C_out - C_v)` multiplications per output position and the atten
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise, same_memory_format
 from lightning_xvol.operators.self_attention import SelfAttention
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 
 class AAConvolution(Operator):
@@ -75,11 +76,9 @@ class AAConvolution(Operator):
         least = checks.positive_int("min_key_channels", min_key_channels)
         key_channels = heads * max(least, round(checks.ratio("key_ratio", key_ratio) * out_channels / heads))
         value_channels = heads * max(1, round(checks.ratio("value_ratio", value_ratio, 1) * out_channels / heads))
-        self.conv: nn.Conv2d | None = None
+        self.conv: SpatialConv2d | None = None
         if value_channels < out_channels:
-            self.conv = nn.Conv2d(
-                in_channels, out_channels - value_channels, size, stride, padding=size // 2, bias=False
-            )
+            self.conv = SpatialConv2d(in_channels, out_channels - value_channels, size, stride)
             initialise(self.conv)
         self.attention = SelfAttention(
             in_channels,

@@ -8,10 +8,11 @@ Cost: `kernel_size ** 2 * C_in * C_out` multiplications per output position.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 
 class Convolution(Operator):
@@ -24,7 +25,7 @@ class Convolution(Operator):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, kernel_size: int = 3) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         kernel_size = checks.odd_kernel_size("kernel_size", kernel_size)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.conv = SpatialConv2d(in_channels, out_channels, kernel_size, stride)
         initialise(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:

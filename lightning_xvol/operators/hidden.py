@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_xvol.operators.base import conv_macs, initialise
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 
 class Hidden(nn.Module):
@@ -18,7 +19,7 @@ class Hidden(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, width: int, kernel_size: int, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.conv = SpatialConv2d(in_channels, width, kernel_size, stride)
         self.norm = nn.BatchNorm2d(width)
         self.output = nn.Conv2d(width, out_channels, 1, bias=False)
         initialise(self.conv)

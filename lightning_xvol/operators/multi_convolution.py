@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from lightning_xvol.config.weight_gradient import DILATION
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
-
-DILATION = 2
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 
 class MultiConvolution(Operator):
@@ -38,13 +38,12 @@ class MultiConvolution(Operator):
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         size = checks.odd_kernel_size("kernel_size", kernel_size)
-        self.conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+        self.conv = SpatialConv2d(in_channels, out_channels, size, stride)
         initialise(self.conv)
-        self.dilated_conv: nn.Conv2d | None = None
+        self.dilated_conv: SpatialConv2d | None = None
         if dilated_kernel_size is not None:
             size = checks.odd_kernel_size("dilated_kernel_size", dilated_kernel_size)
-            padding = DILATION * (size // 2)
-            self.dilated_conv = nn.Conv2d(in_channels, out_channels, size, stride, padding, DILATION, bias=False)
+            self.dilated_conv = SpatialConv2d(in_channels, out_channels, size, stride, DILATION)
             initialise(self.dilated_conv)
         self.norm = nn.BatchNorm2d(out_channels)
 

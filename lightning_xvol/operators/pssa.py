@@ -70,6 +70,8 @@ class PSSA(Operator):
         torch.Size([2, 32, 8, 5])
     """
 
+    float32_products = False  # whether the arithmetic is float32 where the projections are bfloat16
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, **options: Any) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         chosen = pssa_options(options)
@@ -124,6 +126,8 @@ class PSSA(Operator):
     def attend(self, x: Tensor) -> Tensor:
         """PSSA before its batch norm, in float32 where the projections are float16."""
         query, key, value = (None if conv is None else conv(x) for conv in (self.query, self.key, self.value))
+        if self.float32_products and self.tap_weight.dtype == torch.float32:
+            query, key, value = (None if z is None else z.float() for z in (query, key, value))
         y = kernels.pssa(self.spec, query, key, value, self.tap_weight, self.tap_bias)
         if self.propagation is not None:
             y = kernels.propagate(y, self.propagation, self.stride)
@@ -176,6 +180,13 @@ def _position_encoding(form: str, position_encoding: bool) -> bool:
         fitting = ", ".join(name for name, other in FORMS.items() if other.takes_bias)
         raise UserError(f"position_encoding=True: form={form!r} {why}. Forms that take it: {fitting}")
     return position_encoding
+
+
+def use_float32_products(network: nn.Module, wanted: bool) -> None:
+    """Choose for every PSSA of `network` whether its arithmetic is float32 where its projections are bfloat16."""
+    for module in network.modules():
+        if isinstance(module, PSSA):
+            module.float32_products = wanted
 
 
 def _product(size: tuple[int, int]) -> int:

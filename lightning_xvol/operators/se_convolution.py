@@ -6,8 +6,8 @@ over channels and none over space. We choose:
 * It weights the output of the convolution, before the batch norm of the block. The source weights the output of a
   whole block.
 * W_1 and W_2 have no biases, as in Eq. 3 of the source, and the reduction is 16, as there.
-* With few hidden units all of them may start below 0 for every image, and then W_1 and W_2 never get a gradient.
-  `squeeze_start="pairs"` excludes this.
+* With few hidden units all of them may start below 0 for every image, and then W_1 and W_2 never get a gradient. The
+  start of W_1 excludes this (`squeeze_start`).
 
 Cost: K^2 C_in C_out + C_out multiplications per output position, and 2 C_out^2 / reduction for an image.
 """
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lightning_xvol.operators import checks
 from lightning_xvol.operators.base import Operator, conv_macs, initialise
+from lightning_xvol.operators.spatial import SpatialConv2d
 
 FEW = 4  # hidden units that a random start may well leave dead
 
@@ -36,10 +37,10 @@ class SEConvolution(Operator):
     Args:
         kernel_size: K.
         reduction: how many times fewer rows W_1 has than C_out.
-        squeeze_start: how W_1 starts. "random" is PyTorch's own start, which all published runs have; a warning is
-            logged where W_1 has fewer than 4 rows. "pairs" gives W_1 at least two rows, and each row of its second half
-            is the negative of one in its first half: for every image with a mean that is not 0 at least one hidden unit
-            is alive.
+        squeeze_start: how W_1 starts. "pairs" gives W_1 at least two rows, and each row of its second half is the
+            negative of one in its first half: for every image with a mean that is not 0 at least one hidden unit is
+            alive. "random" is PyTorch's own start, which runs had before this option; a warning is logged where W_1
+            has fewer than 4 rows.
 
     Raises:
         UserError: for an even `kernel_size`, a `reduction` that is no positive integer, an unknown `squeeze_start`, or
@@ -54,13 +55,13 @@ class SEConvolution(Operator):
         stride: int = 1,
         kernel_size: int = 3,
         reduction: int = 16,
-        squeeze_start: str = "random",
+        squeeze_start: str = "pairs",
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         size = checks.odd_kernel_size("kernel_size", kernel_size)
         pairs = checks.choice("squeeze_start", squeeze_start, ("random", "pairs")) == "pairs"
         hidden = max(2 if pairs else 1, out_channels // checks.positive_int("reduction", reduction))
-        self.conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+        self.conv = SpatialConv2d(in_channels, out_channels, size, stride)
         self.squeeze = nn.Conv2d(out_channels, hidden, 1, bias=False)
         self.excite = nn.Conv2d(hidden, out_channels, 1, bias=False)
         initialise(self.conv)

@@ -39,6 +39,17 @@ def cache_folder() -> Path | None:
     return None if own is None else own / ".cache" / "lightning-xvol"
 
 
+def named_data_folder() -> Path | None:
+    """The folder that contains data sets, as `LIGHTNING_XVOL_DATA` names it; None where it names none."""
+    named = os.environ.get("LIGHTNING_XVOL_DATA")
+    return Path(named) if named else None
+
+
+def data_folder(given: Path | None = None) -> Path:
+    """The folder that contains data sets: `given`, else what `LIGHTNING_XVOL_DATA` names, else ./data."""
+    return Path(given if given is not None else named_data_folder() or "data")
+
+
 def _lend_home() -> None:
     """A home for libraries that cannot do without, such as matplotlib, until this process ends."""
     folder, owner = tempfile.mkdtemp(prefix="lightning-xvol-home-"), os.getpid()

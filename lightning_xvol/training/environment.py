@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lightning_xvol.config import registry
+from lightning_xvol.config import libraries, registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.ledger import files
 from lightning_xvol.surroundings.programs import output_of
@@ -25,7 +25,8 @@ ARITHMETIC = (
 def describe(config: RunConfig) -> dict[str, str]:
     """Versions of the packages that compute, the device, and a hash of every source file named by an import path.
 
-    `variables` lists the variables of `ARITHMETIC` that are set.
+    The version of the backbone's library stands beside them, if it has one (`timm:resnet50`). `variables` lists
+    the variables of `ARITHMETIC` that are set.
     """
     import torch
 
@@ -35,13 +36,14 @@ def describe(config: RunConfig) -> dict[str, str]:
             facts[package.replace("-", "_")] = version(package)
         except PackageNotFoundError:
             facts[package.replace("-", "_")] = "unknown"
+    facts |= libraries.versions(config.backbone.name)
     chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(ARITHMETIC)]
     if chosen:
         facts["variables"] = " ".join(chosen)
     facts["device"] = device_name("cuda" if torch.cuda.is_available() else "cpu")
     for kind in registry.KINDS:
         name = getattr(config, kind).name
-        if name not in registry.KINDS[kind]:
+        if not registry.is_known(kind, name):
             source = inspect.getsourcefile(inspect.unwrap(registry.load(kind, name)))
             if source is not None:
                 facts[f"source {name}"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]

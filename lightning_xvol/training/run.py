@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,20 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_xvol.backbones.cost import count_macs, count_parameters
-from lightning_xvol.config.resolved import SCHEMA, Resolved
+from lightning_xvol.config import libraries
+from lightning_xvol.config.fast import has_float32_products
+from lightning_xvol.config.resolved import SCHEMA, Resolved, resolve
 from lightning_xvol.config.schema import RunConfig, to_dict
+from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.data.module import ImageDataModule
-from lightning_xvol.detection.weights import load_backbone
 from lightning_xvol.errors import one_line
 from lightning_xvol.ledger import contents, files
 from lightning_xvol.ledger.checkpoints import AtomicCheckpointIO, list_checkpoints, newest_intact, prune
 from lightning_xvol.ledger.locking import locked
 from lightning_xvol.ledger.origins import check_weights, with_origin
 from lightning_xvol.ledger.record import metrics_bytes, write_failure, write_result
+from lightning_xvol.operators.pssa import use_float32_products
+from lightning_xvol.operators.spatial import use_live_taps
 from lightning_xvol.processes import own_variables, rank
 from lightning_xvol.seeding import derive_seed, seed_generators
 from lightning_xvol.surroundings import signals
@@ -49,7 +53,8 @@ from lightning_xvol.training.callbacks import (
 from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selected_by
 from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
-from lightning_xvol.training.tasks import task_of
+from lightning_xvol.training.pretrained import check_libraries, load_pretrained
+from lightning_xvol.training.tasks import taps_outside, task_of
 from lightning_xvol.training.tracked_pictures import pictures_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
@@ -72,6 +77,7 @@ class RunContext:
         report: called now and then with the number of steps done and of all steps.
         nodes: the number of machines that share the processes of the run (`train.devices`).
         callbacks: further callbacks, which must not change the run.
+        protocol: what the record holds about the protocol of the experiment (`lightning_xvol.ledger.protocol`).
     """
 
     data_dir: Path | None = None
@@ -81,24 +87,17 @@ class RunContext:
     report: Report | None = None
     nodes: int = 1
     callbacks: Sequence[Callback] = ()
+    protocol: Mapping[str, str] | None = None
 
 
 def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torch.nn.Module:
     """The network of `config` with random weights, which depend on the seed alone."""
     seed_generators(derive_seed(config.seed, "weights"))
     network = task_of(config).network(config, num_classes, in_channels)
+    resolved = resolve(config)
+    use_live_taps(network, has_live_taps(resolved))
+    use_float32_products(network, has_float32_products(resolved))
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
-
-
-def load_pretrained(network: torch.nn.Module, config: RunConfig) -> None:
-    """Load the weights that `config` names for the backbone of a detector, if it names any.
-
-    Raises:
-        UserError: as `load_backbone`.
-    """
-    if config.detector.weights is not None:
-        report = load_backbone(network, Path(config.detector.weights))  # type: ignore[arg-type]
-        log.info("backbone from %s: %s", config.detector.weights, report)
 
 
 def train(config: RunConfig, folder: Path, context: RunContext | None = None) -> dict[str, Any]:
@@ -120,6 +119,7 @@ def _train(config: Resolved, folder: Path, context: RunContext) -> dict[str, Any
         return finished
     check_weights(config)
     check_tracking(context.tracking)
+    check_libraries(config, folder)
     _configure_process(config)
     data = task_of(config).data(config, context.data_dir, download=context.download)
     contents.check(contents.begun_on(folder), data.contents, config.data, f"the unfinished run in {str(folder)!r}")
@@ -196,6 +196,7 @@ class _Run:
         pretrained: bool,
     ) -> None:
         self.config, self.folder, self.data, self.nodes = config, folder, data, context.nodes
+        self.protocol = context.protocol
         self.task = task_of(config)
         self.identity: dict[str, Any] = {
             "cell_id": config.cell_id,
@@ -204,6 +205,7 @@ class _Run:
             "num_classes": data.num_classes,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
+            "libraries": libraries.versions(config.backbone.name),
         }
         self.commit = environment.commit()
         writes = rank() == 0
@@ -233,6 +235,8 @@ class _Run:
         )
         self.params = count_parameters(network)
         self.macs = count_macs(self.task.body(network), data.image_shape)
+        for text in taps_outside(config, network, data.image_shape):
+            log.info("note: %s", text)
         if config.train.compile:
             network.compile()
         self.module = self.task.module(network, config, data)
@@ -342,6 +346,7 @@ class _Run:
             "weights_sha256": weights_sha256(self.module.network),
             "environment": environment.describe(self.config),
             "commit": self.commit,
+            **({} if self.protocol is None else {"protocol": dict(self.protocol)}),
             "data": self.data.contents,
             "status": status,
             "metrics_bytes": metrics_bytes(self.folder),

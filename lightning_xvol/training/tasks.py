@@ -7,14 +7,15 @@ record, is the same for all tasks. `registry.METRICS` names the metric of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_xvol.backbones import build_backbone
+from lightning_xvol.backbones import build_backbone, count_taps, trace
+from lightning_xvol.backbones.taps import outside
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.schema import RunConfig
@@ -64,6 +65,15 @@ class Task:
 
 def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
+
+
+def taps_outside(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """A sentence for each kind of taps of which some can never be inside the map; nothing where that is not known."""
+    body = task_of(config).body(network)
+    try:
+        return outside(count_taps(body, trace(body, image_shape)))
+    except Exception:  # an operator of the user's own that does not run on the meta device
+        return []
 
 
 def _classes(config: RunConfig, data_dir: Path | None = None, *, download: bool = False) -> ImageDataModule:

@@ -6,7 +6,7 @@ The network is built on the meta device, with the number of classes and the imag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_xvol.backbones import count_parameters, trace
+from lightning_xvol.backbones import count_parameters, count_taps, trace
 from lightning_xvol.backbones.cost import ModuleRun
 from lightning_xvol.backbones.strides import STAGES, Block, stage_blocks
+from lightning_xvol.backbones.taps import TapCount, outside
 from lightning_xvol.commandline import columns
 from lightning_xvol.config import registry
 from lightning_xvol.config.resolved import SCHEMA, resolve
@@ -37,6 +38,7 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
     * `operator`, `backbone`, `data`: `name`, `label` and the fields of the configuration; `data` also has `num_classes`
       and `image_shape`;
     * `params`, and `macs` of one image;
+    * `taps`, a list: how many taps of the operators can ever be inside the map (`lightning_xvol.backbones.taps`);
     * `stages`, a list.
 
     Keys of a stage: `name` (conv1, conv2_x .. conv5_x, head), `output` (height, width), `channels`, `blocks` (their
@@ -63,6 +65,7 @@ def describe(config: RunConfig, data_dir: Path | None = None) -> dict[str, Any]:
         **named,
         "params": count_parameters(model),
         "macs": sum(run.macs for run in runs),
+        "taps": [{**vars(count), "never": list(count.never)} for count in count_taps(model, runs)],
         "stages": _Network(config, model, runs).stages(),
     }
 
@@ -258,5 +261,17 @@ def to_text(description: Mapping[str, Any]) -> str:
             *columns(lines, right=(4, 5)),
             "",
             "Parameters include batch norms and shortcuts. MACs are the multiply-adds of one image.",
+            *_taps(description["taps"]),
         ]
     )
+
+
+def _taps(counts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Lines that say how many taps can ever be inside the map, and a warning if some never are."""
+    found = [TapCount(**count) for count in counts]
+    if found:
+        yield ""
+        yield "Taps that can be inside the map of their operator:"
+        yield from (f"  {count.text()}" for count in found)
+    if outside(found):
+        yield "warning: the other taps read zeros alone; larger maps or smaller distances would use them"

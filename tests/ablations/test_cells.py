@@ -16,6 +16,7 @@ from ablations.engine.sweep import Cell, recipes_for, text
 from ablations.kernel_size import SWEEP
 from lightning_xvol.commandline import setting
 from lightning_xvol.config.recipes import RECIPES, get_recipe
+from lightning_xvol.config.resolved import resolve
 from lightning_xvol.errors import UserError
 
 ROWS = ("convolution", "xvolution", "xvolution_static")
@@ -238,3 +239,17 @@ def test_a_cell_of_two_columns_runs_once(bench: Any) -> None:
     tidy = (bench.out / "shift_distance" / "table.csv").read_text().splitlines()
     shared = [line.split(",")[2:6] for line in tidy if line.startswith(("convolution,1,", "convolution,3,"))]
     assert len(shared) == 2 and shared[0] == shared[1], "both columns show it"
+
+
+def test_the_check_before_a_sweep_says_which_taps_can_never_be_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablations.engine.cell import SweepContext, preflight
+
+    configs = [resolve(get_recipe("match_small").config(name)) for name in ("convolution", "pssa", "xvolution")]
+    preflight(configs, SweepContext(tmp_path, "sweep", None, False, "disabled", "project"))
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "note: stage 5, map 4 x 4: 16 of 24 shifts can be inside the map, none at distance 5",
+        "note: stage 5, map 4 x 4: 9 of 25 taps of the 5x5, dilation 2 can be inside the map, none at distance 4",
+    ]

@@ -35,11 +35,13 @@ def contents_of(config: RunConfig) -> dict[str, Any]:
 
 def write_sweep(
     out: Path, name: str, recipe: str, rows: Sequence[tuple[str, dict[str, Any], dict[str, float]]],
-    spread: Spread = lambda row, seed: 0.0, **changes: Any,
+    spread: Spread = lambda row, seed: 0.0, seeds: int = SEEDS, diverged: Mapping[str, int] | None = None,
+    **changes: Any,
 ) -> None:  # fmt: skip
     """Write a ledger of runs with the metrics of `rows` (label, axes, metrics).
 
-    `changes` are fields that are set last, such as `train__devices=8`; a function computes its value from the others.
+    The first seeds of the rows in `diverged` have diverged, as many as it says. `changes` are fields that are set last,
+    such as `train__devices=8`; a function computes its value from the others.
     """
     cells = []
     for label, axes, metrics in rows:
@@ -48,7 +50,7 @@ def write_sweep(
         config = place(with_papers_origin(recipes.get_recipe(recipe).config(operator, **options)), axes)
         for path, value in changes.items():
             config = set_value(config, path.replace("__", "."), value(config) if callable(value) else value)
-        for seed in range(SEEDS):
+        for seed in range(seeds):
             run = resolve(set_value(config, "seed", seed))
             cell = {
                 "operator": label, "label": label, "axes": axes, "seed": seed, "cell_id": record.cell_id(run),
@@ -60,7 +62,8 @@ def write_sweep(
             folder.mkdir(parents=True, exist_ok=True)
             result = {
                 **dict.fromkeys(record.RESULT_KEYS), **{key: cell[key] for key in ("cell_id", "group_id", "seed")},
-                "optimisation_id": run.optimisation_id, "config": to_dict(run), "status": "finished", "schema": 1,
+                "optimisation_id": run.optimisation_id, "config": to_dict(run), "schema": 1,
+                "status": "diverged" if seed < (diverged or {}).get(label, 0) else "finished",
                 "params": 1, "macs": 1, "wall_seconds": 1.0,
                 "metrics": {key: {"last": value, "best": value, "best_epoch": 1} for key, value in values.items()},
                 "environment": {"torch": "2.15.0", "device": "cpu"}, "commit": "0" * 40,

@@ -254,7 +254,7 @@ def test_saving_twice_updates_both_views(
     assert capsys.readouterr().out == first.replace("created", "updated")
     assert {view["id"] for view in wandb_server.store.views.values()} == {"theirs", *(view["id"] for view in ours)}
     updated = wandb_server.store.views[ours[1]["id"]]["spec"]
-    assert "40.5" in updated and "40.5" not in ours[1]["spec"], "the mean of 10 and 71"
+    assert "10.0, " in updated and "10.0, " not in ours[1]["spec"], "the new run"
     assert wandb_server.store.views["theirs"]["spec"] == "{}"
 
 

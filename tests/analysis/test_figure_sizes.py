@@ -35,7 +35,10 @@ def epochs(summary: pd.DataFrame) -> pd.DataFrame:
         named = {key: group[key] for key in ("operator", "row", "kernel_size")}
         for seed in range(3):
             values = {1: 30.0 + seed, 2: group["mean"] + seed}
-            rows += [{**named, "seed": seed, "epoch": epoch, "value": value} for epoch, value in values.items()]
+            means = {"n": 3, "mean": group["mean"], "ci_low": group["mean"] - 1, "ci_high": group["mean"] + 1}
+            rows += [
+                {**named, **means, "seed": seed, "epoch": epoch, "value": value} for epoch, value in values.items()
+            ]
     return pd.DataFrame(rows)
 
 
@@ -43,7 +46,7 @@ def every_kind(summary: pd.DataFrame, **options):
     """Every kind of figure of a sweep over kernel sizes, by name."""
     one, runs = summary[summary["kernel_size"] == 3], epochs(summary)
     last, of_three = runs[runs["epoch"] == 2], runs[runs["kernel_size"] == 3]
-    mean = runs[runs["seed"] == 1].rename(columns={"value": "mean"}).assign(n=3)
+    mean = runs[runs["seed"] == 1].assign(mean=runs["value"])
     mean = mean[mean["kernel_size"] == 3].assign(ci_low=mean["mean"] - 1, ci_high=mean["mean"] + 1)
     axis = ("kernel_size", "kernel size K", METRIC)
     return {
@@ -97,7 +100,7 @@ def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataF
 def test_the_metric_fits_beside_its_curves(summary: pd.DataFrame, metric: Metric, size: Size | None) -> None:
     label = f"validation {metric.label}"
     runs = epochs(summary)[lambda frame: frame["kernel_size"] == 3]
-    mean = runs[runs["seed"] == 1].rename(columns={"value": "mean"}).assign(n=1, ci_low=np.nan, ci_high=np.nan)
+    mean = runs[runs["seed"] == 1].assign(mean=runs["value"], n=1, ci_low=np.nan, ci_high=np.nan)
     curves = figures.curves(Chart(mean, "epoch", "epoch", label, size=size))
     figure = figures.learning(Chart(runs, None, "", label, size=size)).get_figure(root=True)
     for shown, canvas in ((curves.yaxis.label, curves.get_figure(root=True)), (figure._supylabel, figure)):

@@ -51,7 +51,30 @@ def test_lines_show_means_and_intervals_at_the_values_of_the_axis(make_ledger) -
     expected = summary[summary["operator"] == "xvolution"][["ci_low", "ci_high"]].to_numpy()
     np.testing.assert_allclose([segment[:, 1] for segment in segments], expected)
     notes = [text.get_text() for text in ax.texts]
-    assert notes == ["Error bars: 95 % interval (Student's t), n = 3 seeds"]
+    assert notes == ["Dots: runs; error bars: 95 % interval, n = 3 seeds"]
+
+
+def dots_of(ax) -> list[tuple[list[float], float | None]]:
+    """The values and the strength of the dots of single runs, a group for each configuration."""
+    lines = [line for line in ax.get_lines() if line.get_label() == "_runs"]
+    return [(list(line.get_ydata()), line.get_alpha()) for line in lines]
+
+
+def test_the_number_of_runs_decides_what_is_drawn(make_ledger) -> None:
+    values = [98.0, 98.4, 98.8, 98.2, 98.6]
+    for n in (1, 2, 3, 4, 5):
+        scores = {"convolution": {1: [25.0] * n, 3: [70.0 + 0.1 * k for k in range(n)]}, "xvolution": {3: values[:n]}}
+        for kind in (figures.lines, figures.scatter, figures.bars):
+            summary = summary_of(make_ledger(scores))
+            x = "params" if kind is figures.scatter else "kernel_size"
+            ax = kind(Chart(summary, x, "x", METRIC))
+            assert bool(bars(ax)) == (n >= 3), kind
+            shown = dots_of(ax)
+            assert [values[:n] in [dots for dots, _ in shown]] == [n >= 2], "a dot for each run"
+            assert {alpha for _, alpha in shown} == ({0.4} if n >= 5 else {0.9} if n >= 2 else set())
+    ax = draw(summary_of(make_ledger({"convolution": {1: [25.0, 26.0], 3: [70.0, 71.0]}})))
+    assert curves(ax)["Convolution"].get_markevery() == [], "two runs stand without a mean"
+    assert ax.texts[0].get_text() == "Dots: runs; n = 2 seeds, no error bars"
 
 
 def test_error_bars_do_not_cover_one_another(make_ledger) -> None:
@@ -98,7 +121,7 @@ def test_a_missing_group_leaves_a_gap(make_ledger) -> None:
     runs.lose("convolution", 7, 0)
     ax = draw(summary_of(runs))
     assert np.isnan(curves(ax)["Convolution"].get_ydata()).tolist() == [False, False, True, False, False]
-    assert len(bars(ax)[0].lines[2][0].get_segments()) == 4
+    assert len(bars(ax)[0].lines[2][0].get_segments()) == 3, "neither nothing nor two runs have an interval"
     assert "n = 2–3 seeds" in ax.texts[0].get_text()
     assert ax.get_xticks().tolist() == [1, 3, 5, 7, 9]
 
@@ -160,7 +183,7 @@ def costs(make_ledger, **scores):
 
 
 def test_a_scatter_has_a_point_for_each_row_at_its_cost(make_ledger) -> None:
-    summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution_static={3: [95.0, 96.0]})
+    summary = costs(make_ledger, convolution={1: [90.0, 92.0, 91.0]}, xvolution_static={3: [95.0, 96.0, 95.5]})
     ax = figures.scatter(Chart(summary, "macs", "MACs per image", METRIC, smoke=True))
     points = curves(ax)
     assert {name: (*line.get_xdata(), *line.get_ydata()) for name, line in points.items()} == {
@@ -199,7 +222,7 @@ def test_bars_form_groups_and_controls_are_hollow(make_ledger) -> None:
 
 
 def test_dots_have_a_line_for_each_row(make_ledger) -> None:
-    summary = costs(make_ledger, convolution={1: [90.0, 92.0]}, xvolution={3: [95.0, 96.0]})
+    summary = costs(make_ledger, convolution={1: [90.0, 92.0, 91.0]}, xvolution={3: [95.0, 96.0, 95.5]})
     ax = figures.dots(Chart(summary, None, "", METRIC))
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Convolution", "X-volution"]
     points = [(*line.get_xdata(), *line.get_ydata()) for line in ax.get_lines() if line.get_marker() in "os"]
@@ -219,7 +242,7 @@ def test_curves_have_a_band_for_their_intervals() -> None:
     [band] = ax.collections
     corners = band.get_paths()[0].vertices
     assert corners[:, 1].min() == 28 and corners[:, 1].max() == 55
-    assert ax.texts[0].get_text() == "Bands: 95 % interval (Student's t), n = 3 seeds"
+    assert ax.texts[0].get_text() == "Bands: 95 % interval, n = 3 seeds"
     nothing = pd.DataFrame(columns=["operator", "row", "epoch", "n", "mean", "ci_low", "ci_high"])
     assert figures.curves(Chart(nothing, "epoch", "epoch", "%")).texts[0].get_text() == "no finished run"
 
@@ -237,7 +260,8 @@ def many_rows() -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"operator": name, "row": f"row {name}", "label": name, "distance": distance, "n": 2}
-            | {"mean": 10.0 * place + distance, "ci_low": 10.0 * place, "ci_high": 10.0 * place + 2 * distance}
+            | {"runs": (10.0 * place, 10.0 * place + 2 * distance), "mean": 10.0 * place + distance}
+            | {"ci_low": 10.0 * place, "ci_high": 10.0 * place + 2 * distance}
             for place, name in enumerate(names)
             for distance in (8, 12)
         ]

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.sources.collection import Collection
 from analysis.sources.ledger import Ledger
+from analysis.sweep.footnotes import mixes
 from lightning_xvol.errors import UserError
 
 
@@ -229,6 +230,16 @@ def test_mixed_budgets_are_refused(make_ledger) -> None:
     runs.write(runs.cell("xvolution", 3, 1), 98.0, config={"train": {"epochs": 3, "steps": 20}})
     with pytest.raises(UserError, match=r"mixes budgets: 3 epochs .* and 20 steps"):
         Collection([runs.out]).load("kernel_size")
+
+
+def test_a_table_of_two_versions_of_timm_is_mixed(make_ledger) -> None:
+    runs = make_ledger()
+    for seed, version in ((0, "1.0.31"), (1, "1.0.32")):
+        environment = {"torch": "2.15.0", "device": "cpu", "timm": version}
+        runs.write(runs.cell("xvolution", 3, seed), 98.0, environment=environment)
+    _, frame = Collection([runs.out]).load("kernel_size")
+    named = "2.15.0, 2.15.0 with timm 1.0.31, 2.15.0 with timm 1.0.32"
+    assert f"mixed versions of torch: {named}" in mixes(frame.drop_duplicates("cell_id"))
 
 
 def test_a_run_without_the_metric_costs_itself(make_ledger) -> None:

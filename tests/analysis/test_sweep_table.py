@@ -4,10 +4,13 @@ import io
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import numbers
 from analysis.render import load_sweep
+from analysis.statistics import holm
 from analysis.sweep.table import points, sweep_table
+from lightning_xvol.errors import UserError
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -19,25 +22,26 @@ MARKDOWN = """\
 **Kernel size of the convolution (recipe match_small).** Top-1 accuracy (%), mean ± standard deviation. \
 These data cannot reproduce the paper.
 
-| kernel size K       | 1                      | 3                      |
-| :------------------ | :--------------------: | :--------------------: |
-| Convolution         | 25.0 ± 1.0             | 70.5 ± 0.5             |
-| X-volution          | **98.2 ± 1.3** (+73.2) | 98.5 ± 0.5 (+28.0)     |
-| X-volution (static) | **98.2 ± 1.6** (+73.2) | **99.5 ± 0.2** (+29.0) |
-| *Parameters*        |                        |                        |
-| Convolution         | 26.3k                  | 44.7k                  |
-| X-volution          | 33.9k                  | 52.4k                  |
-| X-volution (static) | 28.4k                  | 46.8k                  |
+| kernel size K       | 1                       | 3                       |
+| :------------------ | :---------------------: | :---------------------: |
+| Convolution         | 25.0 ± 1.0              | 70.5 ± 0.5              |
+| X-volution          | **98.2 ± 1.3** (+73.2†) | 98.5 ± 0.5 (+28.0†)     |
+| X-volution (static) | **98.2 ± 1.6** (+73.2†) | **99.5 ± 0.2** (+29.0†) |
+| *Parameters*        |                         |                         |
+| Convolution         | 26.3k                   | 44.7k                   |
+| X-volution          | 33.9k                   | 52.4k                   |
+| X-volution (static) | 28.4k                   | 46.8k                   |
 
 - Bold: highest mean of its column, regardless of the intervals.
-- Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1). \
-CSV and figure hold its 95 % interval (Student's t), which assumes normal errors and so may exceed 100 %.
+- Estimator: mean over seeds of each run's last top-1 accuracy (%), ± standard deviation (ddof 1).
 - n = 3 (seeds 0, 1, 2).
-- In brackets: difference of the means to Convolution at the same kernel size K; its 95 % interval (paired by seed) \
-is in the CSV.
-- Against its control, X-volution minus X-volution (static), mean difference paired by seed \\[95 % interval each\\], \
-by kernel size K: 1: 0.00 \\[−1.24, +1.24\\]; 3: −1.00 \\[−1.75, −0.25\\]; \
-the difference ties within the interval at 1 and is below 0 at 3.
+- 95 % intervals over seeds use a row's own spread or, where that is smaller, one pooled with the other rows of the \
+table (d0 = 2.0); differences are not paired, p by Holm; n \\< 3 decides nothing.
+- In brackets: difference of the means to Convolution at the same kernel size K; †: resolved, p below 5 % after Holm \
+over the 6 differences of the table. CSV and figure hold the intervals.
+- Against its control, X-volution minus X-volution (static), mean difference \\[95 % interval each\\], \
+by kernel size K: 1: 0.00 \\[−2.74, +2.74\\]; 3: −1.00 \\[−1.79, −0.21\\]; \
+the difference is not resolved at 1 (a gain above 2.74 is excluded) and is below 0 at 3.
 - Data: match-to-sample; budget: 3 epochs; commit: 0123456789; torch 2.15.0 on cpu.
 - Published: –; these data cannot reproduce the paper; no published value.
 """
@@ -58,8 +62,8 @@ LATEX += r"""These data cannot reproduce the paper.}
     Operator & 1 & 3 \\
     \midrule
     Convolution & 25.0 $\pm$ 1.0 & 70.5 $\pm$ 0.5 \\
-    X-volution & \textbf{98.2 $\pm$ 1.3} (+73.2) & 98.5 $\pm$ 0.5 (+28.0) \\
-    X-volution (static) & \textbf{98.2 $\pm$ 1.6} (+73.2) & \textbf{99.5 $\pm$ 0.2} (+29.0) \\
+    X-volution & \textbf{98.2 $\pm$ 1.3} (+73.2$\dagger$) & 98.5 $\pm$ 0.5 (+28.0$\dagger$) \\
+    X-volution (static) & \textbf{98.2 $\pm$ 1.6} (+73.2$\dagger$) & \textbf{99.5 $\pm$ 0.2} (+29.0$\dagger$) \\
     \midrule
     \multicolumn{3}{l}{\emph{Parameters}} \\
     Convolution & 26.3k & 44.7k \\
@@ -72,8 +76,8 @@ LATEX += r"""These data cannot reproduce the paper.}
 """
 
 HEADER = (
-    "operator,kernel_size,metric,n,mean,sd,ci_low,ci_high,delta,published,delta_low,delta_high,delta_p,diverged,"
-    "params,macs,wall_seconds,added_params"
+    "operator,kernel_size,metric,planned,diverged,n,mean,sd,sd_used,df,lowest,highest,ci_low,ci_high,delta,delta_low,"
+    "delta_high,delta_df,delta_method,delta_p,delta_p_holm,resolved,published,params,macs,wall_seconds,added_params"
 )
 
 
@@ -102,22 +106,64 @@ def test_the_csv_is_as_it_was(make_ledger) -> None:
     assert lines[0] == HEADER
     assert len(lines) == 7
     frame = pd.read_csv(io.StringIO("\n".join(lines)))
-    assert lines[1].split(",")[:6] == ["convolution", "1", "top1", "3", "25.0", "1.0"]
-    assert lines[1].split(",")[8:] == ["", "", "", "", "", "0", "26292", "26292000", "9.5", "0"]
+    assert lines[1].split(",")[:8] == ["convolution", "1", "top1", "3", "0", "3", "25.0", "1.0"]
+    assert lines[1].split(",")[14:] == [*[""] * 4, "none", *[""] * 4, "26292", "26292000", "9.5", "0"]
+    assert lines[3].split(",")[-8:-4] == [lines[3].split(",")[-8], lines[3].split(",")[-7], "True", ""]
     assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
     assert frame["published"].isna().all()
 
 
-def test_bootstrap_and_holm_change_intervals_and_p_values(make_ledger) -> None:
-    runs = make_ledger(SMALL).out
-    sweep = load_sweep(runs, "kernel_size", interval="bootstrap", adjust=True)
-    plain, asked = load_sweep(runs, "kernel_size").summary, sweep.summary
-    known = plain["delta_p"].notna()
-    assert (asked["delta_p"][known] > plain["delta_p"][known]).any() and asked["delta"].equals(plain["delta"])
-    widths = [(found["delta_high"] - found["delta_low"])[known] for found in (asked, plain)]
-    assert (widths[0] <= widths[1]).all() and (widths[0] < widths[1]).any()
-    [note] = [note for note in sweep_table(sweep).notes if note.startswith("In brackets")]
-    assert "(bootstrap, paired by seed)" in note and "p adjusted for 4 comparisons by Holm's method" in note
+def test_students_t_stays_on_request(make_ledger) -> None:
+    sweep = load_sweep(make_ledger(SMALL).out, "kernel_size", interval="t")
+    summary = sweep.summary
+    assert summary["sd_used"].equals(summary["sd"]) and (summary["df"] == 2).all()
+    for row in summary.to_dict("records"):
+        expected = stats.t.interval(0.95, 2, loc=row["mean"], scale=row["sd"] / 3**0.5)
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, rel=1e-12)
+    assert set(summary["delta_method"]) == {"none", "welch"}
+    assert summary["ci_high"].max() > 100
+    assert any("(--interval t): they may pass 100 %" in note for note in sweep_table(sweep).notes)
+    assert "no variance prior" in sweep.diagnostic()
+    with pytest.raises(UserError, match="interval='bootstrap' must be one of moderated, t"):
+        load_sweep(make_ledger(SMALL).out, "kernel_size", interval="bootstrap")
+
+
+def test_holms_family_is_every_difference_that_the_table_tells_once(make_ledger) -> None:
+    summary = load_sweep(make_ledger(SMALL).out, "kernel_size").summary
+    alone = load_sweep(make_ledger(SMALL, controls={}).out, "kernel_size").summary
+    known = summary["delta_p"].notna()
+    assert known.sum() == 4
+    pd.testing.assert_series_equal(alone["delta_p_holm"][known], pd.Series(holm(alone["delta_p"][known].tolist()),
+        index=alone.index[known], name="delta_p_holm"))  # fmt: skip
+    smallest = summary["delta_p"].idxmin()
+    assert summary["delta_p_holm"][smallest] == pytest.approx(6 * summary["delta_p"][smallest]), "two controls more"
+    # A group that stands at several values of an axis is one entry, and its difference is one difference.
+    runs = make_ledger(SMALL, controls={})
+    again = [cell | {"axes": {"kernel_size": 5}} for cell in runs.cells if cell["axes"]["kernel_size"] == 3]
+    runs.cells += again
+    runs.write_sweep()
+    twice = load_sweep(runs.out, "kernel_size").summary
+    assert twice[twice["kernel_size"] != 5].reset_index(drop=True).equals(alone)
+    first, second = (twice[twice["kernel_size"] == size].drop(columns="kernel_size") for size in (3, 5))
+    assert first.reset_index(drop=True).equals(second.reset_index(drop=True))
+
+
+def test_two_runs_resolve_nothing(make_ledger) -> None:
+    two = {name: {size: values[:2] for size, values in sizes.items()} for name, sizes in SMALL.items()}
+    results = load_sweep(make_ledger(two).out, "kernel_size")
+    assert not results.summary["resolved"].fillna(False).any()
+    assert (results.summary["delta_p_holm"].dropna() < 0.05).any(), "though p is small"
+    table = sweep_table(results)
+    assert "**97.0, 98.0** (+73.0)" in table.to_markdown() and "†:" in "".join(table.notes)
+    assert "†)" not in table.to_markdown() and "± " not in table.to_markdown().split("Estimator")[0]
+    assert "the difference is not resolved at 1 (n < 3), 3 (n < 3)." in "".join(table.notes)
+    assert pd.read_csv(io.StringIO(table.to_csv()))["ci_low"].notna().all()
+
+
+def test_runs_far_apart_show_their_extremes(make_ledger) -> None:
+    table = table_of(make_ledger({"convolution": {1: [70.0, 70.5, 70.2]}, "xvolution": {1: [99.0, 98.0, 31.0]}}))
+    assert "31.0 to 99.0)" in table.to_markdown() and "70.0 to" not in table.to_markdown()
+    assert any("runs more than 10 points apart: lowest to highest in brackets" in note for note in table.notes)
 
 
 def test_terminal_text_fits_100_columns(make_ledger) -> None:
@@ -147,11 +193,10 @@ def test_a_wide_table_continues_below(make_ledger) -> None:
 
 def test_a_table_of_one_seed_has_no_spread(make_ledger) -> None:
     table = table_of(make_ledger({name: {3: values[3][:1]} for name, values in SMALL.items()}))
-    assert "| 98.0 ± – (+28.0)     |" in table.to_markdown()
-    assert "n = 1 (seed 0); one seed has no spread (–)." in table.notes
-    assert "–1.30" not in table.to_markdown()
-    assert any("−1.30 (no interval)" in note for note in table.notes)
-    assert "ties" not in "\n".join(table.notes)
+    assert "| X-volution          | 98.0     |" in table.to_markdown()
+    assert table.caption.startswith("Top-1 accuracy (%), single runs.")
+    assert "n = 1 (seed 0); one or two runs stand as they are, without a spread." in table.notes
+    assert not any("control" in note or "brackets" in note or "95 %" in note for note in table.notes)
 
 
 def test_missing_and_diverged_runs_are_marked(make_ledger) -> None:
@@ -162,16 +207,14 @@ def test_missing_and_diverged_runs_are_marked(make_ledger) -> None:
         runs.lose("convolution", 3, seed)
         runs.diverge("xvolution_static", 3, seed)
     markdown = table_of(runs).to_markdown()
-    assert "**98.8 ± 1.1** (+73.8; n = 2)" in markdown
-    assert "98.2 ± 0.4 (n = 2; diverged 1 of 3)" in markdown
+    assert "**98.0, 99.6** (+73.8; n = 2)" in markdown
+    assert "98.0, 98.5 (n = 2; diverged 1 of 3)" in markdown
     assert "| – (n = 0)" in markdown
     assert "– (n = 0; diverged 3 of 3)" in markdown
     notes = notes_of(runs)
     assert "unless a table cell states its own" in notes
     assert "diverged runs are not averaged" in notes
-    assert "by Welch where the seeds differ" in notes
-    assert "(Welch)" in notes
-    assert "3: " not in notes  # nothing to compare there
+    assert "by kernel size K: 1: " in notes and "; 3: " not in notes  # nothing to compare there
 
 
 def test_a_table_without_finished_runs_has_dashes(make_ledger) -> None:
@@ -181,14 +224,16 @@ def test_a_table_without_finished_runs_has_dashes(make_ledger) -> None:
     table = table_of(runs)
     assert table.to_markdown().count("– (n = 0)") == 6
     assert "**98" not in table.to_markdown()
-    assert "convolution,1,top1,0,,,,,,,,,,0,,,,\n" in table.to_csv()
+    assert "convolution,1,top1,3,0,0,,,,,,,,,,,,,none,,,,,,,,\n" in table.to_csv()
     assert "Bold" not in table.to_latex()
 
 
 def test_the_control_sentence_is_computed(make_ledger) -> None:
-    assert "ties within the interval at 1 and is below 0 at 3" in notes_of(make_ledger(SMALL))
-    better = SMALL | {"xvolution": {1: [99.0, 99.5, 100.0], 3: [99.8, 100.0, 100.0]}}
-    assert "ties within the interval at 1 and is above 0 at 3" in notes_of(make_ledger(better))
+    better = SMALL | {"xvolution_static": {1: [97.0, 97.8, 99.8], 3: [92.0, 91.8, 92.2]}}
+    assert "is not resolved at 1 (a gain above 2.70 is excluded) and is above 0 at 3" in notes_of(make_ledger(better))
+    starts = {"convolution": 90.0, "xvolution": 95.0, "xvolution_static": 95.1}
+    quiet = {name: {1: [start, start + 0.1, start + 0.2]} for name, start in starts.items()}
+    assert "the difference is equivalent within ±0.6 (two one-sided tests) at 1." in notes_of(make_ledger(quiet))
     assert "control" not in notes_of(make_ledger(SMALL, controls={}))
 
 
@@ -264,20 +309,21 @@ def test_smoke_runs_and_recipes_that_reproduce_are_marked(make_ledger) -> None:
 
 
 def test_a_sweep_may_have_no_axes_or_two(make_ledger) -> None:
-    runs = make_ledger({"convolution": {1: [90.0, 91.0]}, "xvolution": {1: [95.0, 96.0]}}, axes=[], figure=None)
+    scores = {"convolution": {1: [90.0, 91.0, 90.5]}, "xvolution": {1: [95.0, 96.0, 95.5]}}
+    runs = make_ledger(scores, axes=[], figure=None)
     table = table_of(runs)
     assert table.columns == ("top-1 accuracy (%)", "parameters", "MACs per image", "seconds a run")
     row = [entry.value for entry in table.blocks[0].rows[1][1]]
-    assert row == ["95.5 ± 0.7", "33.9k", "33.9M", "9.5"] and len(table.blocks) == 1
+    assert row == ["95.5 ± 0.5", "33.9k", "33.9M", "9.5"] and len(table.blocks) == 1
     assert any(note.startswith("Seconds a run: mean wall time") for note in table.notes)
-    runs.lose("xvolution", 1, 0)
-    runs.lose("xvolution", 1, 1)
+    for seed in range(3):
+        runs.lose("xvolution", 1, seed)
     assert [entry.value for entry in table_of(runs).blocks[0].rows[1][1]] == ["–"] * 4
     runs = make_ledger({"convolution": {1: [90.0, 91.0]}}, axes=["distance", "kernel_size"])
     for cell in runs.cells:
         cell["axes"]["distance"] = 12
     runs.write_sweep()
-    assert "| Convolution, distance = 12 | 90.5 ± 0.7 |" in table_of(runs).to_markdown()
+    assert "| Convolution, distance = 12 | 90.0, 91.0 |" in table_of(runs).to_markdown()
 
 
 @pytest.mark.parametrize(

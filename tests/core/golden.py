@@ -21,14 +21,18 @@ sys.path.insert(0, str(PATH.parents[2]))
 from lightning_xvol.config import registry  # noqa: E402
 from lightning_xvol.config.recipes import RECIPES  # noqa: E402
 from lightning_xvol.config.resolved import SCHEMA  # noqa: E402
-from lightning_xvol.config.schema import RunConfig  # noqa: E402
+from lightning_xvol.config.schema import RunConfig, set_value  # noqa: E402
 from lightning_xvol.ledger import record  # noqa: E402
 
 
 def configs() -> Iterator[tuple[str, str, RunConfig]]:
+    """Every recipe with every operator, as runs had it before a default changed: the file holds the ids of those."""
     for name, recipe in RECIPES.items():
         for operator in registry.OPERATORS:
-            yield name, operator, recipe.config(operator)
+            config = set_value(recipe.config(operator), "train.weight_gradient", "plain")
+            for option, value in registry.OPERATORS[operator].legacy_values.items():
+                config = set_value(config, f"operator.options.{option}", value)
+            yield name, operator, config
 
 
 def ids(config: RunConfig) -> dict[str, str]:

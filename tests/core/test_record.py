@@ -15,7 +15,7 @@ import pytest
 from lightning_xvol.config import registry
 from lightning_xvol.config import schema as configuration
 from lightning_xvol.config.recipes import RECIPES
-from lightning_xvol.config.resolved import SCHEMA, canonical, fingerprint, resolve
+from lightning_xvol.config.resolved import COMPUTE, SCHEMA, canonical, fingerprint, resolve
 from lightning_xvol.config.schema import OptimConfig, RunConfig, from_dict, set_value, to_dict
 from lightning_xvol.ledger import record
 from lightning_xvol.ledger.record import cell_id, group_id, optimisation_id, optimisation_of
@@ -68,7 +68,10 @@ def test_only_fields_outside_the_identity_change_no_id():
         "backbone.places": "every", "optim.optimizer": "adamw", "optim.decay_norms": False, "optim.clip": 1.0,
         "detector.preset": "tiny", "detector.pretraining": "torchvision", "detector.origin": "0123456789ab",
         "detector.weights": "resnet50.pth", "detector.origin_optimisation": "0123456789ab",
-        "data.name": "digits", "operator.name": "pssa",
+        "backbone.pretrained": "resnet50.pth", "backbone.pretrained_sha256": 64 * "0",
+        "backbone.pretrained_kind": "own", "backbone.pretrained_new": ("fc",), "detector.keep_detections": True,
+        "data.name": "digits", "operator.name": "pssa", "train.weight_gradient": "plain",
+        "train.pssa_products": "float32",
     }  # fmt: skip
     paths = {
         f"{section.name}.{item.name}"
@@ -80,19 +83,25 @@ def test_only_fields_outside_the_identity_change_no_id():
     assert set(other) == paths, "a new field: does it belong to the identity of a run?"
     detector = RECIPES["coco_faster_rcnn"].config("xvolution")
     base = {path: detector if path.startswith("detector.") else config for path in other}
+    started = set_value(config, "backbone.pretrained", "other.pth")
+    base["train.pssa_products"] = set_value(config, "train.precision", "bf16-mixed")
+    base |= {path: started for path in other if path.startswith("backbone.pretrained")}
     changed = {path: cell_id(set_value(base[path], path, value)) for path, value in other.items()}
     assert {path for path, cell in changed.items() if cell == cell_id(base[path])} == {
         "data.workers",
         "train.checkpoint_every",
         "detector.weights",
         "detector.origin_optimisation",
+        "detector.keep_detections",
+        "backbone.pretrained",
     }
     # All others differ from each other, too.
-    assert len(set(changed.values())) == len(changed) - 2
+    assert len(set(changed.values())) == len(changed) - 4
     optimised = {path: optimisation_id(set_value(base[path], path, value)) for path, value in other.items()}
     same = {path for path, optimisation in optimised.items() if optimisation == optimisation_id(base[path])}
-    compute = {"train.devices", "train.accumulate", "train.threads", "train.memory_format", "train.compile"}
-    assert same == compute | {"data.workers", "train.checkpoint_every", "detector.weights"}
+    compute = {f"train.{name}" for name in COMPUTE}
+    beside = {"data.workers", "train.checkpoint_every", "detector.weights", "detector.keep_detections"}
+    assert same == compute | beside | {"backbone.pretrained"}
     for option in ("kernel_size", "form", "centre"):
         value = {"kernel_size": 7, "form": "hadamard", "centre": True}[option]
         assert cell_id(set_value(config, f"operator.{option}", value)) != cell_id(config)

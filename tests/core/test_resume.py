@@ -124,6 +124,9 @@ def test_the_best_weights_survive_a_kill_between_their_epochs_checkpoint_and_the
         ),
         pytest.param(AUGMENTED, [Death(STEP, 8), Death(STEP, 9)], id="augmentation"),
         pytest.param(
+            {"operator__name": "multi_convolution"}, [Death(STEP, 8), Death(STEP, 9, kill=True)], id="live-taps"
+        ),
+        pytest.param(
             {**AUGMENTED, "data__workers": 2}, [Death(STEP, 11), Death(EPOCH_SAVED, 2, after=True, kill=True)],
             id="augmentation-two-workers",
         ),

@@ -10,7 +10,7 @@ import torch
 from torchvision import datasets
 
 from lightning_xvol.config.schema import DataConfig
-from lightning_xvol.data import build_data
+from lightning_xvol.data import build_data, fashion_mnist
 from lightning_xvol.data.base import TensorSplit
 from lightning_xvol.data.keyed import KeyedDataset
 from lightning_xvol.errors import UserError
@@ -45,6 +45,13 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: Path(self.root, self.base_folder).is_dir())
     monkeypatch.setattr(datasets.cifar, "check_integrity", lambda *_: True)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_other_fashion_mnist(tmp_path, monkeypatch):
+    """Neither Debian's package nor the folder that a variable names."""
+    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.delenv("LIGHTNING_XVOL_DATA", raising=False)
 
 
 def build(name, root, **options):

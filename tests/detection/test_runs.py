@@ -187,7 +187,7 @@ def test_predict_takes_a_line_of_pixels_and_says_if_a_format_cannot_hold_it(mask
         (["--image", "own.png", "--out", "own.png"], "--out and --image are the same file"),
         (["--image", "own.png", "--out", "drawn.pdf"], r"must end in \.png"),
         (["--image", "own.png", "--checkpoint", "none.ckpt"], "no checkpoint at"),
-        (["--image", "own.png", "--checkpoint", "classifier.ckpt"], "holds no detector"),
+        (["--image", "own.png", "--checkpoint", "classifier.ckpt"], "is no checkpoint of a cell"),
     ],
 )
 def test_wrong_arguments_of_predict_give_one_sentence(

@@ -103,9 +103,9 @@ def _program(call: ast.Call) -> str | None:
 
 
 def test_tests_start_only_programs_that_the_readme_asks_for() -> None:
-    """Python, git and make are there. Every other program is looked for, and its tests skip without it."""
+    """Python, git, make and sh are there. Every other program is looked for, and its tests skip without it."""
     found = {(place.partition(":")[0], _program(call)) for place, call in calls("tests") if _program(call)}
     for path, program in found:
         text = (ROOT / path).read_text(encoding="utf-8")
-        assert program in ("git", "make") or f'which("{program}")' in text, f"{path} starts {program}"
+        assert program in ("git", "make", "sh") or f'which("{program}")' in text, f"{path} starts {program}"
     assert shutil.which("git")

@@ -49,13 +49,13 @@ def rectangles(taps: Taps, query: Tensor, key: Tensor, rows: range) -> Iterator[
     `query[..., *there]` are these positions. `key[..., *here]`, of the same size, is where the tap leads from them.
     """
     for tap, (row, column) in enumerate(taps.offsets):
-        vertical = _along(row, key.shape[-2], taps.stride, rows)
-        horizontal = _along(column, key.shape[-1], taps.stride, range(query.shape[-1]))
+        vertical = along(row, key.shape[-2], taps.stride, rows)
+        horizontal = along(column, key.shape[-1], taps.stride, range(query.shape[-1]))
         if vertical and horizontal:
             yield tap, (vertical[0], horizontal[0]), (vertical[1], horizontal[1])
 
 
-def _along(offset: int, length: int, stride: int, positions: range) -> tuple[slice, slice] | None:
+def along(offset: int, length: int, stride: int, positions: range) -> tuple[slice, slice] | None:
     """The query `positions` p with `0 <= stride p + offset < length`, and the positions `stride p + offset`."""
     start = max(positions.start, -(offset // stride))
     stop = min(positions.stop, (length - 1 - offset) // stride + 1)
