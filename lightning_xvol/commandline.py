@@ -308,3 +308,21 @@ def add_run_flags(parser: argparse.ArgumentParser, each: str) -> None:
     parser.add_argument(
         "--wandb-project", default=DEFAULT_PROJECT, metavar="NAME", help="W&B project (default: %(default)s)"
     )
+    parser.add_argument("--wandb-entity", metavar="NAME", help="W&B user or team (default: your own)")
+    parser.add_argument(
+        "--wandb-tags", action="append", metavar="TAG1,TAG2",
+        help="further W&B tags, beside sweep, recipe and operator; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--wandb-notes", metavar="TEXT", help="the notes of each W&B run")
+    parser.add_argument(
+        "--wandb-system", action="store_true", help="let W&B measure the processor, memory and accelerators"
+    )
+    parser.add_argument(
+        "--wandb-artifacts", action="store_true",
+        help="upload the last checkpoint and the record of each run, and the table and figure of a sweep, as artifacts",
+    )  # fmt: skip
+
+
+def tag_list(given: Iterable[str] | None) -> tuple[str, ...]:
+    """The tags of `--wandb-tags`: texts in which commas separate tags."""
+    return tuple(tag.strip() for words in given or () for tag in words.split(",") if tag.strip())

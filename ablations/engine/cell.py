@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.engine.sweep import Cell
+from ablations.engine.tracked import tracking_of
 from lightning_xvol.commandline import Reached, is_helper_process
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
@@ -53,6 +53,9 @@ class SweepContext:
         wandb_project: The W&B project.
         nodes: The number of machines that each cell runs on.
         protocol: The file and the SHA-256 of the protocol of the experiment, if it has one.
+        wandb_entity, wandb_tags, wandb_notes, wandb_system, wandb_artifacts: As in `ablations.engine.options.Options`.
+        recipe, smoke: The recipe, and whether the budget is a few steps; both for the names of tracked runs.
+        axis_labels: The labels of the sweep's axes; for the same names.
     """
 
     out: Path
@@ -63,6 +66,14 @@ class SweepContext:
     wandb_project: str
     nodes: int = 1
     protocol: Mapping[str, str] | None = None
+    wandb_entity: str | None = None
+    wandb_tags: tuple[str, ...] = ()
+    wandb_notes: str | None = None
+    wandb_system: bool = False
+    wandb_artifacts: bool = False
+    recipe: str = ""
+    smoke: bool = False
+    axis_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def state(cell: Cell, out: Path) -> State:
@@ -112,13 +123,11 @@ def run_cell(
     """
     from lightning_xvol.ledger.locking import Held
     from lightning_xvol.training.run import RunContext, train
-    from lightning_xvol.training.tracking import Tracking
 
-    tracking = Tracking(context.wandb, context.wandb_project, context.sweep, _labels(cell, context))
     run_context = RunContext(
         data_dir=context.data_dir,
         download=context.download,
-        tracking=tracking,
+        tracking=tracking_of(cell, context),
         progress_bar=progress_bar,
         report=report,
         nodes=context.nodes,
@@ -155,15 +164,6 @@ def _threads_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _labels(cell: Cell, context: SweepContext) -> dict[str, Any]:
-    """The labels of a tracked run: its row, its axes, and the plan of the sweep. Tracked runs alone make the table."""
-    labels = {"row": cell.row, **{f"axis_{axis}": value for axis, value in cell.axes.items()}}
-    plan = files.read_json(context.out / context.sweep / "cells.json")
-    if not isinstance(plan, dict) or cell.id not in {planned["cell_id"] for planned in plan["cells"]}:
-        return labels  # another command has begun this sweep on another recipe in the meantime
-    return {**labels, "plan_json": json.dumps(plan, separators=(",", ":"))}
 
 
 def write_to_log(cell: Cell, context: SweepContext) -> None:
@@ -228,9 +228,9 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
 
     from lightning_xvol.training.pretrained import check_pretrained
     from lightning_xvol.training.tasks import taps_outside, task_of
-    from lightning_xvol.training.tracking import Tracking, check_tracking
+    from lightning_xvol.training.tracking import check_tracking
 
-    check_tracking(Tracking(context.wandb, context.wandb_project))
+    check_tracking(tracking_of(None, context))
 
     read = _Data(context.data_dir, context.download)
     notes: dict[str, None] = {}

@@ -47,9 +47,15 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
     keys = {"operator": sweep.rows, **sweep.axes, "seed": ()}
     completes(only, [f"{key}={text(value)}" for key, values in keys.items() for value in values or ("",)])
     parser.add_argument(
-        "--cell", metavar="ID", help="run only the cell whose id begins with ID, in this process; write no table"
+        "--cell",
+        metavar="ID",
+        help="run only the cell with this name, or whose id begins with ID, in this process; write no table",
     )
-    parser.add_argument("--seed", metavar="N", help="the seed of --cell; ID is then the beginning of the id of a group")
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        help="the seed of --cell; ID is then the name without its seed, or the beginning of the id of a group",
+    )
     parser.add_argument(
         "--emit-wandb-sweep", nargs="?", const="", metavar="FILE",
         help="write a file for wandb sweep and stop; its agents then run these cells (default: in OUT/<sweep>)",

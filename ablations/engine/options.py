@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations.engine.sweep import text
-from lightning_xvol.commandline import WANDB_MODES, at_least, ledger_folder, selection, setting
+from lightning_xvol.commandline import WANDB_MODES, at_least, ledger_folder, selection, setting, tag_list
 from lightning_xvol.config.fast import SETTINGS, fast_settings
 from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import UserError, nearest
@@ -43,6 +43,11 @@ class Options:
         protocol: The protocol of the experiment; each record holds its file and its SHA-256.
         wandb: `offline`, `online` or `disabled`.
         wandb_project: The W&B project.
+        wandb_entity: The W&B user or team; by default the user's own.
+        wandb_tags: Tags of each W&B run, beside its sweep, recipe and operator.
+        wandb_notes: The notes of each W&B run.
+        wandb_system: Let W&B measure the processor, memory and accelerators.
+        wandb_artifacts: Upload the last checkpoint and the record of each run, and the table and figure, as artifacts.
         launcher: `inline`, `local` or `slurm`; by default `local` for more than one job, else `inline`.
         jobs: The number of cells that run at a time (`local`).
         gpus_per_cell: The GPUs and processes of each cell. It sets `train.devices`, which changes the ids of the cells.
@@ -56,9 +61,9 @@ class Options:
         force: Run the cells again. The old ones stay as `<id>.old-N`.
         fail_fast: Start no further cell after the first failure.
         no_wait: Do not wait for cells that another process works on.
-        cell: Run only the cell whose id begins with this text, in this process, and write no table.
+        cell: Run only the cell with this name, or whose id begins with it, in this process, and write no table.
         trust: Import the classes of `cell` that only the ledger names by import path, which runs their code.
-        seed: The seed of `cell`, which may then be the id of a group.
+        seed: The seed of `cell`, which may then be a name without its seed, or the id of a group.
         emit_wandb_sweep: Run nothing and write this file for `wandb sweep`, whose agents run the cells. An empty name
             is `OUT/<sweep>/wandb-sweep.yaml`.
     """
@@ -78,6 +83,11 @@ class Options:
     protocol: Path | None = None
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = DEFAULT_PROJECT
+    wandb_entity: str | None = None
+    wandb_tags: Sequence[str] = ()
+    wandb_notes: str | None = None
+    wandb_system: bool = False
+    wandb_artifacts: bool = False
     launcher: str | None = None
     jobs: int | None = None
     gpus_per_cell: int | None = None
@@ -201,6 +211,7 @@ def _number(minimum: int, most: int | None = None) -> Callable[[Any], int]:
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 _COUNTS = ("jobs", "gpus_per_cell", "cells_per_gpu", "cpus_per_cell", "nodes_per_cell", "array_parallelism")
+_WANDB_TEXTS = ("wandb_project", "wandb_entity", "wandb_notes")
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_COUNTS, _number(1)),
     "seeds": _number(1, MOST_SEEDS),
@@ -211,8 +222,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
+    "wandb_tags": lambda value: tag_list(map(str, listed(value))),
     **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
-    **dict.fromkeys(("recipe", "reading", "cell", "partition", "wandb_project", "emit_wandb_sweep"), str),
+    **dict.fromkeys(("recipe", "reading", "cell", "partition", *_WANDB_TEXTS, "emit_wandb_sweep"), str),
 }
 FLAGS = {"settings": "--set"}
 """The flags that are not called as their option."""

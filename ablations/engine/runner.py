@@ -19,6 +19,7 @@ from ablations.engine.progress import Progress, on_terminal
 from ablations.engine.report import SweepReport, make_report
 from ablations.engine.selection import cells_of, choose, recipe_of
 from ablations.engine.sweep import Cell, Sweep
+from ablations.engine.tracked import upload_table
 from lightning_xvol.commandline import is_helper_process
 from lightning_xvol.config.fast import NOTE
 from lightning_xvol.config.recipes import Recipe
@@ -111,21 +112,36 @@ def run_sweep(sweep: Sweep, options: Options) -> SweepReport:
         write_plan(sweep, recipe, cells, options)  # the runs of agents carry it
         emit(module, sweep, chosen, options)
         return make_report(sweep, recipe, chosen, out)
-    context = SweepContext(
-        out,
-        sweep.name,
-        options.data_dir,
-        options.download,
-        options.wandb,
-        options.wandb_project,
-        protocol=None if protocol is None else protocol.stamp,
-    )
+    context = context_of(sweep, recipe, options, None if protocol is None else protocol.stamp)
     launcher = choose_launcher(options, max(cell.config.train.devices for cell in chosen))
     with _closing(launcher):
         if options.cell is not None:
             outcomes = _run_one(chosen[0], cells, context, launcher, options.force)
             return make_report(sweep, recipe, chosen, out, outcomes)
         return _run_all(sweep, recipe, cells, chosen, context, launcher, options)
+
+
+def context_of(
+    sweep: Sweep, recipe: Recipe, options: Options, protocol: Mapping[str, str] | None = None
+) -> SweepContext:
+    """What the cells of `sweep` share under `options`."""
+    return SweepContext(
+        options.folder,
+        sweep.name,
+        options.data_dir,
+        options.download,
+        options.wandb,
+        options.wandb_project,
+        wandb_entity=options.wandb_entity,
+        wandb_tags=tuple(options.wandb_tags),
+        wandb_notes=options.wandb_notes,
+        wandb_system=options.wandb_system,
+        wandb_artifacts=options.wandb_artifacts,
+        recipe=recipe.name,
+        smoke=options.smoke,
+        axis_labels=dict(sweep.axis_labels),
+        protocol=protocol,
+    )
 
 
 @contextlib.contextmanager
@@ -187,6 +203,8 @@ def _run_all(
         messages.tell_time(progress.ended_here, time.monotonic() - started)
     write_plan(sweep, recipe, cells, options)  # another command may have replaced it meanwhile
     paths = render(out, sweep.name)
+    if options.wandb_artifacts and options.wandb != "disabled":
+        upload_table(paths, context, lambda told: print(f"note: {told}", flush=True))
     if options.wandb != "disabled":
         messages.tell_untracked([cell for cell in to_run if cell.id in progress.outcomes], out)
     messages.tell_problems(progress.failures, progress.held, out)

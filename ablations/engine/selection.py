@@ -128,6 +128,8 @@ def _value(cell: Cell, key: str) -> str:
 def find_cell(cells: Sequence[Cell], prefix: str, seed: int | None) -> Cell:
     """The cell whose id begins with `prefix`, or with `seed` the cell at that seed of the group whose id does.
 
+    `prefix` may also be the name of the cell, or with `seed` the name without its seed.
+
     Raises:
         UserError: where `prefix` does not name exactly one cell.
     """
@@ -144,5 +146,6 @@ def _matching(cells: Sequence[Cell], prefix: str, seed: int | None) -> dict[str,
         cell.id: cell
         for cell in cells
         if (cell.id.startswith(prefix) and seed in (None, cell.config.seed))
-        or (cell.group.startswith(prefix) and seed == cell.config.seed)
+        or (seed == cell.config.seed and (cell.group.startswith(prefix) or cell.place == prefix))
+        or (seed is None and cell.name == prefix)
     }

@@ -107,8 +107,12 @@ class Cell:
     @property
     def name(self) -> str:
         """The cell in progress and messages, for example `xvolution kernel_size=3 seed=0`."""
-        axes = (f"{axis}={text(value)}" for axis, value in self.axes.items())
-        return " ".join([self.row, *axes, f"seed={self.config.seed}"])
+        return f"{self.place} seed={self.config.seed}"
+
+    @property
+    def place(self) -> str:
+        """The name without the seed, for example `xvolution kernel_size=3`."""
+        return " ".join([self.row, *(f"{axis}={text(value)}" for axis, value in self.axes.items())])
 
     def folder(self, out: Path) -> Path:
         return cell_folder(out, self.id)

@@ -37,7 +37,7 @@ from lightning_xvol.surroundings.programs import run_program
 
 TITLE = "X-volution ablations"
 NAME = "xvolutionablations"
-STEP = "trainer/global_step"
+STEP = "step"
 MOST = 100  # lines or bars in a panel; W&B's default is 10
 INTRODUCTION = (
     "Written by `python -m analysis dashboard`, which overwrites all changes; change a copy instead. Lines and bars "
@@ -81,13 +81,19 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
     for sweep, frame in sources.variants(sources.sweeps()):
         results = SweepResults.of(sources, sweep, frame, select)
         rows = {
-            row: [_filter("run", "group", "IN", groups["group_id"].tolist())]
+            row: [_filter("run", "group", "IN", _groups(sources, groups["group_id"].tolist()))]
             for row, groups in results.summary.groupby("row", sort=False)
         }
         validated = registry.validation_name(sweep.metric)
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
         sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), render_table(results)))
     return sections
+
+
+def _groups(sources: Collection, ids: Sequence[str]) -> list[str]:
+    """W&B's names of the groups with these ids, as runs of any sweep of `sources` and of a former version have them."""
+    names = [name for group in ids for name in sources.group_names(group)]
+    return list(dict.fromkeys([*names, *ids]))
 
 
 def known_sections() -> list[Section]:

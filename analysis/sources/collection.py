@@ -21,6 +21,7 @@ from analysis.sources.predictions import Predictions
 from analysis.sources.server import ServerRuns, is_server
 from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger import tracked
 from lightning_xvol.ledger.record import optimisation_of
 
 WANTED = "the --out folder of a sweep, an archive (.jsonl.gz), a folder of W&B runs, or wandb:ENTITY/PROJECT"
@@ -281,6 +282,21 @@ class Collection:
             UserError: where their file is damaged or belongs to another run.
         """
         return next((found for source in self.sources if (found := source.predictions(cell_id)) is not None), None)
+
+    def group_names(self, group_id: str) -> list[str]:
+        """The names of a group on W&B: one for each place that it has in the tables of the sweeps."""
+        return self._names_of.get(group_id, [])
+
+    @functools.cached_property
+    def _names_of(self) -> dict[str, list[str]]:
+        found: dict[str, dict[str, None]] = {}
+        for content in (plan.content for plan in self._plans):
+            for cell in content["cells"]:
+                axes = {axis: cell["axes"][axis] for axis in content["axes"]}
+                name = tracked.cell_name(cell["operator"], axes, content["axis_labels"])
+                group = cell["group_id"]
+                found.setdefault(group, {})[tracked.group_name(name, content["recipe"], group)] = None
+        return {group: list(names) for group, names in found.items()}
 
     @functools.cached_property
     def _cells_of(self) -> dict[str, list[str]]:

@@ -42,7 +42,7 @@ def read_segment(path: Path) -> tuple[Segment, Curves]:
         return Segment(losses=[f"cannot be read: {reason(error)}"]), {}
     segment = make_segment(log.config, log.summary, log.start_time)
     segment.losses = list(dict.fromkeys(log.losses))
-    if not segment.cell_id:
+    if not (segment.cell_id or segment.is_table):
         segment.losses.append("it holds no run of this project" if log.run_id else "no run can be read from it")
     curves = make_curves(log.rows, segment.total_steps)
     segment.names = list(curves)

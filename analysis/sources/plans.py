@@ -56,7 +56,15 @@ def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
     if len(plans) == 1:
         return first
     cells = {json.dumps(cell, sort_keys=True): cell for plan in plans for cell in plan.content["cells"]}
-    return replace(first, content={**first.content, "cells": list(cells.values())}, parts=tuple(plans))
+    begun = {_place(cell) for cell in cells.values() if cell.get("begun", True)}
+    # Runs on W&B do not name the cells that have no run among them; another source may have these runs.
+    known = [cell for cell in cells.values() if cell.get("begun", True) or _place(cell) not in begun]
+    return replace(first, content={**first.content, "cells": known}, parts=tuple(plans))
+
+
+def _place(cell: Mapping[str, Any]) -> str:
+    """The place of a cell in a table, with its configuration."""
+    return json.dumps([cell["operator"], cell["axes"], cell["group_id"], cell["seed"]], sort_keys=True)
 
 
 def widened(plan: SweepPlan, others: Sequence[SweepPlan], has_result: Callable[[str], bool]) -> SweepPlan:

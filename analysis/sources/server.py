@@ -27,7 +27,7 @@ from analysis.sources.wandb_runs import Segment, TrackedRuns, make_curves, make_
 from lightning_xvol.errors import UserError
 
 PREFIX = "wandb:"
-# Runs per request: a listing without configurations is light; a configuration holds the plan of its sweep.
+# Runs per request: a listing without configurations and summaries is light; a summary holds a whole record.
 LISTED_AT_ONCE, READ_AT_ONCE = 500, 50
 # By default W&B's client tries for minutes. These settings wait long for a busy server (HTTP 429), and some 20 s for a
 # server that is not there.
@@ -71,7 +71,7 @@ class ServerRuns(TrackedRuns):
                 self._runs = self._list(api)
                 found = list(self._read(api))
         self._take(found)
-        foreign = sum(not segment.cell_id for _, segment in found)
+        foreign = sum(not (segment.cell_id or segment.is_table) for _, segment in found)
         if foreign:
             self.losses.append(f"{name}: {foreign} of its {len(found)} runs were not tracked by this project")
         if not self._runs:

@@ -1,6 +1,7 @@
 """The cells of a sweep as W&B runs, in files or on a server.
 
-`lightning_xvol.training.tracking` gives each run the id of its cell, the plan of its sweep, and its record or error. A
+`lightning_xvol.ledger.tracked` says what a run carries: the id of its cell, the plan of its sweep without the ids of
+other cells, and its record; `error` holds the error that ended it. So a run that is here alone makes its own row. A
 cell may have several runs, its segments. A complete record decides how the cell ended, whatever the clocks of the
 machines said; without one, the newest error does. Of two rows at the same step, the later one counts. A process that
 was killed from outside leaves no error: its cell is missing here, where a ledger may call it failed.
@@ -17,9 +18,9 @@ from typing import Any
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan, widened
-from lightning_xvol.ledger import checks, files, record
+from lightning_xvol.ledger import checks, files, record, tracked
 
-_NO_CURVES = {"epoch", "trainer/global_step"}
+_NO_CURVES = {"epoch", "step", "trainer/global_step"}
 
 
 @dataclass
@@ -29,9 +30,13 @@ class Segment:
     Attributes:
         cell_id, sweep: The cell and the name of its sweep; empty where unknown.
         start_time: When the run began, in seconds since 1970.
-        plan, result: The plan of the sweep and the record of the cell, as JSON.
+        group_id, seed: The group and the seed of the cell; empty and -1 where unknown.
+        packed: The plan of the sweep, as `tracked.pack` writes it.
+        plan: The same as JSON, as a former version wrote it.
+        result: The record of the cell, as JSON.
         error: The error with which the run ended.
         steps_per_epoch, total_steps: Steps of training; 0 where unknown.
+        is_table: Whether it is no run of a cell but the table of a sweep.
         losses: A sentence for each part of the run that cannot be read.
         names: The names of its curves, where they were read together with it.
     """
@@ -39,25 +44,37 @@ class Segment:
     cell_id: str = ""
     sweep: str = ""
     start_time: float = 0.0
+    group_id: str = ""
+    seed: int = -1
+    packed: str | None = None
     plan: str | None = None
     result: str | None = None
     error: str | None = None
     steps_per_epoch: int = 0
     total_steps: int = 0
+    is_table: bool = False
     losses: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
 
 def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_time: float) -> Segment:
+    """The segment of a run, of this version or of a former one, which wrote everything into the configuration."""
+    about = _parsed(_text(summary.get(tracked.CELL)))
+    about = about if isinstance(about, dict) else config
+    seed: Any = about.get("seed")
     segment = Segment(
-        cell_id=_name(config.get("cell_id")),
-        sweep=_text(config.get("sweep")) or "",
+        cell_id=_name(about.get("cell_id")),
+        sweep=_text(about.get("sweep")) or "",
         start_time=start_time,
+        group_id=_text(about.get("group_id")) or "",
+        seed=seed if checks.is_whole(seed, 0) else -1,
+        packed=_text(summary.get(tracked.PLAN)),
         plan=_text(config.get("plan_json")),
-        result=_text(summary.get("result_json")),
+        result=_text(summary.get(tracked.RESULT)) or _text(summary.get("result_json")),
         error=_text(summary.get("error")),
-        steps_per_epoch=_whole(config.get("steps_per_epoch")),
-        total_steps=_whole(config.get("total_steps")),
+        steps_per_epoch=_whole(about.get("steps_per_epoch")),
+        total_steps=_whole(about.get("total_steps")),
+        is_table=_text(about.get("table")) is not None,
     )
     result = _parsed(segment.result)
     if not segment.cell_id and record.is_whole(result):  # the record survived, the configuration did not
@@ -66,13 +83,16 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
 
 
 def make_curves(rows: Iterable[Mapping[str, Any]], total_steps: int) -> Curves:
-    """The steps done and the values of each metric, in the order of `rows`; every number there is a float."""
+    """The steps done and the values of each metric, in the order of `rows`; every number there is a float.
+
+    A former version wrote the number of the batch, from 0, instead of `step`.
+    """
     curves: dict[str, tuple[array, array]] = {}
     for row in rows if total_steps else ():
-        step = row.get("trainer/global_step")
-        if not isinstance(step, float) or not 0 <= step <= checks.LARGEST_WHOLE:
+        step, counted_from = (row["step"], 1) if "step" in row else (row.get("trainer/global_step"), 0)
+        if not isinstance(step, float) or not counted_from <= step <= checks.LARGEST_WHOLE:
             continue
-        done = min(int(step) + 1, total_steps)  # Lightning counts from 0
+        done = min(int(step) + 1 - counted_from, total_steps)
         for name, value in row.items():
             counts = isinstance(value, float) and checks.is_measured(value, *record.bounds(name))
             if counts and not name.startswith("_") and name not in _NO_CURVES:
@@ -89,6 +109,7 @@ class TrackedRuns(ABC):
         self.where = where
         self.losses: list[str] = []
         self._segments: dict[str, list[tuple[str, Segment]]] = {}
+        self._cells: dict[tuple[str, int], str] = {}
 
     def _take(self, found: Iterable[tuple[str, Segment]]) -> None:
         """Add segments, each with its file or address."""
@@ -97,6 +118,7 @@ class TrackedRuns(ABC):
                 self.losses.append(f"{where}: {'; '.join(segment.losses)}")
             if segment.cell_id:
                 self._segments.setdefault(segment.cell_id, []).append((where, segment))
+                self._cells[segment.group_id, segment.seed] = segment.cell_id
 
     def plans(self) -> list[SweepPlan]:
         """The newest plan of each sweep, as in a ledger. Another recipe or budget makes another sweep.
@@ -106,14 +128,21 @@ class TrackedRuns(ABC):
         newest: dict[str, tuple[float, SweepPlan]] = {}
         parsed: dict[str, SweepPlan] = {}
         for where, segment in (item for segments in self._segments.values() for item in segments):
-            if segment.plan is None:
+            text = segment.packed or segment.plan
+            if text is None:
                 continue
-            if segment.plan not in parsed:
-                parsed[segment.plan] = SweepPlan.of(segment.sweep, _parsed(segment.plan), where)
-            plan = parsed[segment.plan]
+            if text not in parsed:
+                parsed[text] = SweepPlan.of(segment.sweep, self._content(segment), where)
+            plan = parsed[text]
             if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
                 newest[plan.identity] = (segment.start_time, plan)
         return [widened(plan, list(parsed.values()), self._has_result) for _, plan in newest.values()]
+
+    def _content(self, segment: Segment) -> Any:
+        """The plan that `segment` carries, with the ids of the cells that have a run here."""
+        if segment.packed is None:
+            return _parsed(segment.plan)
+        return tracked.unpack(segment.packed, lambda group, seed: self._cells.get((group, seed)))
 
     def _has_result(self, cell_id: str) -> bool:
         outcome = self.outcome(cell_id)

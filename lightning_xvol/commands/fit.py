@@ -15,6 +15,7 @@ from lightning_xvol.commandline import (
     is_helper_process,
     ledger_folder,
     make_config,
+    tag_list,
 )
 from lightning_xvol.config import fast
 from lightning_xvol.config.schema import to_dict
@@ -64,7 +65,16 @@ def run(parsed: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if parsed.fast:
         print(fast.NOTE)
-    tracking = Tracking(parsed.wandb, parsed.wandb_project, labels={"row": config.operator.name})
+    tracking = Tracking(
+        parsed.wandb,
+        parsed.wandb_project,
+        recipe=parsed.recipe,
+        entity=parsed.wandb_entity,
+        tags=tag_list(parsed.wandb_tags),
+        notes=parsed.wandb_notes,
+        system=parsed.wandb_system,
+        artifacts=parsed.wandb_artifacts,
+    )
     bar = is_terminal(sys.stderr)
     lines = None if bar or is_helper_process() else Lines(f"{config.operator.name} on {config.data.name}")
     try:

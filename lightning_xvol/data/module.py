@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,11 @@ class StepPlan:
     def position(self, step: int) -> tuple[int, int]:
         """(epoch, step within the epoch) after `step` steps."""
         return divmod(step, self.steps_per_epoch)
+
+    def after(self, batch: int | None) -> tuple[int, int]:
+        """(steps done, epochs begun) after `batch`, which Lightning counts from 0; None is before the first."""
+        done = 0 if batch is None else min(batch + 1, self.total_steps)
+        return done, math.ceil(done / self.steps_per_epoch)
 
     def epoch_length(self, epoch: int) -> int:
         """The number of steps in `epoch`; the last epoch ends with the budget."""

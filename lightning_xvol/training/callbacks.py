@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -68,9 +67,7 @@ class RunLog(Logger):
         """Do nothing, because `config.yaml` holds the configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # Lightning counts batches from 0; a row has the number of steps that are done.
-        done = 0 if step is None else min(step + 1, self.plan.total_steps)
-        epoch = math.ceil(done / self.plan.steps_per_epoch)
+        done, epoch = self.plan.after(step)
         rows = [
             {"step": done, "epoch": epoch, "name": name, "value": float(value)}
             for name, value in metrics.items()

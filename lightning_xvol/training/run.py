@@ -55,6 +55,7 @@ from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.pretrained import check_libraries, load_pretrained
 from lightning_xvol.training.tasks import taps_outside, task_of
+from lightning_xvol.training.tracked_pictures import pictures_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
 
@@ -240,11 +241,11 @@ class _Run:
             network.compile()
         self.module = self.task.module(network, config, data)
         self.kept = self.task.kept(config, data)
-        lengths = {"steps_per_epoch": data.plan.steps_per_epoch, "total_steps": data.plan.total_steps}
         self.notes: list[str] = []
         self.tracker = None
         if writes:
-            self.tracker = open_logger(context.tracking, config, folder, self.commit, lengths, self.notes.append)
+            self.tracker = open_logger(context.tracking, config, folder, self.commit, data.plan, self.notes.append)
+        self.pictures = None if self.tracker is None else pictures_of(self.kept)
         try:
             self.trainer = self._make_trainer(context, start_step)
         except BaseException as error:
@@ -278,7 +279,7 @@ class _Run:
         )
         if context.progress_bar:
             callbacks.append(TQDMProgressBar())
-        callbacks += [self.kept] if self.kept is not None else []
+        callbacks += [callback for callback in (self.kept, self.pictures) if callback is not None]
         callbacks += context.callbacks
         return make_trainer(
             threads=train.threads,
@@ -374,6 +375,8 @@ class _Run:
     def close(self, result: dict[str, Any] | None, error: str | None = None) -> None:
         """End the tracked run, with its result or with the error that ended it."""
         if self.tracker is not None:
+            if result is not None and self.pictures is not None:
+                self.pictures.show(self.tracker)
             self.tracker.finish(result, error)  # type: ignore[attr-defined]
             self.tracker = None
 

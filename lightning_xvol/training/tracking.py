@@ -1,45 +1,35 @@
 """Tracking by Weights & Biases, offline by default. It is a copy of the record: no error of it fails a run.
 
-A tracked run carries flat configuration keys (`operator_name`, `optim_lr`), its group, its sweep as job type, the plan
-of that sweep, and at the end the whole record as `result_json`, or the `error`. So a copied folder of offline runs is
-complete without the ledger (`analysis.sources.offline`). Only this module imports wandb, and only for a tracked run.
+A tracked run carries what `lightning_xvol.training.tracked_values` says. So a copied folder of offline runs is complete
+without the ledger (`analysis.sources.offline`). Only this module and `tracked_files` import wandb, and only for a
+tracked run.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from lightning_xvol.config.resolved import SCHEMA, Resolved
-from lightning_xvol.config.schema import DEFAULT_PROJECT, flat, to_dict
+from lightning_xvol.config.resolved import Resolved
+from lightning_xvol.data.module import StepPlan
 from lightning_xvol.errors import UserError, first_line
+from lightning_xvol.ledger.tracked import LONGEST_TAG
+from lightning_xvol.training.tracked_values import Tracking, arguments_of, first_summary, last_summary
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
-
-Mode = Literal["offline", "online", "disabled"]
 
 # Long enough for a slow link and short compared to a run. Without a network, wandb's own 90 s would delay every cell of
 # a sweep.
 ONLINE_TIMEOUT_SECONDS = 20
 
+__all__ = ["Tracking", "check_tracking", "open_logger", "start"]
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """How a run is tracked. `labels` are more flat configuration keys, such as the row, axes and plan of the sweep."""
-
-    mode: Mode = "offline"
-    project: str = DEFAULT_PROJECT
-    sweep: str = "fit"
-    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _guard(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,12 +59,19 @@ def check_tracking(tracking: Tracking) -> None:
     """Check what W&B will be told, before anything starts.
 
     Raises:
-        UserError: for a name of a project, or a variable `WANDB_...` of the environment, that W&B refuses.
+        UserError: for a name of a project, an entity, a tag, or a variable `WANDB_...` of the environment, that W&B
+            refuses.
     """
     if tracking.mode == "disabled":
         return
     if not tracking.project.strip():
         raise UserError("the W&B project has no name; give --wandb-project NAME")
+    entity = tracking.entity
+    if entity is not None and (not entity.strip() or "/" in entity):
+        raise UserError(f"--wandb-entity {entity!r} must be one name, as in wandb.ai/ENTITY/PROJECT")
+    for tag in tracking.tags:
+        if not 0 < len(tag) <= LONGEST_TAG:
+            raise UserError(f"--wandb-tags: {tag!r} has {len(tag)} characters; W&B takes 1 to {LONGEST_TAG}")
     try:
         import wandb
     except Exception:  # a run goes on without W&B
@@ -101,19 +98,18 @@ def open_logger(
     config: Resolved,
     folder: Path,
     commit: str | None,
-    lengths: Mapping[str, int],
+    plan: StepPlan,
     tell: Callable[[str], None],
 ) -> WandbLogger | None:
     """A Lightning WandbLogger whose failures only warn, or None if the run is not tracked.
 
-    The id of the W&B run is the id of the cell. `lengths` are two more configuration keys, `steps_per_epoch` and
-    `total_steps`. In mode `online` without a network or a key, the run is tracked offline with one warning. `tell` is
-    called with a sentence where the run is not tracked as it should be.
+    In mode `online` without a network or a key, the run is tracked offline with one warning. `tell` is called with a
+    sentence where the run is not tracked as it should be.
     """
     if tracking.mode == "disabled":
         return None
     try:
-        return _open(tracking, config, folder, commit, lengths, tell)
+        return _open(tracking, config, folder, commit, plan, tell)
     except Exception as error:
         tell(f"untracked: W&B cannot start ({first_line(error)})")
         log.warning("W&B cannot start (%s); the run goes on without it", first_line(error))
@@ -136,10 +132,9 @@ def _open(
     config: Resolved,
     folder: Path,
     commit: str | None,
-    lengths: Mapping[str, int],
+    plan: StepPlan,
     tell_user: Callable[[str], None],
 ) -> WandbLogger:
-    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
     _forget_the_service_of_another_process()
@@ -147,14 +142,27 @@ def _open(
     class GuardedWandbLogger(WandbLogger):
         broken = False
         tell = staticmethod(tell_user)
-        log_metrics = _guard(WandbLogger.log_metrics)
         log_hyperparams = _guard(WandbLogger.log_hyperparams)
         log_image = _guard(WandbLogger.log_image)
         finalize = _guard(WandbLogger.finalize)
 
         @_guard
+        def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+            """Log a row with the `step` and the `epoch` that `metrics.csv` gives it."""
+            done, epoch = plan.after(step)
+            self.experiment.log({**metrics, "step": done, "epoch": epoch})
+
+        @_guard
         def write_summary(self, values: Mapping[str, Any]) -> None:
             self.experiment.summary.update(values)
+
+        def upload(self, result: Mapping[str, Any]) -> None:
+            from lightning_xvol.training.tracked_files import upload_run
+
+            try:
+                upload_run(self.experiment, folder, result)
+            except Exception as error:  # the run itself is tracked
+                self.tell(f"without its artifacts: W&B failed ({first_line(error)})")
 
         def finish(self, result: Mapping[str, Any] | None, error: str | None) -> None:
             """Write the record or the error into the summary and close the run, with exit code 0 for a record, else 1.
@@ -162,7 +170,9 @@ def _open(
             A run that failed to log is closed too, so that no later run of this process adds to its file.
             """
             if result is not None:
-                self.write_summary(_summary(result))
+                self.write_summary(last_summary(result))
+                if tracking.artifacts and not self.broken:
+                    self.upload(result)
             elif error is not None:
                 self.write_summary({"error": error})
             try:
@@ -170,64 +180,46 @@ def _open(
             except Exception as error:
                 _give_up(self, error)
 
-    # By default wandb.init handles SIGINT and captures the console; here it must do neither.
-    options: dict[str, Any] = {
-        "console": "off",
-        "silent": True,
-        "x_disable_stats": True,
-        "reinit": "create_new",  # keeps a run apart from an earlier one that could not be closed
-    }
-    if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
-        options["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
-    arguments: dict[str, Any] = {
-        "project": tracking.project,
-        "dir": str(folder),
-        "id": config.cell_id,
-        "name": f"{tracking.labels.get('row', config.operator.name)}-{config.cell_id}",
-        "group": config.group_id,
-        "job_type": tracking.sweep,
-        "tags": [f"commit:{commit[:12]}"] if commit else [],
-        "resume": "allow",
-        "config": {
-            "seed": config.seed,
-            **flat(to_dict(config)),
-            **tracking.labels,
-            **lengths,
-            "sweep": tracking.sweep,
-            "schema": SCHEMA,
-            "cell_id": config.cell_id,
-            "group_id": config.group_id,
-            "config_json": json.dumps(to_dict(config), sort_keys=True),
-        },
-    }
-    run = None
-    if tracking.mode == "online":
-        try:
-            run = wandb.init(
-                mode="online", settings=wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **options), **arguments
-            )
-        except Exception as error:
-            tell_user(f"tracked offline: W&B is not reachable ({first_line(error)})")
-            log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
-            wandb.teardown()
-    if run is None:
-        run = wandb.init(mode="offline", settings=wandb.Settings(**options), **arguments)
+    run = start(
+        tracking.mode, {**arguments_of(tracking, config, commit), "dir": str(folder)}, tracking.system, tell_user
+    )
     # Each row holds its step: W&B's own counter grows with every call, and Lightning makes several calls a step.
     try:
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step", step_sync=True)
+        run.summary.update(first_summary(tracking, config, plan))
         return GuardedWandbLogger(experiment=run)
     except Exception:
         run.finish(exit_code=1)
         raise
 
 
-def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        key: result[key] for key in ("status", "params", "macs", "wall_seconds", "weights_sha256", "commit", "seed")
+def start(mode: str, arguments: Mapping[str, Any], system: bool, tell: Callable[[str], None]) -> Any:
+    """A W&B run. In mode `online` without a network or a key it is an offline run, and `tell` gets a sentence.
+
+    Args:
+        mode: `offline` or `online`.
+        arguments: The arguments of `wandb.init`.
+        system: Whether W&B measures the processor, memory and accelerators.
+        tell: Called where the run is not tracked as it should be.
+    """
+    import wandb
+
+    # By default wandb.init handles SIGINT and captures the console; here it must do neither.
+    options: dict[str, Any] = {
+        "console": "off",
+        "silent": True,
+        "x_disable_stats": not system,
+        "reinit": "create_new",  # keeps a run apart from an earlier one that could not be closed
     }
-    for name, metric in result["metrics"].items():
-        values |= {name: metric["last"], f"{name}_best": metric["best"], f"{name}_best_epoch": metric["best_epoch"]}
-    values |= {f"environment_{key}": value for key, value in result["environment"].items()}
-    values["result_json"] = json.dumps(result, sort_keys=True)
-    return values
+    if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
+        options["x_transaction_log_flush_interval"] = 1.0  # a killed run keeps its rows
+    if mode == "online":
+        try:
+            settings = wandb.Settings(init_timeout=ONLINE_TIMEOUT_SECONDS, **options)
+            return wandb.init(mode="online", resume="allow", settings=settings, **arguments)
+        except Exception as error:
+            tell(f"tracked offline: W&B is not reachable ({first_line(error)})")
+            log.warning("W&B is not reachable (%s); this run is tracked offline", first_line(error))
+            wandb.teardown()
+    return wandb.init(mode="offline", resume="allow", settings=wandb.Settings(**options), **arguments)

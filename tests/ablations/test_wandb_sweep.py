@@ -21,12 +21,17 @@ from analysis.sources.collection import Collection
 
 SCHEMA = Path(__file__).with_name("wandb_sweep_schema.json")
 
+WANDB = [f"wandb_{name}" for name in ("project", "entity", "tags", "notes", "system", "artifacts")]
 FLAGS = (
     ("--seeds", "2"),
     ("--smoke", "--seeds", "1", "--only", "kernel_size=1,3", "--set", "data.limit=64"),
     ("--recipe", "digits_small", "--seeds", "3", "--only", "operator=xvolution", "--only", "seed=1,2"),
     ("--seeds", "2", "--gpus-per-cell", "2", "--wandb-project", "else where"),
     ("--seeds", "1", "--reading", "A", "--only", "kernel_size=1,3"),
+    (
+        *("--seeds", "1", "--wandb-entity", "team", "--wandb-tags", "one, two", "--wandb-notes", "a note"),
+        *("--wandb-system", "--wandb-artifacts"),
+    ),
 )
 
 
@@ -86,17 +91,22 @@ def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) 
         [cell] = choose(cells_of(reading_of(SWEEP, options.reading), options), options)
         found.append(cell.id)
         assert options.wandb == "online" and options.out == bench.out
+        asked = read_options(read_arguments(make_parser(SWEEP), flags))
+        assert all(getattr(options, name) == getattr(asked, name) for name in WANDB)
     assert sorted(found) == listed
 
 
-def test_a_cell_is_found_by_its_group_and_seed(bench: Any) -> None:
+def test_a_cell_is_found_by_its_name_and_seed(bench: Any) -> None:
     flags = (*bench.quick, "--only", "kernel_size=1", "--only", "operator=convolution")
     content = emit(bench, *flags)
-    [group], [seed] = (content["parameters"][name]["values"] for name in ("cell", "seed"))
-    assert bench.here(*flags, f"--cell={group}", f"--seed={seed}").code == 0
+    assert content["parameters"]["cell"]["values"] == ["convolution kernel_size=1"]
+    assert bench.here(*flags, "--cell=convolution kernel_size=1", "--seed=0").code == 0
     assert set(bench.states(*flags).values()) == {"done"}
     [result] = bench.ledger.results().values()
-    assert (result["group_id"], result["seed"]) == (group, seed)
+    assert (result["config"]["operator"]["options"]["kernel_size"], result["seed"]) == (1, 0)
+    for named in (["--cell=convolution kernel_size=1 seed=0"], [f"--cell={result['group_id']}", "--seed=0"]):
+        again = bench.here(*flags, *named)
+        assert again.code == 0 and result["cell_id"] in again.out
 
 
 def test_the_file_lies_beside_the_table_by_default(bench: Any) -> None:

@@ -110,7 +110,8 @@ def test_a_run_set_selects_the_configurations_of_a_row(make_ledger, capsys: pyte
     runs = make_ledger(SCORES)
     [grid] = grids(dry_run(capsys, "--source", str(runs.out)))
     for run_set, operator in zip(grid["runSets"], SCORES, strict=True):
-        groups = list(dict.fromkeys(cell["group_id"] for cell in runs.cells if cell["operator"] == operator))
+        ids = {cell["group_id"]: cell["axes"]["kernel_size"] for cell in runs.cells if cell["operator"] == operator}
+        groups = [f"{operator} K={size} · match_small ({group[:8]})" for group, size in ids.items()] + list(ids)
         [item] = run_set["filters"]["filters"]
         assert (item["key"], item["op"], item["value"]) == ({"section": "run", "name": "group"}, "IN", groups)
         assert run_set["project"] == {"name": "demo", "entityName": "tester"}
@@ -269,7 +270,7 @@ def check_by_the_library(workspace: str, report: str) -> None:
     [grid] = [block for block in wr.Report.from_url(report).blocks if isinstance(block, wr.PanelGrid)]
     assert [(run_set.entity, run_set.project) for run_set in grid.runsets] == [("tester", "demo")] * 2
     curves, _, bars, scatter, runs = grid.panels
-    assert (curves.x, curves.y) == (wr.Metric("trainer/global_step"), [wr.Metric("val_top1")])
+    assert (curves.x, curves.y) == (wr.Metric("step"), [wr.Metric("val_top1")])
     assert curves.groupby == bars.groupby == wr.Config("axis_kernel_size")
     assert (scatter.x, scatter.y) == (wr.SummaryMetric("macs"), wr.SummaryMetric("top1"))
     assert wr.Config("seed") in [column.metric for column in runs.columns]

@@ -56,8 +56,8 @@ def test_only_the_gate_imports_by_a_name_that_a_file_could_choose() -> None:
 
 
 def test_every_reader_of_a_stored_configuration_is_known() -> None:
-    readers = {path for path, how in READERS.items() if "flags" not in how}
-    assert files_that_call("from_dict", "from_record") - {"lightning_xvol/config/schema.py"} == readers
+    readers = files_that_call("from_dict", "from_record") - {"lightning_xvol/config/schema.py"}
+    assert readers == {path for path, how in READERS.items() if "flags" not in how}
     assert files_that_call("importable") == {path for path, how in READERS.items() if how.startswith("importable")}
 
 

@@ -8,12 +8,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy
+import PIL.Image
 import pytest
 from core_tools import Death, Fail, Set, Without, outcome, result_of, tiny
 
+from lightning_xvol.config.resolved import resolve
+from lightning_xvol.data.module import StepPlan
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import cell_id, group_id
-from lightning_xvol.training.tracking import Tracking, check_tracking
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 
 OFFLINE = {"mode": "offline"}
 STEP = "lightning_xvol.training.callbacks:Watch.on_train_batch_end"
@@ -78,47 +82,93 @@ def metric_rows(folder: Path) -> list[tuple[int, str, float]]:
 
 
 def tracked_rows(runs: list[OfflineRun]) -> list[tuple[int, str, float]]:
-    """The rows with the step as in metrics.csv, which counts steps done. A later run replaces the rows of a step."""
+    """The rows without pictures. A later run replaces the rows of a step."""
     rows = {}
     for run in runs:
         for row in run.rows:
-            step = min(row["trainer/global_step"] + 1, 23)
-            names = [name for name in row if name[0] != "_" and name not in ("epoch", "trainer/global_step")]
-            rows |= {(step, name): row[name] for name in names}
+            names = [name for name in row if name[0] != "_" and name not in ("epoch", "step")]
+            rows |= {(row["step"], name): row[name] for name in names if not name.startswith("predictions")}
     return sorted((step, name, value) for (step, name), value in rows.items())
 
 
 def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
     config, folder = tiny("xvolution"), tmp_path / "cell"
-    labels = {"row": "xvolution", "axis_kernel_size": 3}
-    _, printed = track(config, folder, {**OFFLINE, "sweep": "kernel_size", "project": "some-project", "labels": labels})
+    sweep = {"sweep": "kernel_size", "recipe": "match_small", "axes": {"kernel_size": 3}, "smoke": True}
+    sweep |= {"axis_labels": {"kernel_size": "kernel size K"}, "notes": "a note", "tags": ["mine"]}
+    _, printed = track(config, folder, {**OFFLINE, **sweep, "project": "some-project", "entity": "team"})
     assert printed == ""
     result = result_of(folder)
     [run] = offline_runs(folder)
-    header = {key: run.header[key] for key in ("run_id", "run_group", "job_type", "project", "display_name")}
-    assert header == {
-        "run_id": cell_id(config), "run_group": group_id(config), "job_type": "kernel_size", "project": "some-project",
-        "display_name": f"xvolution-{cell_id(config)}",
+    names = ("run_id", "run_group", "job_type", "project", "entity", "display_name", "notes")
+    assert {key: run.header[key] for key in names} == {
+        "run_id": cell_id(config), "run_group": f"xvolution K=3 · match_small ({group_id(config)[:8]})",
+        "job_type": "kernel_size", "project": "some-project", "entity": "team", "display_name": "xvolution K=3 s0",
+        "notes": "a note",
     }  # fmt: skip
+    tags = [tag for tag in run.header["tags"] if not tag.startswith("commit:")]
+    assert tags == ["kernel_size", "match_small", "xvolution", "SMOKE", "mine"]
     flat = {
         "operator_name": "xvolution", "operator_form": "dot", "operator_num_heads": 4, "data_distance": 12,
         "optim_lr": 0.05, "train_steps": 23, "backbone_stages": [3, 4, 5], "seed": 0, "row": "xvolution",
-        "axis_kernel_size": 3, "sweep": "kernel_size", "schema": 1, "cell_id": cell_id(config),
-        "group_id": group_id(config), "steps_per_epoch": 5, "total_steps": 23,
+        "axis_kernel_size": 3, "sweep": "kernel_size", "recipe": "match_small",
     }  # fmt: skip
     assert {key: run.config[key] for key in flat} == flat
     nested = [key for key, value in run.config.items() if isinstance(value, dict) and key != "_wandb"]
     assert not nested, "dashboards group by flat keys only"
-    assert json.loads(run.config["config_json"]) == result["config"]
+    columns = {**run.config, **run.summary}
+    machine = [key for key, value in columns.items() if key[0] != "_" and isinstance(value, str) and len(value) > 40]
+    assert not machine, "what only a reader needs is where W&B's tables do not show it"
+    about = json.loads(run.summary["_cell"])
+    assert (about["cell_id"], about["group_id"]) == (cell_id(config), group_id(config))
+    assert (about["steps_per_epoch"], about["total_steps"]) == (5, 23)
     # Curves hold the training loss and the validation of every epoch, each row with its step.
     assert tracked_rows([run]) == sorted(metric_rows(folder))
     assert {(5, "val_top1"), (10, "train_loss"), (23, "val_top1")} <= {row[:2] for row in tracked_rows([run])}
-    assert json.loads(run.summary["result_json"]) == result
+    assert json.loads(run.summary["_result"]) == result
     for name, metric in result["metrics"].items():
         assert (run.summary[name], run.summary[f"{name}_best"]) == (metric["last"], metric["best"])
-    assert run.summary["weights_sha256"] == result["weights_sha256"] and run.summary["status"] == "finished"
-    assert run.summary["environment_torch"] == result["environment"]["torch"]
+    assert (run.summary["status"], run.summary["torch"]) == ("finished", result["environment"]["torch"])
     assert run.exit_code == 0
+
+
+def test_test_images_show_prediction_and_label(track, tmp_path):
+    track(tiny(), tmp_path)
+    [run] = offline_runs(tmp_path)
+    [row] = [row for row in run.rows if "predictions._type" in row]
+    shown = {name.removeprefix("predictions."): value for name, value in row.items()}
+    assert len(shown["filenames"]) == 8 and row["step"] == 23
+    with numpy.load(tmp_path / "predictions.npz") as kept:
+        classes = kept["classes"]
+        expected = [
+            f"predicted {classes[predicted]} ({100 * score:.0f} %), label {classes[label]}"
+            for predicted, score, label in zip(kept["predicted"], kept["score"], kept["label"], strict=True)
+        ]
+    assert shown["captions"] == expected[:8]
+    [first, *_] = (path for path in tmp_path.glob(f"wandb/offline-run-*/files/{shown['filenames'][0]}"))
+    picture = numpy.asarray(PIL.Image.open(first))
+    assert picture.min() == 0 and picture.max() == 255
+
+
+def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment, monkeypatch, tmp_path):
+    config, sizes = resolve(tiny()), []
+    for name, value in environment.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    for seeds in (2, 200):
+        cells = [
+            {
+                "operator": "convolution", "label": "Convolution", "axes": {"kernel_size": size}, "seed": seed,
+                "cell_id": f"{size:06x}{seed:06x}", "group_id": f"{size:012x}",
+            }
+            for size in range(5) for seed in range(seeds)
+        ]  # fmt: skip
+        plan = {"schema": 1, "title": "t" * 500, "axes": ["kernel_size"], "cells": cells}
+        folder = tmp_path / str(seeds)
+        tracker = open_logger(Tracking("offline", plan=plan), config, folder, None, StepPlan(5, 23), print)
+        tracker.finish(None, None)
+        [path] = folder.glob("wandb/offline-run-*/*.wandb")
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < 1.02 * sizes[0], "10 cells and 1000 cells"
 
 
 def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):
@@ -126,13 +176,13 @@ def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tm
     # wandb writes every second here; its default is every fifteen.
     track(config, folder, death=Death(STEP, 17, kill=True, delay=2.5), expect=-9)
     [killed] = offline_runs(folder)
-    assert killed.config["cell_id"] == cell_id(config) and killed.exit_code is None
+    assert json.loads(killed.summary["_cell"])["cell_id"] == cell_id(config) and killed.exit_code is None
     assert {(5, "val_top1"), (10, "train_loss"), (15, "val_loss")} <= {row[:2] for row in tracked_rows([killed])}
     track(config, folder)
     runs = offline_runs(folder)
     assert [run.header["run_id"] for run in runs] == [cell_id(config)] * 2
     assert tracked_rows(runs) == sorted(metric_rows(folder))
-    assert json.loads(runs[1].summary["result_json"]) == result_of(folder)
+    assert json.loads(runs[1].summary["_result"]) == result_of(folder)
 
 
 def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path):
@@ -140,11 +190,12 @@ def test_online_a_failed_run_goes_on_as_the_same_run(run, wandb_server, tmp_path
     online = {"tracking": {"mode": "online"}, "environment": wandb_server.environment(tmp_path / "home")}
     run(config, folder, faults=[Fail(STEP, 12)], expect=1, **online)
     [tracked] = wandb_server.store.runs.values()
-    assert (tracked.name, tracked.group, tracked.state) == (cell_id(config), group_id(config), "failed")
+    group = f"xvolution ({group_id(config)[:8]})"
+    assert (tracked.name, tracked.group, tracked.state) == (cell_id(config), group, "failed")
     assert tracked.summary["error"] == json.loads((folder / "failure.json").read_text())["error"]
     run(config, folder, **online)
     assert list(wandb_server.store.runs.values()) == [tracked] and tracked.state == "finished"
-    assert json.loads(tracked.summary["result_json"]) == result_of(folder)
+    assert json.loads(tracked.summary["_result"]) == result_of(folder)
     assert tracked.config["operator_name"] == {"value": "xvolution"}
     assert tracked_rows([OfflineRun(rows=[json.loads(line) for line in tracked.history])]) == sorted(
         metric_rows(folder)
@@ -163,7 +214,7 @@ def test_a_failed_run_is_not_called_finished(track, tmp_path):
     folder = tmp_path / "cell"
     track(tiny(), folder, faults=[Fail(STEP, 12)], expect=1)
     [run] = offline_runs(folder)
-    assert run.exit_code == 1 and "result_json" not in run.summary and run.rows
+    assert run.exit_code == 1 and "_result" not in run.summary and run.rows
     assert run.summary["error"] == json.loads((folder / "failure.json").read_text())["error"]
 
 
@@ -178,7 +229,7 @@ def test_online_without_a_network_becomes_an_offline_run_with_one_warning(key, t
     assert len(warnings) == 1 and "not reachable" in warnings[0] and "offline" in warnings[0]
     assert "Traceback" not in printed and (key is None or key not in printed)
     [run] = offline_runs(folder)
-    assert json.loads(run.summary["result_json"])["status"] == "finished"
+    assert json.loads(run.summary["_result"])["status"] == "finished"
 
 
 @pytest.mark.parametrize(

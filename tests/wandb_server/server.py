@@ -99,6 +99,18 @@ class _QuietHTTPServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _store_upload(server: WandbServer, path: str, content: bytes) -> None:
+    """Keep an uploaded file with its run or its artifact."""
+    _, kind, rest = path.split("/", 2)
+    if kind == "upload-artifact":
+        artifact, name = rest.split("/", 1)
+        server.store.artifacts[artifact].files[name] = content
+    else:
+        entity, project, run, name = rest.split("/", 3)
+        server.store.runs[entity, project, run].files[name] = content
+    server.requests.append(("upload", {"name": name}))
+
+
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -118,10 +130,9 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            _, _, entity, project, run, name = self.path.split("/", 5)
+            content = self.rfile.read(length)
             with server.store.lock:
-                server.requests.append(("upload", {"name": name}))
-                server.store.runs[entity, project, run].files[name] = self.rfile.read(length)
+                _store_upload(server, self.path, content)
             self._send(200, {})
 
         def _respond(self, operation: str, content: Mapping[str, Any], document: str = "") -> None:

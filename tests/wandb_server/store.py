@@ -60,6 +60,20 @@ class Sweep:
     agents: dict[str, str] = field(default_factory=dict)  # id -> host
 
 
+@dataclass
+class Artifact:
+    """An artifact of a run, with its uploaded files by name."""
+
+    entity: str
+    project: str
+    run: str
+    name: str
+    type: str
+    id: str
+    committed: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
 class Store:
     """The content of the server. The server takes `lock` for each request.
 
@@ -73,6 +87,7 @@ class Store:
         self.runs: dict[tuple[str, str, str], StoredRun] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.artifacts: dict[str, Artifact] = {}
         self.page_shifts: list[int] = []
         self.address = ""
         self._ids = itertools.count(1)

@@ -1,0 +1,177 @@
+"""What tracked runs say of themselves, read back: runs of this version and of a former one, whole sweeps and one run.
+
+`fixtures/old_wandb_runs.zip` was made at commit 1a110ea by `python -m ablations.kernel_size --smoke --seeds 2 --only
+kernel_size=1,3 --only operator=convolution,xvolution` on tiny networks: the files of its offline runs, and its ledger.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.render import render
+from analysis.sources.collection import Collection
+from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import tracked
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "old_wandb_runs.zip"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    zipfile.ZipFile(FIXTURE).extractall(tmp_path / "old")
+    return tmp_path / "old"
+
+
+def csv(source: str | Path, folder: Path) -> bytes:
+    found = Collection([source])
+    assert found.losses == []
+    render(found, "kernel_size", folder)
+    return (folder / "kernel_size" / "table.csv").read_bytes()
+
+
+def test_offline_runs_of_a_former_version_are_read(old: Path, tmp_path: Path) -> None:
+    assert csv(old / "runs", tmp_path / "offline") == csv(old / "ledger", tmp_path / "own")
+    ledger, offline = Collection([old / "ledger"]), Collection([old / "runs"])
+    _, frame = ledger.load("kernel_size")
+    for cell in frame.loc[frame["state"] == "finished", "cell_id"].unique():
+        for name in ("train_loss", "val_top1", "top1"):
+            assert ledger.curve(cell, name) == offline.curve(cell, name) != {}
+
+
+def test_runs_of_a_former_version_on_a_server_are_read(wandb_server: Any, old: Path, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    paths = sorted(map(str, (old / "runs").glob("offline-run-*")))
+    sync = [sys.executable, "-m", "wandb", "sync", "--yes", "--project", "old"]
+    subprocess.run([*sync, *paths], check=True, timeout=240)
+    assert csv("wandb:old", tmp_path / "server") == csv(old / "ledger", tmp_path / "own")
+
+
+def plan_of(rows: int, sizes: int, seeds: int) -> dict[str, Any]:
+    source = random.Random(0)
+    cells = [
+        {
+            "operator": f"row{row}", "label": f"Row {row}", "axes": {"kernel_size": 2 * size + 1}, "seed": seed,
+            "cell_id": f"{source.getrandbits(48):012x}", "group_id": f"{row:06x}{size:06x}",
+        }
+        for row in range(rows) for size in range(sizes) for seed in range(seeds)
+    ]  # fmt: skip
+    return {"schema": 1, "sweep": "kernel_size", "axes": ["kernel_size"], "title": "A title", "cells": cells}
+
+
+def test_a_packed_plan_is_whole_where_every_run_is_known() -> None:
+    plan = plan_of(3, 4, 5)
+    del plan["cells"][7], plan["cells"][30]
+    ids = {(cell["group_id"], cell["seed"]): cell["cell_id"] for cell in plan["cells"]}
+    assert tracked.unpack(tracked.pack(plan), lambda group, seed: ids[group, seed]) == plan
+    nobody = tracked.unpack(tracked.pack(plan), lambda group, seed: None)
+    assert [cell["begun"] for cell in nobody["cells"]] == [False] * len(ids)
+    assert len({cell["cell_id"] for cell in nobody["cells"]}) == len(ids), "ids of their own"
+
+
+def test_a_packed_plan_does_not_grow_with_its_seeds() -> None:
+    few, many = (len(tracked.pack(plan_of(3, 5, seeds))) for seeds in (1, 67))
+    assert many < few + 64
+    assert len(tracked.pack(plan_of(67, 5, 3))) < 12 * 67 * 5, "some bytes a configuration, where a cell had 180"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no archive",
+        zlib.compress(b"no JSON"),
+        zlib.compress(b"[" * 100_000),
+        zlib.compress(b'{"plan":{"axes":[]},"rows":[["a","b"]],"places":[[0,[],"g",[[0,' + b"9" * 12 + b"]]]]}"),
+        zlib.compress(b'{"plan":{"axes":[]},"rows":[["a","b"]],"places":[[0,[],"g",[[0,999999],[0,9]]]]}'),
+        zlib.compress(b'{"plan":{"axes":[]},"rows":[],"places":[[0,[],"g",[[0,1]]]]}'),
+        zlib.compress(b'{"plan":{"axes":7},"rows":[["a","b"]],"places":[[0,[],"g",[[0,1]]]]}'),
+        zlib.compress(b'{"plan":[],"rows":[["a","b"]],"places":[[0,[],["g"],[[true,1]]]]}'),
+        zlib.compress(b" " * (1 << 28)),
+    ],
+)
+def test_a_packed_plan_of_somebody_else_is_none(content: bytes) -> None:
+    assert tracked.unpack(base64.b64encode(content).decode(), lambda group, seed: None) is None
+
+
+def new_run(make: Any, plan: dict[str, Any], cell: dict[str, Any], result: dict[str, Any]) -> Any:
+    about = {key: cell[key] for key in ("cell_id", "group_id", "seed")}
+    about |= {"sweep": plan["sweep"], "steps_per_epoch": 10, "total_steps": 30}
+    file = make().run(cell["cell_id"], {"row": cell["operator"]})
+    texts = {tracked.CELL: json.dumps(about), tracked.PLAN: tracked.pack(plan), tracked.RESULT: json.dumps(result)}
+    return file.summary(**texts).exit(0)
+
+
+def test_one_downloaded_run_makes_its_row(make_ledger: Any, wandb_file: Any, tmp_path: Path) -> None:
+    runs = make_ledger()
+    cell = runs.cell("xvolution", 5, 1)
+    result = json.loads((runs.folder("xvolution", 5, 1) / "result.json").read_text())
+    new_run(wandb_file, runs.sweep, cell, result).write(tmp_path / "one" / "run-x.wandb")
+    sweep, frame = Collection([tmp_path / "one"]).load("kernel_size")
+    assert sweep == Collection([runs.out]).load("kernel_size")[0]
+    [row] = frame[(frame["state"] == "finished") & (frame["metric"] == "top1")].to_dict("records")
+    assert (row["operator"], row["kernel_size"], row["seed"], row["last"]) == ("xvolution", 5, 1, 99.7)
+    render(Collection([tmp_path / "one"]), "kernel_size", tmp_path / "table")
+
+
+def test_a_run_that_another_sweep_began_is_in_the_table(make_ledger: Any, wandb_file: Any, tmp_path: Path) -> None:
+    """A cell lives once. The sweep that needs it too does not run it again."""
+    runs = make_ledger()
+    other = {**runs.sweep, "sweep": "operator", "title": "Another"}
+    for cell in runs.cells:
+        path = runs.out / "cells" / cell["cell_id"] / "result.json"
+        plan = other if cell["operator"] == "convolution" else runs.sweep
+        file = new_run(wandb_file, plan, cell, json.loads(path.read_text()))
+        file.write(tmp_path / "copied" / f"run-{cell['cell_id']}.wandb")
+    assert csv(tmp_path / "copied", tmp_path / "offline") == csv(runs.out, tmp_path / "own")
+
+
+def test_two_halves_of_a_sweep_are_one(make_ledger: Any, wandb_file: Any, tmp_path: Path) -> None:
+    runs = make_ledger()
+    for number, cell in enumerate(runs.cells):
+        path = runs.out / "cells" / cell["cell_id"] / "result.json"
+        file = new_run(wandb_file, runs.sweep, cell, json.loads(path.read_text()))
+        file.write(tmp_path / str(number % 2) / f"run-{cell['cell_id']}.wandb")
+    found = Collection([tmp_path / "0", tmp_path / "1"])
+    whole = Collection([runs.out])
+    assert found.load("kernel_size")[1].equals(whole.load("kernel_size")[1])
+
+
+def test_a_damaged_plan_costs_the_table_and_is_one_sentence(make_ledger: Any, wandb_file: Any, tmp_path: Path) -> None:
+    runs = make_ledger()
+    cell = runs.cells[0]
+    about = {"cell_id": cell["cell_id"], "group_id": cell["group_id"], "seed": 0, "sweep": "kernel_size"}
+    file = wandb_file().run("x", {}).summary(**{tracked.CELL: json.dumps(about), tracked.PLAN: "damaged"})
+    file.exit(0).write(tmp_path / "one" / "run-x.wandb")
+    with pytest.raises(UserError, match="cannot read"):
+        Collection([tmp_path / "one"]).load("kernel_size")
+
+
+def test_names_are_for_people() -> None:
+    labels = {"kernel_size": "kernel size K", "distance": "distance (pixels)", "shift_distances": "L"}
+    name = tracked.cell_name("xvolution", {"kernel_size": 5, "shift_distances": [1, 3]}, labels)
+    assert name == "xvolution K=5 L=1+3"
+    assert tracked.cell_name("pssa", {"distance": 12, "centre": True, "limit": None}, labels) == (
+        "pssa distance=12 centre=yes limit=none"
+    )
+    clash = tracked.cell_name("a", {"x": 1, "y": 2}, {"x": "first K", "y": "second K"})
+    assert clash == "a x=1 y=2", "two axes with one symbol"
+    assert tracked.run_name(name, 0) == "xvolution K=5 L=1+3 s0"
+    assert tracked.group_name("xvolution K=5", "match_small", "0604309dc79b") == (
+        "xvolution K=5 · match_small (0604309d)"
+    )
+    long = "module_of_mine." * 20
+    assert len(tracked.run_name(long, 999)) <= 128 and tracked.run_name(long, 999).endswith(" s999")
+    assert len(tracked.group_name(long, long, "0604309dc79b")) <= 128
+    assert tracked.group_name(long, long, "0604309dc79b").endswith("(0604309d)")
+    assert all(len(tag) <= 64 for tag in tracked.tag_names([long, "", "a", "a"])) and tracked.tag_names(
+        ["a", "a", ""]
+    ) == ["a"]
