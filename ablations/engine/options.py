@@ -222,7 +222,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
-    "wandb_tags": lambda value: tag_list(map(str, _listed(value))),
+    "wandb_tags": lambda value: tag_list(map(str, listed(value))),
     **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
     **dict.fromkeys(("recipe", "reading", "cell", "partition", *_WANDB_TEXTS, "emit_wandb_sweep"), str),
 }
