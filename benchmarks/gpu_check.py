@@ -15,7 +15,6 @@ import contextlib
 import csv
 import functools
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from typing import Any
 
 from lightning_xvol.commandline import Parser, columns
 from lightning_xvol.errors import ExitCode, UserError, run_command_line
+from lightning_xvol.surroundings.programs import output_of, show_program
 
 CAPABILITIES = (80, 90)
 FORMATS = ("channels_last", "contiguous")
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write(out: Path, name: str, environment: str, rows: Sequence[Mapping[str, Any]]) -> int:
     path = out / f"gpu-check-{name}-{environment}.csv"
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -243,8 +243,9 @@ def _resources(cubin: bytes) -> dict[str, int]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        command = [str(tool), "--dump-resource-usage", file.name]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        text = output_of([str(tool), "--dump-resource-usage", file.name])
+    if text is None:
+        raise UserError(f"{str(tool)!r} does not read what Triton has compiled; reinstall triton")
     numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
     spilled = numbers["STACK"] + numbers["LOCAL"]
     return {"registers": numbers["REG"], "spilled_bytes": spilled, "shared_bytes": numbers["SHARED"]}
@@ -263,7 +264,7 @@ def _on_a_gpu(steps: Sequence[str], out: Path) -> int:
         start = time.perf_counter()
         if step == "tests":
             command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu", "-m", "gpu and not slow"]
-            print((subprocess.run(command, check=False).returncode and "the tests failed") or "the tests passed")
+            print("the tests failed" if show_program(command) else "the tests passed")
         elif step == "compile":
             capability = 10 * torch.cuda.get_device_capability()[0]
             write(out, step, where, compile_all([capability]))
