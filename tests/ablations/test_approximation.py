@@ -73,7 +73,7 @@ def test_a_smoke_run_shows_the_secondary_metrics(bench: Any) -> None:
     table = (folder / "table.md").read_text()
     whole = f"{static['metrics']['explained_variance']['last']:.1f}"
     _, below = table.split("*Variance explained in all (%)*")
-    assert f"| Static 1x1, fitted, softmax = yes | {whole} ± –" in " ".join(below.split())
+    assert f"| Static 1x1, fitted, softmax = yes | {whole} |" in " ".join(below.split())
     assert "*Reach (pixels)*" in below and "*Parameters*" in below
     assert json.loads((folder / "cells.json").read_text())["beside"][1] == ["reach", "reach (pixels)"]
     assert (folder / "figure.svg").stat().st_size > 1000

@@ -45,5 +45,6 @@ def test_a_smoke_run_shows_the_cost_of_every_operator_that_ran(make_bench: Any, 
         assert (int(row["params"]), int(row["macs"])) == (result["params"], result["macs"])
         assert float(row["wall_seconds"]) == pytest.approx(result["wall_seconds"])
     assert table["involution"]["n"] == "0" and table["involution"]["macs"] == ""
-    assert "parameters" in ended.out and "Against its control, X-volution minus X-volution, static" in ended.out
+    assert "parameters" in ended.out
+    assert "Against its control" not in ended.out, "one run has no difference"
     assert imread(folder / "figure.png").std() > 0.05  # something is drawn
