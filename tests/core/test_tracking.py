@@ -17,7 +17,7 @@ from lightning_xvol.config.resolved import resolve
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import cell_id, group_id
-from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger, start
 
 OFFLINE = {"mode": "offline"}
 STEP = "lightning_xvol.training.callbacks:Watch.on_train_batch_end"
@@ -129,6 +129,14 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
         assert (run.summary[name], run.summary[f"{name}_best"]) == (metric["last"], metric["best"])
     assert (run.summary["status"], run.summary["torch"]) == ("finished", result["environment"]["torch"])
     assert run.exit_code == 0
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_wandb_measures_the_machine_only_if_asked(system, monkeypatch):
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", lambda **arguments: arguments["settings"])
+    assert start("offline", {}, system, print).x_disable_stats is not system
 
 
 def test_test_images_show_prediction_and_label(track, tmp_path):
@@ -306,6 +314,8 @@ def test_disabled_tracking_does_not_import_wandb(tmp_path):
     [
         (Tracking("offline", "my/proj"), {}, "W&B refuses --wandb-project='my/proj': "),
         (Tracking("online", " "), {}, "the W&B project has no name; give --wandb-project NAME"),
+        (Tracking("online", entity="a/b"), {}, "--wandb-entity 'a/b' must be one name, as in wandb.ai/ENTITY/PROJECT"),
+        (Tracking("online", tags=["a" * 65]), {}, "--wandb-tags: 'aaa"),
         (Tracking("offline"), {"WANDB_BASE_URL": "not an address"}, "W&B refuses WANDB_BASE_URL='not an address': "),
         (Tracking("online"), {"WANDB_MODE": "sometimes"}, "W&B refuses WANDB_MODE='sometimes': "),
     ],
