@@ -8,8 +8,9 @@ OLDEST := .venv-oldest
 # Use the uv on the path, or else install one inside .venv. The system's Python stays as it is.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 COMPILE := pip compile pyproject.toml --group suite --group dev --quiet --no-header --no-annotate
+DOCS := .venv-docs
 
-.PHONY: env demo demo-real test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock
+.PHONY: env demo demo-real test test-slow test-smoke test-slurm test-gpu test-oldest lint format lock docs
 
 env: $(VENV)/.synced
 
@@ -62,6 +63,16 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages of docs/ as a site, with every link checked. The environment is small and needs no torch.
+docs: $(DOCS)/.synced
+	$(DOCS)/bin/python docs/make_site.py
+
+$(DOCS)/.synced: docs/requirements.txt
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.txt
+	@touch $@
+
 # Pin every package for every platform, with hashes and without addresses.
 lock: env
+	$(UV) pip compile --group docs --quiet --no-header --no-annotate --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --output-file docs/requirements.txt
 	$(UV) $(COMPILE) --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --output-file requirements.txt

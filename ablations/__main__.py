@@ -1,7 +1,9 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m ablations`: the sweeps, what they reproduce, and their commands."""
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from ablations.engine.catalogue import plans, sweeps
@@ -9,14 +11,20 @@ from lightning_xvol.commandline import Parser, columns
 from lightning_xvol.errors import ExitCode, run_command_line
 
 
-def main() -> int:
-    """List the sweeps and what they reproduce."""
-    parser = Parser(prog="python -m ablations", description=main.__doc__, allow_abbrev=False)
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m ablations", description="List the sweeps and what they reproduce.", allow_abbrev=False
+    )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text",
         help="json: the cells of each sweep, on its default recipe with one seed, in the format of cells.json",
     )  # fmt: skip
-    if parser.parse_args().format == "json":
+    return parser
+
+
+def main() -> int:
+    """List the sweeps and what they reproduce."""
+    if make_parser().parse_args().format == "json":
         print(json.dumps(plans()))
         return ExitCode.SUCCESS
     rows = []

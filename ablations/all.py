@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Every sweep that runs on one recipe, one after the other: `python -m ablations.all`.
 
 Cells live once in the ledger, so a cell that is finished for one sweep is done for all others. Run the same command
@@ -6,6 +7,7 @@ again to resume, as for one sweep.
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from ablations.engine.options import Options, read_options
 from ablations.engine.runner import run_sweep
 from ablations.engine.selection import cells_of
 from ablations.engine.sweep import Cell, Sweep, recipes_for
+from ablations.engine.sweep_file import read_arguments
 from lightning_xvol.commandline import Parser, duration
 from lightning_xvol.config.recipes import DEFAULT, RECIPES, get_recipe
 from lightning_xvol.errors import ExitCode, UserError, nearest, run_command_line
@@ -28,16 +31,9 @@ from lightning_xvol.processes import refuse_several_tasks
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 all cells done, 1 a cell failed, 2 a sweep refused, 3 `--no-wait` left a cell."""
-    parser = Parser(
-        prog="python -m ablations.all",
-        description="Run all sweeps that are possible on one recipe, one after the other.",
-        epilog=EPILOG,
-    )
-    parser.add_argument("--sweeps", metavar="A,B", help=f"run only these sweeps: any of {', '.join(sweeps())}")
-    add_flags(parser, DEFAULT, RECIPES)
-    given = vars(parser.parse_args(arguments))
-    chosen = choose(given.pop("sweeps"), get_recipe(given["recipe"]).name)
-    options = read_options(given)
+    given = read_arguments(make_parser(), arguments)
+    names, options = given.pop("sweeps", None), read_options({"recipe": DEFAULT, **given})
+    chosen = choose(names, get_recipe(str(options.recipe)).name)
     if options.dry_run:
         return list_all(chosen, options)
     refuse_several_tasks()
@@ -54,6 +50,17 @@ def command(arguments: Sequence[str] | None = None) -> int:
     )
     worst = (ExitCode.FAILURE, ExitCode.BAD_INPUT, ExitCode.HELD)
     return next((code for code in worst if code in codes.values()), ExitCode.SUCCESS)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m ablations.all",
+        description="Run all sweeps that are possible on one recipe, one after the other.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--sweeps", metavar="A,B", help=f"run only these sweeps: any of {', '.join(sweeps())}")
+    add_flags(parser, DEFAULT, RECIPES)
+    return parser
 
 
 def choose(names: str | None, recipe: str) -> Mapping[str, Sweep]:

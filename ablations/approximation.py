@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Does stacked PSSA approximate global self-attention, as 3.3 argues? The paper has no experiment on it.
 
 Stacks of each operator are fitted to the output of a fixed global attention, with and without softmax

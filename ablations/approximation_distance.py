@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Other shift distances L in the experiment of `ablations.approximation`: PSSA and its static control, with softmax."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """X-volution in other networks, which the paper leaves to future work (5): ResNets of four depths, and VGG.
 
 A small recipe takes the number of blocks of each network, at the width of its small ResNet. The other recipes take the

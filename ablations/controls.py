@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Other explanations of a gain of X-volution: each row replaces the attention branch by something else.
 
 The paper has no such table. As in `kernel_size`, the convolution branch of every row is a 3x3 alone. So the second

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Accuracy against the distance between the things to compare: the paper's claim of long range, as a curve.
 
 The data are `match` on a canvas of 48 pixels, where a candidate lies 8 to 20 pixels from the middle. The operators

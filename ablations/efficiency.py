@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Accuracy and cost in one table, and a figure of accuracy against multiply-adds.
 
 The paper has no such table. It claims that the cost of PSSA is linear in the number of pixels (3.2), and compares

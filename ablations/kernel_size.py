@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Fig. 3 (a): accuracy against the kernel size of the convolution branch (paper 4.3.1).
 
 The convolution branch of X-volution is the K x K convolution alone, so that the attention branch is the only difference

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Each operator at three learning rates, to choose one on the validation split before an experiment.
 
 The paper has no such table. One rate for all operators can favour some of them. The table shows the validation metric,

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Tables 1 to 3: every operator in the same stages (paper 4.2 and 4.3).
 
 `multi_convolution`, the second row of Table 2, is the convolution branch of X-volution alone.

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Table 4: PSSA and X-volution without and with relative position encoding (paper 4.3.3).
 
 The encoding of PSSA is a bias per tap, added to the product of query and key. It starts at 0, so that rows with and

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The forms of PSSA that the paper allows (Eq. 7-9 and 6.1.2; docs/paper.md), each with its own static control.
 
 The rows are the forms. `dot` has a row each for heads of 1, of 8 and of all channels: with heads of 1 it equals

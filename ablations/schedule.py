@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Table 6: 1x, 2x, 3x and 6x of a base schedule; and Fig. 3 (b), accuracy by epoch (paper 4.3.2 and 6.2).
 
 The learning rate follows the fraction of the budget that is done, so a longer schedule is the base schedule, stretched.

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Accuracy against the shift distances L of PSSA, alone and in X-volution (paper 6.1.2: "L is set as [1,3,5]").
 
 The paper reports no other set.

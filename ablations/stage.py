@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Table 1: X-volution in each stage, in several, and in every spatial convolution, with the parameters that it adds.
 
 The paper tries stages 3, 4 and 5 of ResNet-34 and ResNet-50 (4.2.1) and explains the result of stage 4 by the added

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m analysis`: tables, figures, verdicts and reports from finished runs. `--help` loads nothing heavy."""
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS.values():
+    for name, command in COMMANDS.items():
         command.add_to(commands)
+        summary = (command.__doc__ or "").partition(": ")[2]
+        commands.choices[name].description = summary[:1].upper() + summary[1:]
     return parser
 
 

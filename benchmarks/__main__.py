@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m benchmarks`: what operators, networks and data loaders cost on this machine. Each mode is a subcommand."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Import what you need from the package itself:
 | `RunConfig` | the configuration of a run: operator, backbone, data, optimizer, budget, seed |
 | `train` | trains a `RunConfig` in a folder and returns its record |
 
-Example:
+Examples:
     >>> import torch
     >>> from lightning_xvol import build_operator, fuse
     >>> operator = build_operator("xvolution", 16, 32, stride=2)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m lightning_xvol`: one subcommand for each thing to do with a run, an operator or a network."""
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 A block must name its language:
 
 - `python`: executed. If the first line is a comment with a file name, the block is saved there for later commands.
+- `yaml`: saved, by the file name in the first line.
 - `bash`: executed command by command, in the order of the page, with the changes below.
 - `text`: a formula, a tree or an output. Nothing runs.
 
@@ -40,10 +41,10 @@ WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
 TOUR = ROOT / "docs" / "tour.ipynb"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [path for path in DOCUMENTS if path != WALKTHROUGH]
-OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ")
+OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ", "eval ")
 LONG = re.compile(r"--paper\b|lightning_xvol (diagram|export|predict|visualize)|--smoke|train\.epochs=1\b")
 DRY = re.compile(r"python -m (ablations\.\w+|benchmarks|lightning_xvol fit|analysis dashboard)\b")
-FILE = re.compile(r"# ([\w/]+\.py)\n")
+FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 DETECTOR = (
     "--recipe shapes_faster_rcnn --smoke --seeds 1 --wandb disabled --set train.steps=2 --set data.limit=8 "
     "--set data.options.train_size=8 --set data.options.validation_size=4"
@@ -156,10 +157,12 @@ def run_page(document: Path, folder: Path, long: bool) -> None:
     """Run the blocks of a page: the long commands as they are, or everything with the long ones shortened."""
     for block in blocks(document):
         place = f"{document.name}, line {block.line}"
-        assert block.kind in ("python", "bash", "text", "inline"), f"{place}: nobody knows how to run {block.kind!r}"
+        assert block.kind in ("python", "yaml", "bash", "text", "inline"), (
+            f"{place}: nobody knows how to run {block.kind!r}"
+        )
         file = FILE.match(block.text)
         try:
-            if block.kind == "python" and file:
+            if block.kind in ("python", "yaml") and file:
                 (folder / file[1]).write_text(block.text)
             elif block.kind == "python" and not long:
                 run(shlex.join(["python", "-c", block.text]), folder)

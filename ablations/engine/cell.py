@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.engine.sweep import Cell
 from ablations.engine.tracked import tracking_of
-from lightning_xvol.commandline import is_helper_process
+from lightning_xvol.commandline import Reached, is_helper_process
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
@@ -115,7 +115,7 @@ def has_result(cell: Cell, out: Path) -> bool:
 
 
 def run_cell(
-    cell: Cell, context: SweepContext, report: Callable[[int, int], None] | None = None, progress_bar: bool = False
+    cell: Cell, context: SweepContext, report: Callable[[Reached], None] | None = None, progress_bar: bool = False
 ) -> tuple[Outcome, str]:
     """Train `cell` unless it is done. Returns the outcome and one line of detail.
 
@@ -145,6 +145,13 @@ def run_cell(
             _log_traceback(cell.folder(context.out))
         return "failed", one_line(error)
     return _outcome(result)
+
+
+def progress_lines(cell: Cell) -> Callable[[Reached], None]:
+    """Prints the progress of `cell` as lines, for where no terminal can show a bar."""
+    from lightning_xvol.training.progress import Lines
+
+    return Lines(cell.name)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,8 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, set_value
+from lightning_xvol.config.smoke import smoke as with_smoke_budget
 from lightning_xvol.errors import UserError
-
-SMOKE = {"data.limit": 256, "train.steps": 20, "train.checkpoint_every": 5}
-SMOKE_BATCH = 32
 
 
 def make_cells(
@@ -40,7 +38,7 @@ def make_cells(
         known = ", ".join(recipes_for(sweep))
         raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
     changes = [(path, value) for path, value in settings if path != "operator.name"]
-    extra = {_row_label(value): value for path, value in settings if path == "operator.name"}
+    extra = _further_rows([value for path, value in settings if path == "operator.name"])
     chosen = range(seeds) if isinstance(seeds, int) else tuple(seeds)
     cells = []
     varied: dict[str, list[RunConfig]] = {row: [] for row in sweep.rows}
@@ -52,7 +50,7 @@ def make_cells(
                 varied[row].append(config)
             else:
                 config = sweep.place(recipe, _configure_extra(recipe, extra[row], axes), **axes)
-            config = _smoke(config) if smoke else config
+            config = with_smoke_budget(config, [path for path, _ in changes]) if smoke else config
             config = _apply(config, changes)
             for seed in chosen:
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
@@ -60,9 +58,19 @@ def make_cells(
     return cells
 
 
-def _row_label(name: str) -> str:
-    registry.lookup("operator", name)
-    return name.rsplit(":", 1)[-1]
+def _further_rows(names: Sequence[str]) -> dict[str, str]:
+    """The operators of `--set operator.name=` by the labels of their rows.
+
+    Raises:
+        UserError: for an unknown name, or two classes whose rows would have the same label.
+    """
+    rows: dict[str, str] = {}
+    for name in names:
+        registry.lookup("operator", name)
+        label = name.rsplit(":", 1)[-1]
+        if rows.setdefault(label, name) != name:
+            raise UserError(f"--set operator.name={name} and {rows[label]} would both be the row {label!r}; choose one")
+    return rows
 
 
 def _configure_extra(recipe: Recipe, name: str, axes: Mapping[str, Any]) -> RunConfig:
@@ -73,12 +81,6 @@ def _configure_extra(recipe: Recipe, name: str, axes: Mapping[str, Any]) -> RunC
     known = [registry.OPERATORS[name]] if name in registry.OPERATORS else registry.OPERATORS.values()
     options = {option for operator in known for option in operator.options}
     return recipe.config(name, **{axis: value for axis, value in axes.items() if axis in options})
-
-
-def _smoke(config: RunConfig) -> RunConfig:
-    for path, value in SMOKE.items():
-        config = set_value(config, path, value)
-    return set_value(config, "data.batch_size", min(config.data.batch_size, SMOKE_BATCH))
 
 
 def _apply(config: RunConfig, settings: Sequence[tuple[str, str]]) -> RunConfig:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ablations.engine.options import LAUNCHERS
 from ablations.engine.runner import run
-from ablations.engine.sweep import Sweep, recipes_for
-from lightning_xvol.commandline import Parser, add_run_flags, add_trust
+from ablations.engine.sweep import Sweep, recipes_for, text
+from ablations.engine.sweep_file import read_arguments
+from lightning_xvol.commandline import FIELDS, Parser, add_run_flags, add_trust, completes
 from lightning_xvol.config import fast
 from lightning_xvol.errors import run_command_line
 
@@ -22,7 +24,7 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
 
 def command(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     """Run `sweep` as the arguments ask, and return the exit code."""
-    return run(sweep, **vars(make_parser(sweep).parse_args(arguments))).exit_code
+    return run(sweep, **read_arguments(make_parser(sweep), arguments)).exit_code
 
 
 def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
@@ -38,16 +40,17 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
         parser.add_argument(
             "--reading", choices=sorted(sweep.readings), help=f"run another interpretation of the experiment; {titles}"
         )
-    parser.add_argument(
+    only = parser.add_argument(
         "--only", action="append", metavar="KEY=V1,V2",
         help="run only the cells with these values; KEY is operator, seed or an axis; repeatable",
     )  # fmt: skip
+    keys = {"operator": sweep.rows, **sweep.axes, "seed": ()}
+    completes(only, [f"{key}={text(value)}" for key, values in keys.items() for value in values or ("",)])
     parser.add_argument(
         "--cell",
         metavar="ID",
         help="run only the cell with this name, or whose id begins with ID, in this process; write no table",
     )
-    add_trust(parser, "--cell of a ledger")
     parser.add_argument(
         "--seed",
         metavar="N",
@@ -66,19 +69,29 @@ def make_parser(sweep: Sweep) -> argparse.ArgumentParser:
 def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[str]) -> None:
     """Add the flags of every sweep and of `ablations.all`. `recipe` is the default among `recipes`.
 
-    `read_options` checks the values, whether they come from here or from Python.
+    `read_options` checks the values, whether they come from here, from a file or from Python.
     """
     parser.add_argument(
-        "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
+        "--config", type=Path, metavar="FILE",
+        help="YAML file with any of these flags by name, such as seeds: 3; flags that you type replace its values",
+    )  # fmt: skip
+    add_trust(parser, "the file of --config, or a cell of the ledger (--cell),")
+    recipes = tuple(recipes)
+    completes(
+        parser.add_argument(
+            "--recipe", default=recipe, metavar="NAME", help=f"one of {', '.join(recipes)} (default: %(default)s)"
+        ),
+        recipes,
     )
     parser.add_argument("--seeds", metavar="N", help="run N seeds, from 0 on (default: as the recipe says)")
     parser.add_argument("--first-seed", metavar="N", help="begin with this seed, as for a pilot (default: 0)")
-    add_run_flags(parser, out=None)
+    add_run_flags(parser, "each cell")
     _add_launcher_flags(parser)
-    parser.add_argument(
+    fields = parser.add_argument(
         "--set", action="append", metavar="PATH=VALUE", dest="settings",
         help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
     )  # fmt: skip
+    completes(fields, FIELDS)
     parser.add_argument(
         "--protocol", metavar="FILE",
         help="the protocol of the experiment: each record holds its SHA-256, and cells that it does not plan are named",
@@ -88,11 +101,6 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
     parser.add_argument("--fail-fast", action="store_true", help="start no further cell after the first failure")
     parser.add_argument(
         "--no-wait", action="store_true", help="do not wait for cells that another process works on (exit code 3)"
-    )
-    parser.add_argument(
-        "--smoke",
-        action="store_true",
-        help="train each cell for 20 steps on 256 images, to see that it works (default of --out: runs-smoke)",
     )
 
 
@@ -108,7 +116,7 @@ def _add_launcher_flags(parser: argparse.ArgumentParser) -> None:
         "--time", metavar="TIME",
         help="time limit of a task, in Slurm's notation; a cell that needs longer is requeued (default: 60 minutes)",
     )  # fmt: skip
-    for group, flag, text in (
+    for group, flag, meaning in (
         (parser, "--jobs", "with --launcher local: cells that run at a time (default: 1)"),
         (
             parser,
@@ -120,4 +128,4 @@ def _add_launcher_flags(parser: argparse.ArgumentParser) -> None:
         (slurm, "--nodes-per-cell", "nodes over which the GPUs of a cell are spread"),
         (slurm, "--array-parallelism", "cells that run at a time"),
     ):
-        group.add_argument(flag, metavar="N", help=text)
+        group.add_argument(flag, metavar="N", help=meaning)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations.engine.sweep import text
-from lightning_xvol.commandline import WANDB_MODES, at_least, selection, setting, tag_list
+from lightning_xvol.commandline import WANDB_MODES, at_least, ledger_folder, selection, setting, tag_list
 from lightning_xvol.config.fast import SETTINGS, fast_settings
 from lightning_xvol.config.schema import DEFAULT_PROJECT
 from lightning_xvol.errors import UserError, nearest
@@ -109,7 +109,7 @@ class Options:
     @property
     def folder(self) -> Path:
         """The ledger folder."""
-        return self.out or Path("runs-smoke" if self.smoke else "runs")
+        return ledger_folder(self.out, self.smoke)
 
     def changes(self) -> list[tuple[str, str]]:
         """The fields that change in every cell, with their values: `settings`, and what other options set."""
@@ -133,14 +133,23 @@ def read_options(given: Mapping[str, Any]) -> Options:
         if name not in known:
             raise UserError(f"a sweep has no option {name!r}{nearest(name, known)}; options: {', '.join(known)}")
         if value is not None:
-            try:
-                values[name] = _READERS[name](value) if name in _READERS else value
-            except argparse.ArgumentTypeError as error:
-                raise UserError(f"{_FLAGS.get(name, '--' + name.replace('_', '-'))}: {error}") from None
+            values[name] = read_value(name, value)
     options = Options(**values)
     if options.fast:
         fast_settings(options.settings)
     return options
+
+
+def read_value(name: str, value: Any) -> Any:
+    """`value` as the option `name` keeps it.
+
+    Raises:
+        UserError: for a value that the option cannot have.
+    """
+    try:
+        return _READERS[name](value) if name in _READERS else value
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{FLAGS.get(name, '--' + name.replace('_', '-'))}: {error}") from None
 
 
 def minutes(text: str) -> int:
@@ -162,9 +171,9 @@ def minutes(text: str) -> int:
 def _only(given: Mapping[str, Any] | Iterable[str]) -> dict[str, list[str]]:
     """Values by key, from a mapping or from texts `KEY=V1,V2`."""
     if isinstance(given, Mapping):
-        pairs = [(key, [text(value) for value in _listed(values)]) for key, values in given.items()]
+        pairs = [(key, [text(value) for value in listed(values)]) for key, values in given.items()]
     else:
-        split = [selection(str(words)) for words in _listed(given)]
+        split = [selection(str(words)) for words in listed(given)]
         pairs = [(key, [value for value in values.split(",") if value]) for key, values in split]
     only: dict[str, list[str]] = {}
     for key, values in pairs:
@@ -177,12 +186,12 @@ def _only(given: Mapping[str, Any] | Iterable[str]) -> dict[str, list[str]]:
 def _settings(given: Mapping[str, Any] | Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of field and value, from a mapping or from texts `PATH=VALUE`."""
     if not isinstance(given, Mapping):
-        return [setting(str(words)) for words in _listed(given)]
-    rows = [("operator.name", str(name)) for name in _listed(given.get("operator.name", []))]
+        return [setting(str(words)) for words in listed(given)]
+    rows = [("operator.name", str(name)) for name in listed(given.get("operator.name", []))]
     return [*rows, *((path, str(value)) for path, value in given.items() if path != "operator.name")]
 
 
-def _listed(values: Any) -> list[Any]:
+def listed(values: Any) -> list[Any]:
     """A list as it is, and one value as a list. A tuple is one value, of an axis or of a field that holds a list."""
     return values if isinstance(values, list) else [values]
 
@@ -213,8 +222,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "settings": _settings,
     "launcher": _one_of(LAUNCHERS),
     "wandb": _one_of(WANDB_MODES),
-    "wandb_tags": lambda value: tag_list(map(str, _listed(value))),
+    "wandb_tags": lambda value: tag_list(map(str, listed(value))),
     **dict.fromkeys(("out", "data_dir", "backbone_from", "protocol"), lambda value: Path(str(value))),
     **dict.fromkeys(("recipe", "reading", "cell", "partition", *_WANDB_TEXTS, "emit_wandb_sweep"), str),
 }
-_FLAGS = {"settings": "--set"}
+FLAGS = {"settings": "--set"}
+"""The flags that are not called as their option."""

@@ -10,9 +10,14 @@ from typing import Any
 
 from ablations.engine.cell import Outcome
 from ablations.engine.sweep import Cell
-from lightning_xvol.commandline import duration
+from lightning_xvol.commandline import Reached, duration
 from lightning_xvol.surroundings.printing import bare, printable
 from lightning_xvol.surroundings.streams import is_terminal
+
+BARS = {130: 40, 76: 8, 0: 0}
+"""The length of a bar by the least width of a terminal that has it."""
+BESIDE = len("    1000/1000 loss 1.234, top1 56.7, 3 min 20 s left")
+SHORTEST = 12  # columns of a cell's name
 
 
 def on_terminal() -> bool:
@@ -73,10 +78,10 @@ class Progress:
         if self.live:
             self.live.started(cell)
 
-    def progressed(self, cell: Cell, step: int, total: int) -> None:
-        self.shares[cell.id] = step / total
+    def progressed(self, cell: Cell, reached: Reached) -> None:
+        self.shares[cell.id] = reached.step / reached.total
         if self.live:
-            self.live.progressed(cell, step, total, self.finished + sum(self.shares.values()), self.seconds_left())
+            self.live.progressed(cell, reached, self.finished + sum(self.shares.values()), self.seconds_left())
 
     def ended(self, cell: Cell, outcome: Outcome, detail: str) -> None:
         self.shares.pop(cell.id, None)
@@ -104,13 +109,18 @@ class _Live:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        console = Console(file=bare(sys.stderr))
+        bar = next(bar for width, bar in BARS.items() if console.width >= width)
+        self.names = max(console.width - bar - BESIDE, SHORTEST)
+        columns = (BarColumn(bar_width=bar, table_column=Column(no_wrap=True)),) * (bar > 0)
         self.bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(),
+            *columns,
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
-            console=Console(file=bare(sys.stderr)),
+            console=console,
             transient=True,
         )
         self.sweep = self.bars.add_task("cells", total=total, completed=finished, left="")
@@ -123,10 +133,10 @@ class _Live:
         self.bars.__exit__(*error)
 
     def started(self, cell: Cell) -> None:
-        self.running[cell.id] = self.bars.add_task(f"  {cell.name}", total=None, left="")
+        self.running[cell.id] = self.bars.add_task(f"  {_shortened(cell.name, self.names)}", total=None, left="")
 
-    def progressed(self, cell: Cell, step: int, total: int, finished: float, left: float | None) -> None:
-        self.bars.update(self.running[cell.id], completed=step, total=total)
+    def progressed(self, cell: Cell, reached: Reached, finished: float, left: float | None) -> None:
+        self.bars.update(self.running[cell.id], completed=reached.step, total=reached.total, left=reached.short)
         time_left = "" if left is None else f"about {duration(left)} left"
         self.bars.update(self.sweep, completed=int(finished), left=time_left)
 
@@ -135,3 +145,11 @@ class _Live:
         self.bars.update(self.sweep, completed=finished)
         if line is not None:
             self.bars.console.print(printable(line), highlight=False, markup=False)
+
+
+def _shortened(name: str, width: int) -> str:
+    """`name` without its middle if it is longer than `width`: its row and its seed are at the two ends."""
+    if len(name) <= width:
+        return name
+    end = width // 2
+    return f"{name[: width - end - 1]}…{name[-end:]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.engine import cost, messages
-from ablations.engine.cell import Outcome, SweepContext, begun, has_result, run_cell
+from ablations.engine.cell import Outcome, SweepContext, begun, has_result, progress_lines, run_cell
 from ablations.engine.launchers import Launcher
 from ablations.engine.launchers.choice import choose_launcher
 from ablations.engine.options import Options, read_options
@@ -46,13 +46,13 @@ def run(sweep: str | Sweep, **options: Any) -> SweepReport:
         sweep: The name of a sweep, a key of `SWEEPS`, or a `Sweep`.
         **options: The flags of the command, with underscores and without the leading `--`; `--set` is `settings`.
             `ablations.engine.options.Options` explains each. `only` maps a key to a value or to a list of values,
-            `settings` maps a field to its value.
+            `settings` maps a field to its value. `--config` has no argument, because a file takes the place of flags.
 
     Raises:
         UserError: for an unknown name or an impossible value. Nothing is written then. A cell that fails raises
             nothing; `exit_code` and the states of the cells show it.
 
-    Example:
+    Examples:
         >>> report = run("kernel_size", recipe="match_small", seeds=3, jobs=2, out="runs")  # doctest: +SKIP
         >>> report.counts, report.files["table.csv"]  # doctest: +SKIP
         ({'done': 45}, PosixPath('runs/kernel_size/table.csv'))
@@ -165,7 +165,9 @@ def _run_one(
     _check(launcher, to_run, _kept(cells, to_run, force), context)
     if force and not is_helper_process():
         put_aside([cell], context.out)
-    outcome, detail = run_cell(cell, context, progress_bar=on_terminal())
+    bar = on_terminal()
+    report = None if bar or is_helper_process() else progress_lines(cell)
+    outcome, detail = run_cell(cell, context, report, progress_bar=bar)
     if not is_helper_process():
         print(f"{cell.id} {cell.name}: {outcome} ({detail})")
         if context.wandb != "disabled":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ablations.engine.cells import make_cells
 from ablations.engine.options import Options
 from ablations.engine.stored import stored_paths
 from ablations.engine.sweep import Cell, Sweep, text
+from lightning_xvol.commandline import row_named
+from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import Recipe, get_recipe
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.origins import with_origin
@@ -87,17 +89,33 @@ def select(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
     chosen = list(cells)
     for key, values in only.items():
         present = {_value(cell, key) for cell in cells}
-        for value in values:
-            if value not in present:
-                raise UserError(
-                    f"--only {key}={value} selects nothing{nearest(value, present)}; "
-                    f"values: {', '.join(sorted(present))}"
-                )
-        chosen = [cell for cell in chosen if _value(cell, key) in values]
+        wanted = {_found(cells, key, value, present) for value in values}
+        chosen = [cell for cell in chosen if _value(cell, key) in wanted]
     if not chosen:
         asked = " ".join(f"{key}={','.join(values)}" for key, values in only.items())
         raise UserError(f"--only {asked} selects no cell; --dry-run without --only lists all cells")
     return chosen
+
+
+def _found(cells: Sequence[Cell], key: str, value: str, present: Collection[str]) -> str:
+    """The one of the values `present` that `value` spells.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if value in present:
+        return value
+    hint = nearest(value, present)
+    if key == "operator":
+        # Another class may have the same name as the one that `--set operator.name=` added.
+        operators = {cell.row: cell.config.operator.name for cell in cells}
+        foreign = {row for row, name in operators.items() if ":" in name and name != value}
+        row = row_named(value, {*present} - foreign)
+        if row is not None:
+            return row
+        if value in registry.OPERATORS or ":" in value:
+            hint = f" (--set operator.name={value} adds this row)"
+    raise UserError(f"--only {key}={value} selects nothing{hint}; values: {', '.join(sorted(present))}")
 
 
 def _value(cell: Cell, key: str) -> str:

@@ -162,7 +162,7 @@ def _run(
 ) -> tuple[dict[str, Any] | None, str]:
     """The record of `config`, run in `folder`, or None and the error."""
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
     words = [sys.executable, "-m", "lightning_xvol", "fit", "--config", str(path), "--out", str(folder)]
     words += ["--wandb", "disabled"] + ["--download"] * download + ["--trust"] * trust
     words += [] if data_dir is None else ["--data-dir", str(data_dir)]

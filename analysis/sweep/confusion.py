@@ -16,6 +16,7 @@ from analysis.statistics import ACCURACY, FEWEST_SEEDS, Estimate, estimates
 from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell, slug
+from lightning_xvol.commandline import row_named
 from lightning_xvol.config.registry import validation_name
 from lightning_xvol.errors import UserError, nearest
 
@@ -99,6 +100,9 @@ def chosen(results: SweepResults, only: Sequence[tuple[str, str]]) -> pd.DataFra
         if key not in keys:
             raise UserError(f"--only {key}={text}: no key {key!r}{nearest(key, keys)}; known: {', '.join(keys)}")
         wanted = {value.strip() for value in text.split(",")}
+        if key == "operator":
+            named = (row_named(value, set(summary[key])) for value in wanted)
+            wanted |= {row for row in named if row is not None}
         kept = summary[key].map(str).isin(wanted) | (summary["label"].isin(wanted) if key == "operator" else False)
         if not kept.any():
             known = ", ".join(map(str, summary[key].drop_duplicates()))

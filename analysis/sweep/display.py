@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from lightning_xvol.commandline import row_named
 from lightning_xvol.errors import UserError, nearest
 
 
@@ -21,12 +22,13 @@ def shown(summary: pd.DataFrame, axes: Sequence[str], only: Mapping[str, Sequenc
         if key not in keys:
             raise UserError(f"--only {key}: no such key{nearest(key, keys)}; keys: {', '.join(keys)}")
         present = dict.fromkeys(map(str, summary[key]))
-        for value in values:
-            if value not in present:
+        wanted = [row_named(value, present) if key == "operator" else value for value in values]
+        for value, found in zip(values, wanted, strict=True):
+            if found not in present:
                 raise UserError(
                     f"--only {key}={value} selects nothing{nearest(value, present)}; values: {', '.join(present)}"
                 )
-        kept = kept[kept[key].map(str).isin(values)]
+        kept = kept[kept[key].map(str).isin(wanted)]
     if kept.empty:
         raise UserError(f"--only {describe(only)} shows nothing; no row of the table has all these values")
     return kept

@@ -26,10 +26,10 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     add_trust(parser, "--checkpoint")
 
 
-def add_checkpoint_and_output(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add --checkpoint, --trust, --output with the help text `output`, and --data-dir."""
+def add_checkpoint_and_out(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add --checkpoint, --trust, --out with the help text `out`, and --data-dir."""
     add_checkpoint(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=output)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=out)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help=DATA_DIR_HELP)
 
 
@@ -60,8 +60,8 @@ tolerance = _number(sys.float_info.max, "a number of at least 0, such as 1e-4")
 fraction = _number(1.0, "a number from 0 to 1, such as 0.5")
 
 
-def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--output") -> None:
-    """Check both paths before any work; `flag` is the name of the output's argument.
+def check_paths(checkpoint: Path, out: Path, example: str) -> None:
+    """Check both paths before any work.
 
     Raises:
         UserError: for a missing checkpoint, or an output that cannot be written or would overwrite the checkpoint.
@@ -70,12 +70,12 @@ def check_paths(checkpoint: Path, output: Path, example: str, flag: str = "--out
         raise UserError(
             f"no checkpoint at {str(checkpoint)!r}; a cell has it at runs/cells/<id>/checkpoints/step=N.ckpt"
         )
-    if not output.parent.is_dir():
-        raise UserError(f"{flag} {str(output)!r}: there is no folder {str(output.parent)!r}")
-    if output.is_dir():
-        raise UserError(f"{flag} {str(output)!r} is a folder; name a file such as {example} in it")
-    if output.exists() and output.samefile(checkpoint):
-        raise UserError(f"{flag} and --checkpoint are the same file; name another output")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
+    if out.is_dir():
+        raise UserError(f"--out {str(out)!r} is a folder; name a file such as {example} in it")
+    if out.exists() and out.samefile(checkpoint):
+        raise UserError("--out and --checkpoint are the same file; name another output")
 
 
 def check_matplotlib(command: str) -> None:
@@ -85,9 +85,9 @@ def check_matplotlib(command: str) -> None:
 
 
 @contextlib.contextmanager
-def writing(output: Path, flag: str = "--output") -> Iterator[None]:
-    """Turn an `OSError` into a `UserError` that names `flag` and `output`."""
+def writing(out: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `UserError` that names `out`."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {flag} {str(output)!r}: {error.strerror or error}") from error
+        raise UserError(f"cannot write --out {str(out)!r}: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 
-from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
+from lightning_xvol.commands.arguments import add_checkpoint_and_out, add_tolerance, check_paths, writing
 from lightning_xvol.errors import ExitCode, UserError
 
 SUMMARY = "write a trained network as ONNX or torch.export"
@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint_and_output(parser, "the file to write, such as model.onnx or model.pt2")
+    add_checkpoint_and_out(parser, "the file to write, such as model.onnx or model.pt2")
     parser.add_argument(
         "--format",
         choices=NEEDS,
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Trace, load again, compare and write; 1 if the difference is too large."""
-    check_paths(parsed.checkpoint, parsed.output, "model.onnx")
+    check_paths(parsed.checkpoint, parsed.out, "model.onnx")
     _check_packages(parsed.format)
     from lightning_xvol.config.schema import to_dict
     from lightning_xvol.fusion import export as exporting
@@ -74,9 +74,9 @@ def run(parsed: argparse.Namespace) -> int:
     if not found.relative <= limit:  # NaN too
         print(f"that is above the tolerance {limit:g}; wrote nothing")
         return ExitCode.FAILURE
-    with writing(parsed.output):
-        write_bytes(parsed.output, content)
-    print(f"within the tolerance {limit:g}; wrote {parsed.output} ({len(content) / 1e6:.1f} MB)")
+    with writing(parsed.out):
+        write_bytes(parsed.out, content)
+    print(f"within the tolerance {limit:g}; wrote {parsed.out} ({len(content) / 1e6:.1f} MB)")
     return ExitCode.SUCCESS
 
 

@@ -11,7 +11,9 @@ from lightning_xvol.commandline import (
     add_config_flags,
     add_run_flags,
     at_least,
+    columns,
     is_helper_process,
+    ledger_folder,
     make_config,
     tag_list,
 )
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and its cell id, and stop"
     )
-    add_run_flags(parser, out="runs")
+    add_run_flags(parser, "the run")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -45,8 +47,9 @@ def run(parsed: argparse.Namespace) -> int:
     config = make_config(parsed)
     if parsed.seed is not None:
         config = dataclasses.replace(config, seed=parsed.seed)
-    [config] = as_begun([with_origin(config, parsed.backbone_from)], parsed.out)
-    folder = record.cell_folder(parsed.out, config.cell_id)
+    out = ledger_folder(parsed.out, parsed.smoke)
+    [config] = as_begun([with_origin(config, parsed.backbone_from)], out)
+    folder = record.cell_folder(out, config.cell_id)
     if parsed.dry_run:
         import yaml
 
@@ -55,6 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
         return ExitCode.SUCCESS
     refuse_several_tasks()
     from lightning_xvol.ledger.locking import Held
+    from lightning_xvol.training.progress import Lines
     from lightning_xvol.training.run import RunContext, train
     from lightning_xvol.training.tracking import Tracking
 
@@ -71,18 +75,23 @@ def run(parsed: argparse.Namespace) -> int:
         system=parsed.wandb_system,
         artifacts=parsed.wandb_artifacts,
     )
+    bar = is_terminal(sys.stderr)
+    lines = None if bar or is_helper_process() else Lines(f"{config.operator.name} on {config.data.name}")
     try:
         result = train(
             config,
             folder,
-            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=is_terminal(sys.stderr)),
+            RunContext(parsed.data_dir, parsed.download, tracking=tracking, progress_bar=bar, report=lines),
         )
     except Held as error:
         raise UserError(f"another process works in {str(folder)!r}; wait for it or stop it") from error
     if is_helper_process():
         return ExitCode.SUCCESS
-    for name, values in sorted(result["metrics"].items()):
-        print(f"{name:<10} last {values['last']:8.3f}   best {values['best']:8.3f} (epoch {values['best_epoch']})")
+    rows = [
+        (name, "last", f"{values['last']:.3f}", "best", f"{values['best']:.3f}", f"(epoch {values['best_epoch']})")
+        for name, values in sorted(result["metrics"].items())
+    ]
+    print("\n".join(columns(rows, right=(2, 4))))
     print(f"{result['status']}; record in {folder / 'result.json'}")
     if parsed.wandb != "disabled" and "tracking" in result:
         print(f"note: {result['tracking']}")

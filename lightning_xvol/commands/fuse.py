@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lightning_xvol.commands.arguments import add_checkpoint_and_output, add_tolerance, check_paths, writing
+from lightning_xvol.commands.arguments import add_checkpoint_and_out, add_tolerance, check_paths, writing
 from lightning_xvol.errors import ExitCode
 
 SUMMARY = "fold each operator of a trained network into one module without batch norms"
@@ -19,7 +19,7 @@ IMAGES = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint_and_output(parser, "the .safetensors file to write")
+    add_checkpoint_and_out(parser, "the .safetensors file to write")
     add_tolerance(parser, default=", ".join(f"{limit:g} in {dtype}" for dtype, limit in TOLERANCES.items()))
     parser.add_argument(
         "--block-norms", action="store_true", help="also fold the batch norm that follows the operator in its block"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fuse, compare and write; 1 if the difference is too large."""
-    check_paths(parsed.checkpoint, parsed.output, "fused.safetensors")
+    check_paths(parsed.checkpoint, parsed.out, "fused.safetensors")
     from lightning_xvol.fusion import fuse, fusion_report
     from lightning_xvol.fusion.weights import random_images, read_trained, save_fused
 
@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace) -> int:
     if not report.overall.relative <= limit:  # NaN too
         print(f"{report.overall.relative:.2e} overall is above the tolerance {limit:g}; wrote nothing")
         return ExitCode.FAILURE
-    with writing(parsed.output):
-        save_fused(parsed.output, fuse(trained.network, block_norms=parsed.block_norms), trained, parsed.block_norms)
-    print(f"within the tolerance {limit:g}; wrote {parsed.output}")
+    with writing(parsed.out):
+        save_fused(parsed.out, fuse(trained.network, block_norms=parsed.block_norms), trained, parsed.block_norms)
+    print(f"within the tolerance {limit:g}; wrote {parsed.out}")
     return ExitCode.SUCCESS

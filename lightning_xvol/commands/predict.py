@@ -93,7 +93,7 @@ def _detect(parsed: argparse.Namespace, content: Mapping[str, Any], about: Mappi
     trained = detector_in(content, about, parsed.checkpoint, parsed.trust)
     found = detect(trained, picture, score)
     drawn = draw(picture, found, trained.classes)
-    with writing(out, "--out"):
+    with writing(out):
         write_by(out, lambda file: drawn.save(file, FORMATS[out.suffix.lower()]))
     for detection in found:
         box = ", ".join(f"{side:.1f}" for side in detection["box"])
@@ -133,7 +133,7 @@ def _classify(parsed: argparse.Namespace, content: Mapping[str, Any], about: Map
         guessed.append((name, best))
         rows = [(f"  {guess.score:.3f}", _printable(guess.name)) for guess in best]
         print("\n".join([_printable(name), *columns(rows)]), flush=True)
-    with writing(out, "--out"):
+    with writing(out):
         write_text(out, csv_text(guessed))
     skipped = f"; {hidden} hidden files or folders are no pictures" if hidden else ""
     print(f"{len(guessed)} picture{'s' * (len(guessed) != 1)} classified{skipped}; wrote {out}")
@@ -145,7 +145,7 @@ def _classify(parsed: argparse.Namespace, content: Mapping[str, Any], about: Map
 def _output(parsed: argparse.Namespace, default: Path, suffixes: Any) -> Path:
     """The file to write, by --out or else `default`, checked before any work."""
     out: Path = parsed.out or default
-    check_paths(parsed.checkpoint, out, default.name, flag="--out")
+    check_paths(parsed.checkpoint, out, default.name)
     if out.suffix.lower() not in suffixes:
         raise UserError(f"--out {str(out)!r} must end in {', '.join(suffixes)}")
     if out.exists() and out.samefile(parsed.image):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commandline import at_least
-from lightning_xvol.commands.arguments import add_checkpoint_and_output, check_matplotlib, check_paths, writing
+from lightning_xvol.commands.arguments import add_checkpoint_and_out, check_matplotlib, check_paths, writing
 from lightning_xvol.errors import ExitCode, UserError
 from lightning_xvol.visualize.style import FORMATS
 
@@ -22,7 +22,7 @@ IMAGES = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint_and_output(parser, f"the figure to write: .{', .'.join(FORMATS)}")
+    add_checkpoint_and_out(parser, f"the figure to write: .{', .'.join(FORMATS)}")
     parser.add_argument(
         "--image", type=Path, metavar="FILE",
         help="the picture whose kernels are shown (default: the first image of the recipe's validation split)",
@@ -51,9 +51,9 @@ def _pixel(text: str) -> tuple[int, int]:
 
 def run(parsed: argparse.Namespace) -> int:
     """Compute, draw, write, and print the caption."""
-    check_paths(parsed.checkpoint, parsed.output, "figure.pdf")
-    if parsed.output.suffix.removeprefix(".") not in FORMATS:
-        raise UserError(f"--output {str(parsed.output)!r} must end in .{', .'.join(FORMATS)}")
+    check_paths(parsed.checkpoint, parsed.out, "figure.pdf")
+    if parsed.out.suffix.removeprefix(".") not in FORMATS:
+        raise UserError(f"--out {str(parsed.out)!r} must end in .{', .'.join(FORMATS)}")
     if parsed.pixel is not None and len(parsed.pixel) > 3:
         raise UserError(f"--pixel was given {len(parsed.pixel)} times; the figure has room for 3")
     check_matplotlib("visualize")
@@ -69,10 +69,10 @@ def run(parsed: argparse.Namespace) -> int:
         trained.network.float(), label("operator", config.operator.name), config.backbone.stages, images, image,
         pixels=parsed.pixel, stage=parsed.stage,
     )  # fmt: skip
-    with writing(parsed.output):
-        write(compose(content), parsed.output)
+    with writing(parsed.out):
+        write(compose(content), parsed.out)
     print(textwrap.fill(caption(content), 100))
-    print(f"wrote {parsed.output}")
+    print(f"wrote {parsed.out}")
     return ExitCode.SUCCESS
 
 

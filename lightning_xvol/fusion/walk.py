@@ -63,7 +63,7 @@ def fuse(model: nn.Module, *, block_norms: bool = False) -> nn.Module:
         UserError: for a model in training mode, a model without an operator to fuse, or an operator whose structure is
             not known.
 
-    Example:
+    Examples:
         >>> fused = fuse(replaced.eval())  # equal outputs, up to rounding: fusion_report(replaced, images)
     """
     _check_eval(model)

@@ -51,7 +51,7 @@ class AAConvolution(Operator):
     Raises:
         UserError: for an even `kernel_size`, a ratio out of range, or arguments that `SelfAttention` refuses.
 
-    Example:
+    Examples:
         >>> AAConvolution(16, 40, num_heads=2)(torch.randn(2, 16, 15, 9)).shape  # 36 of the convolution, 4 of attention
         torch.Size([2, 40, 15, 9])
     """

@@ -65,7 +65,7 @@ class PSSA(Operator):
         UserError: for an unknown `form` or option, `num_heads` that do not divide `out_channels`, an option that the
             form does not have, or a value out of range.
 
-    Example:
+    Examples:
         >>> PSSA(16, 32, stride=2, num_heads=4)(torch.randn(2, 16, 15, 9)).shape
         torch.Size([2, 32, 8, 5])
     """

@@ -41,3 +41,8 @@ def output_of(words: Sequence[str], *, timeout: float | None = None, without: Se
     except (OSError, subprocess.SubprocessError):
         return None
     return None if done.returncode else done.stdout
+
+
+def show_program(words: Sequence[str]) -> int:
+    """Run `words` with the streams of this process, and return its code. The user reads its output as it comes."""
+    return subprocess.run(list(words), stdin=subprocess.DEVNULL, check=False).returncode

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
+from lightning_xvol.commandline import Reached
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.ledger.checkpoints import checkpoint_path, prune
 from lightning_xvol.ledger.files import open_text, write_by, write_json, write_text
@@ -19,7 +20,7 @@ from lightning_xvol.ledger.record import read_segments
 
 Row = dict[str, Any]  # step, epoch, name, value
 COLUMNS = ("step", "epoch", "name", "value")
-Report = Callable[[int, int], None]  # (step, total steps)
+Report = Callable[[Reached], None]
 
 REPORT_SECONDS = 0.5
 LOG_EVERY_STEPS = 10
@@ -184,11 +185,38 @@ class BestWeights(Callback):
 
 
 class Watch(Callback):
-    """Stops a run whose loss is no longer finite, and reports the progress of the run."""
+    """Stops a run whose loss is no longer finite, and reports the progress of the run.
 
-    def __init__(self, plan: StepPlan, report: Report | None) -> None:
-        self.plan, self.report = plan, report
+    `validated` is the metric of the task and the name under which a validation logs it.
+    """
+
+    def __init__(self, plan: StepPlan, report: Report | None, log: RunLog, validated: tuple[str, str]) -> None:
+        self.plan, self.report, self.run_log = plan, report, log
+        self.metric, self.logged = validated
         self.reported = 0.0
+        self.first_step, self.started = 0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.first_step, self.started = trainer.global_step, time.monotonic()
+        self._tell(trainer.global_step, None)
+
+    def _tell(self, step: int, loss: torch.Tensor | None) -> None:
+        if self.report is None:
+            return
+        self.reported = now = time.monotonic()
+        total, done = self.plan.total_steps, step - self.first_step
+        left = (now - self.started) * (total - step) / done if done and step < total else None
+        values = self.run_log.series(self.logged)
+        self.report(
+            Reached(
+                step,
+                total,
+                None if loss is None else float(loss),
+                values[-1][1] if values else None,
+                self.metric,
+                left,
+            )
+        )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -200,10 +228,8 @@ class Watch(Callback):
         # Each of several processes sees its own loss, and all of them must stop.
         if look and not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
             raise Diverged(step)
-        now = time.monotonic()
-        if self.report is not None and (now - self.reported > REPORT_SECONDS or step == self.plan.total_steps):
-            self.reported = now
-            self.report(step, self.plan.total_steps)
+        if time.monotonic() - self.reported > REPORT_SECONDS or step == self.plan.total_steps:
+            self._tell(step, loss)
 
     def _check_evaluation(self, trainer: Trainer) -> None:
         # No check has seen the loss after the last update before this evaluation.

@@ -55,6 +55,12 @@ class FinalEvaluation:
     best: Path
     compute: Callable[[], Mapping[str, Any]]
 
+    @property
+    def validated_by(self) -> tuple[str, str]:
+        """The metric of the task, and the name under which a validation logs it."""
+        metric = metric_of(self.config)
+        return metric, selected_by(self.config) if self.data.has_test else metric
+
     def summary(self) -> Summary:
         """The metrics of all validations."""
         rows = [

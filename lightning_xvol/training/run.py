@@ -74,7 +74,7 @@ class RunContext:
         download: whether torchvision may download data into it.
         tracking: how W&B tracks the run.
         progress_bar: whether to show a progress bar.
-        report: called now and then with the number of steps done and of all steps.
+        report: called at the first step, at the last one, and now and then between them.
         nodes: the number of machines that share the processes of the run (`train.devices`).
         callbacks: further callbacks, which must not change the run.
         protocol: what the record holds about the protocol of the experiment (`lightning_xvol.ledger.protocol`).
@@ -261,7 +261,7 @@ class _Run:
         train, plan = self.config.train, self.data.plan
         callbacks: list[Callback] = [
             # This is first, so that every checkpoint holds finite weights.
-            Watch(plan, context.report),
+            Watch(plan, context.report, self.log, self.evaluation.validated_by),
         ]
         if self.data.has_test:
             # This comes before the checkpoint of the epoch, so a run that is killed between the two repeats the epoch.

@@ -179,8 +179,8 @@ class Heard(list[tuple[Any, ...]]):
     def started(self, cell: Any) -> None:
         self.append(("started",))
 
-    def progressed(self, cell: Any, step: int, total: int) -> None:
-        self.append(("progressed", step, total))
+    def progressed(self, cell: Any, reached: Any) -> None:
+        self.append(("progressed", reached.step, reached.total))
 
     def ended(self, cell: Any, outcome: str, detail: str) -> None:
         self.append((outcome, detail))

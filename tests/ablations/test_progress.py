@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ablations.engine.cells import make_cells
-from ablations.engine.progress import Progress
+from ablations.engine.progress import Progress, _shortened
 from ablations.kernel_size import SWEEP
-from lightning_xvol.commandline import duration
+from lightning_xvol.commandline import Reached, duration
 from lightning_xvol.config.recipes import get_recipe
 
 
@@ -45,7 +45,7 @@ def test_lines_count_up_and_tell_the_time_left(capsys: Any, monkeypatch: Any) ->
         for cell in cells[:3]:
             progress.started(cell)
         clock[0] = 30.0
-        progress.progressed(cells[0], 5, 10)
+        progress.progressed(cells[0], Reached(5, 10))
         assert progress.seconds_left() == pytest.approx(30 * 3.5 / 0.5)
         progress.ended(cells[0], "done", "top1 50.0")
         progress.ended(cells[1], "failed", "RuntimeError: no")
@@ -65,7 +65,7 @@ def test_lines_count_up_and_tell_the_time_left(capsys: Any, monkeypatch: Any) ->
 
 def test_a_terminal_shows_bars_and_a_line_for_each_cell(bench: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "80")
     controller, terminal = pty.openpty()
     chunks: list[bytes] = []
 
@@ -86,5 +86,13 @@ def test_a_terminal_shows_bars_and_a_line_for_each_cell(bench: Any, monkeypatch:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "")
     assert ended.code == 0 and "2 cells in" in ended.out, text
     assert "\x1b[" in shown and "━" in text and "0/2" in text, "bars"
-    assert "[1/2]" in text and "[2/2]" in text and text.count("top1") == 2
+    assert "[1/2]" in text and "[2/2]" in text
+    assert re.search(r"loss \d\.\d{3}, top1 \d+\.\d", text), "each cell has its loss and its last validation"
     assert len(bench.ledger.results()) == 2
+
+
+@pytest.mark.parametrize("width", range(3, 12))
+def test_a_long_name_loses_its_middle(width: int) -> None:
+    short = _shortened("row seed=0", width)
+    start, cut, end = short.partition("…")
+    assert len(short) == min(width, 10) and "row seed=0".startswith(start) and (not cut or "row seed=0".endswith(end))

@@ -74,7 +74,7 @@ def test_cells_that_fail_are_reported_and_raise_nothing(bench: Bench) -> None:
     report = ablations.run("kernel_size", out=bench.out, **{**QUICK, "settings": plugin}, only=only)
     assert (report.counts, report.exit_code) == ({"done": 1, "failed": 1}, ExitCode.FAILURE)
     [failed] = [cell for cell in report.cells if cell.state == "failed"]
-    assert failed.detail == "RuntimeError: broken on purpose"
+    assert failed.detail == "RuntimeError: größe 中: broken on purpose"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) 
     from ablations.engine.options import read_options
     from ablations.engine.runner import reading_of
     from ablations.engine.selection import cells_of, choose
+    from ablations.engine.sweep_file import read_arguments
     from ablations.kernel_size import SWEEP
 
     content = emit(bench, *flags)
@@ -86,7 +87,7 @@ def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) 
     for parameters in expand(content):
         words = command(content, parameters)
         assert words[:2] == ["-m", "ablations.kernel_size"]
-        options = read_options(vars(make_parser(SWEEP).parse_args(words[2:])))
+        options = read_options(read_arguments(make_parser(SWEEP), words[2:]))
         [cell] = choose(cells_of(reading_of(SWEEP, options.reading), options), options)
         found.append(cell.id)
         assert options.wandb == "online" and options.out == bench.out

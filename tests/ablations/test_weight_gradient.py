@@ -14,6 +14,7 @@ import ablations
 from ablations import operator as operator_sweep
 from ablations.engine.options import read_options
 from ablations.engine.selection import cells_of, choose
+from lightning_xvol.config import registry
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.config.resolved import Resolved, canonical, resolve
 from lightning_xvol.config.schema import from_dict, from_record, set_value, to_dict
@@ -58,7 +59,10 @@ def finish_as_before(config: Resolved, out: Path) -> float:
 
 @pytest.mark.parametrize("operator", GOLDEN["match_small"])
 def test_a_record_without_the_field_has_the_id_of_its_time(operator: str) -> None:
-    config = resolve(RECIPES["match_small"].config(operator))
+    recipe = RECIPES["match_small"].config(operator)
+    for option, value in registry.OPERATORS[operator].legacy_values.items():
+        recipe = set_value(recipe, f"operator.options.{option}", value)
+    config = resolve(recipe)
     old = from_record(without_the_field(to_dict(config)))
     assert record.cell_id(old) == GOLDEN["match_small"][operator]["seed 0"]
     assert record.cell_id(from_record(to_dict(config))) == config.cell_id

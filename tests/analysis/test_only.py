@@ -24,6 +24,12 @@ def test_hiding_rows_changes_no_number(make_ledger) -> None:
             assert line == every[line["operator"] + line["kernel_size"] + line["metric"]]
 
 
+def test_an_import_path_spells_the_row_of_its_operator(make_ledger) -> None:
+    out = make_ledger(SCORES).out
+    path = "lightning_xvol.operators.xvolution:XVolution"
+    assert set(load_sweep(out, "kernel_size", only={"operator": [path]}).summary["operator"]) == {"xvolution"}
+
+
 def lines_of(results) -> list[dict[str, str]]:
     return list(csv.DictReader(render_table(results, "csv").splitlines()))
 

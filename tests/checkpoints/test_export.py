@@ -45,7 +45,7 @@ def test_an_exported_graph_has_the_outputs_of_the_trained_network(
     monkeypatch.setattr(exporting, "trace", lambda *arguments: programs.append(trace(*arguments)) or programs[0])
     checkpoint, output = make_checkpoint(operator), tmp_path / "model.onnx"
     flags = ["--no-fuse"] if operator == "pssa" else []
-    assert call("export", "--checkpoint", checkpoint, "--output", output, *flags) == 0
+    assert call("export", "--checkpoint", checkpoint, "--out", output, *flags) == 0
     printed = capsys.readouterr().out
     assert "opset 20" in printed and "largest difference" in printed and f"wrote {output}" in printed
     assert ("fused 1 operator" in printed) == (not flags)
@@ -68,7 +68,7 @@ def test_torch_export_writes_a_program_that_torch_loads(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
 ) -> None:
     checkpoint, output = make_checkpoint("convolution"), tmp_path / "model.pt2"
-    assert call("export", "--checkpoint", checkpoint, "--output", output, "--format", "torch-export") == 0
+    assert call("export", "--checkpoint", checkpoint, "--out", output, "--format", "torch-export") == 0
     assert "loaded again" in capsys.readouterr().out
     notes = {exporting.METADATA: ""}
     torch.export.load(io.BytesIO(output.read_bytes()), extra_files=notes)
@@ -83,7 +83,7 @@ def test_torch_export_writes_a_program_that_torch_loads(
 def test_beyond_the_tolerance_nothing_is_written(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
 ) -> None:
-    arguments = ["--output", tmp_path / "model.pt2", "--format", "torch-export", "--tolerance", "0"]
+    arguments = ["--out", tmp_path / "model.pt2", "--format", "torch-export", "--tolerance", "0"]
     assert call("export", "--checkpoint", make_checkpoint("convolution"), *arguments) == 1
     assert "above the tolerance 0; wrote nothing" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
@@ -142,11 +142,11 @@ def test_wrong_checkpoints_and_outputs_give_one_sentence(
         ("other.ckpt", "no checkpoint of a cell"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
-            call(command, "--checkpoint", tmp_path / checkpoint, "--output", output)
+            call(command, "--checkpoint", tmp_path / checkpoint, "--out", output)
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="there is no folder"):
-        call(command, "--checkpoint", make_checkpoint("pssa"), "--output", tmp_path / "nowhere" / "out.pdf")
+        call(command, "--checkpoint", make_checkpoint("pssa"), "--out", tmp_path / "nowhere" / "out.pdf")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
-        call(command, "--checkpoint", make_checkpoint("pssa"), "--output", output)
+        call(command, "--checkpoint", make_checkpoint("pssa"), "--out", output)
     assert not output.exists()

@@ -132,9 +132,9 @@ def write_yaml(path: Path, values: Mapping[str, Any]) -> Path:
 
 
 COMMANDS: dict[str, tuple[RunConfig, list[str]]] = {
-    "fuse": (MATCH, ["fuse", "--checkpoint", "file", "--output", "out.safetensors"]),
-    "export": (MATCH, ["export", "--checkpoint", "file", "--output", "out.pt2", "--format", "torch-export"]),
-    "visualize": (MATCH, ["visualize", "--checkpoint", "file", "--output", "out.png", "--images", "1"]),
+    "fuse": (MATCH, ["fuse", "--checkpoint", "file", "--out", "out.safetensors"]),
+    "export": (MATCH, ["export", "--checkpoint", "file", "--out", "out.pt2", "--format", "torch-export"]),
+    "visualize": (MATCH, ["visualize", "--checkpoint", "file", "--out", "out.png", "--images", "1"]),
     "predict": (SHAPES, ["predict", "--checkpoint", "file", "--image", "picture.png", "--out", "out.png"]),
     "describe": (MATCH, ["describe", "--config", "file"]),
     "fit": (MATCH, ["fit", "--config", "file", "--wandb", "disabled", "--out", "out"]),

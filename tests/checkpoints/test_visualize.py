@@ -23,7 +23,7 @@ def test_every_operator_has_a_figure_with_the_panels_that_apply(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any, operator: str
 ) -> None:
     output = tmp_path / "figure.png"
-    assert call("visualize", "--checkpoint", make_checkpoint(operator), "--output", output) == 0
+    assert call("visualize", "--checkpoint", make_checkpoint(operator), "--out", output) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "averaged over 4 images" in printed and f"wrote {output}" in printed
     assert ("No dynamic kernel is shown" in printed) == (operator not in KERNELS)
@@ -37,7 +37,7 @@ def test_a_static_form_has_no_dynamic_kernel(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
 ) -> None:
     checkpoint = make_checkpoint("xvolution", **{"operator.options.form": "static"})
-    assert call("visualize", "--checkpoint", checkpoint, "--output", tmp_path / "figure.svg") == 0
+    assert call("visualize", "--checkpoint", checkpoint, "--out", tmp_path / "figure.svg") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "No dynamic kernel is shown" in printed and "Weight per head" in printed
 
@@ -48,7 +48,7 @@ def test_the_same_numbers_give_the_same_bytes(make_checkpoint: Callable, call: C
     arguments = ["--image", picture, "--pixel", "3,4", "--pixel", "31,0", "--stage", "5", "--images", "1"]
     written = []
     for output in (tmp_path / "first.pdf", tmp_path / "second.pdf"):
-        assert call("visualize", "--checkpoint", make_checkpoint("pssa"), "--output", output, *arguments) == 0
+        assert call("visualize", "--checkpoint", make_checkpoint("pssa"), "--out", output, *arguments) == 0
         written.append(output.read_bytes())
     assert written[0] == written[1]
 
@@ -57,7 +57,7 @@ def test_without_the_data_a_picture_is_enough(
     make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
 ) -> None:
     checkpoint = make_checkpoint("convolution", **{"data.name": "fashion_mnist"})
-    arguments = ["visualize", "--checkpoint", checkpoint, "--output", tmp_path / "f.pdf", "--data-dir", tmp_path]
+    arguments = ["visualize", "--checkpoint", checkpoint, "--out", tmp_path / "f.pdf", "--data-dir", tmp_path]
     with pytest.raises(UserError, match="or give a picture with --image"):
         call(*arguments)
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
@@ -68,7 +68,7 @@ def test_without_the_data_a_picture_is_enough(
 def test_wrong_arguments_give_one_sentence(make_checkpoint: Callable, call: Callable, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for arguments, message in [
-        (["--output", tmp_path / "f.gif"], r"must end in \.png, \.pdf, \.svg"),
+        (["--out", tmp_path / "f.gif"], r"must end in \.png, \.pdf, \.svg"),
         (["--image", tmp_path / "none.png"], "no image at"),
         (["--image", tmp_path / "text.png"], "cannot read --image"),
         (["--pixel", "3"], "must be ROW,COLUMN"),
@@ -77,6 +77,6 @@ def test_wrong_arguments_give_one_sentence(make_checkpoint: Callable, call: Call
         (["--stage", "3"], "--stage 3 has no operator; choose from 5"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
-            call("visualize", "--checkpoint", make_checkpoint("pssa"), "--output", tmp_path / "f.pdf", *arguments)
+            call("visualize", "--checkpoint", make_checkpoint("pssa"), "--out", tmp_path / "f.pdf", *arguments)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "f.pdf").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_xvol.commandline import columns, markdown_table
+from lightning_xvol.commandline import columns, markdown_table, row_named
+from lightning_xvol.config import registry
 
 ROWS = [("name", "note", "count"), ("pssa", "", "7"), ("xvolution", "two branches", "12")]
 
@@ -27,3 +28,13 @@ def test_a_markdown_table_aligns_by_its_marks():
         "| xvolution | two branches |    12 |",
     ]
     assert markdown_table(["a"], [["b"]], ["--:"]).splitlines() == ["|   a |", "| --: |", "|   b |"]
+
+
+def test_every_registered_operator_has_two_spellings_and_an_added_class_too():
+    rows = [*registry.OPERATORS, "pssa_static", "Mine"]
+    for name, entry in registry.OPERATORS.items():
+        assert row_named(name, rows) == row_named(entry.path, rows) == name
+    assert row_named("a.b:Mine", rows) == row_named("Mine", rows) == "Mine"
+    assert row_named("pssa_static", rows) == "pssa_static"
+    assert row_named(registry.OPERATORS["pssa"].path, [*rows, "PSSA"]) == "PSSA", "the row that the user has added"
+    assert row_named("a.b:Other", rows) is row_named("", rows) is row_named(":", rows) is None

@@ -159,9 +159,16 @@ def test_a_run_reports_its_progress(tmp_path):
 
     heard = []
     config = tiny(train__steps=6, train__accumulate=2)
-    context = RunContext(tracking=Tracking("disabled"), report=lambda *progress: heard.append(progress))
-    train(config, tmp_path, context)
-    assert heard[-1] == (6, 6) and heard == sorted(heard) and {total for _, total in heard} == {6}
+    context = RunContext(tracking=Tracking("disabled"), report=heard.append)
+    record = train(config, tmp_path, context)
+    assert heard[0][:5] == (0, 6, None, None, "top1"), "nothing is known at the start"
+    assert [reached.step for reached in heard] == sorted(reached.step for reached in heard)
+    last = heard[-1]
+    assert (last.step, last.total, last.metric_name, last.seconds_left) == (6, 6, "top1", None)
+    assert last.loss is not None and 0 < last.loss < 10
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    validated = [float(row.split(",")[3]) for row in rows if ",val_top1," in row]
+    assert last.metric in validated and record["status"] == "finished"
 
 
 def test_configs_of_one_group_differ_in_their_weights_and_their_order():

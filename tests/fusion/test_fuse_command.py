@@ -47,7 +47,7 @@ def test_writes_weights_that_load(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, flags: list[str]
 ) -> None:
     output = tmp_path / "fused.safetensors"
-    assert call(monkeypatch, "--checkpoint", checkpoint, "--output", output, *flags) == 0
+    assert call(monkeypatch, "--checkpoint", checkpoint, "--out", output, *flags) == 0
     printed = capsys.readouterr().out
     assert "layer4.0.conv2" in printed and "overall" in printed and str(output) in printed
     assert list(tmp_path.iterdir()) == [output]
@@ -61,7 +61,7 @@ def test_writes_weights_that_load(
 def test_the_header_has_the_configuration(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     safetensors = pytest.importorskip("safetensors")
     output = tmp_path / "fused.safetensors"
-    call(monkeypatch, "--checkpoint", checkpoint, "--output", output)
+    call(monkeypatch, "--checkpoint", checkpoint, "--output", output)  # the former spelling of --out
     with safetensors.safe_open(output, "pt") as file:
         header = file.metadata()
     content = torch.load(checkpoint, weights_only=True)["run"]
@@ -74,7 +74,7 @@ def test_a_difference_above_the_tolerance_writes_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "fused.safetensors"
-    assert call(monkeypatch, "--checkpoint", checkpoint, "--output", output, "--tolerance", "0") == 1
+    assert call(monkeypatch, "--checkpoint", checkpoint, "--out", output, "--tolerance", "0") == 1
     assert "above the tolerance 0; wrote nothing" in capsys.readouterr().out
     assert not output.exists()
 
@@ -108,11 +108,11 @@ def test_mistakes_get_one_sentence(checkpoint: Path, tmp_path: Path, monkeypatch
         (checkpoint, checkpoint, r"are the same file"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
-            call(monkeypatch, "--checkpoint", tmp_path / source, "--output", output)
+            call(monkeypatch, "--checkpoint", tmp_path / source, "--out", output)
         assert "\n" not in str(caught.value)
     for tolerance in ("-1", "nan", "small"):
         with pytest.raises(UserError, match="must be a number of at least 0"):
-            call(monkeypatch, "--checkpoint", checkpoint, "--output", good, "--tolerance", tolerance)
+            call(monkeypatch, "--checkpoint", checkpoint, "--out", good, "--tolerance", tolerance)
     assert not good.exists()
 
 
@@ -137,7 +137,7 @@ def test_mistakes_in_fused_files_are_named(tmp_path: Path) -> None:
 
 
 def test_the_command_exits_2_and_loads_no_torch_for_its_parser(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "lightning_xvol", "fuse", "--checkpoint", "nowhere.ckpt", "--output", tmp_path / "f"]
+    words = [sys.executable, "-m", "lightning_xvol", "fuse", "--checkpoint", "nowhere.ckpt", "--out", tmp_path / "f"]
     result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("error: no checkpoint") and result.stderr.count("\n") == 1

@@ -12,12 +12,13 @@ import torch
 from attention_cases import CASES, CL, GRID, NCHW, TOLERANCE, Case, attention, errors, literal, results
 from torch import Tensor
 
-from benchmarks import bandwidth
+from benchmarks import bandwidth, gpu_check
 from benchmarks.measure import Effort
 from benchmarks.shapes import Shape
 from benchmarks.subjects import Machine
 from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
+from lightning_xvol.kernels.spec import Spec
 from lightning_xvol.operators import build_operator
 
 # The interpreter takes time for every tap. Where the number of taps does not matter there are eight.
@@ -28,6 +29,31 @@ SMALL = Case("dot", (3, 4), 6, 2, static=True, formats=(CL, CL, CL), **FEW)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equal_to_the_literal_reference(case):
     assert max(errors(case).values()) < TOLERANCE[case.dtype]
+
+
+@pytest.mark.parametrize("form", ["dot", "hadamard"])
+@pytest.mark.parametrize("memory_format", gpu_check.FORMATS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(variant, marks=[] if variant.converts else pytest.mark.slow, id=variant.name)
+        for variant in gpu_check.VARIANTS
+    ],
+)
+def test_every_variant_of_the_gpu_check_computes_the_same(variant, memory_format, form):
+    query, key, value, weight = gpu_check.tensors(form, memory_format, (2, 4, 6, 5), "cpu", "float32")
+    leaves = [x.requires_grad_() for x in (query, key, value, weight[:, :8].contiguous())]
+    spec = Spec(form, (2,), num_heads=len(weight))
+    gradient = torch.randn(query.shape)
+    with variant.in_force():
+        y = gpu_check.attend(variant, *leaves, distances=(2,))
+        found = [y, *torch.autograd.grad(y, leaves, gradient)]
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    expected = kernels.reference.pssa(spec, *exact, None)
+    expected = [expected, *torch.autograd.grad(expected, exact, gradient.double())]
+    assert found[0].stride() == query.stride()
+    for one, other in zip(found, expected, strict=True):
+        assert (one.double() - other).abs().max() < 1e-5 * other.abs().max()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ablations.engine.cell import Begun, Cost, Outcome, SweepContext
 from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import Reached
 
 RUN_AGAIN = "run the same command again to go on from the checkpoints"
 
@@ -19,7 +20,7 @@ class Observer(Protocol):
 
     def started(self, cell: Cell) -> None: ...
 
-    def progressed(self, cell: Cell, step: int, total: int) -> None: ...
+    def progressed(self, cell: Cell, reached: Reached) -> None: ...
 
     def ended(self, cell: Cell, outcome: Outcome, detail: str) -> None: ...
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ablations.engine.cell import Begun, Cost, SweepContext, preflight, run_cell, trial
 from ablations.engine.launchers import RUN_AGAIN, Observer
 from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import Reached
 from lightning_xvol.errors import UserError
 
 
@@ -33,8 +34,8 @@ class InlineLauncher:
                 return
             observer.started(cell)
 
-            def report(step: int, total: int, cell: Cell = cell) -> None:
-                observer.progressed(cell, step, total)
+            def report(reached: Reached, cell: Cell = cell) -> None:
+                observer.progressed(cell, reached)
 
             outcome, detail = run_cell(cell, context, report)
             observer.ended(cell, outcome, detail)

@@ -270,7 +270,7 @@ def _work(
 
     try:
         write_to_log(cell, context)
-        outcome, detail = run_cell(cell, context, lambda step, total: tell("step", step, total))
+        outcome, detail = run_cell(cell, context, lambda reached: tell("step", reached))
     except OSError as error:  # the log, on a full disk
         outcome, detail = "failed", one_line(error)
     tell("outcome", outcome, detail)

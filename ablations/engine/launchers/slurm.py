@@ -24,6 +24,7 @@ from ablations.engine.cell import Begun, Cost, Outcome, SweepContext, has_result
 from ablations.engine.launchers import Observer
 from ablations.engine.launchers.inline import InlineLauncher
 from ablations.engine.sweep import Cell
+from lightning_xvol.commandline import Reached
 from lightning_xvol.errors import ExitCode, UserError, one_line
 from lightning_xvol.ledger import files, record
 from lightning_xvol.processes import join_run
@@ -93,11 +94,11 @@ class _Task:
         write_to_log(cell, context)
         told = -float("inf")
 
-        def report(step: int, total: int) -> None:
+        def report(reached: Reached) -> None:
             nonlocal told
             if time.monotonic() - told > REPORT_SECONDS:
                 told = time.monotonic()
-                files.write_json(_progress_file(cell, context), {"step": step, "total": total})
+                files.write_json(_progress_file(cell, context), reached._asdict())
 
         before = _failures(cell, context)
         try:
@@ -227,7 +228,8 @@ class _Watch:
         if self.started and not done:
             progress = files.read_json(_progress_file(self.cell, self.context))
             if isinstance(progress, dict):
-                self.observer.progressed(self.cell, progress["step"], progress["total"])
+                known = {name: progress[name] for name in Reached._fields if name in progress}
+                self.observer.progressed(self.cell, Reached(**known))
         if not done and not self._is_gone(queue):
             return False
         if not self.started:
