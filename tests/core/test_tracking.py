@@ -158,7 +158,8 @@ def test_test_images_show_prediction_and_label(track, tmp_path):
 
 
 def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment, monkeypatch, tmp_path):
-    config, sizes = resolve(tiny()), []
+    import wandb
+
     for name, value in environment.items():
         if value is not None:
             monkeypatch.setenv(name, value)
@@ -172,11 +173,12 @@ def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment,
         ]  # fmt: skip
         plan = {"schema": 1, "title": "t" * 500, "axes": ["kernel_size"], "cells": cells}
         folder = tmp_path / str(seeds)
+        config = resolve(tiny(seed=seeds))
         tracker = open_logger(Tracking("offline", plan=plan), config, folder, None, StepPlan(5, 23), print)
         tracker.finish(None, None)
-        [path] = folder.glob("wandb/offline-run-*/*.wandb")
-        sizes.append(path.stat().st_size)
-    assert sizes[1] < 1.02 * sizes[0], "10 cells and 1000 cells"
+    wandb.teardown()  # W&B's service has written everything when it has ended
+    small, large = (next(tmp_path.glob(f"{seeds}/wandb/offline-run-*/*.wandb")).stat().st_size for seeds in (2, 200))
+    assert 1000 < large < 1.02 * small, "1000 cells and 10 cells"
 
 
 def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):
