@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.commandline import Parser, columns
-from lightning_xvol.errors import ExitCode, UserError
-from lightning_xvol.surroundings.programs import output_of, run_command_line, show_program
+from lightning_xvol.errors import ExitCode, UserError, run_command_line
+from lightning_xvol.surroundings.programs import output_of, show_program
 
 CAPABILITIES = (80, 90)
 FORMATS = ("channels_last", "contiguous")
