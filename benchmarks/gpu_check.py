@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m benchmarks.gpu_check`: everything that a GPU has to tell about PSSA's Triton kernels, in one short visit.
 
 It fits about 8 minutes of one card. `--dry-run` prints the plan. `--compile` needs no GPU: it compiles every variant
@@ -88,7 +89,7 @@ PLAN = (
 )  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def make_parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.gpu_check", description="Check and measure PSSA's kernels on a GPU.")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--compile", action="store_true", help="compile every variant without a GPU, and stop")
@@ -96,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks-out"), metavar="DIR", help="folder of the CSV files"
     )
-    parsed = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = make_parser().parse_args(arguments)
     wanted = [name for name, *_ in PLAN] if parsed.only is None else parsed.only.split(",")
     unknown = [name for name in wanted if name not in {step for step, *_ in PLAN}]
     if unknown:

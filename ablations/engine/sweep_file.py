@@ -73,7 +73,8 @@ def _value(flag: argparse.Action, value: Any, where: str) -> Any:
         if not isinstance(value, str) or value.lower() not in SWITCH:
             raise UserError(f"{where} must be true or false, not {value!r}")
         return SWITCH[value.lower()]
-    if isinstance(value, Mapping) or (isinstance(value, list) and flag.dest != "sweeps"):
+    takes_list = flag.dest == "sweeps" or isinstance(flag, argparse._AppendAction)
+    if isinstance(value, Mapping) or (isinstance(value, list) and not takes_list):
         raise UserError(f"{where} must be one value, not {value!r}")
     return ",".join(map(str, listed(value)))
 

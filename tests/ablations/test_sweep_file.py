@@ -23,6 +23,12 @@ def options(*arguments: str) -> Options:
     return read_options(read_arguments(cli.make_parser(SWEEP), arguments))
 
 
+@pytest.fixture(autouse=True)
+def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every processor take `--fast`."""
+    monkeypatch.setattr("lightning_xvol.config.fast.has_bfloat16", lambda: True)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "sweep.yaml"
@@ -40,6 +46,11 @@ SAME: dict[str, tuple[Any, list[str]]] = {
     "backbone-from": ("runs", ["runs"]),
     "wandb": ("disabled", ["disabled"]),
     "wandb-project": ("mine", ["mine"]),
+    "wandb-entity": ("us", ["us"]),
+    "wandb-tags": (["one", "two"], ["one,two"]),
+    "wandb-notes": ("a note of mine", ["a note of mine"]),
+    "wandb-system": (True, []),
+    "wandb-artifacts": (True, []),
     "launcher": ("local", ["local"]),
     "partition": ("fast", ["fast"]),
     "time": ("1:30:00", ["1:30:00"]),
@@ -54,6 +65,7 @@ SAME: dict[str, tuple[Any, list[str]]] = {
     "fail-fast": (True, []),
     "no-wait": (True, []),
     "smoke": (True, []),
+    "fast": (True, []),
     "reading": ("A", ["A"]),
     "only": ({"kernel_size": [1, 3], "operator": "convolution"}, []),
     "cell": ("12ab", ["12ab"]),

@@ -91,7 +91,7 @@ def test_the_runs_of_its_grid_are_the_cells(flags: tuple[str, ...], bench: Any) 
         [cell] = choose(cells_of(reading_of(SWEEP, options.reading), options), options)
         found.append(cell.id)
         assert options.wandb == "online" and options.out == bench.out
-        asked = read_options(vars(make_parser(SWEEP).parse_args(flags)))
+        asked = read_options(read_arguments(make_parser(SWEEP), flags))
         assert all(getattr(options, name) == getattr(asked, name) for name in WANDB)
     assert sorted(found) == listed
 
