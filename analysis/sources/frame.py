@@ -19,6 +19,7 @@ from lightning_xvol.config import registry
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, record
 from lightning_xvol.ledger.plan import COSTS
+from lightning_xvol.ledger.tracked import value_text
 
 _CELL_KEYS = ("operator", "label", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs", "images")
@@ -252,7 +253,7 @@ def _tidy(frame: pd.DataFrame, sweep: SweepLayout) -> pd.DataFrame:
         elif kinds <= {int, float}:
             frame[axis] = frame[axis].astype("float64")
         else:
-            frame[axis] = pd.Series([_text(value) for value in values], index=frame.index, dtype="str")
+            frame[axis] = pd.Series([value_text(value) for value in values], index=frame.index, dtype="str")
     order = {"operator": list(sweep.labels)} | {axis: _levels(frame[axis]) for axis in sweep.axes}
     places = {key: {level: place for place, level in enumerate(levels)} for key, levels in order.items()}
     ranks = frame.assign(**{key: frame[key].map(place) for key, place in places.items()})
@@ -269,14 +270,4 @@ def _levels(values: pd.Series) -> list[Any]:
 
 def axis_value(value: Any) -> Any:
     """The value of an axis as the frame holds it: numbers stay, anything else becomes text."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "+".join(_text(item) for item in value)  # as `--only` takes it
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else value_text(value)

@@ -68,7 +68,8 @@ def test_help_names_every_flag(name: str) -> None:
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     for flag in (
         *("recipe", "seeds", "out", "data-dir", "launcher", "jobs", "only", "set", "cell", "dry-run", "force"),
-        *("fail-fast", "no-wait", "wandb", "wandb-project", "smoke"),
+        *("fail-fast", "no-wait", "wandb", "wandb-project", "wandb-entity", "wandb-tags", "wandb-notes", "smoke"),
+        *("wandb-system", "wandb-artifacts"),
     ):
         assert f"--{flag} " in text or f"--{flag}\n" in text or f"--{flag}]" in text
     assert SWEEPS[name].title in text and SWEEPS[name].recipe in text

@@ -20,6 +20,7 @@ import pytest
 
 from analysis.render import render
 from analysis.sources.collection import Collection
+from analysis.sources.wandb_runs import make_segment
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import tracked
 
@@ -175,3 +176,20 @@ def test_names_are_for_people() -> None:
     assert all(len(tag) <= 64 for tag in tracked.tag_names([long, "", "a", "a"])) and tracked.tag_names(
         ["a", "a", ""]
     ) == ["a"]
+
+
+def test_odd_values_in_what_a_run_says_of_itself_raise_nothing(make_ledger: Any) -> None:
+    """A run of somebody else may hold anything under our keys."""
+    runs = make_ledger()
+    cell = runs.cells[0]
+    good = {"cell_id": cell["cell_id"], "group_id": cell["group_id"], "seed": 0, "sweep": "s", "total_steps": 3}
+    odd: list[Any] = [None, True, -1, 1.5, float("nan"), 10**400, "", "../x", [], {}, [[]], {"a": {}}, "x" * 10_000]
+    for value in odd:
+        for key in (*good, "table"):
+            text = json.dumps({**good, key: value})
+            segment = make_segment({}, {tracked.CELL: text, tracked.PLAN: tracked.pack(runs.sweep)}, 0.0)
+            assert segment.cell_id in ("", cell["cell_id"], *filter(lambda name: isinstance(name, str), [value]))
+            assert segment.seed >= -1 and segment.total_steps >= 0 and isinstance(segment.group_id, str)
+        for key in (tracked.CELL, tracked.PLAN, tracked.RESULT, "error"):
+            segment = make_segment({}, {key: value}, 0.0)
+            assert segment.cell_id == "" and isinstance(segment.packed, str | None)

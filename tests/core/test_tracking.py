@@ -17,7 +17,7 @@ from lightning_xvol.config.resolved import resolve
 from lightning_xvol.data.module import StepPlan
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.record import cell_id, group_id
-from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
+from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger, start
 
 OFFLINE = {"mode": "offline"}
 STEP = "lightning_xvol.training.callbacks:Watch.on_train_batch_end"
@@ -131,6 +131,14 @@ def test_an_offline_run_is_a_copy_of_the_record(track, tmp_path):
     assert run.exit_code == 0
 
 
+@pytest.mark.parametrize("system", [False, True])
+def test_wandb_measures_the_machine_only_if_asked(system, monkeypatch):
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", lambda **arguments: arguments["settings"])
+    assert start("offline", {}, system, print).x_disable_stats is not system
+
+
 def test_test_images_show_prediction_and_label(track, tmp_path):
     track(tiny(), tmp_path)
     [run] = offline_runs(tmp_path)
@@ -150,7 +158,8 @@ def test_test_images_show_prediction_and_label(track, tmp_path):
 
 
 def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment, monkeypatch, tmp_path):
-    config, sizes = resolve(tiny()), []
+    import wandb
+
     for name, value in environment.items():
         if value is not None:
             monkeypatch.setenv(name, value)
@@ -164,11 +173,12 @@ def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment,
         ]  # fmt: skip
         plan = {"schema": 1, "title": "t" * 500, "axes": ["kernel_size"], "cells": cells}
         folder = tmp_path / str(seeds)
+        config = resolve(tiny(seed=seeds))
         tracker = open_logger(Tracking("offline", plan=plan), config, folder, None, StepPlan(5, 23), print)
         tracker.finish(None, None)
-        [path] = folder.glob("wandb/offline-run-*/*.wandb")
-        sizes.append(path.stat().st_size)
-    assert sizes[1] < 1.02 * sizes[0], "10 cells and 1000 cells"
+    wandb.teardown()  # W&B's service has written everything when it has ended
+    small, large = (next(tmp_path.glob(f"{seeds}/wandb/offline-run-*/*.wandb")).stat().st_size for seeds in (2, 200))
+    assert 1000 < large < 1.02 * small, "1000 cells and 10 cells"
 
 
 def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):
@@ -306,6 +316,8 @@ def test_disabled_tracking_does_not_import_wandb(tmp_path):
     [
         (Tracking("offline", "my/proj"), {}, "W&B refuses --wandb-project='my/proj': "),
         (Tracking("online", " "), {}, "the W&B project has no name; give --wandb-project NAME"),
+        (Tracking("online", entity="a/b"), {}, "--wandb-entity 'a/b' must be one name, as in wandb.ai/ENTITY/PROJECT"),
+        (Tracking("online", tags=["a" * 65]), {}, "--wandb-tags: 'aaa"),
         (Tracking("offline"), {"WANDB_BASE_URL": "not an address"}, "W&B refuses WANDB_BASE_URL='not an address': "),
         (Tracking("online"), {"WANDB_MODE": "sometimes"}, "W&B refuses WANDB_MODE='sometimes': "),
     ],
