@@ -7,6 +7,7 @@ step, because the order of the data and every random number are functions of see
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import re
@@ -34,13 +35,39 @@ class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target, syncs and renames. Lightning's own move from $TMPDIR can leave a torn file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        write_by(Path(path), lambda file: torch.save(checkpoint, file))
+        write_by(Path(path), lambda file: _save(checkpoint, file))
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = True) -> Any:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+class _Noting(io.BufferedIOBase):
+    """Writes to a file and keeps the system's error, which torch hides behind one about positions in its archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        """Nothing: `write_by` flushes the file."""
+
+
+def _save(checkpoint: Mapping[str, Any], file: IO[bytes]) -> None:
+    noting = _Noting(file)
+    try:
+        torch.save(checkpoint, noting)  # type: ignore[arg-type]  # only its `write` is called
+    except RuntimeError as error:
+        raise noting.error or error from None
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

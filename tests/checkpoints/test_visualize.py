@@ -54,8 +54,9 @@ def test_the_same_numbers_give_the_same_bytes(make_checkpoint: Callable, call: C
 
 
 def test_without_the_data_a_picture_is_enough(
-    make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any
+    make_checkpoint: Callable, call: Callable, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lightning_xvol.data.fashion_mnist.SYSTEM_FOLDER", tmp_path / "no_package")
     checkpoint = make_checkpoint("convolution", **{"data.name": "fashion_mnist"})
     arguments = ["visualize", "--checkpoint", checkpoint, "--out", tmp_path / "f.pdf", "--data-dir", tmp_path]
     with pytest.raises(UserError, match="or give a picture with --image"):
