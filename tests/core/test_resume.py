@@ -201,12 +201,13 @@ def test_a_finished_folder_is_returned_while_another_process_holds_it(uninterrup
 
 def test_a_run_that_another_process_has_just_finished_is_not_repeated(uninterrupted, monkeypatch):
     """At its first look there is no result. Then the other process finishes and leaves the folder."""
+    from lightning_xvol.training import finished
     from lightning_xvol.training import run as training
 
     folder = uninterrupted(tiny())
     before = (folder / "metrics.csv").stat().st_mtime_ns
     answers = iter([None, result_of(folder)])
-    monkeypatch.setattr(training, "read_result", lambda path: next(answers))
+    monkeypatch.setattr(finished, "read_result", lambda path: next(answers))
     assert training.train(tiny(), folder) == result_of(folder)
     assert (folder / "metrics.csv").stat().st_mtime_ns == before
 
