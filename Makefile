@@ -1,7 +1,7 @@
 # Each target sets up what it needs. The machine must have Python 3.11 or newer, git and make.
 PYTHON ?= python3
 JOBS ?= 2
-SEEDS ?= 2
+SEEDS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest

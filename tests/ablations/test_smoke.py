@@ -40,6 +40,7 @@ def check(out: Path, sweep: str) -> int:
     return sum(int(row["n"]) + int(row["diverged"]) for row in rows if row["metric"] == rows[0]["metric"])
 
 
+@pytest.mark.smoke
 def test_a_few_cells_of_every_sweep_give_a_table_and_a_figure(bench: Any) -> None:
     for name in sweeps():
         bench.sweep = name

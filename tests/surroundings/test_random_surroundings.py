@@ -106,8 +106,17 @@ SURROUNDINGS: dict[str, Callable[[Shell], None]] = {
     "matplotlibrc": _another_matplotlibrc,
     "clock": _another_clock,
 }
-# Surroundings that a command may refuse, and why. None of these is drawn: an --out that cannot be written to, and a
-# command that srun, torchrun or mpirun starts several times.
+
+
+def _file_in_the_place_of_out(shell: Shell) -> None:
+    (shell.folder / "runs").write_text("a file")
+
+
+REFUSED: dict[str, Callable[[Shell], None]] = {
+    "several tasks": _set(TORCHELASTIC_RUN_ID="none", WORLD_SIZE="2", RANK="1", LOCAL_RANK="1"),
+    "an --out that cannot be written to": _file_in_the_place_of_out,
+}
+"""The surroundings that a command may refuse. None of them is drawn; every other one must succeed."""
 
 
 def results(out: Path) -> dict[str, Any]:
@@ -140,3 +149,13 @@ def test_ten_surroundings_at_once_change_nothing(draw: int, clean: dict[str, Any
     found = results(tmp_path / "runs")
     different = [key for key in clean if found[key] != clean[key]]
     assert not different, f"{different} differ among {drawn}"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_be_refused_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    REFUSED[name](shell)
+    done = shell.run(tmp_path / "runs")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.glob("runs/*"))
