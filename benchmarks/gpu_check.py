@@ -178,7 +178,7 @@ def compile_all(
         return [row for rows in pool.map(_compile, jobs) for row in rows]
 
 
-class _NoDriver:
+class NoDriver:
     """Tells Triton's compiler about a GPU that need not be there."""
 
     def __init__(self, capability: int) -> None:
@@ -196,7 +196,7 @@ class _NoDriver:
         return 0
 
 
-class _Compiler:
+class Compiler:
     """Stands for a program: compiles it for the arguments of a launch, and launches nothing."""
 
     def __init__(self, program: Any, compiled: list[Any]) -> None:
@@ -219,9 +219,9 @@ def _compile(job: tuple[int, Variant, str, str]) -> list[dict[str, Any]]:
     query, key, value, weight = tensors(form, memory_format, (2, SHAPE[1], 8, 8), "cpu")
     before = driver._active
     try:
-        driver._active = _NoDriver(capability)
+        driver._active = NoDriver(capability)
         for name, program in zip(names, originals, strict=True):
-            setattr(triton_programs, name, _Compiler(program, compiled))
+            setattr(triton_programs, name, Compiler(program, compiled))
         with variant.in_force():
             triton.attend(query, key, value, weight, None, [1, 3, 5], 1)
             triton.attend_backward(query, query, key, value, weight, None, [1, 3, 5], 1)

@@ -55,7 +55,7 @@ class Overview(SweepResults):
         return f"{best['row']}{position}: {numbers.runs(best['runs'])} (n = {best['n']})"
 
     def difference_text(self) -> str:
-        """The best row against the baseline: `+0.5 [−0.1, +1.2] over Convolution, not resolved`; a dash without one."""
+        """The best row against the baseline: `+0.5 [−0.1, +1.2] over Convolution, not resolved`; else a dash."""
         best = self.best
         baseline = self.layout.labels.get(self.layout.baseline or "")  # `--only` leaves rows out
         if best is None or baseline is None:

@@ -14,6 +14,7 @@ import torch
 from attention_cases import CL, NCHW, Case
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.gpu_check import Compiler, NoDriver
 from lightning_xvol import kernels
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import triton
@@ -45,35 +46,6 @@ def test_interpreted_kernels_are_right() -> None:
 @pytest.mark.timeout(3600)
 def test_interpreted_kernels_are_right_on_the_whole_grid() -> None:
     interpret("-m", "slow", "--timeout=3600")
-
-
-class NoDriver:
-    """Tells Triton's compiler about a GPU that is not there."""
-
-    def __init__(self, capability: int) -> None:
-        self.capability = capability
-
-    def get_current_target(self) -> Any:
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", self.capability, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int | None = None) -> int:
-        return 0
-
-
-class Compiler:
-    """Replaces a program: compiles it for the arguments of a launch and launches nothing."""
-
-    def __init__(self, program: Any, compiled: list[Any]) -> None:
-        self.program, self.compiled = program, compiled
-        program.device_caches.clear()  # of another GPU
-
-    def __getitem__(self, grid: tuple[int, int]) -> Any:
-        return lambda *args, **kwargs: self.compiled.append(self.program.warmup(*args, grid=grid, **kwargs))
 
 
 @installed
