@@ -54,6 +54,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_machine_flags(mode)
 
+    mode = add("growth", "time and memory of a training step against batch, pixels and depth, with a figure")
+    _add_operator_flag(mode, ["convolution", "pssa", "xvolution", "self_attention"])
+    _add_machine_flags(mode, rounds=9)
+
     mode = add("data", "the ImageNet loader against torchvision's reference pipeline, on generated pictures")
     _add_number_flag(mode, "--workers", 0, 2, "processes of each loader (default: 2)")
     _add_number_flag(mode, "--images", 1, None, "generated pictures (default: 512)")
@@ -89,6 +93,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         registry.lookup("backbone", parsed.backbone)
     if "operators" in parsed:
         parsed.operators = _operators(parsed.operators or parsed.default_operators)
+    if parsed.mode == "growth":
+        parsed.sizes = shapes.SMOKE_GROWTH if parsed.smoke else shapes.GROWTH
     if "shapes" in parsed:
         default = shapes.SMOKE if parsed.smoke else parsed.default_shapes
         parsed.shapes = shapes.parse(parsed.shapes or default)
@@ -99,6 +105,8 @@ def plan(parsed: argparse.Namespace) -> str:
     """What --dry-run prints."""
     lines = [f"{parsed.mode}: {parsed.rounds} rounds, files in {parsed.out}"]
     lines += [f"shape {shape.name}: {shape}" for shape in getattr(parsed, "shapes", ())]
+    if "sizes" in parsed:
+        lines += [f"{axis}: {', '.join(map(str, sizes))}" for axis, sizes in parsed.sizes.axes.items()]
     if getattr(parsed, "core", False):
         lines.append("PSSA's arithmetic alone")
     elif "backbone" in parsed:

@@ -68,7 +68,7 @@ def measure(backbone: str, images: Shape, machine: Machine, effort: Effort) -> l
     x = machine.input(images, effort.seed)
     calls: dict[tuple[str, str], Call] = {}
     for name, network in networks.items():
-        calls[name, "training"] = _training(copy.deepcopy(network), x)
+        calls[name, "training"] = training_step(copy.deepcopy(network), x)
         calls[name, "inference"] = inference(network, x)
         if name != PLAIN:
             calls[name, "fused"] = inference(fuse(copy.deepcopy(network).eval()), x)
@@ -103,10 +103,11 @@ def _build(backbone: str, operator: OperatorConfig, machine: Machine, seed: int)
     return machine.move(build_backbone(BackboneConfig(backbone, stages=(5,)), operator, CLASSES))
 
 
-def _training(network: nn.Module, x: Tensor) -> Call:
+def training_step(network: nn.Module, x: Tensor, classes: int = CLASSES) -> Call:
+    """Forward, cross-entropy, backward and SGD with momentum on one batch of images `x`."""
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
-    labels = torch.arange(len(x), device=x.device)
+    labels = torch.arange(len(x), device=x.device) % classes
 
     def step() -> None:
         optimizer.zero_grad()

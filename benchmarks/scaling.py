@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from benchmarks import core, plot, report
+from benchmarks import core, plot, power_law, report
 from benchmarks.measure import Effort, Row, alternate, cpu_clock, milliseconds, ratio
 from benchmarks.session import Session
 from benchmarks.shapes import Shape
@@ -83,7 +82,7 @@ def measure(
             "channels": shape.channels,
             "macs": subject.macs,
             **milliseconds(samples[name, shape], "forward_"),
-            "exponent": exponent({other.pixels: medians[name, other] for other in shapes}),
+            "exponent": power_law.fit({other.pixels: medians[name, other] for other in shapes}).exponent,
         }
         if ("pssa", shape) in samples:
             row["times_pssa"] = ratio(samples[name, shape], samples["pssa", shape])
@@ -91,15 +90,6 @@ def measure(
             row["attention_over"] = ratio(samples[core.ATTENTION, shape], samples[name, shape])
         rows.append(row)
     return rows
-
-
-def exponent(times: Mapping[int, float]) -> float:
-    """The slope p of the least-squares line through `log(time) = a + p log(pixels)`."""
-    if len(times) < 2:
-        return math.nan
-    return statistics.linear_regression(
-        [math.log(pixels) for pixels in times], [math.log(seconds) for seconds in times.values()]
-    ).slope
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,9 +1,12 @@
-"""The shapes at which operators are measured: those of the 3x3 convolutions of a ResNet-50. No torch here."""
+"""The shapes at which operators are measured: those of the 3x3 convolutions of a ResNet-50. No torch here.
+
+The sizes of mode `growth` are here too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lightning_xvol.errors import UserError, nearest
@@ -45,6 +48,37 @@ GROUPS = {"224": CLASSIFICATION, "800": DETECTION, "all": (*CLASSIFICATION, *DET
 DEFAULT = ("224-stage3", "224-stage4", "224-stage5")
 BANDWIDTH = ("64x256x56x56",)  # 100 MB a map in bfloat16
 SMOKE = ("2x16x7x7",)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The sizes of mode `growth`. Each axis varies alone; the others stay at the base.
+
+    Attributes:
+        base: the size on each axis while another one varies.
+        batch: images of a batch.
+        side: height and width of an image in pixels.
+        depth: how many times each stage has the blocks of the recipe's network.
+    """
+
+    base: Mapping[str, int]
+    batch: tuple[int, ...]
+    side: tuple[int, ...]
+    depth: tuple[int, ...]
+
+    @property
+    def axes(self) -> dict[str, tuple[int, ...]]:
+        """The sizes by axis."""
+        return {"batch": self.batch, "side": self.side, "depth": self.depth}
+
+
+GROWTH = Growth(
+    base={"batch": 16, "side": 32, "depth": 1},
+    batch=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+    side=(32, 48, 64, 96, 128, 176, 224),
+    depth=(1, 2, 4, 8),
+)
+SMOKE_GROWTH = Growth(base={"batch": 2, "side": 16, "depth": 1}, batch=(1, 2, 4), side=(16, 24, 32), depth=(1, 2))
 
 
 def parse(texts: Iterable[str]) -> list[Shape]:

@@ -24,8 +24,8 @@ HOUSE = {
         "detection/ fusion/ visualize/ commands/ surroundings/"
     ),
     "benchmarks": (
-        "operators core network scaling data overhead bandwidth "  # the modes
-        "flags shapes session measure subjects pictures report plot gpu_check"
+        "operators core network scaling growth data overhead bandwidth "  # the modes
+        "flags shapes session measure power_law growth_tables subjects pictures report plot gpu_check"
     ),
     "analysis": "statistics table numbers render sources/ sweep/ paper/ figures/ report/ dashboard/ commands/",
     "ablations": "all rows engine/",  # and the sweeps
@@ -92,7 +92,7 @@ def test_rooms_have_an_order_in_which_each_imports_only_earlier_ones() -> None:
 
 
 def test_package_roots_and_the_rooms_config_and_ledger_load_no_torch() -> None:
-    modes = set(HOUSE["benchmarks"].split()) - {"flags", "shapes"}
+    modes = set(HOUSE["benchmarks"].split()) - {"flags", "shapes", "power_law", "growth_tables"}
     heavy = {"lightning_xvol.ledger.checkpoints", *(f"benchmarks.{name}" for name in modes)}
     folders = (*HOUSE, "lightning_xvol/config", "lightning_xvol/ledger")
     light = [name for name, path in FILES.items() if str(path.parent.relative_to(ROOT)) in folders]

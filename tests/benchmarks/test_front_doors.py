@@ -14,7 +14,7 @@ from lightning_xvol.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "wandb", "pandas", "scipy", "matplotlib", "numpy"}
-MODES = ("operators", "core", "network", "scaling", "data", "overhead", "bandwidth")
+MODES = ("operators", "core", "network", "scaling", "growth", "data", "overhead", "bandwidth")
 # Answers several command lines in one process and then tells which modules were loaded.
 CODE = """
 import sys
@@ -58,6 +58,7 @@ def test_a_dry_run_says_what_would_be_measured_and_loads_nothing_heavy(tmp_path)
         "network: 2 rounds, files in runs-smoke/benchmarks\n",
         "PSSA's arithmetic alone\n",
         "2 workers\n",
+        "side: 32, 48, 64, 96, 128, 176, 224\ndepth: 1, 2, 4, 8\noperators: convolution, pssa, xvolution, ",
         "shape 64x256x56x56: 64x256x56x56\n",
         "xvolution_inv",
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import pytest
@@ -11,7 +10,6 @@ from torch import nn
 
 from benchmarks import measure, shapes
 from benchmarks.measure import Effort
-from benchmarks.scaling import exponent
 from lightning_xvol.errors import UserError
 
 CPU = torch.device("cpu")
@@ -93,9 +91,3 @@ def test_saved_bytes_count_each_storage_once_without_inputs_and_parameters(devic
         conv, chain = nn.Conv2d(3, 3, 1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
     assert measure.saved_bytes(conv, x) == 0  # its input and its weight
     assert measure.saved_bytes(chain, x) == 2 * 4 * 35 * 4  # the output of ReLU, which the second convolution shares
-
-
-@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-def test_the_exponent_of_a_power_law(power):
-    assert exponent({n: 3e-5 * n**power for n in (49, 100, 784)}) == pytest.approx(power)
-    assert math.isnan(exponent({49: 1.0}))
