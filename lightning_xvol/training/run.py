@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_xvol.backbones.cost import count_parameters, trace
+from lightning_xvol.backbones.cost import count_macs, count_parameters
 from lightning_xvol.config import libraries
 from lightning_xvol.config.fast import has_float32_products
 from lightning_xvol.config.resolved import SCHEMA, Resolved, resolve
@@ -235,9 +235,8 @@ class _Run:
             folder / "segments.json" if writes else None, start_step, self.checkpoint.name if self.checkpoint else None
         )
         self.params = count_parameters(network)
-        passes = trace(self.task.body(network), data.image_shape)  # once, as it takes as long as a training step
-        self.macs = sum(one.macs for one in passes)
-        for text in taps_outside(config, network, data.image_shape, passes):
+        self.macs = count_macs(self.task.body(network), data.image_shape)
+        for text in taps_outside(config, network, data.image_shape):
             log.info("note: %s", text)
         if config.train.compile:
             network.compile()

@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_xvol.backbones import build_backbone, count_taps, trace
-from lightning_xvol.backbones.cost import ModuleRun
 from lightning_xvol.backbones.taps import outside
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
@@ -68,16 +67,11 @@ def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
 
 
-def taps_outside(
-    config: RunConfig, network: nn.Module, image_shape: Sequence[int], runs: Sequence[ModuleRun] | None = None
-) -> list[str]:
-    """A sentence for each kind of taps of which some can never be inside the map; nothing where that is not known.
-
-    `runs` are the forward passes of the body of `network`, for a caller that has traced it already.
-    """
+def taps_outside(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """A sentence for each kind of taps of which some can never be inside the map; nothing where that is not known."""
     body = task_of(config).body(network)
     try:
-        return outside(count_taps(body, trace(body, image_shape) if runs is None else runs))
+        return outside(count_taps(body, trace(body, image_shape)))
     except Exception:  # an operator of the user's own that does not run on the meta device
         return []
 

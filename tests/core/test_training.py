@@ -12,15 +12,12 @@ import torch
 import yaml
 from core_tools import Death, Set, result_of, tiny
 
-from lightning_xvol.backbones import count_macs, trace
 from lightning_xvol.config.recipes import RECIPES
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import from_dict, set_value, to_dict
 from lightning_xvol.ledger.record import RESULT_KEYS, cell_id, group_id
 from lightning_xvol.training.environment import commit
 from lightning_xvol.training.hashing import weights_sha256
-from lightning_xvol.training.run import build_network
-from lightning_xvol.training.tasks import taps_outside
 
 # match_small learns its first 32 images by heart in 40 steps of 16. These are the losses of steps 1 and 2 and the mean
 # over steps 36 to 40, as this test prints them when it fails, from an AMD EPYC with torch 2.15.0, one thread and seed
@@ -181,14 +178,3 @@ def test_configs_of_one_group_differ_in_their_weights_and_their_order():
     assert weights_sha256(build_network(one, 4, 1)) == weights_sha256(build_network(one, 4, 1))
     assert weights_sha256(build_network(one, 4, 1)) != weights_sha256(build_network(other, 4, 1))
     assert to_dict(one) != to_dict(other)
-
-
-def test_a_run_needs_one_trace_of_its_network_for_macs_and_taps(monkeypatch):
-    """The trace takes as long as a training step. One serves the sentences about taps and the sum of multiply-adds."""
-    config, shape = RECIPES["match_small"].config("xvolution"), (1, 32, 32)
-    network = build_network(config, 4, 1)
-    passes, expected = trace(network, shape), taps_outside(config, network, shape)
-    assert expected and sum(one.macs for one in passes) == count_macs(network, shape)
-    monkeypatch.setattr("lightning_xvol.training.tasks.trace", None)
-    assert taps_outside(config, network, shape, passes) == expected
-    assert taps_outside(config, network, shape) == []
