@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     mode = add("growth", "time and memory of a training step against batch, pixels and depth, with a figure")
     _add_operator_flag(mode, ["convolution", "pssa", "xvolution", "self_attention"])
-    _add_machine_flags(mode, rounds=9)
+    _add_machine_flags(mode, rounds=21)
 
     mode = add("data", "the ImageNet loader against torchvision's reference pipeline, on generated pictures")
     _add_number_flag(mode, "--workers", 0, 2, "processes of each loader (default: 2)")

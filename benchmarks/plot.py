@@ -174,6 +174,7 @@ def _logarithmic(panel: Any, rows: Sequence[Mapping[str, Any]], axis: str) -> No
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.tick_params(labelsize=6.5)
     panel.grid(color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.legend(
