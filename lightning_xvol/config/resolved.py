@@ -169,7 +169,8 @@ def optimisation(config: RunConfig) -> dict[str, Any]:
 
     Such runs have the same operator, network, detector, data, batch size, optimizer, budget and precision. They may
     differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
-    which change ids and weights, and in a fine-tuning that follows. Detectors may start from different classification runs of one optimisation.
+    which change ids and weights, and in a fine-tuning that follows. Detectors may start from different classification
+    runs of one optimisation.
     """
     values = canonical(one_form(config))
     del values["seed"]

@@ -1,8 +1,8 @@
 """What further training recovers after the product is removed (`train.finetune_ablated`).
 
-The start is the network of the probe `mean_ablated` (`lightning_xvol.training.product_use`): every attention coefficient
-has its mean over training images, so each PSSA is a static convolution. A copy of this network is trained for the given
-share of the run's steps, and evaluated once more on the split of the final evaluation.
+The start is the network of the probe `mean_ablated` (`lightning_xvol.training.product_use`): every attention
+coefficient has its mean over training images, so each PSSA is a static convolution. A copy of this network is trained
+for the given share of the run's steps, and evaluated once more on the split of the final evaluation.
 
 * All weights are trained that the run trained. The tap weights of the static convolution are among them, and begin with
   the mean coefficients in them. Query and key are gone.

@@ -28,7 +28,7 @@ from lightning_xvol.modules.classification import ClassificationModule
 from lightning_xvol.modules.detection import DetectionModule
 from lightning_xvol.modules.regression import RegressionModule, fit_static
 from lightning_xvol.training.predictions import Kept, KeptDetections, KeptPredictions, label_names
-from lightning_xvol.training.product_use import PROBES
+from lightning_xvol.training.product_use import PROBES, with_product
 
 CHUNK = 256
 
@@ -65,6 +65,17 @@ class Task:
 
 def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
+
+
+def notes(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """What a user should know before the run: taps that are never inside the map, and a setting without effect."""
+    found = taps_outside(config, network, image_shape)
+    share = config.train.finetune_ablated
+    if share and not with_product(network):
+        found.append(
+            f"train.finetune_ablated={share:g} has no effect on {config.operator.name!r}, which has no product of PSSA"
+        )
+    return found
 
 
 def taps_outside(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
