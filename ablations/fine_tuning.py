@@ -3,8 +3,8 @@
 
 The paper has no such table. A fall of the accuracy without the product (docs/paper.md, "Is the product used?") may mean
 that the images need it, or only that the other weights were trained beside it. So the network without its product is
-trained further (`lightning_xvol.training.fine_tuning`). The static control never had a product. The rows without one,
-and the weights of all rows, are those of `operator`.
+trained further (`lightning_xvol.training.fine_tuning`). The static control never had a product. Rows without a product
+are the cells of `operator`, and the weights of all rows are those of its cells.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from lightning_xvol.config.schema import RunConfig, set_value
 SHARE = 0.1
 
 
-def configure(recipe: Recipe, row: str) -> RunConfig:
-    config = rows.configure(recipe, row)
-    return set_value(config, "train.finetune_ablated", SHARE) if row in rows.CONTROLS else config
+def place(recipe: Recipe, config: RunConfig) -> RunConfig:  # noqa: ARG001
+    return set_value(config, "train.finetune_ablated", SHARE)
 
 
 SWEEP = Sweep(
@@ -28,10 +27,12 @@ SWEEP = Sweep(
     title="Fine-tuning without the product",
     reproduces="no table",
     rows=rows.labelled(*rows.with_controls(("convolution", "pssa", "xvolution"))),
-    configure=configure,
+    configure=rows.configure_row,
+    place=place,
     baseline="convolution",
     controls=rows.CONTROLS,
     figure="dots",
+    note="The fine-tuning lasts a tenth of the budget.",
 )
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ _WITH = {
 _FINE_TUNED_NOTE = (
     " Fine-tuned: the network with mean coefficients after further training of all its weights, for a share of the "
     "budget (train.finetune_ablated) and from a tenth of the largest learning rate. The intact network has no such "
-    "further training, so the difference to it favours the fine-tuned network."
+    "further training, so the difference to it, also paired by seed, favours the "
+    "fine-tuned network."
 )
 
 

@@ -67,15 +67,12 @@ def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
 
 
-def notes(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
-    """What a user should know before the run: taps that are never inside the map, and a setting without effect."""
-    found = taps_outside(config, network, image_shape)
+def without_effect(config: RunConfig, network: nn.Module) -> list[str]:
+    """A sentence for a fine-tuning that the network has no use for."""
     share = config.train.finetune_ablated
-    if share and not with_product(network):
-        found.append(
-            f"train.finetune_ablated={share:g} has no effect on {config.operator.name!r}, which has no product of PSSA"
-        )
-    return found
+    if not share or with_product(network):
+        return []
+    return [f"train.finetune_ablated={share:g} has no effect on {config.operator.name!r}, which has no product of PSSA"]
 
 
 def taps_outside(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
