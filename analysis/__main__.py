@@ -14,6 +14,7 @@ from analysis.commands import (
     figures,
     plan,
     report,
+    restore,
     summary,
     tables,
     verify,
@@ -31,6 +32,7 @@ COMMANDS = {
     "report": report,
     "dashboard": dashboard,
     "archive": archive,
+    "restore": restore,
     "verify": verify,
 }
 

@@ -148,6 +148,10 @@ class Collection:
     def losses(self) -> list[str]:
         return [loss for source in self.sources for loss in source.losses]
 
+    def plans(self) -> list[SweepPlan]:
+        """The plan of every sweep, one per recipe and budget, whether or not its results belong together."""
+        return list(self._plans)
+
     def whole_plans(self) -> list[SweepPlan]:
         """The plan of every sweep that can be read, one per recipe and budget."""
         found = []

@@ -14,7 +14,7 @@ from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
 from analysis.sources.predictions import Predictions, read_predictions
 from analysis.sources.tree import Tree, reason
-from lightning_xvol.ledger import checks, files, record
+from lightning_xvol.ledger import files, record
 
 PLAN, METRICS = "cells.json", "metrics.csv"
 
@@ -91,17 +91,12 @@ class Ledger:
             text = self._tree.read(path).decode(errors="replace")
         except OSError:  # it is missing, or a note says why it is not read
             return points
-        bounds = record.bounds(name)
         # An incomplete line is left out, and so are the lines after one that is not text.
         with contextlib.suppress(csv.Error):
             for row in csv.DictReader(io.StringIO(text, newline="")):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:
                         step, epoch, value = int(row["step"]), int(row["epoch"]), float(row["value"])
-                        if (
-                            checks.is_whole(step, 0)
-                            and checks.is_whole(epoch, 0)
-                            and checks.is_measured(value, *bounds)
-                        ):
+                        if record.is_point(name, step, epoch, value):
                             points[step] = epoch, value
         return points
