@@ -12,6 +12,7 @@ from analysis.commands import (
     confusion,
     dashboard,
     figures,
+    fill,
     plan,
     report,
     summary,
@@ -32,6 +33,7 @@ COMMANDS = {
     "dashboard": dashboard,
     "archive": archive,
     "verify": verify,
+    "fill": fill,
 }
 
 
