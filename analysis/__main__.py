@@ -10,6 +10,7 @@ from analysis.commands import (
     archive,
     claims,
     confusion,
+    crate,
     dashboard,
     figures,
     fill,
@@ -34,6 +35,7 @@ COMMANDS = {
     "archive": archive,
     "verify": verify,
     "fill": fill,
+    "crate": crate,
 }
 
 

@@ -77,7 +77,11 @@ class _PaperTable:
             spanner="",
             columns=self._columns(),
             blocks=tuple(Block(tuple(rows), heading) for heading, rows in blocks.items()),
-            bold="highest mean of its column" + (" and backbone" if self.number == 1 and self.paper else ""),
+            bold=(
+                "highest mean of its column"
+                + (" and backbone" if self.number == 1 and self.paper else "")
+                + ", where it is resolved above the convolution"
+            ),
             notes=tuple(self._notes()),
             tidy=pd.DataFrame(
                 [self._tidy(key, row, metric) for key, row in self.rows.items() for metric in self.metrics]
@@ -120,9 +124,10 @@ class _PaperTable:
         if not item.n:
             return TableCell(numbers.DASH)
         text = numbers.number(item.mean)
-        delta = self.compared[metric][key].difference.mean if self.number in WITH_DELTAS else None
+        compared = self.compared[metric][key]
+        delta = compared.difference.mean if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta) else (_signed(delta),)
-        bold = best.get((key[0], metric)) == text
+        bold = best.get((key[0], metric)) == text and compared.is_resolved and compared.difference.mean > 0
         return TableCell(text, remarks, bold, self.pool.groups[key])
 
     def _compare(self, metric: str) -> dict[RowKey, Comparison]:
