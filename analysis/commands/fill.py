@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from lightning_xvol.errors import ExitCode
+from lightning_xvol.surroundings.printing import in_one_line
 
 
 def add_to(commands: Any) -> None:
@@ -26,6 +28,8 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.publication.pages import pages
 
     found = pages(parsed.pages)
+    for note in dict.fromkeys(note for page in found for note in page.place.notes):
+        print(f"note: {in_one_line(note)}", file=sys.stderr)
     different = [text for page in found for text in page.differences()]
     if parsed.check:
         for text in different:

@@ -43,6 +43,7 @@ class Place:
         opened: The sources by their names, each opened once for all pages.
         texts: Takes the text of each file that belongs to the page.
         drawings: Takes a function that draws, for each figure that belongs to the page.
+        notes: Takes a sentence for each file that cannot be read whole.
         flags: The flags of the mark.
     """
 
@@ -50,6 +51,7 @@ class Place:
     opened: dict[tuple[str, ...], Collection]
     texts: dict[Path, str] = field(default_factory=dict)
     drawings: dict[Path, Callable[[], Any]] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
     flags: argparse.Namespace = field(default_factory=argparse.Namespace)
 
     @property
@@ -59,6 +61,7 @@ class Place:
             raise UserError("--source is missing, here and in <!-- analysis defaults -->")
         if names not in self.opened:
             self.opened[names] = Collection(names)
+        self.notes |= dict.fromkeys(self.opened[names].losses)
         return self.opened[names]
 
     @property

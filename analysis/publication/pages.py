@@ -43,11 +43,13 @@ class Page:
         """Write the page and its files, each whole or not at all."""
         from analysis.figures import kinds
 
-        for path, text in self.place.texts.items():
+        drawn = {path: draw() for path, draw in self.place.drawings.items()}  # what cannot be drawn stops it here
+        for path in (*self.place.texts, *drawn):
             files.make_folder(path.parent)
+        for path, text in self.place.texts.items():
             files.write_text(path, text)
-        for path, draw in self.place.drawings.items():
-            kinds.write(draw(), path)
+        for path, axes in drawn.items():
+            kinds.write(axes, path)
         files.write_text(self.path, self.text)
 
 

@@ -315,3 +315,13 @@ def test_the_records_of_an_archive_give_the_same_page(fill) -> None:
     assert main(["archive", "--source", "runs", "--out", "match.jsonl.gz"]) == 0
     again = fill(TEXTS.replace("--source runs", "--source match.jsonl.gz"))
     assert again.replace("--source match.jsonl.gz", "--source runs") == page
+
+
+def test_a_damaged_line_of_records_is_told(fill, capsys) -> None:
+    assert main(["archive", "--source", "runs", "--out", "match.jsonl"]) == 0
+    Path("match.jsonl").write_text(Path("match.jsonl").read_text() + "{}\n")
+    page = fill(
+        f"<!-- analysis cost --source match.jsonl -->{END}\n\n<!-- analysis tally --source match.jsonl -->{END}"
+    )
+    assert "| 45" in page.replace("  ", "")
+    assert capsys.readouterr().err.count("note: match.jsonl: line 46 is not a finished cell and is left out\n") == 1
