@@ -93,7 +93,8 @@ def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:
     changed: list[int] = []
     last = 0
     for mark in marks(text):
-        new = render(mark)
+        # Python-Markdown, which makes the site of docs/, would show a backslash before this character.
+        new = render(mark).replace("\\<", "&lt;")
         new = f"\n\n{wrapped(new)}\n\n" if mark.is_block else new
         parts += [text[last : mark.start], new]
         if new != text[mark.start : mark.end]:

@@ -25,7 +25,7 @@ COLUMNS = (
 _PARTS = {"yes": "holds", "no": "fails", "open": "not resolved"}
 NOTES = (
     "Points: the difference of the means over seeds, of all n runs of each row, with its 95 % interval. Claimed: its "
-    "sign by the claim, or ≈ for equality.",
+    "sign by the claim, or equality.",
     "Equal within a margin: yes, no or open by two one-sided tests and by a test against equality, each at 5 %, "
     "unadjusted. The margin in points is half of what the paper claims for X-volution on the metric.",
     "Gain over the static control: a row minus the same taps without a query-key product; its 95 % interval, whose "
@@ -91,7 +91,7 @@ def _pool_of(item: Verdict, finding: Finding, by_table: ByTable) -> Pool:
 
 def _cells(finding: Finding, pool: Pool, answer: Answer) -> tuple[str, ...]:
     part, found = finding.part, finding.found
-    claimed = {"E": "≈ 0"}.get(part.kind, "> 0" if part.sign > 0 else "< 0")
+    claimed = "equal" if part.kind == "E" else "above 0" if part.sign > 0 else "below 0"
     if finding.printed is not None:
         claimed += f" (printed {numbers.signed(finding.printed)})"
     equal = numbers.DASH
