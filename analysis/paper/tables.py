@@ -102,7 +102,8 @@ class _PaperTable:
     def _columns(self) -> tuple[str, ...]:
         beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
         own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
-        return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
+        others = () if self.paper else ("parameters", "printed")  # the paper has its own in Table 5
+        return (*beside, *(text for texts in own for text in texts), *others, "verdict")
 
     def _cells(
         self, key: RowKey, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
@@ -117,7 +118,10 @@ class _PaperTable:
             cells.append(self._cell(key, metric, best))
             if self.paper:
                 cells.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self.verdicts[key]))
+        if not self.paper:
+            result = self.pool.results.get(self.pool.groups.get(key, ""), {})
+            cells += [TableCell(numbers.count(result.get("params"))), TableCell(numbers.DASH)]
+        return (*cells, TableCell(self.verdicts[key]))
 
     def _cell(self, key: RowKey, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
         item = self.pool.estimate(key, metric)

@@ -39,7 +39,7 @@ def gains(results: SweepResults) -> str:
     if not rows:
         raise UserError(f"no row of the sweep {layout.name!r} has a control with two runs")
     within = "" if margin is None else f" (half, once, twice {numbers.PLUS_MINUS}{margin:g})"
-    beside = ("n", "Difference [95 %]", "Largest gain", f"Equal within{within}", "")
+    beside = ("n", "Difference [95 %]", "Largest gain", f"Equal within{within}", "Verdict")
     header = ("Row minus its static control", *axes, *beside)
     marks = (":--", *[":-:"] * (len(header) - 2), ":--")
     table = markdown_table(list(map(escape_markdown, header)), [list(map(escape_markdown, row)) for row in rows], marks)
