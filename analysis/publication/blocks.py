@@ -32,6 +32,7 @@ from analysis.sweep.results import SweepResults
 from analysis.table import escape_markdown, to_csv
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger.protocol import read_protocol
 
 
 @dataclass
@@ -84,10 +85,21 @@ class Place:
 def table(place: Place) -> str:
     results, csv = place.sweep, place.flags.csv
     text = render.render_table(results, "markdown").strip()
+    text += "".join(f"\n- {escape_markdown(line)}" for line in _planned(place, results))
     if csv is None:
         return text
     place.texts[place.file(csv, ".csv")] = render.render_table(results, "csv")
     return f"{text}\n- [The numbers]({PurePosixPath(csv)}) in full precision."
+
+
+def _planned(place: Place, results: SweepResults) -> list[str]:
+    """What of a sweep the protocol planned, and what is exploratory; nothing without `--protocol`."""
+    if place.flags.protocol is None:
+        return []
+    sources = place.sources
+    frozen = Frozen.of(sources, overview.overviews(sources)[0], Path(place.flags.protocol))
+    item = overview.Overview.of(sources, results.layout, results.frame, results.select)
+    return frozen.lines(sources, item)
 
 
 def paper(place: Place) -> str:
@@ -115,7 +127,8 @@ def figure(place: Place) -> str:
 
 def verdicts(place: Place) -> str:
     found, by_table = verdict_table.found_by(place.sources)
-    return verdict_table.verdict_table(verdict_table.chosen(found, place.flags.claims), by_table)
+    protocol = None if place.flags.protocol is None else read_protocol(Path(place.flags.protocol))
+    return verdict_table.verdict_table(verdict_table.chosen(found, place.flags.claims), by_table, protocol)
 
 
 def tally(place: Place) -> str:

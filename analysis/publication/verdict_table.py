@@ -9,12 +9,14 @@ from analysis.paper import verdicts
 from analysis.paper.claims import Part, Row
 from analysis.paper.judgement import Answer, Finding, key_of
 from analysis.paper.pools import PAPER, SWEEPS, Pool, pools
+from analysis.paper.published import WITH_POSITION
 from analysis.paper.verdicts import Verdict
 from analysis.sources.collection import Collection as Sources
 from analysis.statistics import ALPHA, FEWEST_SEEDS, Difference, contrast, equivalence, outside
 from analysis.table import escape_markdown
 from lightning_xvol.commandline import markdown_table
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger.protocol import Protocol
 
 ByTable = Mapping[str, Sequence[Pool]]
 OVERVIEW = ("#", "Claim", "Data", "n", "Verdict")
@@ -22,6 +24,8 @@ COLUMNS = (
     "#", "Difference", "n", "Claimed", "Points [95 %]", "Equal within half, once, twice the margin",
     "Gain over the static control", "Parameters", "Verdict",
 )  # fmt: skip
+PRIMARY = " (primary)"
+PRIMARY_NOTE = "Primary: a contrast that the protocol names. Every other difference is exploratory."
 _PARTS = {"yes": "holds", "no": "fails", "open": "not resolved"}
 NOTES = (
     "Points: the difference of the means over seeds, of all n runs of each row, with its 95 % interval. Claimed: its "
@@ -54,8 +58,8 @@ def chosen(found: Sequence[Verdict], claims: Collection[int]) -> list[Verdict]:
     return [item for item in found if (item.claim.number in claims if claims else item.findings)]
 
 
-def verdict_table(found: Sequence[Verdict], by_table: ByTable) -> str:
-    """The table with its footnotes as Markdown.
+def verdict_table(found: Sequence[Verdict], by_table: ByTable, protocol: Protocol | None = None) -> str:
+    """The table with its footnotes as Markdown. It marks the primary contrasts of `protocol`.
 
     Raises:
         UserError: where `found` is empty.
@@ -69,13 +73,16 @@ def verdict_table(found: Sequence[Verdict], by_table: ByTable) -> str:
         text = f"{item.claim.claim} ({item.claim.where})"
         claims.append((str(item.claim.number), text, data, str(min(counts, default=numbers.DASH)), item.kind))
         beside = item.evidence[len(item.findings) :] if item.findings else ()
-        own = [_cells(finding, _pool_of(item, finding, by_table), answer) for finding, answer in item.findings]
+        own = [
+            _cells(finding, _pool_of(item, finding, by_table), answer, protocol) for finding, answer in item.findings
+        ]
         own += [(text, *[numbers.DASH] * 6, "") for text in beside]
         parts += [("" if place else str(item.claim.number), *cells) for place, cells in enumerate(own)]
     tables = [_markdown(OVERVIEW, claims, ("--:", ":--", ":--", ":-:", ":--"))]
     if parts:
         tables.append(_markdown(COLUMNS, parts, ("--:", ":--", *[":-:"] * 4, ":--", ":--", ":--")))
-        tables.append("\n".join(f"- {escape_markdown(note)}" for note in NOTES))
+        notes = NOTES if protocol is None else (*NOTES, PRIMARY_NOTE)
+        tables.append("\n".join(f"- {escape_markdown(note)}" for note in notes))
     return "\n\n".join(tables)
 
 
@@ -89,7 +96,7 @@ def _pool_of(item: Verdict, finding: Finding, by_table: ByTable) -> Pool:
     return pool
 
 
-def _cells(finding: Finding, pool: Pool, answer: Answer) -> tuple[str, ...]:
+def _cells(finding: Finding, pool: Pool, answer: Answer, protocol: Protocol | None) -> tuple[str, ...]:
     part, found = finding.part, finding.found
     claimed = "equal" if part.kind == "E" else "above 0" if part.sign > 0 else "below 0"
     if finding.printed is not None:
@@ -99,10 +106,20 @@ def _cells(finding: Finding, pool: Pool, answer: Answer) -> tuple[str, ...]:
         words = [equal_within(found, factor * finding.margin) for factor in (0.5, 1, 2)]
         equal = f"{', '.join(words)} ({numbers.PLUS_MINUS}{finding.margin:g})"
     lost = f" ({'; '.join(facts)})" if (facts := [fact for fact in finding.facts if ": " in fact]) else ""
+    named = in_words(part, pool) + PRIMARY * is_primary(part, pool, protocol)
     return (
-        in_words(part, pool), f"{found.n}{lost}", claimed, told(found), equal,
+        named, f"{found.n}{lost}", claimed, told(found), equal,
         _against_control(part, pool, finding.metric), _parameters(part, pool), _PARTS[answer],
     )  # fmt: skip
+
+
+def is_primary(part: Part, pool: Pool, protocol: Protocol | None) -> bool:
+    """Whether the protocol names the difference of the two rows of `part` as a primary contrast."""
+    if protocol is None or len(part.terms) != 2:
+        return False
+    rows = {f"{row.label}_position" if row.setting == WITH_POSITION else row.label for _, row in part.terms}
+    planned = (each for sweep in pool.sweeps if not sweep.smoke for each in protocol.of(sweep.recipe, sweep.name))
+    return any(set(pair) == rows for each in planned for pair in each.contrasts)
 
 
 def equal_within(found: Difference, margin: float) -> str:

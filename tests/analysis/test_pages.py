@@ -213,7 +213,8 @@ def test_cost_counts_each_run_once_and_tells_what_is_missing(fill, make_ledger) 
 def test_the_protocol_stands_with_its_hash_and_what_is_exploratory(fill, make_ledger, tmp_path) -> None:
     path = Path("protocol.md")
     path.write_text(
-        "```yaml protocol\nrecipe: match_small\nsweeps:\n  kernel_size: {rows: [convolution], seeds: 0-2}\n```\n"
+        "```yaml protocol\nrecipe: match_small\nsweeps:\n  kernel_size: {rows: [convolution], seeds: 0-2, "
+        "contrasts: [xvolution - convolution]}\n```\n"
     )
     ledger = make_ledger()
     for cell in ledger.cells:
@@ -222,6 +223,11 @@ def test_the_protocol_stands_with_its_hash_and_what_is_exploratory(fill, make_le
     assert f"protocol.md, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()} (45 of 45 runs)" in text
     assert "Exploratory, as not in the protocol: X-volution, kernel size K = 1 (seeds 0, 1, 2)" in text
     assert "Convolution, kernel" not in text
+    beside = " ".join(block(fill, "table --sweep kernel_size --protocol protocol.md").split())
+    assert "- Primary contrasts: X-volution − Convolution. Others are exploratory. - Exploratory, as not in" in beside
+    marked = block(fill, "verdicts --protocol protocol.md")
+    assert set(re.findall(r"\| ([^|]*?) \(primary\)", marked)) == {"X-volution − Convolution, K=1"}
+    assert "Every other difference is exploratory" in marked
     with pytest.raises(UserError, match=r"page\.md, line 1: cannot read the protocol 'other\.md'"):
         block(fill, "protocol --protocol other.md")
 
