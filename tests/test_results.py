@@ -44,8 +44,8 @@ def test_a_page_is_what_its_records_give(page: Path, capsys: pytest.CaptureFixtu
 
 @needs_records
 def test_the_descriptions_are_those_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["crate", "--check"])
-    assert code == 0, f"run python -m analysis crate: {capsys.readouterr().out}"
+    code = main(["crate", "--folder", "results", "--check"])
+    assert code == 0, f"run python -m analysis crate --folder results: {capsys.readouterr().out}"
 
 
 def planned(protocol: Protocol) -> Iterator[tuple[str, dict[str, Any]]]:

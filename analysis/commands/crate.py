@@ -15,8 +15,8 @@ def add_to(commands: Any) -> None:
         allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument(
-        "--folder", type=Path, default=Path("results"), metavar="DIR",
-        help="the folder with the records; it gets ro-crate-metadata.json and *.croissant.json (default: %(default)s)",
+        "--folder", type=Path, required=True, metavar="DIR",
+        help="the folder with the records; it gets ro-crate-metadata.json and *.croissant.json",
     )  # fmt: skip
     parser.add_argument(
         "--citation", type=Path, default=Path("CITATION.cff"), metavar="FILE",

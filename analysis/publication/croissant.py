@@ -139,7 +139,7 @@ def _code(file: str, folder: Path) -> dict[str, Any]:
 
 
 def _splits(generated: Generated, options: Mapping[str, Any]) -> dict[str, Any]:
-    names = [("name", "sc:Text"), ("url", "cr:Split"), ("images", "sc:Integer")]
+    names = [("name", "sc:Text"), ("url", "sc:URL"), ("images", "sc:Integer")]
     rows = [(split, _SPLIT_TYPES[split], options[option]) for split, option in generated.splits.items()]
     return _enumeration("splits", "cr:Split", "The splits, with their numbers of images.", names, rows)
 
@@ -171,8 +171,8 @@ def _images(generated: Generated) -> dict[str, Any]:
     label = _field("images", "label", ["sc:Integer", "cr:Label"], generated.label)
     fields = [
         *(_field("images", *field) for field in generated.fields),
-        split | {"references": {"@id": "splits/name"}},
-        label | {"references": {"@id": "labels/label"}},
+        split | {"references": {"field": {"@id": "splits/name"}}},
+        label | {"references": {"field": {"@id": "labels/label"}}},
     ]
     return {
         "@type": "cr:RecordSet",

@@ -21,6 +21,7 @@ from lightning_xvol.data.shapes_coco import ShapesCoco
 from lightning_xvol.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+CRATE = ["crate", "--folder", "results"]
 CITATION = """cff-version: 1.2.0
 title: "A suite"
 license: Apache-2.0
@@ -69,7 +70,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def test_the_crate_has_what_the_specification_requires(results) -> None:
-    assert main(["crate", "--date", "2026-12-24"]) == 0
+    assert main([*CRATE, "--date", "2026-12-24"]) == 0
     found = entities(results)
     about = found["ro-crate-metadata.json"]
     assert (about["@type"], about["about"]) == ("CreativeWork", {"@id": "./"})
@@ -89,7 +90,7 @@ def test_the_crate_has_what_the_specification_requires(results) -> None:
 
 
 def test_every_file_is_listed_with_its_size_and_hash(results) -> None:
-    assert main(["crate"]) == 0
+    assert main(CRATE) == 0
     found = entities(results)
     listed = {part["@id"] for part in found["./"]["hasPart"]}
     assert listed == {
@@ -110,13 +111,13 @@ def test_every_file_is_listed_with_its_size_and_hash(results) -> None:
 
 
 def test_the_same_folder_gives_the_same_bytes_and_the_check_sees_a_change(results, capsys) -> None:
-    assert main(["crate", "--date", "2026-12-24"]) == 0
+    assert main([*CRATE, "--date", "2026-12-24"]) == 0
     before = {path: path.read_bytes() for path in results.glob("*.json")}
-    assert main(["crate"]) == 0 and main(["crate", "--check"]) == 0
+    assert main(CRATE) == 0 and main([*CRATE, "--check"]) == 0
     assert {path: path.read_bytes() for path in before} == before, "the date stays"
     (results / "a folder/notes.md").write_text("changed")
     capsys.readouterr()
-    assert main(["crate", "--check"]) == 1
+    assert main([*CRATE, "--check"]) == 1
     assert capsys.readouterr().out == "results/ro-crate-metadata.json: not what the folder gives\n"
     assert {path: path.read_bytes() for path in before} == before
 
@@ -137,7 +138,7 @@ def test_the_same_folder_gives_the_same_bytes_and_the_check_sees_a_change(result
 def test_a_mistake_is_one_sentence_and_nothing_is_written(results, damage, arguments, message) -> None:
     damage(results)
     with pytest.raises(UserError) as error:
-        main(["crate", *arguments])
+        main([*CRATE, *arguments])
     assert message in str(error.value)
     assert not list(Path().glob("**/ro-crate-metadata.json"))
 
@@ -147,7 +148,7 @@ def test_a_damaged_line_of_records_is_no_crate(results) -> None:
     main(["archive", "--source", "results/match_small.jsonl.gz", "--out", str(path)])
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(UserError, match=r"line 45 is not a finished cell .*; the records to describe must be whole"):
-        main(["crate"])
+        main(CRATE)
 
 
 @pytest.mark.parametrize("name", croissant.SETS)
