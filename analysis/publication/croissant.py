@@ -51,6 +51,7 @@ class Generated:
         splits: The option with the number of images, for each split.
         fields: Its fields beside split and label: name, data types and description.
         label: The description of the label.
+        repeated: The fields of which an image has several values.
     """
 
     description: str
@@ -60,6 +61,7 @@ class Generated:
     splits: Mapping[str, str]
     fields: Sequence[tuple[str, Sequence[str], str]]
     label: str
+    repeated: tuple[str, ...]
 
 
 SETS = {
@@ -74,6 +76,7 @@ SETS = {
         splits={"train": "train_size", "validation": "validation_size", "test": "test_size"},
         fields=[("image", ["sc:Float"], "The pixels [1, 32, 32], of mean 0 and standard deviation 1 without noise.")],
         label="The number of the candidate that equals the pattern in the middle.",
+        repeated=("image",),
     ),
     "shapes_coco": Generated(
         description=(
@@ -90,9 +93,10 @@ SETS = {
         fields=[
             ("image", ["sc:ImageObject"], "The picture, 3 channels of 8 bits."),
             ("bbox", ["cr:BoundingBox"], "The box of each object: left, top, width and height in pixels."),
-            ("mask", ["cr:SegmentationMask"], "The visible pixels of each object, in the format of COCO."),
+            ("mask", ["cr:SegmentationMask", "sc:ImageObject"], "The visible pixels of each object."),
         ],
         label="The category id of each object.",
+        repeated=("bbox", "mask", "label"),
     ),
 }  # fmt: skip
 """The generated data sets, at their default options."""
@@ -179,7 +183,7 @@ def _images(generated: Generated) -> dict[str, Any]:
         "@id": "images",
         "name": "images",
         "description": "A record for each image that the code makes.",
-        "field": [field | made for field in fields],
+        "field": [field | made | {"repeated": field["name"] in generated.repeated} for field in fields],
     }
 
 

@@ -178,6 +178,18 @@ def test_a_croissant_description_is_complete_and_says_what_the_code_makes(name: 
     assert str(ROOT) not in json.dumps(found)
 
 
+@pytest.mark.parametrize("name", croissant.SETS)
+def test_the_reference_implementation_reads_a_croissant_description(name: str, tmp_path: Path) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    path = tmp_path / "croissant.json"
+    path.write_text(
+        json.dumps(croissant.description(name, tmp_path, crate.read_citation(ROOT / "CITATION.cff"), "2026"))
+    )
+    dataset = mlcroissant.Dataset(jsonld=str(path))
+    assert not dataset.metadata.ctx.issues.report()
+    assert [row["labels/name"] for row in dataset.records("labels")] == list(croissant.SETS[name].classes.values())
+
+
 SIZES = ("train_size", "validation_size", "test_size")
 
 
