@@ -10,8 +10,10 @@ from analysis.commands import (
     archive,
     claims,
     confusion,
+    crate,
     dashboard,
     figures,
+    fill,
     plan,
     report,
     restore,
@@ -34,6 +36,8 @@ COMMANDS = {
     "archive": archive,
     "restore": restore,
     "verify": verify,
+    "fill": fill,
+    "crate": crate,
 }
 
 

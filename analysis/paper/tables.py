@@ -77,7 +77,11 @@ class _PaperTable:
             spanner="",
             columns=self._columns(),
             blocks=tuple(Block(tuple(rows), heading) for heading, rows in blocks.items()),
-            bold="highest mean of its column" + (" and backbone" if self.number == 1 and self.paper else ""),
+            bold=(
+                "highest mean of its column"
+                + (" and backbone" if self.number == 1 and self.paper else "")
+                + ", where it is resolved above the convolution"
+            ),
             notes=tuple(self._notes()),
             tidy=pd.DataFrame(
                 [self._tidy(key, row, metric) for key, row in self.rows.items() for metric in self.metrics]
@@ -98,7 +102,8 @@ class _PaperTable:
     def _columns(self) -> tuple[str, ...]:
         beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
         own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
-        return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
+        others = () if self.paper else ("parameters", "printed")  # the paper has its own in Table 5
+        return (*beside, *(text for texts in own for text in texts), *others, "verdict")
 
     def _cells(
         self, key: RowKey, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
@@ -113,16 +118,20 @@ class _PaperTable:
             cells.append(self._cell(key, metric, best))
             if self.paper:
                 cells.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self.verdicts[key]))
+        if not self.paper:
+            result = self.pool.results.get(self.pool.groups.get(key, ""), {})
+            cells += [TableCell(numbers.count(result.get("params"))), TableCell(numbers.DASH)]
+        return (*cells, TableCell(self.verdicts[key]))
 
     def _cell(self, key: RowKey, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
         item = self.pool.estimate(key, metric)
         if not item.n:
             return TableCell(numbers.DASH)
         text = numbers.number(item.mean)
-        delta = self.compared[metric][key].difference.mean if self.number in WITH_DELTAS else None
+        compared = self.compared[metric][key]
+        delta = compared.difference.mean if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta) else (_signed(delta),)
-        bold = best.get((key[0], metric)) == text
+        bold = best.get((key[0], metric)) == text and compared.is_resolved and compared.difference.mean > 0
         return TableCell(text, remarks, bold, self.pool.groups[key])
 
     def _compare(self, metric: str) -> dict[RowKey, Comparison]:

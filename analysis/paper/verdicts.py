@@ -37,6 +37,7 @@ class Verdict:
         evidence: A sentence per part.
         more_seeds: The number of further seeds per row that would resolve every part, if mean and spread stay.
         runs: The rows behind the verdict: the name of each, and the group id of its runs.
+        findings: What the runs say of each part that they judge, and its answer; `evidence` begins with these.
     """
 
     claim: Claim
@@ -45,6 +46,7 @@ class Verdict:
     evidence: tuple[str, ...]
     more_seeds: int | None = None
     runs: tuple[tuple[str, str], ...] = ()
+    findings: tuple[tuple[Finding, Answer], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -115,7 +117,10 @@ def _judge(
     if not findings:
         return Verdict(claim, data, f"{'not judged' if undecidable else 'not run'} on {data}", tuple(evidence))
     answer: Answer = "no" if "no" in judged else "open" if "open" in judged or untold else "yes"
-    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs)
+    return Verdict(
+        claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs,
+        tuple(zip(findings, judged, strict=True)),
+    )  # fmt: skip
 
 
 def _both_signs(data: str, by_table: Mapping[str, Sequence[Pool]]) -> frozenset[tuple[Any, ...]]:

@@ -128,7 +128,7 @@ def sweep_table(results: SweepResults) -> Table:
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
         blocks=blocks,
-        bold="highest mean of its column, regardless of the intervals",
+        bold=f"highest mean of its column, where it is resolved above {sweep.labels.get(sweep.baseline or '', '')}",
         notes=tuple(footnotes.notes(results)),
         tidy=tidy(results),
     )
@@ -201,5 +201,6 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
+    highest = bool(group["n"]) and numbers.number(group["mean"]) == best
+    bold = highest and not pd.isna(group["delta"]) and group["delta"] > 0 and bool(group["resolved"])
     return TableCell(numbers.runs(group["runs"]), tuple(remarks), bold, group["group_id"])
