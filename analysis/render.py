@@ -18,6 +18,7 @@ from lightning_xvol.ledger import files
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.compare.comparison import Comparison
     from analysis.sources.collection import Collection, Sources
     from analysis.sweep.results import SweepResults
     from analysis.table import Table
@@ -288,6 +289,52 @@ def render_confusion(
     table = confusion.class_table(results, found)
     paths = _write(table, _folder(out, sweep), "classes", "classes") | paths
     return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+
+
+def load_comparison(
+    sources: Sequence[Collection], names: Sequence[str], groups: Sequence[tuple[tuple[str, str], ...]], sweep: str,
+    select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
+) -> Comparison:  # fmt: skip
+    """The rows of a sweep under several settings, with their differences to the first.
+
+    Args:
+        sources: The runs of each side; with `groups` the runs of all sides, as one collection.
+        names: How each of `sources` is called.
+        groups: The settings of each side, as pairs of a field and its value.
+        sweep: The name of the sweep.
+        select, interval, only: As in `load_sweep`.
+
+    Raises:
+        UserError: as `load_sweep`, and for runs that cannot be compared.
+    """
+    from analysis.compare import sides
+    from analysis.compare.comparison import compare
+
+    if groups:
+        return compare(sides.sides_of_settings(sources[0], sweep, groups), select, interval, only)
+    return compare(sides.sides_of_sources(sources, names, sweep), select, interval, only)
+
+
+def render_comparison(compared: Comparison, out: Path) -> Rendering:
+    """Write the table of a comparison and its figures into `out/compare/<sweep>/`.
+
+    `table.md|tex|csv` is the table, `figure.png|pdf|svg` shows the means, and `differences.png|pdf|svg` the differences
+    to the first side.
+
+    Raises:
+        UserError: where the folder cannot be written to.
+    """
+    from analysis.compare import figures
+    from analysis.compare.table import comparison_table
+
+    sweep = compared.layout.name
+    table, crowd = comparison_table(compared), figures.too_many_rows(compared)
+    folder = _folder(out / "compare", sweep)
+    paths = _write(table, folder, "table")
+    for stem, draw in ({} if crowd else {"figure": figures.means, "differences": figures.differences}).items():
+        ax = draw(compared)
+        paths |= {} if ax is None else _save(ax, folder, stem)
+    return Rendering(sweep, table.to_text(), table.to_markdown(), paths, note=crowd)
 
 
 def render_paper(

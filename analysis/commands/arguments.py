@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from analysis.sources.collection import Collection
 
 
-def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
-    """Add --source, and with `select` the flag --select."""
+def add_source(
+    parser: argparse.ArgumentParser, select: bool = True,
+    merged: str = "the runs of all sources are merged by their ids",
+) -> None:  # fmt: skip
+    """Add --source, and with `select` the flag --select. `merged` says what several sources mean."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
         help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
-        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
+        f"wandb:ENTITY/PROJECT on a W&B server; repeatable; {merged}",
     )  # fmt: skip
     if select:
         parser.add_argument(
@@ -88,15 +91,17 @@ def open_sources(names: list[str]) -> Collection:
     return sources
 
 
-def each_sweep(sources: Collection, wanted: str | None, act: Callable[[str], str]) -> None:
+def each_sweep(names: Iterable[str], wanted: str | None, act: Callable[[str], str], unfit: Iterable[str] = ()) -> None:
     """Print what `act` returns for the sweep `wanted`, else for every sweep. A line on stderr names each that fails.
+
+    `unfit` are sentences on sweeps that cannot be read.
 
     Raises:
         UserError: where no sweep is left.
     """
-    left_out = [] if wanted is not None else [UserError(fault) for fault in sources.unfit()]
+    left_out = [] if wanted is not None else [UserError(fault) for fault in unfit]
     done = False
-    for name in sources.sweeps() if wanted is None else [wanted]:
+    for name in names if wanted is None else [wanted]:
         try:
             print(act(name))
             done = True

@@ -49,5 +49,5 @@ def run(parsed: argparse.Namespace) -> int:
         rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only)
         return rendering.where() or f"{name}: no runs for {' or '.join(wanted)}"
 
-    each_sweep(sources, parsed.sweep, act)
+    each_sweep(sources.sweeps(), parsed.sweep, act, sources.unfit())
     return ExitCode.SUCCESS

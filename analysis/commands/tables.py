@@ -51,7 +51,7 @@ def run(parsed: argparse.Namespace) -> int:
         diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
         return f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n"
 
-    each_sweep(sources, parsed.sweep, act)
+    each_sweep(sources.sweeps(), parsed.sweep, act, sources.unfit())
     return ExitCode.SUCCESS
 
 

@@ -70,6 +70,14 @@ class Ledger:
             return Outcome(str(path), error=told if isinstance(told, str) else "")
         return Outcome(str(folder)) if folder.is_dir() else None
 
+    def cells(self) -> list[str]:
+        """The ids of the cells that have a folder. A folder that `--force` put aside is none."""
+        try:
+            names = sorted(path.name for path in (self.folder / "cells").iterdir())
+        except OSError:
+            return []
+        return [name for name in names if not checks.problems(name, checks.name) and ".old-" not in name]
+
     def predictions(self, cell_id: str) -> Predictions | None:
         outcome = self.outcome(cell_id)
         if outcome is None or outcome.result is None:

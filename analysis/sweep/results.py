@@ -57,6 +57,11 @@ class SweepResults:
         return display.shown(self.whole, self.layout.axes, self.only)
 
     @functools.cached_property
+    def visible(self) -> pd.DataFrame:
+        """The rows of `summary` that a table prints: it leaves out rows and columns in which no run has a result."""
+        return display.with_results(self.summary, ("row", self.layout.column_axis))
+
+    @functools.cached_property
     def whole(self) -> pd.DataFrame:
         """A row per group for the sweep's metric (`analysis.sweep.summary.summarise`).
 

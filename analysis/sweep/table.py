@@ -29,7 +29,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     sweep, summary = results.layout, results.summary
     if kind == "curves":
         axis = sweep.column_axis
-        where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
+        where = f", {sweep.axis_label(axis)} {axis_values(summary, axis)[-1]}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
     if kind == "scatter" and x not in COSTS:
@@ -52,7 +52,7 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     sweep, summary = results.layout, results.summary
     epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
-    shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
+    shown = summary if axis is None else summary[summary[axis] == axis_values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
     samples: dict[Any, dict[str, list[float]]] = {}
     by_group = dict(iter(epochs.groupby(keys, sort=False)))
@@ -92,9 +92,10 @@ def tidy(results: SweepResults) -> pd.DataFrame:
 
 
 def sweep_table(results: SweepResults) -> Table:
-    sweep, summary = results.layout, results.summary
+    """The table of `results`. It leaves out rows and columns in which no run has a result; its CSV has them all."""
+    sweep, summary = results.layout, results.visible
     axis = sweep.column_axis
-    values = _values(summary, axis)
+    values = axis_values(summary, axis)
     common = footnotes.common_n(summary)
     groups: dict[str, dict[Any, dict[str, Any]]] = {}
     for group in summary.to_dict("records"):
@@ -171,7 +172,8 @@ def _cell(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], 
     return TableCell(numbers.DASH) if group is None else TableCell(write(group), group_id=group["group_id"])
 
 
-def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
+def axis_values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
+    """The values of an axis in the order of the table; one None without an axis."""
     if axis is None:
         return [None]
     unique = summary[axis].drop_duplicates()
@@ -191,9 +193,16 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
     """
     if group is None:
         return TableCell(numbers.DASH)
-    remarks = []
+    delta = []
     if not pd.isna(group["delta"]):
-        remarks.append(numbers.signed(group["delta"]) + (numbers.DAGGER if group["resolved"] else ""))
+        delta = [numbers.signed(group["delta"]) + (numbers.DAGGER if group["resolved"] else "")]
+    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
+    return TableCell(numbers.runs(group["runs"]), (*delta, *run_remarks(group, common)), bold, group["group_id"])
+
+
+def run_remarks(group: Mapping[str, Any], common: int) -> tuple[str, ...]:
+    """Remarks on the runs of a group: extremes that lie far apart, another number than `common`, diverged runs."""
+    remarks = []
     extremes = numbers.extremes(group["runs"])
     if extremes:
         remarks.append(extremes)
@@ -201,5 +210,4 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
-    return TableCell(numbers.runs(group["runs"]), tuple(remarks), bold, group["group_id"])
+    return tuple(remarks)
