@@ -35,13 +35,21 @@ def add_source(
         )
 
 
-def add_shown(parser: argparse.ArgumentParser) -> None:
-    """Add what a sweep's table and figures show, `--only`, and how their intervals are made, `--interval`."""
+def add_shown(parser: argparse.ArgumentParser, keys: str = "operator or an axis") -> None:
+    """Add what is shown: `--only`, whose keys are `keys`, and `--metric`. `only_of` and `metrics_of` read them."""
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY=V1,V2",
-        help="show only these values; KEY is operator or an axis; repeatable; the statistics stay those of the whole "
-        "table",
+        help=f"show only these values; KEY is {keys}; repeatable; the statistics stay those of the whole table",
     )  # fmt: skip
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME",
+        help="show this metric by its name in records, such as box_ap50, instead of the table's own; repeatable; the "
+        "statistics stay those of the whole table",
+    )  # fmt: skip
+
+
+def add_interval(parser: argparse.ArgumentParser) -> None:
+    """Add how intervals are made, `--interval`."""
     parser.add_argument(
         "--interval", choices=INTERVALS, default=INTERVALS[0],
         help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
@@ -63,6 +71,11 @@ def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
             raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
         found.setdefault(key, []).extend(chosen)
     return found
+
+
+def metrics_of(parsed: argparse.Namespace) -> list[str]:
+    """The names of `--metric`, each once."""
+    return list(dict.fromkeys(name for text in parsed.metric for name in text.split(",") if name))
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:

@@ -6,8 +6,18 @@ import argparse
 import re
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_shown, add_source, each_sweep, only_of, open_sources, out_folder
-from analysis.render import load_comparison, render_comparison
+from analysis.commands.arguments import (
+    add_interval,
+    add_out,
+    add_shown,
+    add_source,
+    each_sweep,
+    metrics_of,
+    only_of,
+    open_sources,
+    out_folder,
+)  # fmt: skip
+from analysis.render import render_comparison
 from lightning_xvol.commandline import setting
 from lightning_xvol.errors import ExitCode, UserError
 
@@ -32,23 +42,28 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--sweep", metavar="NAME", help="the sweep to compare (default: each one that all sides hold)")
     add_shown(parser)
+    add_interval(parser)
     add_out(parser, "to DIR/compare/NAME/")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    only = only_of(parsed)
+    only, metrics = only_of(parsed), metrics_of(parsed)
     groups = [tuple(group) for group in parsed.groups]
     _check(parsed.source, groups)
+    if len(metrics) > 1:
+        raise UserError(f"--metric {', '.join(metrics)}: a comparison shows one metric")
     if groups:
         merged = open_sources(parsed.source)
         sources, names = [merged], merged.sweeps()
     else:
         sources = [open_sources([name]) for name in parsed.source]
         names = _in_all(sources, parsed.source)
+    from analysis.compare.comparison import load_comparison
+
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        compared = load_comparison(sources, parsed.source, groups, name, parsed.select, parsed.interval, only)
+        compared = load_comparison(sources, parsed.source, groups, name, parsed.select, parsed.interval, only, metrics)
         rendering = render_comparison(compared, out)
         return f"{rendering.text}\n\n{rendering.where()}\n"
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare.settings import TRAINING_ALONE, differing, names_of, text_of
-from analysis.compare.sides import Side
+from analysis.compare.settings import TRAINING_ALONE, Group, differing, names_of, text_of
+from analysis.compare.sides import Side, sides_of_settings, sides_of_sources
+from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import Comparison as Difference
 from analysis.sweep import display
@@ -36,7 +37,7 @@ class Comparison:
         frame: A row per run and metric of the compared rows. `operator` is the number of the side, `row` the row.
         alike: The rows whose settings are equal on all sides, in words; they are left out.
         apart: The rows that some side lacks, in words; they are left out.
-        select, interval, only: As in `analysis.render.load_sweep`.
+        select, interval, only, metrics: As in `analysis.render.load_sweep`.
     """
 
     sides: Sequence[Side]
@@ -48,6 +49,7 @@ class Comparison:
     select: str = "last"
     interval: str = "moderated"
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    metrics: Sequence[str] = ()
 
     @property
     def layout(self) -> SweepLayout:
@@ -87,16 +89,41 @@ class Comparison:
         return self.measured.compare((group["side"], group["operator"], *map(group.get, self.layout.axes)), FIRST)
 
 
+def load_comparison(
+    sources: Sequence[Collection], names: Sequence[str], groups: Sequence[Group], sweep: str, select: str = "last",
+    interval: str = "moderated", only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
+) -> Comparison:  # fmt: skip
+    """The rows of a sweep under several settings, with their differences to the first.
+
+    Args:
+        sources: The runs of each side; with `groups` the runs of all sides, as one collection.
+        names: How each of `sources` is called.
+        groups: The settings of each side, as pairs of a field and its value.
+        sweep: The name of the sweep.
+        select, interval, only, metrics: As in `analysis.render.load_sweep`.
+
+    Raises:
+        UserError: as `load_sweep`, and for runs that cannot be compared.
+    """
+    sides = sides_of_settings(sources[0], sweep, groups) if groups else sides_of_sources(sources, names, sweep)
+    return compare(sides, select, interval, only, metrics)
+
+
 def compare(
     sides: Sequence[Side], select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[str]] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
 ) -> Comparison:  # fmt: skip
     """Compare the rows that all `sides` have.
+
+    Args:
+        sides: The sides, the reference first.
+        select, interval, only, metrics: As in `analysis.render.load_sweep`.
 
     Raises:
         UserError: for runs that cannot be compared: of different metrics or data, without a common row, or with the
             same settings on all sides.
     """
+    sides = [side.with_metrics(metrics) for side in sides]
     sweep = sides[0].layout
     _check_layouts(sides)
     groups = [_groups(side) for side in sides]
@@ -119,7 +146,7 @@ def compare(
     order = {place: number for number, place in enumerate(compared)}
     return Comparison(
         sides, names, settings, _joined(sides, names, order), _named(sweep, common, compared),
-        _named(sweep, every, common), select, interval, only or {},
+        _named(sweep, every, common), select, interval, only or {}, metrics,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from analysis.compare.settings import (
     text_of,
     with_settings,
 )  # fmt: skip
+from analysis.sources.chosen_metrics import with_metrics
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.sources.plans import SweepPlan
@@ -48,6 +49,15 @@ class Side:
     sources: Collection
     layout: SweepLayout
     frame: pd.DataFrame
+
+    def with_metrics(self, names: Sequence[str]) -> Side:
+        """This side with other metrics than its own (`--metric`); as it is without `names`.
+
+        Raises:
+            UserError: for a metric that no run has.
+        """
+        layout, frame = with_metrics(self.layout, self.frame, names)
+        return replace(self, layout=layout, frame=frame)
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:

@@ -40,13 +40,15 @@ def describe(only: Mapping[str, Sequence[str]]) -> str:
     return " ".join(f"{key}={','.join(values)}" for key, values in only.items())
 
 
-def note(only: Mapping[str, Sequence[str]], count: int, of: int) -> str:
-    """The footnote of a table that shows `count` of its `of` groups; empty where it shows all."""
-    if not only:
+def note(only: Mapping[str, Sequence[str]], count: int, of: int, metrics: Sequence[str] = ()) -> str:
+    """The footnote of a table that shows `count` of its `of` groups, or `metrics` alone; empty where it shows all."""
+    shown = [f"{count} of {of} groups (--only {describe(only)})"] if only else []
+    shown += [f"only what --metric {','.join(metrics)} names"] if metrics else []
+    if not shown:
         return ""
+    hiding = " or metrics" if metrics else ""
     return (
-        f"Shown: {count} of {of} groups (--only {describe(only)}); intervals and p are those of the whole table, so "
-        "hiding rows changes none."
+        f"Shown: {'; '.join(shown)}; intervals and p are those of the whole table, so hiding rows{hiding} changes none."
     )
 
 

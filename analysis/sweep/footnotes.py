@@ -40,10 +40,10 @@ def notes(results: SweepResults) -> list[str]:
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
     lines += [estimator(sweep, summary, select), replication(runs, summary), _intervals(results), _brackets(results)]
-    lines += [display.note(results.only, len(results.summary), len(results.whole))]
+    lines += [display.note(results.only, len(results.summary), len(results.whole), results.metrics)]
     lines += [display.left_note(results.summary, summary, runs, sweep.column_axis), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
-    if sweep.column_axis is None:
+    if sweep.column_axis is None and not results.metrics:
         lines.append(
             "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
             "machine lengthens it. MACs are those of one image."

@@ -5,7 +5,7 @@ A sweep without axes has one column for its metric and, beside it, columns for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -111,12 +111,13 @@ def sweep_table(results: SweepResults) -> Table:
         if metric in results.others
     ]
     if axis is None:
+        costs = {} if results.metrics else COSTS
         rows = [
-            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None])))
+            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None], costs)))
             for index, (label, cells) in enumerate(scores)
         ]
         blocks = (Block(tuple(rows)),)
-        columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
+        columns = (sweep.metric_label, *(other.heading for other in others), *costs.values())
     else:
         blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.cost_rows))
         columns = tuple(sweep.heading(axis, value) for value in values)
@@ -162,10 +163,10 @@ def _capital(heading: str) -> str:
     return heading[:1].upper() + heading[1:]
 
 
-def _costs(group: Mapping[str, Any]) -> tuple[TableCell, ...]:
-    """A table cell for each of `COSTS`."""
-    texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
-    return tuple(TableCell(text, group_id=group["group_id"]) for text in texts)
+def _costs(group: Mapping[str, Any], costs: Iterable[str]) -> tuple[TableCell, ...]:
+    """A table cell for each of `costs`."""
+    write: dict[str, Callable[[Any], str]] = {"wall_seconds": numbers.number}
+    return tuple(TableCell(write.get(cost, numbers.count)(group[cost]), group_id=group["group_id"]) for cost in costs)
 
 
 def _cell(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:

@@ -14,8 +14,8 @@ import pytest
 
 from analysis.__main__ import build_parser, main
 from analysis.commands.arguments import only_of
+from analysis.compare.comparison import load_comparison
 from analysis.compare.table import comparison_table
-from analysis.render import load_comparison
 from analysis.sources.collection import Collection
 from analysis.statistics import contrast, estimates, holm
 from lightning_xvol.errors import UserError
