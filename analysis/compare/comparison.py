@@ -130,7 +130,9 @@ def compare(
     every = list(dict.fromkeys(place for own in groups for place in own))
     common = [place for place in every if all(place in own for own in groups)]
     if not common:
-        raise UserError(f"{_pair(sides)} no row in common that has a finished run of each")
+        rows = set.intersection(*({place[0] for place in own} for own in groups))
+        apart = f"; `tables` shows values of {' and '.join(sweep.axes)} side by side" if rows and sweep.axes else ""
+        raise UserError(f"{_pair(sides)} no row in common that has a finished run of each{apart}")
     differences: dict[Place, dict[str, tuple[Any, ...]]] = {}
     for place in common:
         own = [(side, group[place]) for side, group in zip(sides, groups, strict=True)]
@@ -222,7 +224,7 @@ def _settings(
 def _names(sides: Sequence[Side], settings: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
     """`lr 0.05, batch size 32` for each side; a long list of settings gives way to the name of the source."""
     if len(settings) > _MOST_IN_A_NAME:
-        return [side.where for side in sides]
+        return [side.where.strip("'") for side in sides]
     return [", ".join(f"{name} {values[number]}" for name, values in settings.values()) for number in range(len(sides))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -145,6 +145,8 @@ class _Runs:
             if result is None or result["cell_id"] != cell or not isinstance(result["config"], dict):
                 continue
             group = result["group_id"]
+            if group is None or result["seed"] is None:
+                continue
             if group not in self.configs:
                 with contextlib.suppress(UserError):  # the configuration of another version
                     self.configs[group] = config_of(result)
@@ -203,7 +205,16 @@ class _Runs:
                 cells += [{**cell, "seed": seed, "cell_id": run, "group_id": name} for seed, run in sorted(own)]
         order = {_place(cell): number for number, cell in enumerate(self.plan.content["cells"])}
         cells.sort(key=lambda cell: (order[_place(cell)], cell["seed"]))
-        return {**self.plan.content, "cells": cells, "settings": ["=".join(pair) for pair in group]}
+        settings = ["=".join(pair) for pair in group]
+        return {**self.plan.content, "cells": cells, "settings": settings, "budget": self._budget(chosen.values())}
+
+    def _budget(self, groups: Iterable[str]) -> str:
+        """The budget of `groups`; that of the plan where `--set` does not name it."""
+        if not {"train.epochs", "train.steps"}.intersection(self.paths):
+            return str(self.plan.content["budget"])
+        trained = [self.configs[name].train for name in groups]
+        texts = {f"{train.steps} steps" if train.steps else f"{train.epochs} epochs": None for train in trained}
+        return ", ".join(texts)
 
     def _with(self, group: Group) -> list[str]:
         """The groups of runs that have the settings of `group`; a group of the plan comes first."""

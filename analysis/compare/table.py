@@ -118,7 +118,7 @@ def notes(compared: Comparison) -> list[str]:
 def _sides(compared: Comparison) -> str:
     """Where the runs of each side come from, and every setting in which the sides differ."""
     where = [
-        name if name == side.where else f"{name}: {side.where}"
+        side.where if name == side.where.strip("'") else f"{name}: {side.where}"
         for name, side in zip(compared.names, compared.sides, strict=True)
     ]
     listed = [f"{path} {' / '.join(values)}" for path, (_, values) in compared.settings.items()]

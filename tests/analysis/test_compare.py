@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import json
+import random
 import shutil
 import subprocess
 import sys
@@ -18,7 +21,9 @@ from analysis.compare.comparison import load_comparison
 from analysis.compare.table import comparison_table
 from analysis.sources.collection import Collection
 from analysis.statistics import contrast, estimates, holm
+from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.errors import UserError
+from tests.analysis import mutations
 from tests.analysis.compared_runs import Scores, write_runs
 
 MINE: Scores = {
@@ -243,6 +248,49 @@ def test_a_row_with_two_configurations_on_a_side_names_what_tells_them_apart(tmp
 def test_other_commands_tell_two_settings_apart_as_before(tmp_path: Path, two_ledgers) -> None:
     with pytest.raises(UserError, match="differ in settings"):
         main(["tables", *two_ledgers, "--out", str(tmp_path / "out")])
+
+
+def test_the_budget_of_a_side_is_its_own(tmp_path: Path) -> None:
+    write_runs(tmp_path / "runs", MINE)
+    write_runs(tmp_path / "runs", YOURS, ("train.epochs", 6))
+    _, markdown = compare("--source", str(tmp_path / "runs"), "--set", "train.epochs=3", "--set", "train.epochs=6")
+    assert "epochs 3 against epochs 6" in markdown and "budget: 3 epochs and 6 epochs;" in markdown
+
+
+def test_a_setting_that_an_axis_varies_is_one_for_the_table(tmp_path: Path) -> None:
+    write_runs(tmp_path / "a", {place: values for place, values in MINE.items() if place[1] == 1})
+    write_runs(tmp_path / "b", {place: values for place, values in YOURS.items() if place[1] == 3})
+    with pytest.raises(UserError, match=r"no row in common .*; `tables` shows values of kernel_size side by side"):
+        compare("--source", str(tmp_path / "a"), "--source", str(tmp_path / "b"))
+
+
+def test_many_settings_are_called_by_their_source_and_listed_below(tmp_path: Path) -> None:
+    many = (("optim.lr", 0.05), ("optim.momentum", 0.8), ("data.batch_size", 32), ("train.threads", 2))
+    lines, markdown = compare(*write_two(tmp_path, {}, {}, *many))
+    assert {line["settings"] for line in lines} == {str(tmp_path / "a"), str(tmp_path / "b")}
+    for text in ("optim.lr 0.1 / 0.05", "optim.momentum 0.9 / 0.8", "data.batch_size 64 / 32", "train.threads 1 / 2"):
+        assert text in markdown.replace("\\", "")
+
+
+def test_the_augmentation_is_a_setting_and_what_is_measured_is_not(tmp_path: Path) -> None:
+    other = ("data.augment", not get_recipe("fashion_small").config().data.options["augment"])
+    write_runs(tmp_path / "a", MINE, recipe="fashion_small")
+    write_runs(tmp_path / "b", YOURS, other, recipe="fashion_small")
+    lines, _ = compare("--source", str(tmp_path / "a"), "--source", str(tmp_path / "b"))
+    assert {line["settings"] for line in lines} == {"augment yes", "augment no"}
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_damaged_files_end_in_a_table_or_in_one_sentence(tmp_path: Path, one_ledger, first: int) -> None:
+    paths = [tmp_path / "runs" / "kernel_size" / "cells.json", *(tmp_path / "runs").glob("cells/*/result.json")]
+    for number in range(first, first + 20):
+        draw = random.Random(number)
+        path = paths[0] if number % 3 == 0 else draw.choice(paths)
+        before = path.read_text()
+        path.write_text(json.dumps(mutations.changed(json.loads(before), draw)))
+        with contextlib.suppress(UserError):  # any other error fails
+            compare(*one_ledger)
+        path.write_text(before)
 
 
 def test_the_command_ends_with_exit_code_2(tmp_path: Path) -> None:
