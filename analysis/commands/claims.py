@@ -37,7 +37,8 @@ def run(parsed: argparse.Namespace) -> int:
     every = verdicts.verdicts(sources, parsed.select)
     found = [verdict for verdict in every if shown.has_claim(verdict)]
     tell_left_out(sources.left_out())
-    note = shown.note(*(len({item.claim.number for item in items}) for items in (found, every)), "claims")
+    count, of = (len({item.claim.number for item in items}) for items in (found, every))
+    note = shown.note(count, of, "claims")
     if parsed.format == "csv":
         print(to_csv(verdicts.to_frame(found)), end="")
     elif parsed.format == "markdown":

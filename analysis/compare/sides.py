@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -86,9 +87,7 @@ def sides_of_sources(collections: Sequence[Collection], names: Sequence[str], sw
     Raises:
         UserError: where one of them does not hold the sweep, or holds it more than once.
     """
-    return [
-        Side(repr(name), source, *source.load(sweep)) for name, source in zip(names, collections, strict=True)
-    ]  # fmt: skip
+    return [Side(repr(name), source, *source.load(sweep)) for name, source in zip(names, collections, strict=True)]
 
 
 def sides_of_settings(sources: Collection, sweep: str, groups: Sequence[Group]) -> list[Side]:
@@ -122,6 +121,26 @@ def _plan(sources: Collection, name: str) -> SweepPlan:
     )
 
 
+@functools.lru_cache(maxsize=1)  # the command asks once for each sweep
+def _recorded(sources: Collection) -> tuple[dict[str, Resolved], dict[str, dict[int, str]]]:
+    """The configuration of each group that has a record, and its seeds with the ids of their cells."""
+    configs: dict[str, Resolved] = {}
+    cells: dict[str, dict[int, str]] = {}
+    for cell in sources.cells():
+        outcome = sources.outcome(cell)
+        result = None if outcome is None else outcome.result
+        if result is None or result["cell_id"] != cell or not isinstance(result["config"], dict):
+            continue
+        group, seed = result["group_id"], result["seed"]
+        if group is None or seed is None:
+            continue
+        if group not in configs:
+            with contextlib.suppress(UserError):  # the configuration of another version
+                configs[group] = config_of(result)
+        cells.setdefault(group, {})[seed] = cell
+    return configs, cells
+
+
 class _Runs:
     """The recorded runs of a sweep, with their place in its table.
 
@@ -137,20 +156,7 @@ class _Runs:
     def __init__(self, sources: Collection, plan: SweepPlan, groups: Sequence[Group]) -> None:
         self.plan = plan
         self.paths = list(dict.fromkeys(path for group in groups for path, _ in group))
-        self.configs: dict[str, Resolved] = {}
-        self.cells: dict[str, dict[int, str]] = {}
-        for cell in sources.cells():
-            outcome = sources.outcome(cell)
-            result = None if outcome is None else outcome.result
-            if result is None or result["cell_id"] != cell or not isinstance(result["config"], dict):
-                continue
-            group = result["group_id"]
-            if group is None or result["seed"] is None:
-                continue
-            if group not in self.configs:
-                with contextlib.suppress(UserError):  # the configuration of another version
-                    self.configs[group] = config_of(result)
-            self.cells.setdefault(group, {})[result["seed"]] = cell
+        self.configs, self.cells = _recorded(sources)
         self.planned: dict[str, dict[Place, Mapping[str, Any]]] = {}
         for cell in plan.content["cells"]:
             self.planned.setdefault(cell["group_id"], {}).setdefault(_place(cell), cell)
@@ -158,14 +164,16 @@ class _Runs:
         for group, config in self.configs.items():
             if group in self.planned:
                 self._alike.setdefault(self._key(config), {}).update(self.planned[group])
+        # Without a record of each planned group, a run may have its place by the ids in the plan alone.
+        self._by_id = not self.planned.keys() <= self.configs.keys()
         self.places = {group: found for group in self.configs if (found := self._places(group))}
 
     def _places(self, group: str) -> Mapping[Place, Mapping[str, Any]]:
         """The cells of the plan whose row is that of `group`, by their place."""
         config = self.configs[group]
         known = self.planned.get(group) or self._alike.get(self._key(config))
-        if known:
-            return known
+        if known or not self._by_id:
+            return known or {}
         with contextlib.suppress(UserError, KeyError):  # the row may not have these fields
             return self.planned.get(self._as_planned(config), {})
         return {}

@@ -187,9 +187,10 @@ class Collection:
         if len(found) > 1:
             first, second = (plan.content for plan in found[:2])
             different = [key for key in {**first, **second} if first.get(key) != second.get(key) and key != "cells"]
+            both = ", or compare them (`python -m analysis compare`)" if "settings" in different else ""
             raise UserError(
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
-                f"{', '.join(different)}; render them one by one"
+                f"{', '.join(different)}; render them one by one{both}"
             )
         assembled = self._assembled(found[0])
         if isinstance(assembled, UserError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import resolve
-from lightning_xvol.config.schema import set_value, to_dict
+from lightning_xvol.config.schema import from_record, set_value, to_dict
 from lightning_xvol.ledger import record
 
 LABELS = {"convolution": "Convolution", "pssa": "PSSA", "xvolution": "X-volution"}
@@ -65,3 +66,30 @@ def write_runs(
         (out / "kernel_size").mkdir(parents=True, exist_ok=True)
         (out / "kernel_size" / "cells.json").write_text(json.dumps(content))
     return cells
+
+
+def add_settings(out: Path, *settings: tuple[str, Any], replace_plans: bool = False) -> None:
+    """Add to the ledger `out` a copy of each finished run with other `settings`; values and curves stay.
+
+    With `replace_plans`, the plans of its sweeps list the copies, as if the sweeps had run with these settings alone.
+    """
+    ids: dict[str, tuple[str, str]] = {}
+    for path in [*out.glob("cells/*/result.json")]:
+        result = json.loads(path.read_text())
+        config = from_record(result["config"])
+        for field, value in settings:
+            config = set_value(config, field, value)
+        run = resolve(config)
+        ids[result["cell_id"]] = run.cell_id, run.group_id
+        folder = out / "cells" / run.cell_id
+        if folder == path.parent:
+            continue
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(path.parent / "metrics.csv", folder / "metrics.csv")
+        result |= {"cell_id": run.cell_id, "group_id": run.group_id, "config": to_dict(run), "optimisation_id": None}
+        (folder / "result.json").write_text(json.dumps(result))
+    for path in out.glob("*/cells.json") if replace_plans else ():
+        plan = json.loads(path.read_text())
+        for cell in plan["cells"]:
+            cell["cell_id"], cell["group_id"] = ids.get(cell["cell_id"], (cell["cell_id"], cell["group_id"]))
+        path.write_text(json.dumps(plan))

@@ -246,7 +246,7 @@ def test_a_row_with_two_configurations_on_a_side_names_what_tells_them_apart(tmp
 
 
 def test_other_commands_tell_two_settings_apart_as_before(tmp_path: Path, two_ledgers) -> None:
-    with pytest.raises(UserError, match="differ in settings"):
+    with pytest.raises(UserError, match=r"differ in settings.* or compare them"):
         main(["tables", *two_ledgers, "--out", str(tmp_path / "out")])
 
 
@@ -278,6 +278,24 @@ def test_the_augmentation_is_a_setting_and_what_is_measured_is_not(tmp_path: Pat
     write_runs(tmp_path / "b", YOURS, other, recipe="fashion_small")
     lines, _ = compare("--source", str(tmp_path / "a"), "--source", str(tmp_path / "b"))
     assert {line["settings"] for line in lines} == {"augment yes", "augment no"}
+
+
+def test_runs_of_every_kind_of_source_can_be_compared(tmp_path: Path, start_run, one_ledger) -> None:
+    """W&B runs of both settings in one folder hold both plans; an archive holds those of one ledger."""
+    lines, _ = compare(*one_ledger)
+    for number, (scores, settings) in enumerate(((MINE, ()), (YOURS, (("optim.lr", 0.05),)))):
+        out = tmp_path / str(number)
+        cells = write_runs(out, scores, *settings)
+        plan = json.loads((out / "kernel_size" / "cells.json").read_text())
+        for cell in cells:
+            result = (out / "cells" / cell["cell_id"] / "result.json").read_text()
+            start_run(plan, cell).summary(result_json=result).exit(0).write(
+                tmp_path / "w" / cell["cell_id"] / "r.wandb"
+            )
+        assert main(["archive", "--source", str(out), "--out", str(tmp_path / f"{number}.jsonl.gz")]) == 0
+    assert compare("--source", str(tmp_path / "w"), *TWO)[0] == lines
+    archives = ["--source", str(tmp_path / "0.jsonl.gz"), "--source", str(tmp_path / "1.jsonl.gz")]
+    assert compare(*archives)[0] == compare(*archives, *TWO)[0] == lines
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))
