@@ -29,6 +29,7 @@ from analysis.sources.plans import SweepPlan
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.resolved import Resolved, optimisation
 from lightning_xvol.config.schema import leaves, nested
+from lightning_xvol.config.smoke import smoke
 from lightning_xvol.errors import UserError
 
 Place = tuple[str, str]
@@ -193,6 +194,8 @@ class _Runs:
         """The group that `config` is with the plan's own values of the fields: of its `--set`, or of the recipe."""
         base = get_recipe(self.plan.content["recipe"]).config(config.operator.name)
         settings = [text.partition("=")[::2] for text in self.plan.content.get("settings") or ()]
+        if self.plan.content["smoke"]:
+            base = smoke(base, [path for path, _ in settings])
         values = dict(leaves(nested(with_settings(base, settings))))
         return with_settings(config, [(path, values[canonical_path(path)]) for path in self.paths]).group_id
 

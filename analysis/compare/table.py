@@ -105,6 +105,8 @@ def notes(compared: Comparison) -> list[str]:
             f"Difference: of the means to {compared.names[0]} in the same row, in points, with its 95 % interval; "
             f"{numbers.DAGGER}: resolved, p below {100 * ALPHA:.0f} % after Holm over the {family} of the table."
         )
+    if summary.loc[summary["side"] != FIRST, "delta"].isna().any():
+        lines.append(f"{numbers.DASH}: no difference without two runs of both.")
     lines.append(display.note(compared.only, len(summary), len(compared.whole), compared.metrics))
     lines.append(_left_out("the settings are equal", compared.alike))
     lines.append(_left_out("not every side has a finished run", compared.apart))

@@ -144,6 +144,11 @@ def test_a_sweep_that_has_only_begun_with_a_third_setting_hides_no_row(tmp_path:
     lines, _ = compare(*one_ledger)
     write_runs(tmp_path / "runs", MINE, ("optim.lr", 0.02), lost=list(MINE))
     assert compare(*one_ledger)[0] == lines
+    write_runs(tmp_path / "runs", MINE, ("optim.momentum", 0.8), lost=list(MINE))
+    with pytest.raises(UserError, match="no finished run"):  # the plan asks for another momentum
+        compare(*one_ledger)
+    momentum = ["--set", "optim.lr=0.1", "optim.momentum=0.9", "--set", "optim.lr=0.05", "optim.momentum=0.9"]
+    assert compare(*one_ledger[:2], *momentum)[0] == lines
 
 
 def test_rows_that_a_side_lacks_or_that_do_not_differ_are_left_out_and_named(tmp_path: Path) -> None:
@@ -169,6 +174,10 @@ def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     write_runs(tmp_path / "runs", few[1], ("optim.lr", 0.05))
     lines, markdown = compare("--source", str(tmp_path / "runs"), *TWO)
     assert {line["resolved"] for line in lines[1::2]} == {"False"} and "+1.15" in markdown
+    assert "no difference without" not in markdown
+    write_runs(tmp_path / "one", {place: values[:1] for place, values in MINE.items()}, ("optim.lr", 0.2))
+    _, markdown = compare("--source", str(tmp_path / "runs"), "--source", str(tmp_path / "one"))
+    assert "- –: no difference without two runs of both." in markdown
     assert "[" not in markdown.split("- Sides")[0].replace("\\", ""), "an interval of two runs is in the CSV alone"
 
 
