@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
 
 from analysis.compare.comparison import FIRST, Comparison
-from analysis.figures import kinds
-from analysis.figures.categories import finish_rows, for_rows
+from analysis.figures import common, kinds
 from analysis.figures.chart import Chart
-from analysis.figures.common import drawing, interval, interval_note, legend_label, row_names
-from analysis.figures.style import PALETTE
+from analysis.figures.style import PALETTE, SIZES
+from analysis.statistics import FEWEST_SEEDS
 from analysis.sweep.figures import MOST_ROWS
+from lightning_xvol.surroundings.printing import printable
 
-_APART = 0.16  # between the sides of a row, in rows
+_APART = 0.18  # between the sides of a row, in rows
+_LONG_NAME = 20  # characters
+_MARKERS = "sD^v"  # of the sides after the first
+_BAR: Any = {"fmt": "none", "elinewidth": 0.9, "capsize": 2, "capthick": 0.9}
 
 
 def means(compared: Comparison) -> Axes:
@@ -24,23 +29,32 @@ def differences(compared: Comparison) -> Axes | None:
     """A line of the figure for each row, with its difference to the first setting; None where no row has one."""
     first, *others = compared.names
     what = f"{others[0]} minus {first}" if len(others) == 1 else f"difference to {first}"
-    chart = _chart(compared, f"{what}: {compared.layout.metric_label.replace(' (%)', '')} (points)")
+    chart = _chart(compared, f"{what}: {compared.layout.metric_label.replace(' (%)', '')} (points), 95 % interval")
     found = chart.data[(chart.data["side"] != FIRST) & chart.data["delta"].notna()]
     if found.empty:
         return None
-    n = [compared.difference(group).difference.n for group in found.to_dict("records")]
-    found = found.assign(mean=found["delta"], ci_low=found["delta_low"], ci_high=found["delta_high"], n=n)
-    rows, sides = row_names(found), list(found["settings"].drop_duplicates())
-    size = for_rows(chart.size, rows, legend_lines=len(sides) > 1)
-    with drawing(size, None) as ax:
+    rows, sides = common.row_names(found), list(found["side"].drop_duplicates())
+    size = SIZES["page" if max(map(len, rows)) > _LONG_NAME else "column"]
+    size = size.with_height(0.7 + 0.22 * len(rows) + 0.15 * (len(sides) > 1))
+    with common.drawing(size, None) as ax:
         ax.axvline(0, color="0.6", linewidth=0.8, zorder=0.5)
         for number, side in enumerate(sides):
-            points, color = found[found["settings"] == side], PALETTE[(number + 1) % len(PALETTE)]
-            at = [rows.index(row) + _APART * (number - (len(sides) - 1) / 2) for row in points["row"]]
-            label = legend_label(side) if len(sides) > 1 else None
-            ax.plot(points["mean"], at, color=color, marker="o", linestyle="none", label=label)
-            interval(ax, at, points, color, across=True)
-        finish_rows(ax, chart, size, rows, interval_note(found, dots=""))
+            own = found[found["side"] == side]
+            look: Any = {"color": PALETTE[(number + 1) % len(PALETTE)]}
+            at = [rows.index(row) + _APART * (number - (len(sides) - 1) / 2) for row in own["row"]]
+            look |= {"marker": _MARKERS[number % len(_MARKERS)], "linestyle": "none"}
+            ax.plot(own["delta"], at, label=printable(compared.names[int(side)]), **look)
+            for place, group in zip(at, own.to_dict("records"), strict=True):
+                if compared.difference(group).difference.n >= FEWEST_SEEDS:
+                    ends = [[group["delta"] - group["delta_low"]], [group["delta_high"] - group["delta"]]]
+                    ax.errorbar([group["delta"]], [place], xerr=ends, ecolor=look["color"], **_BAR)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_xlabel(chart.y_label)
+        common.grid(ax, "x")
+        common.mark_smoke(ax, chart)
+        if len(sides) > 1:
+            ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(sides), frameon=False)
     return ax
 
 
