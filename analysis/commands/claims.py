@@ -27,13 +27,13 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     only, metrics = only_of(parsed), metrics_of(parsed)
+    sources = open_sources(parsed.source)
     from analysis.paper import verdicts
     from analysis.paper.shown import Shown
     from analysis.paper.verdict_text import to_text
     from analysis.table import to_csv
 
     shown = Shown.of(only, metrics)
-    sources = open_sources(parsed.source)
     every = verdicts.verdicts(sources, parsed.select)
     found = [verdict for verdict in every if shown.has_claim(verdict)]
     tell_left_out(sources.left_out())
