@@ -9,6 +9,7 @@ import sys
 from analysis.commands import (
     archive,
     claims,
+    compare,
     confusion,
     crate,
     dashboard,
@@ -27,6 +28,7 @@ from lightning_xvol.errors import run_command_line
 COMMANDS = {
     "tables": tables,
     "figures": figures,
+    "compare": compare,
     "confusion": confusion,
     "claims": claims,
     "summary": summary,

@@ -28,7 +28,8 @@ HOUSE = {
         "flags shapes session measure subjects pictures report plot gpu_check"
     ),
     "analysis": (
-        "statistics table numbers render sources/ sweep/ paper/ figures/ report/ dashboard/ publication/ commands/"
+        "statistics table numbers render sources/ sweep/ compare/ paper/ figures/ report/ dashboard/ publication/ "
+        "commands/"
     ),
     "ablations": "all rows engine/",  # and the sweeps
 }

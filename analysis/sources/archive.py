@@ -104,6 +104,9 @@ class Archive:
         line = self._lines.get(cell_id)
         return None if line is None else Outcome.of(f"{self.where}, cell {cell_id}", line["record"])
 
+    def cells(self) -> list[str]:
+        return list(self._lines)
+
     def predictions(self, cell_id: str) -> None:
         """Nothing: an archive holds no predictions of single images."""
 

@@ -14,7 +14,7 @@ from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
 from analysis.sources.predictions import Predictions, read_predictions
 from analysis.sources.tree import Tree, reason
-from lightning_xvol.ledger import files, record
+from lightning_xvol.ledger import checks, files, record
 
 PLAN, METRICS = "cells.json", "metrics.csv"
 
@@ -69,6 +69,14 @@ class Ledger:
             told = failure.get("error")
             return Outcome(str(path), error=told if isinstance(told, str) else "")
         return Outcome(str(folder)) if folder.is_dir() else None
+
+    def cells(self) -> list[str]:
+        """The ids of the cells that have a folder. A folder that `--force` put aside is none."""
+        try:
+            names = sorted(path.name for path in (self.folder / "cells").iterdir())
+        except OSError:
+            return []
+        return [name for name in names if not checks.problems(name, checks.name) and ".old-" not in name]
 
     def predictions(self, cell_id: str) -> Predictions | None:
         outcome = self.outcome(cell_id)
