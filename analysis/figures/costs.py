@@ -19,6 +19,7 @@ from analysis.figures.lines import shown, trace
 from analysis.figures.style import Size
 
 _MOST_TICKS = 4
+_TICK = 30.0  # points that a tick of a cost needs
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 _COSTS = {"params": "parameters", "macs": "MACs per map"}
 _MANY = 8  # points that a column of a paper has room for, with their names
@@ -29,7 +30,10 @@ _ASIDE = 1.0  # points; the caption tells of larger shifts
 
 
 class CostLocator(Locator):
-    """Two to four round ticks on a logarithmic axis of any length."""
+    """Two round ticks on a logarithmic axis of any length, or up to `most`."""
+
+    def __init__(self, most: int = _MOST_TICKS) -> None:
+        self.most = most
 
     def __call__(self) -> Sequence[float]:
         axis: Any = self.axis
@@ -42,8 +46,8 @@ class CostLocator(Locator):
             values = np.outer(decades, mantissas).ravel()
             inside = values[(low <= values) & (values <= high)]
             if len(inside) >= 2:
-                return inside[:: -(-len(inside) // _MOST_TICKS)].tolist()
-        linear = MaxNLocator(_MOST_TICKS - 1).tick_values(low, high)
+                return inside[:: -(-len(inside) // self.most)].tolist()
+        linear = MaxNLocator(self.most - 1).tick_values(low, high)
         return [value for value in linear if low <= value <= high]
 
 
@@ -59,7 +63,8 @@ def scatter(chart: Chart, ax: Axes | None = None) -> Axes:
     size = size.with_height(_TALL if len(points) > _MANY else size.height / size.scale)
     with common.drawing(size, ax) as ax:
         view.show_metric(ax, chart, points)
-        _show_costs(ax, costs, logarithmic=len(costs) > 0 and bool(costs.max() > 10 * costs.min() > 0))
+        tenfold = len(costs) > 0 and bool(costs.max() > 10 * costs.min() > 0)
+        _show_costs(ax, costs, tenfold, common.points_across(size))
         common.label_axes(ax, chart, size)
         shifts = direct.apart(ax, costs)
         for place in points.index:
@@ -82,9 +87,9 @@ def _make_room(ax: Axes, names: Sequence[str], size: Size) -> None:
         figure.set_size_inches(higher.width, higher.height)
 
 
-def _show_costs(ax: Axes, costs: pd.Series, logarithmic: bool) -> None:
-    """Let the x axis show `costs`."""
-    _cost_axis(ax, logarithmic)
+def _show_costs(ax: Axes, costs: pd.Series, logarithmic: bool, room: float) -> None:
+    """Let the x axis show `costs`, `room` points wide."""
+    _cost_axis(ax, logarithmic, max(2, min(_MOST_TICKS, int(room / _TICK))))
     if len(costs):
         low, high = float(costs.min()), float(costs.max())
         ratio = max((high / low) ** _MARGIN, _LEAST_RATIO) if logarithmic else 1.0
@@ -96,7 +101,8 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
     """Draw `lines` over the axis `x`, over the parameters and over the MACs.
 
     The three panels are side by side, with a row of panels for each value of the other axes. In one column of a paper,
-    they are below one another, with a column of panels for each value. `axes` is an array of that shape.
+    they are below one another, with a column of panels for each value, unless an exact size is wider than high. `axes`
+    is an array of that shape.
     Returns the first panel.
     """
     summary = common.with_finished_runs(chart)
@@ -105,7 +111,7 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
     titles = values.drop_duplicates().tolist()
     columns: dict[Any, str] = {chart.x: chart.x_label, **_COSTS}
     size = chart.sized(PAGE)
-    narrow = size.width <= COLUMN.width
+    narrow = size.width <= COLUMN.width and not (size.exact and size.width > size.height)
     shape = (len(columns), len(titles)) if narrow else (len(titles), len(columns))
     positions, room = common.positions_along(summary[chart.x], size, shape[1]), common.points_across(size, shape[1])
     names = common.row_names(summary)
@@ -119,7 +125,7 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
                     trace(ax, here, str(chart.x), positions, room)
                     common.label_values(ax, positions, common.gap(positions, room), size)
                 else:
-                    _over_cost(ax, here, column)
+                    _over_cost(ax, here, column, room)
                 ax.set_xlabel(label)
                 common.grid(ax, "y")
             panels[0].set_title(title, loc="left")
@@ -127,20 +133,20 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
     return grid[0][0]
 
 
-def _over_cost(ax: Axes, means: pd.DataFrame, cost: str) -> None:
-    """Draw a line for each row over a cost. A row that is the same runs everywhere has one point."""
-    _show_costs(ax, means[cost].astype(float), logarithmic=True)
+def _over_cost(ax: Axes, means: pd.DataFrame, cost: str, room: float) -> None:
+    """Draw a line for each row over a cost, on axes `room` points wide. A row that does not vary has one point."""
+    _show_costs(ax, means[cost].astype(float), True, room)
     for row in common.row_names(means):
         own = means[means["row"] == row]
         own = own.drop_duplicates("group_id") if "group_id" in own else own
         marks.estimates(ax, own[cost].astype(float).tolist(), own, marks.look_of(own), legend.label(row), joined=True)
 
 
-def _cost_axis(ax: Axes, logarithmic: bool) -> None:
+def _cost_axis(ax: Axes, logarithmic: bool, ticks: int) -> None:
     if logarithmic:
         ax.set_xscale("log", subs=[])
-        ax.xaxis.set_major_locator(CostLocator())
+        ax.xaxis.set_major_locator(CostLocator(ticks))
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
+        ax.xaxis.set_major_locator(MaxNLocator(ticks))
     ax.xaxis.set_major_formatter(lambda value, _: numbers.short_count(value))
     ax.xaxis.set_minor_formatter("")
