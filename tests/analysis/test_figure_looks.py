@@ -47,7 +47,7 @@ def test_a_size_in_inches_is_kept_and_its_text_can_be_read(summary: pd.DataFrame
         assert {item.get_fontfamily()[0] for item in shown} == {FONTS[style][0]}, kind
         page = figure.bbox.padded(1)
         labels = [label for other in figure.axes for label in (other.xaxis.label, other.yaxis.label)]
-        for item in labels + [item for item in shown if item.axes is None]:
+        for item in [*labels, *figure.texts, *(item for own in figure.legends for item in own.get_texts())]:
             box = item.get_window_extent()
             assert page.containsx(box.x0) and page.containsx(box.x1), (kind, item)
             assert page.containsy(box.y0) and page.containsy(box.y1), (kind, item)
