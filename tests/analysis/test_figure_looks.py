@@ -49,7 +49,7 @@ def test_a_size_in_inches_is_kept_and_its_text_can_be_read(summary: pd.DataFrame
         labels = [label for other in figure.axes for label in (other.xaxis.label, other.yaxis.label)]
         for item in [*labels, *figure.texts, *(item for own in figure.legends for item in own.get_texts())]:
             box = item.get_window_extent()
-            assert page.containsx(box.x0) and page.containsx(box.x1), (kind, item)
+            assert not item.get_text() or (page.containsx(box.x0) and page.containsx(box.x1)), (kind, item)
             assert page.containsy(box.y0) and page.containsy(box.y1), (kind, item)
 
 
