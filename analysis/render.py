@@ -252,8 +252,9 @@ def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
 
 
 def render_confusion(
-    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None
-) -> Rendering:
+    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None,
+    style: str = SANS, caption: bool = True,
+) -> Rendering:  # fmt: skip
     """Write into `out/<sweep>/` what the runs of a sweep predict.
 
     `classes.md|tex|csv` have the accuracy on each class of each row, and `confusion-<row>.md|tex|csv|png|pdf|svg` the
@@ -265,6 +266,7 @@ def render_confusion(
         out: The folder of the results.
         only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
         notes: Takes a sentence for each file of predictions that cannot be used.
+        style, caption: As in `draw_figure`.
 
     Raises:
         UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
@@ -281,7 +283,7 @@ def render_confusion(
         if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
             stem = f"{stem}-{len(found)}"
         paths |= _write(confusion.matrix_table(group), folder, stem, stem)
-        paths |= _save(kinds.confusion(confusion.chart(group)), folder, stem)
+        paths |= _save(kinds.confusion(confusion.chart(group, style, caption)), folder, stem)
         found.append(confusion.ByClass.of(group))
     if not found:
         return Rendering(sweep, confusion.none_found(results), "", {})

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import (
+    add_look,
     add_out,
     add_shown,
     add_source,
@@ -14,7 +15,7 @@ from analysis.commands.arguments import (
     open_sources,
     out_folder,
 )  # fmt: skip
-from analysis.figures.style import FONTS, SANS, read_size
+from analysis.figures.style import read_size
 from analysis.render import FIGURES, render_figures
 from lightning_xvol.errors import ExitCode
 
@@ -37,13 +38,7 @@ def add_to(commands: Any) -> None:
         "page, or as a slide; file names then contain the size (default: column or page; this depends on the number "
         "of rows and values)",
     )  # fmt: skip
-    parser.add_argument(
-        "--style", choices=tuple(FONTS), default=SANS,
-        help="the font: sans, or serif, which looks like Times (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-caption", action="store_true", help="leave out the grey caption that explains dots and bars"
-    )
+    add_look(parser)
     add_shown(parser)
     add_out(parser, "to DIR/NAME/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import common, legend, marks, text, view
@@ -9,7 +10,6 @@ from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN, PAGE
 from analysis.figures.lines import draw_constant, shown
 from analysis.figures.style import PALETTE, Size, Style
-from lightning_xvol.visualize.style import settings
 
 _MANY = 12  # groups times rows that one column of a paper can show
 _STEP, _AT_MOST = 9.0, 0.7  # points between the rows of a group, and the most of a group's width for them all
@@ -17,6 +17,7 @@ _BESIDE_TICKS = 0.62  # of the width of a figure, for the names of its lines; lo
 _LINE, _VALUE = 0.21, 0.075  # inches of a line of the figure, and of each further value on it
 _MARKERS = "osD^v"
 _CONSTANT = Style("0.35", "o")  # colours stand for the values of the axis
+_AROUND = 16.0  # points to the sides of the axes and of the names of its lines
 _ABOVE = 0.35  # of a line, for the runs of a row that does not vary
 _SHADE = "0.965"
 
@@ -66,32 +67,36 @@ def dots(chart: Chart, ax: Axes | None = None) -> Axes:
     fixed = common.constant_rows(summary, chart.x)
     rows = [row for row in common.row_names(summary) if row not in fixed]
     values = [None] if chart.x is None else common.values_along(summary[chart.x])
-    numeric = chart.x is not None and common.is_numeric(summary[chart.x])
-    names = [
-        "" if value is None else text.value_of(chart.x_label, value) if numeric else str(value) for value in values
-    ]
-    size = for_rows(chart, rows, len(values))
-    size = with_legend(size, [*fixed, *(names if chart.x else [])], bool(chart.x) and not numeric)
+    short = len(text.symbol(chart.x_label)) == 1
+    names = [text.value_of(chart.x_label, value) if short else str(value) for value in values]
+    title = "" if chart.x is None or short else chart.x_label
+    size = with_legend(for_rows(chart, rows, len(values)), [*fixed, *(names if chart.x else [])], title)
     with common.drawing(size, ax) as ax:
         show_rows(ax, rows, above=_ABOVE if fixed else 0.0)
         view.show_metric(ax, chart, summary, across=True)
         shifts = marks.steps(len(values), 72 * _pitch(len(values)) * size.scale, 72 * _VALUE * size.scale, 0.8)
-        for number, (value, name, shift) in enumerate(zip(values, names, shifts, strict=True)):
-            points = summary if value is None else summary[summary[chart.x] == value]
-            points = points[points["row"].isin(rows)]
-            for place, row in enumerate(points["row"]):
-                own = points.iloc[[place]]
-                look = marks.look_of(own)
-                if value is not None:
-                    color = PALETTE[number % len(PALETTE)]
-                    look = Style(color, _MARKERS[number % len(_MARKERS)], hollow=look.hollow)
-                label = legend.label(name) if value is not None and place == 0 else marks.RUNS
-                marks.estimates(ax, [float(rows.index(row))], own, look, label, shift, across=True)
+        if chart.x is None:
+            _draw_points(ax, summary, rows)
+        for number, (value, name, shift) in enumerate(zip(values, names, shifts, strict=True) if chart.x else ()):
+            _draw_points(ax, summary[summary[chart.x] == value], rows, number, name, shift)
         for row in fixed:
             marks.constant(ax, summary[summary["row"] == row].iloc[0], _CONSTANT, legend.label(row), across=True)
-        title = chart.x_label if chart.x is not None and not numeric else ""
         finish_rows(ax, chart, size, common.interval_note(summary, shown(summary, chart.x)), title)
     return ax
+
+
+def _draw_points(
+    ax: Axes, points: pd.DataFrame, rows: list[str], number: int | None = None, name: str = "", shift: float = 0.0
+) -> None:
+    """Draw a point on the line of each of `rows`, in the look of the row or, as `name`, of the value `number`."""
+    points = points[points["row"].isin(rows)]
+    for place, row in enumerate(points["row"]):
+        own = points.iloc[[place]]
+        look = marks.look_of(own)
+        if number is not None:
+            look = Style(PALETTE[number % len(PALETTE)], _MARKERS[number % len(_MARKERS)], hollow=look.hollow)
+        label = legend.label(name) if number is not None and place == 0 else marks.RUNS
+        marks.estimates(ax, [float(rows.index(row))], own, look, label, shift, across=True)
 
 
 def _pitch(values: int) -> float:
@@ -103,15 +108,14 @@ def for_rows(chart: Chart, rows: list[str], values: int = 1) -> Size:
     """The size of a figure with a line for each of `rows`: a page wide if their names are long, and high enough."""
     size = chart.sized(COLUMN)
     if chart.size is None:
-        with settings(size.rc()):
-            names = text.widest(rows, size.rc()["ytick.labelsize"], size.style)
+        names = text.widest(rows, size.rc()["ytick.labelsize"], size.style)
         size = chart.sized(PAGE if names > (1 - _BESIDE_TICKS) * 72 * COLUMN.width else COLUMN)
     return size.with_height(0.75 + _pitch(values) * len(rows))
 
 
-def with_legend(size: Size, labels: list[str], titled: bool) -> Size:
-    """`size` with room for a legend of `labels`."""
-    lines = legend.lines([label for label in labels if label], size) + (titled and bool(labels))
+def with_legend(size: Size, labels: list[str], title: str) -> Size:
+    """`size` with room for a legend of `labels` below its title."""
+    lines = legend.lines(labels, size) + bool(title)
     return size.with_height(size.height / size.scale + legend.LINE * lines)
 
 
@@ -129,7 +133,9 @@ def show_rows(ax: Axes, rows: list[str], above: float = 0.0) -> None:
 
 def finish_rows(ax: Axes, chart: Chart, size: Size, remark: str, title: str = "") -> None:
     """Add what a figure with a line for each row has: the metric across, the legend and a caption."""
-    ax.set_xlabel(chart.y_label)
+    names = text.widest([item.get_text() for item in ax.get_yticklabels()], size.rc()["ytick.labelsize"], size.style)
+    room = 72 * size.width - names - _AROUND
+    ax.set_xlabel(text.balanced(chart.y_label, room, size.rc()["axes.labelsize"], size.style))
     common.grid(ax, "x")
     legend.add([ax], size, title)
     common.caption([ax], chart, remark, size)

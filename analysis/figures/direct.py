@@ -23,7 +23,7 @@ _HEIGHT = 1.1  # of a line of text, in its size
 _DISTANCES = (6.0, 9.0, 13.0, 18.0, 24.0, 32.0, 42.0, 54.0, 68.0)
 _ANGLES = (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240, 15, 165, 345, 195)
 _LEADER = 8.0  # from this distance on, a line leads from the name to its point
-_MOST = 40
+_MOST = 25
 """More points have a legend."""
 _ACROSS_A_BAR = 25.0  # points of distance that a name goes to keep off an interval
 

@@ -122,7 +122,7 @@ class _PaperTable:
         text = numbers.number(item.mean)
         delta = self.compared[metric][key].difference.mean if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta) else (_signed(delta),)
-        bold = best.get((key[0], metric)) == text
+        bold = item.n > 1 and best.get((key[0], metric)) == text
         return TableCell(text, remarks, bold, self.pool.groups[key])
 
     def _compare(self, metric: str) -> dict[RowKey, Comparison]:
@@ -157,14 +157,18 @@ class _PaperTable:
         return Part("M", part.terms, part.metric, -1) if (part.published or 1.0) < 0 else part
 
     def _best(self) -> dict[tuple[str, str], str]:
-        """The highest mean of each backbone and metric as it is written, so that visible ties are all bold."""
-        means: dict[tuple[str, str], list[float]] = {}
+        """The highest mean of each backbone and metric as it is written, so that visible ties are all bold.
+
+        There is none where the highest is a single run.
+        """
+        means: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for key in self.rows if self.number not in WITHOUT_BOLD else ():
             for metric in self.metrics:
                 item = self.pool.estimate(key, metric)
                 if item.n:
-                    means.setdefault((key[0], metric), []).append(item.mean)
-        return {key: numbers.number(max(found)) for key, found in means.items() if len(found) > 1}
+                    means.setdefault((key[0], metric), []).append((item.mean, item.n))
+        highest = {key: max(found) for key, found in means.items() if len(found) > 1}
+        return {key: numbers.number(mean) for key, (mean, n) in highest.items() if n > 1}
 
     def _notes(self) -> list[str]:
         runs = pd.concat(self.pool.frames)

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import numbers
 from analysis.paper import protocol, published
 from analysis.sources.samples import STATISTICS, estimates_of
+from analysis.statistics import NAN
 from analysis.sweep import footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
@@ -179,9 +180,13 @@ def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
 
 
 def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
-    """The highest mean as it is written, so that visible ties are all bold; None where there is nothing to compare."""
-    means = [group["mean"] for group in groups if group["n"]]
-    return numbers.number(max(means)) if len(means) > 1 else None
+    """The highest mean as it is written, so that visible ties are all bold.
+
+    None where there is nothing to compare, or where the highest is a single run.
+    """
+    means = [(group["mean"], group["n"]) for group in groups if group["n"]]
+    mean, n = max(means, default=(NAN, 0))
+    return numbers.number(mean) if len(means) > 1 < n else None
 
 
 def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:
@@ -201,5 +206,5 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
+    bold = group["n"] > 1 and numbers.number(group["mean"]) == best
     return TableCell(numbers.runs(group["runs"]), tuple(remarks), bold, group["group_id"])
