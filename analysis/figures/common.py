@@ -253,7 +253,7 @@ def upright(label: str, height: float, size: Size) -> str:
 
 def mark_smoke(ax: Axes, chart: Chart) -> None:
     if chart.smoke:
-        ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontweight="bold")
+        ax.text(0.98, 0.04, "SMOKE", transform=ax.transAxes, ha="right", color="0.5", fontweight="bold", zorder=1)
 
 
 def interval_note(summary: pd.DataFrame, shown: str = "Error bars", dots: str = "dots: runs; ") -> str:

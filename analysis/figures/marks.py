@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
 from matplotlib.transforms import ScaledTranslation, Transform, blended_transform_factory
@@ -24,7 +25,6 @@ ARROWS = "_arrows"
 """The labels of dots and of arrows; matplotlib leaves labels with an underscore out of legends."""
 _STEP = 3.2  # points between the rows at one value of a numeric axis
 _AT_MOST = 0.35  # of the distance between two values, for all rows together
-_ARROW = 4.0
 
 
 def steps(rows: int, gap: float, step: float = _STEP, at_most: float = _AT_MOST) -> list[float]:
@@ -91,15 +91,21 @@ def dots(ax: Axes, at: np.ndarray, means: pd.DataFrame, look: Style, place: Tran
         places = [position] * len(runs)
         kind = _dot(n, look.color)
         if n == FEWEST_SEEDS - 1:
-            kind |= {"marker": look.marker, "markersize": 3.4, "markerfacecolor": look.fill}
+            kind |= {"marker": look.marker, "markersize": 0.85 * _marker_size(), "markerfacecolor": look.fill}
             kind |= {"markeredgecolor": look.color, "markeredgewidth": 0.8}
         ax.plot(*((list(runs), places) if across else (places, list(runs))), transform=place, **kind)
 
 
+def _marker_size() -> float:
+    """The size of the marker of a mean; it grows with the text."""
+    return float(rcParams["lines.markersize"])
+
+
 def _dot(n: int, color: str) -> dict[str, Any]:
     return {
-        "color": color, "marker": "o", "linestyle": "none", "zorder": 2.2, "label": RUNS, "markersize": 2.9,
-        "markeredgecolor": "white", "markeredgewidth": 0.3, "alpha": 0.9 if n < MANY_SEEDS else 0.4,
+        "color": color, "marker": "o", "markersize": 0.72 * _marker_size(), "markeredgecolor": "white",
+        "markeredgewidth": 0.3, "linestyle": "none", "label": RUNS, "alpha": 0.9 if n < MANY_SEEDS else 0.4,
+        "zorder": 2.2,
     }  # fmt: skip
 
 
@@ -117,8 +123,8 @@ def arrows(ax: Axes, at: np.ndarray, means: pd.DataFrame, color: str, shift: flo
             ends = [end] * sum(passes)
             ax.plot(
                 *((ends, at[passes]) if across else (at[passes], ends)), transform=aside(ax, shift, across),
-                color=color, marker=marker, markersize=_ARROW, markeredgewidth=0, linestyle="none", clip_on=False,
-                label=ARROWS, zorder=2.6,
+                color=color, marker=marker, markersize=_marker_size(), markeredgewidth=0, linestyle="none",
+                clip_on=False, label=ARROWS, zorder=2.6,
             )  # fmt: skip
 
 

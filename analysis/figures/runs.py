@@ -84,7 +84,7 @@ def _strip(ax: Axes, middle: float, width: float, mean: pd.DataFrame, across: bo
     values = mean["runs"].iloc[0]
     spread = np.linspace(-_SPREAD, _SPREAD, len(values)) if len(values) > 1 else np.zeros(1)
     at, beside = middle + width * (spread - _ASIDE), middle + width * _ASIDE
-    runs: Any = {"color": look.color, "marker": ".", "markersize": 3.5 * size.scale, "linestyle": "none"}
+    runs: Any = {"color": look.color, "marker": ".", "markersize": 5.0 * size.scale, "linestyle": "none"}
     runs |= {"alpha": 0.35 if len(values) >= marks.MANY_SEEDS else 0.8, "markeredgewidth": 0}
     shown = mean[mean["n"] >= FEWEST_SEEDS]
     point: Any = {"color": look.color, "marker": look.marker, "linestyle": "none", "markerfacecolor": look.fill}

@@ -50,7 +50,7 @@ class Confusion:
         """The name of the group in headings: its row, and its value of the axis that runs across."""
         layout = self.sweep.layout
         axis = layout.column_axis
-        return self.group["row"] + (f", {layout.axis_label(axis)} = {self.group[axis]}" if axis else "")
+        return self.group["row"] + (f", {layout.place(axis, self.group[axis])}" if axis else "")
 
     @property
     def stem(self) -> str:

@@ -30,7 +30,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     sweep, summary = results.layout, results.summary
     if kind == "curves":
         axis = sweep.column_axis
-        where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
+        where = f", {sweep.axis_label(axis)} {sweep.value_label(axis, _values(summary, axis)[-1])}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
     if kind == "scatter" and x not in COSTS:
