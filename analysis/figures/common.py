@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis import numbers
 from analysis.figures import legend, marks, text, view
@@ -39,7 +40,7 @@ def drawing(size: Size, ax: Axes | None) -> Iterator[Axes]:
         own = _new_figure(size).subplots() if ax is None else ax
         yield own
         if ax is None:
-            _check_room(np.array([own]), size)
+            _make_room(np.array([own]), size)
 
 
 @contextlib.contextmanager
@@ -49,37 +50,38 @@ def drawing_panels(size: Size, axes: Any, rows: int, columns: int, **options: An
         own = _new_figure(size).subplots(rows, columns, squeeze=False, **options) if axes is None else np.asarray(axes)
         yield own
         if axes is None:
-            _check_room(own, size)
+            _make_room(own, size)
 
 
 def _new_figure(size: Size) -> Sheet:
-    return Sheet(figsize=(size.width, size.height), layout="constrained")
+    figure = Sheet(figsize=(size.width, size.height), layout="constrained")
+    FigureCanvasAgg(figure)  # measures text many times faster than the default canvas
+    return figure
 
 
-def _check_room(axes: np.ndarray, size: Size) -> None:
-    """Check that a figure of an exact size has room for its axes.
+def _make_room(axes: np.ndarray, size: Size) -> None:
+    """Make our own figure larger where its text leaves the axes no room.
 
     Raises:
-        TooSmallError: where it has none.
+        TooSmallError: where the size is exact.
     """
-    if not size.exact or _has_room(axes):
-        return
-    figure = _figure_of(axes.flat[0])
-    width, height = size.width, size.height
+    figure, width, height = _figure_of(axes.flat[0]), size.width, size.height
     while not _has_room(axes) and height < MOST:
-        width, height = width * (1.0 if _is_wide(axes) else 1.1), height * 1.1
+        width *= 1.0 if _is_wide(axes) and not size.fixed else 1.15
+        height *= 1.15
         figure.set_size_inches(width, height)
-    raise TooSmallError(
-        f"{size.width:g}x{size.height:g} inches have no room for this figure beside its text; "
-        f"it needs about {width:.1f}x{height:.1f}"
-    )
+    if size.exact and height > size.height:
+        raise TooSmallError(
+            f"{size.width:g}x{size.height:g} inches have no room for this figure beside its text; "
+            f"it needs about {width:.1f}x{height:.1f}"
+        )
 
 
 def _has_room(axes: np.ndarray) -> bool:
     figure = _figure_of(axes.flat[0])
     with warnings.catch_warnings(record=True) as collapsed:
         warnings.simplefilter("always")
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
     height = min(ax.get_position().height for ax in axes.flat if ax.get_visible()) * figure.get_figheight()
     return (
         _is_wide(axes) and height >= _LEAST and not any("constrained_layout" in str(told.message) for told in collapsed)
@@ -187,6 +189,7 @@ def label_values(ax: Axes, positions: Mapping[Any, float], apart: float, size: S
     if text.widest([line for name in broken for line in name.split("\n")], font, size.style) <= apart:
         names = broken
     elif len(names) > 1:
+        names = [text.shortened(name) for name in names]
         turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(list(positions.values()), names, **turned)
 

@@ -11,13 +11,12 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FixedLocator
 
 from analysis import numbers
-from analysis.figures import common
+from analysis.figures import common, text
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN
 from analysis.figures.style import Size
 from lightning_xvol.visualize.style import SEQUENTIAL
 
-_LONGEST = 24  # characters of a name on an axis
 _NUMBERED = 20  # up to so many classes, each cell has its number
 _NAMED = 100  # up to so many classes, each has its name on the axes
 _PITCH = 6.6  # the least height of a line of names, in points at a font of 8 points
@@ -35,7 +34,7 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
     Beyond 100 classes, some names are left out.
     """
     counts = chart.data.to_numpy(dtype=float)
-    names = [_short(str(name)) for name in chart.data.index]
+    names = [text.shortened(str(name)) for name in chart.data.index]
     images = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, images, out=np.full_like(counts, np.nan), where=images > 0)
     size = chart.sized(_size_for(names))
@@ -65,10 +64,6 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
         if chart.smoke:  # not on the axes, where it would cover a number
             figure.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
     return ax
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _size_for(names: list[str]) -> Size:

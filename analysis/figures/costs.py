@@ -74,12 +74,12 @@ def scatter(chart: Chart, ax: Axes | None = None) -> Axes:
         aside = "; points of almost equal cost stand aside" if max(map(abs, shifts), default=0.0) > _ASIDE else ""
         common.caption([ax], chart, common.interval_note(chart.data) + aside, size)
         if not direct.name(ax, points, costs, shifts, size):
-            _make_room(ax, common.row_names(points), size)
+            _grow(ax, common.row_names(points), size)
             legend.add([ax], size)
     return ax
 
 
-def _make_room(ax: Axes, names: Sequence[str], size: Size) -> None:
+def _grow(ax: Axes, names: Sequence[str], size: Size) -> None:
     """Make our own figure as high as its legend needs."""
     figure: Any = ax.get_figure(root=True)
     if isinstance(figure, legend.Sheet):

@@ -63,12 +63,14 @@ class _Grid:
         references: The rows in every panel.
         values: The values of further axes, as text.
         names: The name of each row without further axes.
+        places: The value and the family of each panel; a family has none at a value where it has no runs.
     """
 
     families: Mapping[str, Sequence[str]]
     references: tuple[str, ...]
     values: tuple[str, ...]
     names: Mapping[str, str]
+    places: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, summary: pd.DataFrame, chart: Chart) -> _Grid:
@@ -81,11 +83,13 @@ class _Grid:
         references = tuple(row for row in operators if row not in families and row not in beside)
         values = tuple(others(summary).drop_duplicates())
         names = dict(zip(summary["operator"], short_names(summary), strict=True))
-        return cls(families, references, values, names)
-
-    @property
-    def places(self) -> list[tuple[str, str]]:
-        return [(value, family) for value in self.values for family in self.families]
+        known_at = set(zip(others(summary), summary["operator"], strict=True))
+        every = tuple((value, family) for value in values for family in families)
+        places = tuple(
+            (value, family) for value, family in every
+            if any((value, row) in known_at for row in (family, *families[family]))
+        )  # fmt: skip
+        return cls(families, references, values, names, places or every)
 
     def shape(self, size: Size) -> tuple[int, int]:
         most = 2 if size.width <= COLUMN.width else _ACROSS
@@ -96,7 +100,8 @@ class _Grid:
 
     def is_crossed(self, across: int) -> bool:
         """Whether a row of panels has one value of the further axes, and a panel for each family."""
-        return len(self.values) > 1 and len(self.families) == across > 1
+        full = len(self.places) == len(self.values) * len(self.families)
+        return full and len(self.values) > 1 and len(self.families) == across > 1
 
     def points(self, summary: pd.DataFrame, value: str, family: str) -> pd.DataFrame:
         """The means of one panel, with the looks and the names that the common legend has."""
@@ -109,7 +114,7 @@ class _Grid:
             _as_its_operator(part, row) if several and row in own else part.assign(row=self.names[row])
             for row, part in zip(names, parts, strict=True)
         ]
-        return pd.concat(named) if named else here
+        return pd.concat(named) if named else here[:0]
 
     def labels(self, summary: pd.DataFrame) -> list[str]:
         """The rows of the legend."""

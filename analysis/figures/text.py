@@ -12,6 +12,7 @@ from analysis.figures.style import FONTS, Size
 
 NOTE = 7.0
 """The size of a caption in points, at a font of 8 points."""
+LONGEST = 24  # characters of a turned name on an axis
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -57,6 +58,11 @@ def in_two(name: str) -> str:
         return name
     at = min(places, key=lambda at: abs(at - len(name) / 2))
     return f"{name[:at]}\n{name[at:].lstrip()}"
+
+
+def shortened(name: str) -> str:
+    """`name`, with an ellipsis at its end if it is long."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def caption(text: str, size: Size, room: float | None = None) -> str:

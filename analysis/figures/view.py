@@ -26,7 +26,8 @@ def show_metric(ax: Axes, chart: Chart, means: pd.DataFrame, across: bool = Fals
     """
     low, high = _shown(means, chart.is_in_percent)
     if np.isfinite([low, high, high - low]).all():
-        margin = _MARGIN * (high - low) or _FLAT
+        flat = high - low <= 1e-9 * abs(high)
+        margin = max(_FLAT, 0.01 * abs(high)) if flat else _MARGIN * (high - low)
         (ax.set_xlim if across else ax.set_ylim)(low - margin, high + margin)
 
 
