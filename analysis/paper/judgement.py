@@ -60,7 +60,8 @@ class Finding:
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for parts that ask the same of the same runs."""
-        return self.part.kind == "E", self.part.sign, self.printed, self.contrast
+        equal = self.part.kind == "E"
+        return equal, 0 if equal else self.part.sign, self.printed, self.contrast  # an equality claims no sign
 
     @property
     def has_sign(self) -> bool:
