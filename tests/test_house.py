@@ -25,7 +25,7 @@ HOUSE = {
     ),
     "benchmarks": (
         "operators core network scaling data overhead bandwidth "  # the modes
-        "flags shapes session measure subjects pictures report plot gpu_check"
+        "flags shapes session measure subjects pictures report plot gpu_check/"
     ),
     "analysis": "statistics table numbers render sources/ sweep/ paper/ figures/ report/ dashboard/ commands/",
     "ablations": "all rows engine/",  # and the sweeps
