@@ -5,19 +5,19 @@ Importing this module loads nothing heavy; its functions do.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.style import SIZES, Size
+from analysis.figures.style import FONTS, SANS, Size, read_size
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.compare.comparison import Comparison
     from analysis.sources.collection import Collection, Sources
     from analysis.sweep.results import SweepResults
     from analysis.table import Table
@@ -34,7 +34,7 @@ WITHOUT_RUNS = (5, 7)
 
 def load_sweep(
     sources: Sources, name: str, select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[Any]] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
 ) -> SweepResults:  # fmt: skip
     """The sweep `name`, its runs and their means.
 
@@ -45,6 +45,7 @@ def load_sweep(
         interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
         only: The rows and columns that are shown, as `{"operator": ["convolution"], "kernel_size": [3]}`. The
             statistics are those of the whole table.
+        metrics: The metrics that are shown instead of the sweep's own, by their names in records.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -60,7 +61,7 @@ def load_sweep(
 
     collection = collect(sources)
     texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
-    return SweepResults.of(collection, *collection.load(name), select, interval, texts)
+    return SweepResults.of(collection, *collection.load(name), select, interval, texts, metrics)
 
 
 def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
@@ -86,31 +87,33 @@ def draw_figure(
     kind: str | None = None,
     ax: Axes | None = None,
     size: tuple[float, float] | str | None = None,
+    style: str = SANS,
+    caption: bool = True,
 ) -> Axes:
     """Draw a figure of a sweep.
 
     Args:
         sweep: The result of `load_sweep`.
-        kind: `lines`, `facets`, `scatter`, `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means)
-            or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
+        kind: `lines`, `facets`, `scatter`, `groups`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the
+            means) or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
         ax: Axes to draw into. Without them, the figure has its own.
         size: Width and height in inches, or one of `column`, `page` and `slide`, whose height fits the content.
             Without it, the figure has the width that suits it.
+        style: The font: `sans`, or `serif`, which looks like Times.
+        caption: Whether the figure has the grey caption that explains its dots and bars.
 
     Returns:
         The axes, the first of several panels; `.figure` is their figure.
 
     Raises:
-        UserError: for an unknown kind or size, for both `ax` and `size`, for `ax` where the figure has several panels,
-            or where no run has finished.
+        UserError: for an unknown kind, size or style, for a size without room for the figure, for both `ax` and `size`,
+            for `ax` where the figure has several panels, or where no run has finished.
     """
     from analysis.sweep import figures as sweep_figures
 
     _check_sweep(sweep)
-    drawn = sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax)
-    if size is not None and not isinstance(size, str):
-        _figure_of(drawn).set_size_inches(size)  # a long legend would make it higher
-    return drawn
+    _check("style", style, FONTS)
+    return sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax, style, caption)
 
 
 def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | None:
@@ -121,16 +124,7 @@ def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | Non
         return Size(box.width, box.height, font=float(ax.xaxis.label.get_fontsize()))
     if ax is not None:
         raise UserError(f"size={size!r} and ax cannot both be given, because the axes already have a size")
-    if isinstance(size, str):
-        _check("size", size, SIZES)
-        return SIZES[size]
-    try:
-        width, height = (float(length) for length in size)
-    except (TypeError, ValueError):
-        width = height = math.nan
-    if not (0 < width < math.inf and 0 < height < math.inf):
-        raise UserError(f"size={size!r} must be a width and a height in inches, as (3.5, 2.9), or {', '.join(SIZES)}")
-    return Size(width, height)
+    return read_size(size)
 
 
 def _figure_of(ax: Axes) -> Any:
@@ -159,7 +153,7 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
-        note: Why there is no figure, where the sweep has too many rows for one.
+        note: Why there is no figure: the sweep has too many rows, or the size has no room.
         diagnostic: What the variances of a sweep's table have in common.
     """
 
@@ -174,7 +168,7 @@ class Rendering:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
-            kinds.setdefault(name.partition(".")[0], []).append(path)
+            kinds.setdefault(name.rpartition(".")[0], []).append(path)
         lines = [
             f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
         ]
@@ -183,7 +177,7 @@ class Rendering:
 
 def render(
     sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[Any]] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
 ) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
@@ -193,7 +187,7 @@ def render(
     from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, only)
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table")
@@ -205,23 +199,31 @@ def render(
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
     select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
+    metrics: Sequence[str] = (), style: str = SANS, caption: bool = True,
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
-    `size` is one of `analysis.figures.style.SIZES`, and the names of the files hold it; without it each figure has the
-    width that suits it. A figure without runs is left out.
+    `size`, `style` and `caption` are those of `draw_figure`; a size in inches is a text, `3.5x2.4`. The names of the
+    files hold the size; without it each figure has the width that suits it. A figure without runs is left out, and so
+    is one that has no room in its size, with a note.
 
     Raises:
         UserError: as `render`.
     """
+    from analysis.figures.common import TooSmallError
     from analysis.sweep.figures import too_many_rows
 
-    results = load_sweep(sources, sweep, select, interval, only)
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
+    notes = [note for note in [too_many_rows(results)] if note]
     for name in names:
-        paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
-    return Rendering(sweep, "", "", paths, note=too_many_rows(results))
+        stem = name if size is None else f"{name}-{size}"
+        try:
+            paths |= _draw(name, folder, stem, results, size=size, style=style, caption=caption)
+        except TooSmallError as error:
+            notes.append(f"{name}: {error}")
+    return Rendering(sweep, "", "", paths, note="\n".join(notes))
 
 
 def _folder(out: Path, sweep: str) -> Path:
@@ -231,12 +233,12 @@ def _folder(out: Path, sweep: str) -> Path:
     return files.make_folder(out / sweep)
 
 
-def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
-    """Write the figure `name` in every format; nothing where the sweep has no such figure."""
+def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any) -> dict[str, Path]:
+    """Write the figure `name` in every format, drawn by `draw_figure`; nothing where the sweep has no such figure."""
     from analysis.sweep.figures import NothingToDrawError
 
     try:
-        ax = draw_figure(results, name, size=size)
+        ax = draw_figure(results, name, **look)
     except NothingToDrawError:
         return {}
     return _save(ax, folder, stem)
@@ -252,8 +254,9 @@ def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
 
 
 def render_confusion(
-    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None
-) -> Rendering:
+    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None,
+    style: str = SANS, caption: bool = True,
+) -> Rendering:  # fmt: skip
     """Write into `out/<sweep>/` what the runs of a sweep predict.
 
     `classes.md|tex|csv` have the accuracy on each class of each row, and `confusion-<row>.md|tex|csv|png|pdf|svg` the
@@ -265,6 +268,7 @@ def render_confusion(
         out: The folder of the results.
         only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
         notes: Takes a sentence for each file of predictions that cannot be used.
+        style, caption: As in `draw_figure`.
 
     Raises:
         UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
@@ -281,7 +285,7 @@ def render_confusion(
         if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
             stem = f"{stem}-{len(found)}"
         paths |= _write(confusion.matrix_table(group), folder, stem, stem)
-        paths |= _save(kinds.confusion(confusion.chart(group)), folder, stem)
+        paths |= _save(kinds.confusion(confusion.chart(group, style, caption)), folder, stem)
         found.append(confusion.ByClass.of(group))
     if not found:
         return Rendering(sweep, confusion.none_found(results), "", {})
@@ -290,32 +294,60 @@ def render_confusion(
     return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
 
 
-def render_paper(
-    sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last"
-) -> list[Rendering]:
-    """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
+def render_comparison(compared: Comparison, out: Path) -> Rendering:
+    """Write the table of a comparison and its figures into `out/compare/<sweep>/`.
 
-    Without `numbers`, it writes the tables that have runs.
+    `table.md|tex|csv` is the table, `figure.png|pdf|svg` shows the means, and `differences.png|pdf|svg` the differences
+    to the first side.
 
     Raises:
-        UserError: where there are no runs for one of `numbers`, or for any table, or where two configurations are the
-            same row.
+        UserError: where the folder cannot be written to.
+    """
+    from analysis.compare import figures
+    from analysis.compare.table import comparison_table
+
+    sweep = compared.layout.name
+    table, crowd = comparison_table(compared), figures.too_many_rows(compared)
+    folder = _folder(out / "compare", sweep)
+    paths = _write(table, folder, "table")
+    for stem, draw in ({} if crowd else {"figure": figures.means, "differences": figures.differences}).items():
+        ax = draw(compared)
+        paths |= {} if ax is None else _save(ax, folder, stem)
+    return Rendering(sweep, table.to_text(), table.to_markdown(), paths, note=crowd)
+
+
+def render_paper(
+    sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last",
+    only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
+) -> list[Rendering]:  # fmt: skip
+    """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
+
+    Without `numbers`, it writes the tables that have runs. `only` and `metrics` choose the rows, by `operator`, and the
+    metrics that are shown; Tables 5 and 7 have neither.
+
+    Raises:
+        UserError: where there are no runs for one of `numbers`, or for any table, where two configurations are the
+            same row, or for an operator or a metric that the paper does not have.
     """
     from analysis.paper import tables as paper_tables
     from analysis.paper import tables_without_runs
     from analysis.paper.pools import SWEEPS, pools
+    from analysis.paper.shown import Shown
 
+    shown = Shown.of(only or {}, metrics)
     tables = []
     for number in numbers or [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]:
         if number in WITHOUT_RUNS:
             tables.append(tables_without_runs.table_5() if number == 5 else tables_without_runs.table_7())
             continue
         found = pools(sources, str(number), select) if sources is not None else []
-        made = paper_tables.paper_tables(number, found, select)
+        made = paper_tables.paper_tables(number, found, select, shown)
         if numbers and not made:
             _raise_left_out(sources, SWEEPS[str(number)])
             where = "; ".join(pool.data for pool in found) or "the sources"
-            raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
+            asked = "" if shown.all else ", or nothing of what is asked for"
+            runs = f"no finished run of {' or '.join(SWEEPS[str(number)])} for it"
+            raise UserError(f"Table {number}: {where}: {runs}{asked}")
         tables += made
     if not tables:
         _raise_left_out(sources, [name for names in SWEEPS.values() for name in names])

@@ -36,27 +36,32 @@ def common_n(summary: pd.DataFrame) -> int:
 
 
 def notes(results: SweepResults) -> list[str]:
-    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
+    sweep, frame, summary, select = results.layout, results.frame, results.visible, results.select
     runs = frame[frame["metric"] == sweep.metric]
     lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
-    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _intervals(results), _brackets(results)]
-    lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
+    lines += [estimator(sweep, summary, select), replication(runs, summary), _intervals(results), _brackets(results)]
+    lines += [display.note(results.only, len(results.summary), len(results.whole), results.metrics)]
+    lines += [display.left_note(results.summary, summary, runs, sweep.column_axis), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
-    if sweep.column_axis is None:
+    if sweep.column_axis is None and not results.metrics:
         lines.append(
             "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
             "machine lengthens it. MACs are those of one image."
         )
-    finished = runs[runs["state"].isin(["finished", "diverged"])]
-    commits = _joined(finished["commit"].map(numbers.short_commit))
-    environment = f"torch {_joined(finished['torch'])} on {_joined(finished['device'])}"
     changed = f"; changed: {', '.join(sweep.settings)}" if sweep.settings else ""
-    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; commit: {commits}; {environment}.")
+    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; {computed_by(runs)}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:
         lines.append(f"Published: {numbers.DASH}; these data cannot reproduce the paper; no published value.")
     return [line for line in lines if line]
+
+
+def computed_by(runs: pd.DataFrame) -> str:
+    """`commit: 0123456789; torch 2.15.0 on cpu` of the runs that left a record. `runs` has a row per cell."""
+    recorded = runs[runs["state"].isin(["finished", "diverged"])]
+    commits = _joined(recorded["commit"].map(numbers.short_commit))
+    return f"commit: {commits}; torch {_joined(recorded['torch'])} on {_joined(recorded['device'])}"
 
 
 def selection(select: str) -> list[str]:
@@ -87,7 +92,8 @@ def failures(runs: pd.DataFrame) -> list[str]:
     return [f"{numbers.counted(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}"]
 
 
-def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+def estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+    """The footnote that says what the values of a table are."""
     if summary["n"].max() < FEWEST_SEEDS:
         return f"Estimator: each run's {select} {sweep.metric_label}."
     return (
@@ -96,7 +102,8 @@ def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
     )
 
 
-def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
+def replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """The footnote on the number of runs. `runs` has a row per cell, `summary` a row per group."""
     common = common_n(summary)
     own = " unless a table cell states its own" if (summary["n"] != common).any() else ""
     few = "; one or two runs stand as they are, without a spread" if summary["n"].isin([1, 2]).any() else ""
@@ -171,7 +178,7 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
         verdict, more = _verdict(item, margin)
-        verdicts.setdefault(verdict, []).append(_position(key) + (f" ({more})" if more else ""))
+        verdicts.setdefault(verdict, []).append(_position(sweep, key) + (f" ({more})" if more else ""))
     return " and ".join(
         verdict + (f" at {', '.join(positions)}" if sweep.axes else "".join(positions))
         for verdict, positions in verdicts.items()
@@ -179,7 +186,7 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
 
 
 def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
-    values = [_position(key, ": ") + _difference(item.difference) for key, item in differences.items()]
+    values = [_position(sweep, key, ": ") + difference_text(item.difference) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     return (
         f"Against its control, {pair}, mean difference [95 % interval each]{axes}: {'; '.join(values)}; the difference "
@@ -187,7 +194,8 @@ def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[
     )
 
 
-def _difference(item: Difference) -> str:
+def difference_text(item: Difference) -> str:
+    """`+0.70 [−0.41, +1.81]`: the difference, and its interval from three runs on."""
     mean = numbers.signed(item.mean, decimals=2)
     if item.n < FEWEST_SEEDS:  # the interval of two runs stands in the CSV alone
         return mean
@@ -209,9 +217,9 @@ def _verdict(item: Comparison, margin: float | None) -> tuple[str, str]:
     return "is not resolved", f"a gain above {numbers.number(max(found.high, 0.0), 2)} is excluded"
 
 
-def _position(key: tuple[Any, ...], end: str = "") -> str:
+def _position(sweep: SweepLayout, key: tuple[Any, ...], end: str = "") -> str:
     """The values of the axes, followed by `end`; empty for a sweep without axes."""
-    return " / ".join(map(str, key)) + end if key else ""
+    return " / ".join(map(sweep.value_label, sweep.axes, key)) + end if key else ""
 
 
 def _joined(values: pd.Series) -> str:

@@ -22,6 +22,8 @@ from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
 PRINTED = Path(__file__).with_name("printed_tables.txt")
 ARCHITECTURE = Path(__file__).with_name("architecture.csv")
 MINUS = "\N{MINUS SIGN}"
+OURS = ("parameters", "printed", "verdict")
+"""The columns that the paper does not have."""
 
 
 def printed_tables() -> dict[int, list[list[str]]]:
@@ -44,7 +46,7 @@ def grid(markdown: str) -> tuple[list[str], list[list[str]]]:
 
 def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[str]:
     """Our row in the notation of `printed_tables.txt`: without the columns that the paper does not have."""
-    kept = [cell for column, cell in zip(columns, row, strict=True) if column not in ("printed", "verdict")]
+    kept = [cell for column, cell in zip(columns, row, strict=True) if column not in OURS]
     cells = [f"*{cell.replace('**', '')}" if "**" in cell else cell for cell in kept]
     if number == 4:
         cells[1] = cells[1].replace("yes", "\N{CHECK MARK}")
@@ -78,7 +80,7 @@ def test_runs_with_the_printed_numbers_give_the_printed_tables(
         columns, rows = grid((tmp_path / "paper" / f"table-{number}.md").read_text())
         found = [as_printed(number, columns, row) for row in rows]
         assert found == [row[1:] if number == 1 else row for row in expected]
-        assert [column for column in columns if column not in ("Operator", "printed", "verdict")] == COLUMNS[number]
+        assert [column for column in columns if column not in ("Operator", *OURS)] == COLUMNS[number]
         # The printed number beside each of ours is the same.
         for row in rows:
             for column, cell in enumerate(row):
@@ -115,6 +117,16 @@ def test_table_1_is_joined_by_fingerprint(tmp_path: Path) -> None:
         ], operator__num_heads=heads)  # fmt: skip
     with pytest.raises(UserError, match=r"xvolution stage5 has two configurations"):
         main(["tables", "--paper", "1", "--source", str(tmp_path / "d"), "--source", str(tmp_path / "e")])
+
+
+def test_single_runs_are_never_bold(tmp_path: Path) -> None:
+    rows = [(label, {}, values) for label, setting, values in rows_of(1, "ResNet-34") if setting in ("", "stage5")]
+    for seeds in (1, 2):
+        write_sweep(tmp_path / str(seeds), "operator", "imagenet_resnet34", rows, seeds=seeds)
+        assert main(["tables", "--paper", "1", "--source", str(tmp_path / str(seeds))]) == 0
+        markdown = (tmp_path / str(seeds) / "paper" / "table-1.md").read_text()
+        cells = "".join(cell for row in grid(markdown)[1] for cell in row[1:])
+        assert ("**" in cells) == (seeds > 1)
 
 
 def test_other_data_never_get_a_printed_number(tmp_path: Path) -> None:
@@ -188,6 +200,7 @@ def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Pat
         expected = printed_tables()[number]
         assert [as_printed(number, columns, row) for row in rows] == expected
         assert {row[columns.index("printed")] for row in rows} == {"\N{EN DASH}"}
+        assert {row[columns.index("parameters")] for row in rows} == {"1"}
         assert {row[columns.index("verdict")] for row in rows} <= {"holds", "fails", "not resolved", "\N{EN DASH}"}
         # The sweep's own table has the other numbers beside its own, in COCO's order.
         assert main(["tables", "--source", str(folder)]) == 0
