@@ -18,7 +18,7 @@ import ablations.__main__
 import ablations.all
 import analysis.__main__
 import benchmarks.flags
-import benchmarks.gpu_check
+import benchmarks.gpu_check.__main__
 import lightning_xvol.__main__
 from ablations.engine import cli
 from ablations.engine.catalogue import sweeps
@@ -40,7 +40,7 @@ TOPS = [
     lightning_xvol.__main__.make_parser(),
     analysis.__main__.build_parser(),
     benchmarks.flags.make_parser(),
-    benchmarks.gpu_check.make_parser(),
+    benchmarks.gpu_check.__main__.make_parser(),
     ablations.__main__.make_parser(),
     ablations.all.make_parser(),
     *(cli.make_parser(sweep) for sweep in sweeps().values()),

@@ -25,7 +25,7 @@ HOUSE = {
     ),
     "benchmarks": (
         "operators core network scaling growth data overhead bandwidth "  # the modes
-        "flags shapes session measure power_law growth_tables subjects pictures report plot gpu_check"
+        "flags shapes session measure power_law growth_tables subjects pictures report plot gpu_check/"
     ),
     "analysis": (
         "statistics table numbers render sources/ sweep/ compare/ paper/ figures/ report/ dashboard/ publication/ "

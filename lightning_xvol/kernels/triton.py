@@ -11,17 +11,18 @@ import functools
 import importlib.util
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, first_line
 from lightning_xvol.kernels.plain import gradients
 from lightning_xvol.kernels.shifts.loops import plain_dot
 from lightning_xvol.kernels.spec import Spec
+from lightning_xvol.kernels.tiles import Tiles, ceil, channels_last, in_force, power_of_2
 
 FORMS = ("dot", "hadamard")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -29,17 +30,6 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # With this variable, set before its import, Triton interprets its programs on any device.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 INSTALLED = importlib.util.find_spec("triton") is not None
-
-# How maps are cut into tiles. Not yet measured on a GPU: so far the constants keep a thread's values in its registers
-# and, in channels_last, its loads at 16 bytes. Nothing is tuned at run time, since that would break exact resume.
-WARP = 32
-WARPS = 4
-WARPS_OF_HEADS = 8  # `dot` in NCHW, for runs of 16 pixels with 64 channels a head
-THREAD_BYTES = 16  # bytes of one map per thread, in channels_last
-THREAD_ENTRIES = 4  # entries of one map per thread, in NCHW, where each entry has its own address
-CHANNELS = 32  # channels of a tile for `hadamard` in channels_last, because it has no heads
-# The gradients of the weights go into at most this many partial sums: enough programs for a GPU, and little memory.
-RUNS = 512
 
 
 def serves(x: Tensor) -> bool:
@@ -68,8 +58,8 @@ def _launches() -> bool:
         q = torch.ones(1, 1, 1, 1, device="cuda")
         attend(q, q, q, q.view(1, 1), None, [], 1)
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        warnings.warn(f"PSSA runs without its Triton kernels: {type(error).__name__}: {first_line}", stacklevel=2)
+        why = f"{type(error).__name__}: {first_line(error)}"
+        warnings.warn(f"PSSA runs without its Triton kernels: {why}", stacklevel=2)
         return False
     return True
 
@@ -96,20 +86,20 @@ def attend(
     """`dot` if the tables have a row per head, `hadamard` if they have a row per channel."""
     from lightning_xvol.kernels import triton_programs as programs
 
+    memory_format = _memory_format(query)
+    query, key, value = _converted(query, key, value)
     y = _like(query)
     if not y.numel():
         return y
-    tiles = _Tiles.of(query, weight)
-    acc = torch.promote_types(query.dtype, torch.float32)
-    positions = query.numel() // query.shape[1]
+    tiles, acc = Tiles.of(query, weight), torch.promote_types(query.dtype, torch.float32)
     with torch.cuda.device_of(query):
-        programs.forward[_ceil(positions, tiles.block_p), tiles.groups](
+        programs.forward[tiles.count(query), tiles.groups](
             y, query, key, value, *_tables(weight, static, acc),
             y.stride(), query.stride(), key.stride(), value.stride(),
-            positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:],
+            _positions(query), query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:],
             DISTANCES=_rings(distances, weight), STRIDE=stride, ACC=programs.ACCUMULATORS[acc], **tiles.constants,
         )  # fmt: skip
-    return y
+    return y.contiguous(memory_format=memory_format)
 
 
 @torch.library.custom_op("lightning_xvol::attend_backward", mutates_args=())
@@ -120,28 +110,38 @@ def attend_backward(
     """The gradients of query, key, value, weight and static. The last is empty where there is no static."""
     from lightning_xvol.kernels import triton_programs as programs
 
+    memory_formats = [_memory_format(x) for x in (query, key, value)]
+    grad, query, key, value = _converted(grad, query, key, value)
     grads = _like(query), _like(key), _like(value)
-    tiles = _Tiles.of(query, weight)
-    acc = torch.promote_types(query.dtype, torch.float32)
-    rings = _rings(distances, weight)
-    positions = key.numel() // key.shape[1]
-    steps = max(1, _ceil(_ceil(positions, tiles.block_p), RUNS))
-    runs = _ceil(positions, tiles.block_p * steps)
-    partial_weight = weight.new_empty(runs, weight.shape[0], 8 * len(rings), dtype=acc)
+    tiles, acc = Tiles.of(query, weight), torch.promote_types(query.dtype, torch.float32)
+    rings, split = _rings(distances, weight), tiles.variant.split
+    count = tiles.count(query if split else key)
+    steps = max(1, ceil(count, tiles.variant.runs))
+    partial_weight = weight.new_empty(ceil(count, steps), weight.shape[0], 8 * len(rings), dtype=acc)
     partial_static = None if static is None else torch.empty_like(partial_weight)
-    if runs:
+    tables = _tables(weight, static, acc)
+
+    def launch(cut: Tensor, steps: int, queries: bool, keys: bool) -> None:
+        """Start a program for each run of `steps` tiles of `cut`. It does the sides of backward that are asked for."""
+        programs.backward[ceil(tiles.count(cut), steps), tiles.groups](
+            *grads, partial_weight, partial_static, grad, query, key, value, *tables,
+            *(x.stride() for x in (*grads, grad, query, key, value)),
+            _positions(cut), query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:], steps,
+            DISTANCES=rings, STRIDE=stride, QUERIES=queries, KEYS=keys, POSITION_SUMS=tiles.variant.position_sums,
+            BLOCK_T=power_of_2(8 * len(rings)), ACC=programs.ACCUMULATORS[acc], **tiles.constants,
+        )  # fmt: skip
+
+    if key.numel():
         with torch.cuda.device_of(query):
-            programs.backward[runs, tiles.groups](
-                *grads, partial_weight, partial_static,
-                grad, query, key, value, *_tables(weight, static, acc),
-                *(x.stride() for x in (*grads, grad, query, key, value)),
-                positions, query.shape[1], tiles.group, *key.shape[2:], *query.shape[2:], steps,
-                DISTANCES=rings, STRIDE=stride, BLOCK_T=_power_of_2(8 * len(rings)), ACC=programs.ACCUMULATORS[acc],
-                **tiles.constants,
-            )  # fmt: skip
-    tables = (x if x is None else x.sum(0)[:, : weight.shape[1]] for x in (partial_weight, partial_static))
-    grad_weight, grad_static = (weight.new_empty(0) if x is None else x.to(weight.dtype, copy=True) for x in tables)
-    return *grads, grad_weight, grad_static
+            if split:
+                launch(query, steps, queries=True, keys=False)
+                launch(key, 1, queries=False, keys=True)
+            else:
+                launch(key, steps, queries=True, keys=True)
+    sums = (x if x is None else x.sum(0)[:, : weight.shape[1]] for x in (partial_weight, partial_static))
+    grad_weight, grad_static = (weight.new_empty(0) if x is None else x.to(weight.dtype, copy=True) for x in sums)
+    dq, dk, dv = (x.contiguous(memory_format=form) for x, form in zip(grads, memory_formats, strict=True))
+    return dq, dk, dv, grad_weight, grad_static
 
 
 @attend.register_fake
@@ -182,62 +182,22 @@ def _plain(
 attend.register_autograd(_gradients, setup_context=_save)
 
 
-@dataclass(frozen=True)
-class _Tiles:
-    """How maps are cut into tiles of channels x positions, whose sides are powers of two.
-
-    Attributes:
-        channels_last: the memory format of the maps.
-        per_head: whether the tables have a row per head.
-        group: the channels of one program.
-        groups: the number of programs along the channels.
-        block_c: the channels of a tile.
-        block_p: the positions of a tile.
-        warps: the warps of a program.
-    """
-
-    channels_last: bool
-    per_head: bool
-    group: int
-    groups: int
-    block_c: int
-    block_p: int
-    warps: int
-
-    @classmethod
-    def of(cls, query: Tensor, weight: Tensor) -> _Tiles:
-        channels, rows = query.shape[1], weight.shape[0]
-        per_head, channels_last = rows != channels, _channels_last(query)
-        if per_head:
-            group, block_c = channels // rows, _power_of_2(channels // rows)
-        else:
-            group = block_c = min(CHANNELS, _power_of_2(channels)) if channels_last else 1
-        warps = WARPS_OF_HEADS if per_head and not channels_last else WARPS
-        entries = WARP * warps * (THREAD_BYTES // query.element_size() if channels_last else THREAD_ENTRIES)
-        block_p = max(1, entries // block_c)
-        return cls(channels_last, per_head, group, _ceil(channels, group), block_c, block_p, warps)
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The compile-time arguments of both programs."""
-        return {
-            "PER_HEAD": self.per_head,
-            "CHANNEL_AXIS": int(self.channels_last),
-            "BLOCK_C": self.block_c,
-            "BLOCK_P": self.block_p,
-            "num_warps": self.warps,
-            "enable_fp_fusion": True,  # Triton 3.9 warns where this is not given
-        }
-
-
 def _like(x: Tensor) -> Tensor:
     """An empty map in the memory format of `x`, which may be any view."""
-    return torch.empty_like(x, memory_format=torch.channels_last if _channels_last(x) else torch.contiguous_format)
+    return torch.empty_like(x, memory_format=_memory_format(x))
 
 
-def _channels_last(x: Tensor) -> bool:
-    """Whether x is in channels_last, for slices and expanded views too. One pixel or one channel counts as NCHW."""
-    return x.stride(1) < x.stride(3)
+def _memory_format(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if channels_last(x) else torch.contiguous_format
+
+
+def _converted(*maps: Tensor) -> Sequence[Tensor]:
+    """The maps as the programs read them: in channels_last where the variant converts them."""
+    return [x.contiguous(memory_format=torch.channels_last) for x in maps] if in_force().converts else maps
+
+
+def _positions(x: Tensor) -> int:
+    return x.numel() // x.shape[1]
 
 
 def _tables(weight: Tensor, static: Tensor | None, acc: torch.dtype) -> list[Tensor | None]:
@@ -248,11 +208,3 @@ def _tables(weight: Tensor, static: Tensor | None, acc: torch.dtype) -> list[Ten
 def _rings(distances: list[int], weight: Tensor) -> tuple[int, ...]:
     """The distances of the rings of eight taps. A centre is the first tap of a ring at distance 0."""
     return (*distances, 0) if weight.shape[1] % 8 else tuple(distances)
-
-
-def _power_of_2(value: int) -> int:
-    return 1 << (value - 1).bit_length()
-
-
-def _ceil(value: int, divisor: int) -> int:
-    return -(-value // divisor)

@@ -7,6 +7,7 @@ import torch
 from attention_cases import CASES, CL, GRID, NCHW, TOLERANCE, Case, attention, error, errors, results
 from torch import Tensor
 
+from benchmarks.gpu_check.variants import VARIANTS, use
 from lightning_xvol import kernels
 from lightning_xvol.kernels import triton
 from lightning_xvol.operators import build_operator
@@ -27,9 +28,22 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("case", [*CASES, *GRID], ids=str)
+# The time of these tests goes into compiling, so `benchmarks.gpu_check` leaves the slow ones out.
+@pytest.mark.parametrize("case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in GRID)], ids=str)
 def test_equal_to_the_literal_reference(case: Case) -> None:
     assert max(errors(case, DEVICE).values()) < TOLERANCE[case.dtype]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory_format", "stride"), [(NCHW, 2), (CL, 1)])
+@pytest.mark.parametrize("form", ["dot", "hadamard"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_equal_to_the_literal_reference(
+    variant: str, form: str, memory_format: torch.memory_format, stride: int
+) -> None:
+    case = Case(form, (17, 13), 12, 3, stride, static=True, formats=(memory_format,) * 3)
+    with use(variant):
+        assert max(errors(case, DEVICE).values()) < TOLERANCE[case.dtype]
 
 
 @pytest.mark.parametrize("case", LARGE, ids=str)

@@ -14,7 +14,7 @@ import torch
 from attention_cases import CL, NCHW, Case
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.gpu_check import Compiler, NoDriver
+from benchmarks.gpu_check.compiled import recording
 from lightning_xvol import kernels
 from lightning_xvol.errors import UserError
 from lightning_xvol.kernels import triton
@@ -24,10 +24,10 @@ installed = pytest.mark.skipif(not triton.INSTALLED, reason="triton is not insta
 
 
 def interpret(*flags: str) -> None:
-    """Run `interpreted.py` in a process in which Triton interprets its programs."""
+    """Run the files `interpreted*.py` in a process in which Triton interprets its programs."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *flags]
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name("interpreted.py"))],
+        [*command, *map(str, sorted(Path(__file__).parent.glob("interpreted*.py")))],
         env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -63,20 +63,15 @@ def test_programs_compile_for_a_gpu(
     capability: int, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both programs become machine code. In channels_last they load 16 bytes at once."""
-    from triton.runtime import driver
-
-    from lightning_xvol.kernels import triton_programs
-
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    compiled: list[Any] = []
-    for name in ("forward", "backward"):
-        monkeypatch.setattr(triton_programs, name, Compiler(getattr(triton_programs, name), compiled))
     query, *tensors = case.tensors()
-    monkeypatch.setattr(driver, "_active", NoDriver(capability))
-    triton.attend(query, *tensors, list(case.distances), case.stride)
-    triton.attend_backward(query, query, *tensors, list(case.distances), case.stride)
-    assert [len(program.asm["cubin"]) > 0 for program in compiled] == [True, True]
-    for program in compiled:
+    with recording() as launches:
+        triton.attend(query, *tensors, list(case.distances), case.stride)
+        triton.attend_backward(query, query, *tensors, list(case.distances), case.stride)
+    assert [launch.name for launch in launches] == ["forward", "backward"]
+    for launch in launches:
+        program = launch.compile(capability)
+        assert program.asm["cubin"]
         wide = re.findall(r"ld\.global\S*\.v4\.b32", program.asm["ptx"])
         # The query, and key and value at eight taps of a ring.
         assert len(wide) >= 17 or CL not in case.formats
