@@ -27,7 +27,7 @@ HOUSE = {
         "operators core network scaling data overhead bandwidth "  # the modes
         "flags shapes session measure subjects pictures report plot gpu_check"
     ),
-    "analysis": "statistics table numbers render sources/ sweep/ paper/ figures/ report/ dashboard/ commands/",
+    "analysis": "statistics numbers render table/ sources/ sweep/ paper/ figures/ report/ dashboard/ commands/",
     "ablations": "all rows engine/",  # and the sweeps
 }
 MAY_IMPORT = {"lightning_xvol": (), "benchmarks": ("lightning_xvol",), "analysis": ("lightning_xvol",)}

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import add_notes, add_out, add_source, open_sources, out_folder
 from lightning_xvol.errors import ExitCode
 
 
@@ -16,6 +16,7 @@ def add_to(commands: Any) -> None:
         "report", help="write report.html: one page with verdicts, tables, figures and runs", allow_abbrev=False
     )
     add_source(parser)
+    add_notes(parser, siunitx=False)
     add_out(parser, "DIR/report.html")
     parser.add_argument(
         "--protocol", type=Path, metavar="FILE",
@@ -29,6 +30,8 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.report.page import write_report
 
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
-    path = write_report(sources, out_folder(parsed) / "report.html", command, parsed.select, parsed.protocol)
+    path = write_report(
+        sources, out_folder(parsed) / "report.html", command, parsed.select, parsed.protocol, parsed.notes
+    )
     print(f"report: {path}")
     return ExitCode.SUCCESS

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import (
+    add_notes,
     add_out,
     add_shown,
     add_source,
@@ -36,6 +37,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
+    add_notes(parser)
     add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
 
 
@@ -47,7 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        rendering = render(sources, name, out, parsed.select, parsed.interval, only)
+        rendering = render(sources, name, out, parsed.select, parsed.interval, only, parsed.notes, parsed.siunitx)
         diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
         return f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n"
 
@@ -58,7 +60,8 @@ def run(parsed: argparse.Namespace) -> int:
 def _run_paper(parsed: argparse.Namespace) -> int:
     numbers = parsed.paper
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
-    for rendering in render_paper(sources, numbers, out_folder(parsed), parsed.select):
+    made = render_paper(sources, numbers, out_folder(parsed), parsed.select, parsed.notes, parsed.siunitx)
+    for rendering in made:
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     tell_left_out(sources.left_out() if sources is not None else ())
     return ExitCode.SUCCESS

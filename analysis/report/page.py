@@ -17,7 +17,7 @@ from analysis.paper.claims import Claim
 from analysis.paper.pools import pools
 from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
-from analysis.render import PAPER_TABLES, WITHOUT_RUNS
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, check_notes
 from analysis.report.drawing import Drawing, draw
 from analysis.report.frozen import Frozen
 from analysis.report.runs import ReportedRuns
@@ -63,8 +63,9 @@ class Section:
 
 
 def write_report(
-    sources: Sources, path: str | Path, command: str = "", select: str = "last", protocol: str | Path | None = None
-) -> Path:
+    sources: Sources, path: str | Path, command: str = "", select: str = "last", protocol: str | Path | None = None,
+    notes: str = "full",
+) -> Path:  # fmt: skip
     """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
 
     Args:
@@ -73,23 +74,28 @@ def write_report(
         command: The command that the page names in its footer (default: the call of this function).
         select: Which evaluation of a run counts: `last` or `best`.
         protocol: The protocol of the experiment (default: the file that the runs name, if it is here).
+        notes: The footnotes of the tables: `full`, `short` or `none`.
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, or `protocol` is none.
+        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, `protocol` is none, or
+            `notes` has no such value.
     """
+    check_notes(notes)
     path = Path(path)
     if path.is_dir():
         raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
-    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select, protocol)
+    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select, protocol, notes)
     files.make_folder(path.parent)
     files.write_text(path, page)
     return path
 
 
-def html(sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None) -> str:
+def html(
+    sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None, notes: str = "full"
+) -> str:
     """The text of the page. Its footer names `command`.
 
     Raises:
@@ -101,7 +107,9 @@ def html(sources: Collection, command: str, select: str = "last", protocol: str 
     problems += others
     frozen = Frozen.of(sources, found, None if protocol is None else Path(protocol))
     several = len({item.layout.recipe for item in found}) > 1
-    sections = [_section(number, item, runs, several, frozen.lines(sources, item)) for number, item in enumerate(found)]
+    sections = [
+        _section(number, item, runs, several, frozen.lines(sources, item), notes) for number, item in enumerate(found)
+    ]
     script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -127,7 +135,7 @@ def html(sources: Collection, command: str, select: str = "last", protocol: str 
         tones=TONES,
         legend=verdicts.LEGEND,
         sections=sections,
-        paper_tables=tables,
+        paper_tables=[table.with_notes(notes) for table in tables],
         runs=runs,
         select=select,
         command=command,
@@ -159,7 +167,9 @@ def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list
     return found, tables, problems
 
 
-def _section(number: int, item: Overview, runs: ReportedRuns, several: bool, protocol: list[str]) -> Section:
+def _section(
+    number: int, item: Overview, runs: ReportedRuns, several: bool, protocol: list[str], notes: str
+) -> Section:
     sweep = item.layout
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
@@ -175,7 +185,7 @@ def _section(number: int, item: Overview, runs: ReportedRuns, several: bool, pro
         operators=sorted(runs.operators[label] for label in sweep.labels.values()),
         warnings=warnings,
         overview=item,
-        table=sweep_table(item),
+        table=sweep_table(item).with_notes(notes),
         drawings=drawings,
         protocol=protocol,
     )

@@ -17,7 +17,7 @@ from analysis.sweep.results import SweepResults
 
 
 def title(sweep: SweepLayout) -> str:
-    return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} (recipe {sweep.recipe})."
+    return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} ({sweep.origin})."
 
 
 def caption(sweep: SweepLayout, summary: pd.DataFrame) -> str:
@@ -38,7 +38,7 @@ def common_n(summary: pd.DataFrame) -> int:
 def notes(results: SweepResults) -> list[str]:
     sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
     runs = frame[frame["metric"] == sweep.metric]
-    lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
+    lines = [*_warnings(runs, select)]
     lines += [_estimator(sweep, summary, select), _replication(runs, summary), _intervals(results), _brackets(results)]
     lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
@@ -50,13 +50,40 @@ def notes(results: SweepResults) -> list[str]:
     finished = runs[runs["state"].isin(["finished", "diverged"])]
     commits = _joined(finished["commit"].map(numbers.short_commit))
     environment = f"torch {_joined(finished['torch'])} on {_joined(finished['device'])}"
-    changed = f"; changed: {', '.join(sweep.settings)}" if sweep.settings else ""
-    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; commit: {commits}; {environment}.")
+    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; commit: {commits}; {environment}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:
         lines.append(f"Published: {numbers.DASH}; these data cannot reproduce the paper; no published value.")
     return [line for line in lines if line]
+
+
+def short_notes(results: SweepResults) -> list[str]:
+    """A sentence on the estimator and the number of seeds, one on the data, and warnings."""
+    sweep, summary, select = results.layout, results.summary, results.select
+    runs = results.frame[results.frame["metric"] == sweep.metric]
+    single = summary["n"].max() < FEWEST_SEEDS
+    spread = "" if single else f"mean {numbers.PLUS_MINUS} standard deviation over seeds of "
+    estimator = f"{spread}each run's {select} {sweep.metric_label}, {_count(summary)}"
+    if sweep.baseline is not None and summary["delta"].notna().any():
+        estimator += f"; in brackets: difference to {sweep.labels[sweep.baseline]}"
+        estimator += f", {numbers.DAGGER} where resolved" if summary["resolved"].fillna(False).any() else ""
+    commits = _joined(runs[runs["state"].isin(["finished", "diverged"])]["commit"].map(numbers.short_commit))
+    return [
+        f"{estimator[0].upper()}{estimator[1:]}.",
+        f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; commit: {commits}.",
+        *_warnings(runs, select),
+    ]
+
+
+def _warnings(runs: pd.DataFrame, select: str) -> list[str]:
+    return [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
+
+
+def _count(summary: pd.DataFrame, seeds: str = "") -> str:
+    """`n = 3 (seeds 0, 1, 2) unless a table cell states its own`."""
+    common = common_n(summary)
+    return f"n = {common}{seeds}" + (" unless a table cell states its own" if (summary["n"] != common).any() else "")
 
 
 def selection(select: str) -> list[str]:
@@ -97,15 +124,13 @@ def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
 
 
 def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
-    common = common_n(summary)
-    own = " unless a table cell states its own" if (summary["n"] != common).any() else ""
     few = "; one or two runs stand as they are, without a spread" if summary["n"].isin([1, 2]).any() else ""
     apart = any(numbers.extremes(values) for values in summary["runs"])
     extremes = f"; runs more than {numbers.FAR_APART:g} points apart: lowest to highest in brackets" if apart else ""
     diverged = "; diverged runs are not averaged" if summary["diverged"].any() else ""
     seeds = runs["seed"].unique().tolist()
     named = f"seed{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}"
-    return f"n = {common} ({named}){own}{few}{extremes}{diverged}."
+    return f"{_count(summary, f' ({named})')}{few}{extremes}{diverged}."
 
 
 def _intervals(results: SweepResults) -> str:

@@ -131,6 +131,7 @@ def sweep_table(results: SweepResults) -> Table:
         bold="highest mean of its column, regardless of the intervals",
         notes=tuple(footnotes.notes(results)),
         tidy=tidy(results),
+        short_notes=tuple(footnotes.short_notes(results)),
     )
 
 
