@@ -1,4 +1,4 @@
-"""How a table lies on a page: as it is, turned (rows and columns swapped), or in panels below each other.
+"""A table as LaTeX shows it: the lines of its headings and cells, and about how wide and how high it is.
 
 Widths are estimates in points, from the widths of letters in Computer Modern. LaTeX itself measures the result.
 """
@@ -6,24 +6,15 @@ Widths are estimates in points, from the widths of letters in Computer Modern. L
 from __future__ import annotations
 
 import functools
-import itertools
-import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from analysis import numbers
-from analysis.table.letters import transliterate
-
-if TYPE_CHECKING:
-    from analysis.table import Table, TableCell
 
 SIZE, LINE, ROW_GAP, RULE = 8.0, 9.6, 2.0, 5.0
 """Points: the size of the text, the distance of lines, the space after a row of several lines, and that of a rule."""
-TALLEST_TURNED = 380.0
-"""Points: a table is not turned if it is higher then."""
 STUB_GAP, GAP = 12.0, 8.0
 """Points after the row labels, and between two other columns."""
 LABEL, TEXT, HEADING, LONGEST_WORD = 32, 36, 12, 24
@@ -71,7 +62,7 @@ class Grid:
 
     Attributes:
         stub: The heading of the row labels.
-        groups: Headings above neighbouring columns, each with their number.
+        spanner: The heading above all columns; empty for none.
         headings: The heading of each column.
         blocks: The lines of each row, by block.
         block_headings: The heading above each block; empty for none.
@@ -79,7 +70,7 @@ class Grid:
     """
 
     stub: str
-    groups: tuple[tuple[str, int], ...]
+    spanner: str
     headings: tuple[str, ...]
     blocks: tuple[tuple[tuple[Line, ...], ...], ...]
     block_headings: tuple[str, ...]
@@ -111,10 +102,8 @@ class Grid:
         return found
 
     @functools.cached_property
-    def group_lines(self) -> list[list[str]]:
-        ends = list(itertools.accumulate((count for _, count in self.groups), initial=0))
-        widths = [sum(self.column_widths[start:stop]) for start, stop in itertools.pairwise(ends)]
-        return [self._fill(heading, width) for (heading, _), width in zip(self.groups, widths, strict=True)]
+    def spanner_lines(self) -> list[str]:
+        return self._fill(self.spanner, sum(self.column_widths)) if self.spanner and self.headings else []
 
     @functools.cached_property
     def column_widths(self) -> list[float]:
@@ -143,23 +132,27 @@ class Grid:
             found.append((widest, (width - GAP - sum(self._sides(index))) / 2))
         return found
 
+    @property
+    def stub_lines(self) -> list[str]:
+        return lines_of(self.stub, LABEL)
+
     @functools.cached_property
     def stub_width(self) -> float:
         labels = (label for rows in self.blocks for row in rows for label, _ in row[:1])
         further = (label for rows in self.blocks for row in rows for label, _ in row[1:])  # these are indented
-        widths = (*map(points, (*lines_of(self.stub, LABEL), *labels)), *(points(label) + SIZE for label in further))
+        widths = (*map(points, (*self.stub_lines, *labels)), *(points(label) + SIZE for label in further))
         return STUB_GAP - GAP + max(widths)
 
     @property
     def width(self) -> float:
-        """The points of the whole table. A heading above several columns may be wider than they are."""
-        above = (GAP + points(line) for lines in self.group_lines for line in lines)
-        return self.stub_width + max(sum(self.column_widths), *above, 0.0)
+        """The points of the whole table. The heading above all columns may be wider than they are."""
+        above = (GAP + points(line) for line in self.spanner_lines)
+        return self.stub_width + max([sum(self.column_widths), *above])
 
     @property
     def head_height(self) -> float:
-        groups = max(map(len, self.group_lines), default=0)
-        return LINE * (groups + max(map(len, (*self.heading_lines, lines_of(self.stub, LABEL))))) + 4 * RULE
+        own = max(map(len, (*self.heading_lines, self.stub_lines)))
+        return LINE * (len(self.spanner_lines) + own) + 4 * RULE
 
     @property
     def height(self) -> float:
@@ -177,131 +170,11 @@ class Grid:
         return lines_of(heading, max(LABEL, int(width / (0.6 * _EM))))
 
     def columns(self, start: int, stop: int) -> Grid:
-        """The grid with some of its columns. They keep the headings above them."""
-        above = [heading for heading, count in self.groups for _ in range(count)]
-        groups = tuple((heading, len(list(same))) for heading, same in itertools.groupby(above[start:stop]))
+        """The grid with some of its columns."""
         blocks = tuple(
             tuple(tuple((label, pieces[start:stop]) for label, pieces in row) for row in rows) for rows in self.blocks
         )
-        return replace(self, groups=groups, headings=self.headings[start:stop], blocks=blocks)
-
-
-def panels(table: Table, limits: Sequence[float]) -> list[Grid]:
-    """The panels of `table`. It is as it is or turned, whatever fits first in one of the widths `limits`, in points.
-
-    A table that is turned must not become too high. A table that fits in none of the widths is divided into panels of
-    its columns, which fit in the last one.
-    """
-    plain, turned = _plain(table), _turned(table)
-    for limit in limits:
-        if plain.width <= limit:
-            return [plain]
-        if max(grid.width for grid in turned) <= limit and sum(grid.height for grid in turned) <= TALLEST_TURNED:
-            return turned
-    limit = limits[-1]
-    count = len(_spans(plain, limit))
-    while limit > plain.stub_width and len(_spans(plain, limit - GAP)) == count:
-        limit -= GAP  # so that the panels are about as wide as each other
-    return [plain.columns(start, stop) for start, stop in _spans(plain, limit)]
-
-
-def _spans(grid: Grid, limit: float) -> list[tuple[int, int]]:
-    """The columns of each panel, as many as fit in `limit` points, and one at least.
-
-    A heading that several columns have, such as `printed`, says nothing without the column before it. So they stay
-    together where that fits.
-    """
-    count = len(grid.headings)
-    starts = [number for number, heading in enumerate(grid.headings) if grid.headings.count(heading) == 1 or not number]
-    groups = list(itertools.pairwise([*starts, count]))
-    if grid.stub_width + max(sum(grid.column_widths[start:stop]) for start, stop in groups) > limit:
-        groups = [(number, number + 1) for number in range(count)]
-    spans: list[tuple[int, int]] = []
-    used = math.inf
-    for start, stop in groups:
-        width = sum(grid.column_widths[start:stop])
-        if used + width > limit:
-            spans.append((start, start))
-            used = grid.stub_width
-        used += width
-        spans[-1] = (spans[-1][0], stop)
-    return spans
-
-
-def _plain(table: Table) -> Grid:
-    return Grid(
-        transliterate(table.stub),
-        ((transliterate(table.spanner), len(table.columns)),) if table.spanner else (),
-        tuple(map(transliterate, table.columns)),
-        tuple(tuple(_lines(label, row) for label, row in block.rows) for block in table.blocks),
-        tuple(transliterate(block.heading) for block in table.blocks),
-    )
-
-
-def _turned(table: Table) -> list[Grid]:
-    """The table with its rows as columns: a grid for neighbouring blocks with the same rows."""
-    alike = itertools.groupby(table.blocks, lambda block: [label for label, _ in block.rows])
-    return [
-        Grid(
-            transliterate(table.spanner),
-            (),
-            tuple(map(transliterate, labels)),
-            tuple(
-                tuple(_lines(name, [row[index] for _, row in block.rows]) for index, name in enumerate(table.columns))
-                for block in blocks
-            ),
-            tuple(transliterate(block.heading) for block in blocks),
-            is_turned=True,
-        )
-        for labels, blocks in ((labels, list(found)) for labels, found in alike)
-    ]
-
-
-def _lines(label: str, cells: Sequence[TableCell]) -> tuple[Line, ...]:
-    """The lines of a row: remarks are below the value."""
-    labels = lines_of(transliterate(label), LABEL)
-    columns = [list(_pieces(cell)) for cell in cells]
-    height = max(len(labels), *map(len, columns))
-    labels += [""] * (height - len(labels))
-    columns = [column + [Piece("")] * (height - len(column)) for column in columns]
-    return tuple(zip(labels, zip(*columns, strict=True), strict=True))
-
-
-def _pieces(cell: TableCell) -> Iterator[Piece]:
-    for number, text in enumerate((cell.value, *(f"({remark})" for remark in cell.remarks))):
-        for line in lines_of(transliterate(text), TEXT):
-            yield Piece(line, bold=cell.bold and number == 0)
-
-
-def parts(grid: Grid, height: float) -> Iterator[Grid]:
-    """`grid` in parts of at most `height` points. A block is cut only if it is higher than that by itself."""
-    pairs = zip(grid.block_headings, grid.blocks, strict=True)
-    rest = [piece for heading, rows in pairs for piece in _cut(heading, rows, height - grid.head_height - 2 * LINE)]
-    while rest:
-        taken = len(rest)
-        while taken > 1 and _of(grid, rest[:taken]).height > height:
-            taken -= 1
-        yield _of(grid, rest[:taken])
-        rest = rest[taken:]
-
-
-_Piece = tuple[str, tuple[tuple[Line, ...], ...]]
-
-
-def _of(grid: Grid, blocks: Sequence[_Piece]) -> Grid:
-    return replace(grid, block_headings=tuple(name for name, _ in blocks), blocks=tuple(rows for _, rows in blocks))
-
-
-def _cut(heading: str, rows: Sequence[tuple[Line, ...]], height: float) -> Iterator[_Piece]:
-    """A block in parts of at most this height. The heading of a further part says that the block goes on."""
-    start, used = 0, 0.0
-    for number, row in enumerate(rows):
-        if number > start and used + row_height(row) > height:
-            yield heading, tuple(rows[start:number])
-            start, used = number, 0.0
-            heading = f"{heading.removesuffix(' (continued)')} (continued)" if heading else ""
-        used += row_height(row)
-    yield heading, tuple(rows[start:])
+        return replace(self, headings=self.headings[start:stop], blocks=blocks)
 
 
 def _left(piece: Piece) -> float:

@@ -1,7 +1,7 @@
 """A table as LaTeX that a paper includes as it is.
 
 The body has text of 8 points, or of 7 if it does not fit on the page then, and never less than its notes, which have 7.
-A wide table spans both columns of a page, is turned, or stands in panels below each other (`analysis.table.grid`). A
+A wide table spans both columns of a page, is turned, or stands in panels below each other (`analysis.table.pages`). A
 high one goes on in further floats. LaTeX measures the body, because the width of a column depends on the document.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analysis.table.grid import panels, parts
 from analysis.table.letters import escape_flowing, foreign
+from analysis.table.pages import panels, parts
 from analysis.table.tabular import tabular
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NOTE = (3.3, 8.4)
 _MOST_BELOW = HEIGHT / 3
 """Notes up to this height stay below the last part of the body."""
 
-_HEAD = r"""% Needs {packages}. pdfLaTeX, LuaLaTeX and XeLaTeX compile it.
+_HEAD = r"""% Needs {packages}. pdfLaTeX and LuaLaTeX compile it.
 % The text has 8 points. The table spans both columns if it is wider than one. If it does not fit on the page then, its
 % text has 7 points. Only on a page that is narrower still, body and notes shrink alike.
 {foreign}\begingroup
@@ -45,7 +45,9 @@ _HEAD = r"""% Needs {packages}. pdfLaTeX, LuaLaTeX and XeLaTeX compile it.
 \def\resultfit{{}}
 \def\resultchoose{{%
   \resultmeasure
-  \ifdim\wd\resultbox>\columnwidth \def\resultfloat{{table*}}\fi
+  \ifdim\wd\resultbox>\columnwidth
+    \ifdim\columnwidth<\textwidth \def\resultfloat{{table*}}\fi
+  \fi
   \ifdim\wd\resultbox>\textwidth
     \def\resultsize{{\fontsize{{7}}{{8.4}}\selectfont\setlength{{\tabcolsep}}{{3pt}}}}%
     \resultmeasure

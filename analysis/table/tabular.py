@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 
 from analysis import numbers
-from analysis.table.grid import LABEL, ROW_GAP, SECOND, SIZE, STUB_GAP, Grid, Line, Piece, lines_of
+from analysis.table.grid import ROW_GAP, SECOND, SIZE, STUB_GAP, Grid, Line, Piece
 from analysis.table.letters import escape_latex
 
 _SIUNITX = "detect-weight,retain-explicit-plus,table-align-text-pre=false,table-number-alignment=right"
@@ -48,22 +47,14 @@ def _format(pieces: Sequence[Piece]) -> str:
 
 
 def _head(grid: Grid) -> Iterator[str]:
-    widths = [2 if decimal else 1 for decimal in grid.are_decimal]
-    stub = lines_of(grid.stub, LABEL)
-    if any(name for name, _ in grid.groups):
-        ends = list(itertools.accumulate((count for _, count in grid.groups), initial=0))
-        spans = [sum(widths[start:stop]) for start, stop in itertools.pairwise(ends)]
-        for texts in _from_below(grid.group_lines):
-            yield _row("", [_across(text, span) for text, span in zip(texts, spans, strict=True)])
-        firsts = list(itertools.accumulate(spans, initial=2))
-        yield "".join(
-            rf"\cmidrule(lr){{{first}-{first + span - 1}}}"
-            for first, span, (name, _) in zip(firsts, spans, grid.groups, strict=False)
-            if name
-        )
-    for first, *texts in _from_below([stub, *grid.heading_lines]):
-        kinds = zip(texts, widths, grid.are_decimal, strict=True)
-        yield _row(first, [_across(text, width) if decimal else escape_latex(text) for text, width, decimal in kinds])
+    total = sum(2 if decimal else 1 for decimal in grid.are_decimal)
+    for text in grid.spanner_lines:
+        yield _row("", [_across(text, total)])
+    if grid.spanner_lines:
+        yield rf"\cmidrule(lr){{2-{total + 1}}}"
+    for stub, *texts in _from_below([grid.stub_lines, *grid.heading_lines]):
+        kinds = zip(texts, grid.are_decimal, strict=True)
+        yield _row(stub, [_across(text, 2) if decimal else escape_latex(text) for text, decimal in kinds])
 
 
 def _from_below(columns: Sequence[Sequence[str]]) -> Iterator[list[str]]:
@@ -95,11 +86,11 @@ def _line(grid: Grid, line: Line, is_further: bool, siunitx: bool) -> str:
 
 
 def _row(label: str, cells: Sequence[str], indent: str = "") -> str:
-    return f"{indent}{escape_latex(label)} & {' & '.join(cells)} \\\\"
+    return indent + " & ".join([escape_latex(label), *cells]) + r" \\"
 
 
 def _across(text: str, width: int) -> str:
-    return rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(text)}}}" if text or width == 1 else "& " * (width - 1)
+    return rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(text)}}}" if text else "&" * (width - 1)
 
 
 def _cell(piece: Piece, is_decimal: bool, digits: int, siunitx: bool) -> str:

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from analysis.table import Block, Table, TableCell, escape_latex
-from analysis.table.grid import panels
 from analysis.table.latex import COLUMN, LIMITS, NARROW_LIMITS
 from analysis.table.letters import foreign
+from analysis.table.pages import panels
 from tests.analysis.latex import CLASSES, ROOT, compiled, needs_latex, point_height, read_markdown, words
 
 RESULTS = sorted(path for path in (ROOT / "docs" / "results").rglob("*.md") if path.read_text().startswith("**"))
@@ -181,8 +181,15 @@ def test_letters_that_pdftex_lacks_are_transliterated_and_the_first_comments_say
     assert escape_latex("--only `a` ''b''") == r"-{}-only \textasciigrave{}a\textasciigrave{} '{}'b'{}'"
     latex = table_of(["中 é"], ["a"], [[TableCell("1")]]).to_latex()
     comments = list(itertools.takewhile(lambda line: line.startswith("%"), latex.splitlines()))
-    assert "pdfLaTeX, LuaLaTeX and XeLaTeX compile it" in comments[0]
+    assert "pdfLaTeX and LuaLaTeX compile it" in comments[0]
     assert comments[-1] == "% Letters that pdfTeX lacks are replaced: 中 = [U+4E2D]." and foreign("é α −5 ± †") == {}
+
+
+@needs_latex
+def test_a_table_without_rows_or_columns_compiles(tmp_path: Path) -> None:
+    tables = [filled(0, 2), filled(2, 0), filled(0, 0), filled(1, 1, spanner="", stub="")]
+    tables += [filled(1, 1, blocks=(), notes=()), filled(1, 1, title="", caption="", name="")]
+    compiled(tmp_path, "Text." + "".join(table.to_latex() for table in tables))
 
 
 @needs_latex
