@@ -9,8 +9,12 @@ from pathlib import Path
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError
 
-SETTINGS = (("train.precision", "bf16-mixed"), ("train.pssa_products", "float32"))
-"""The fields that `--fast` sets. They are in the ids of the cells."""
+SETTINGS = (
+    ("train.precision", "bf16-mixed"),
+    ("train.pssa_products", "float32"),
+    ("train.weight_gradient", "live_taps_bfloat16"),
+)
+"""The fields that `--fast` sets. They are in the ids of the cells whose results they change."""
 
 HELP = "train in bfloat16, the products of PSSA in float32; for a processor with avx512_bf16 or AMX; changes the ids"
 NOTE = f"--fast: {', '.join('='.join(pair) for pair in SETTINGS)}"

@@ -22,7 +22,7 @@ from lightning_xvol.errors import UserError, nearest
 
 Precision = Literal["32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-WeightGradient = Literal["plain", "live_taps"]
+WeightGradient = Literal["plain", "live_taps", "live_taps_bfloat16"]
 
 
 DEFAULT_PROJECT = "lightning-xvol"
@@ -160,8 +160,9 @@ class TrainConfig:
         threads: CPU threads of each process; fixed, because the number of threads changes the weights.
         checkpoint_every: optimizer steps from one checkpoint to the next.
         weight_gradient: `live_taps` computes the weight gradient of convolutions tap by tap where that is faster on a
-            CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `plain` leaves all of them to
-            PyTorch. In a run without such a convolution both values are the same run.
+            CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `live_taps_bfloat16` does so
+            under `bf16-mixed` alone. `plain` leaves all of them to PyTorch, and so do the other two in every other
+            precision. Runs without a gradient that is computed tap by tap are the same run.
         pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
             which is faster on a CPU, or that of the projections.
     """

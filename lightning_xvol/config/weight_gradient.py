@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from lightning_xvol.config import registry
 from lightning_xvol.config.schema import BackboneConfig, DataConfig, OperatorConfig, RunConfig
 
-PRECISIONS = ("32-true", "64-true")
-"""Without autocast, which takes the plain form."""
+PRECISIONS = {"live_taps": ("32-true", "64-true"), "live_taps_bfloat16": ("bf16-mixed",)}
+"""The precisions in which each value of `train.weight_gradient` takes live taps. Otherwise PyTorch's form runs."""
 
 DILATION = 2
 """The dilation of the second convolution of the convolution branch (paper, 6.1.2)."""
@@ -68,9 +68,7 @@ class FeatureMap(NamedTuple):
 
 def has_live_taps(config: RunConfig) -> bool:
     """Whether some convolution of the resolved `config` takes live taps, as far as that is known from it."""
-    if config.train.weight_gradient != "live_taps":
-        return False
-    if config.train.precision not in PRECISIONS or config.train.compile:
+    if config.train.precision not in PRECISIONS.get(config.train.weight_gradient, ()) or config.train.compile:
         return False
     kernels, channels_last = _kernels(config.operator), config.train.memory_format == "channels_last"
     return any(

@@ -14,15 +14,17 @@ class SpatialConv2d(nn.Conv2d):
     """`nn.Conv2d` with a square kernel and "same" zero padding; the map keeps its size at stride 1.
 
     Its weights, its output and the gradient of its input are those of `nn.Conv2d`. The weight gradient is one product
-    per live tap (`lightning_xvol.kernels.live_taps`) where `live_taps_win` says so, on a CPU in float32 and float64. It
-    differs from PyTorch's in the last digits. Second derivatives, autocast, forward mode, `torch.func`, compilers and
-    exports take PyTorch's.
+    per live tap (`lightning_xvol.kernels.live_taps`) where `live_taps_win` says so, on a CPU in float32 and float64,
+    and on request in bfloat16 under autocast. It differs from PyTorch's in the last digits. Second derivatives, forward
+    mode, `torch.func`, compilers and exports take PyTorch's.
 
     Attributes:
         live_taps: whether that form may be taken.
+        live_taps_bfloat16: whether it may be taken under autocast to bfloat16.
     """
 
     live_taps = True
+    live_taps_bfloat16 = False
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1
@@ -36,25 +38,33 @@ class SpatialConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.takes_live_taps(input, weight):
             grid = Grid(self.stride[0], int(self.padding[0]), self.dilation[0])
+            if torch.is_autocast_enabled("cpu") and input.dtype != torch.float64:
+                input, weight = input.bfloat16(), weight.bfloat16()
             return convolution(input, weight, grid)
         return super()._conv_forward(input, weight, bias)
 
     def takes_live_taps(self, x: Tensor, weight: Tensor) -> bool:
         """Whether the gradient of `weight` is computed tap by tap for this `x`."""
         return (
-            self.live_taps
-            and torch.is_grad_enabled()
+            torch.is_grad_enabled()
             and weight.requires_grad
             and not plain_wanted()
             and not torch.jit.is_tracing()
             and x.dim() == 4
             and x.device.type == "cpu"
-            and x.dtype == weight.dtype
-            and x.dtype in (torch.float32, torch.float64)
-            and not (torch.is_autocast_enabled("cpu") and x.dtype == torch.float32)
+            and self._may_compute_in(x.dtype, weight.dtype)
             and self._is_as_built()
             and self._wins(x, weight)
         )
+
+    def _may_compute_in(self, of_x: torch.dtype, of_weight: torch.dtype) -> bool:
+        """Whether live taps may be taken for an input and a weight of these types, under the autocast that is on."""
+        if of_x == of_weight == torch.float64:  # autocast leaves it as it is
+            return self.live_taps
+        if torch.is_autocast_enabled("cpu"):
+            types = {of_x, of_weight, torch.get_autocast_dtype("cpu")}
+            return self.live_taps_bfloat16 and types <= {torch.float32, torch.bfloat16}
+        return self.live_taps and of_x == of_weight == torch.float32
 
     def _wins(self, x: Tensor, weight: Tensor) -> bool:
         channels_last = weight.is_contiguous(memory_format=torch.channels_last)
@@ -72,8 +82,14 @@ class SpatialConv2d(nn.Conv2d):
         )
 
 
-def use_live_taps(network: nn.Module, wanted: bool) -> None:
-    """Choose for every spatial convolution of `network` whether its weight gradient may be computed tap by tap."""
+def use_live_taps(network: nn.Module, wanted: bool, bfloat16: bool = False) -> None:
+    """Choose for every spatial convolution of `network` whether its weight gradient may be computed tap by tap.
+
+    Args:
+        network: is changed in place.
+        wanted: outside autocast.
+        bfloat16: under autocast to bfloat16.
+    """
     for module in network.modules():
         if isinstance(module, SpatialConv2d):
-            module.live_taps = wanted
+            module.live_taps, module.live_taps_bfloat16 = wanted, bfloat16

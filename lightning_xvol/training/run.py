@@ -95,7 +95,8 @@ def build_network(config: RunConfig, num_classes: int, in_channels: int) -> torc
     seed_generators(derive_seed(config.seed, "weights"))
     network = task_of(config).network(config, num_classes, in_channels)
     resolved = resolve(config)
-    use_live_taps(network, has_live_taps(resolved))
+    bfloat16 = config.train.precision == "bf16-mixed"
+    use_live_taps(network, has_live_taps(resolved) and not bfloat16, has_live_taps(resolved) and bfloat16)
     use_float32_products(network, has_float32_products(resolved))
     return network.to(memory_format=MEMORY_FORMATS[config.train.memory_format])
 

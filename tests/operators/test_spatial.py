@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_xvol.backbones import build_backbone
 from lightning_xvol.config import registry
-from lightning_xvol.config.resolved import resolve
+from lightning_xvol.config.resolved import canonical, resolve
 from lightning_xvol.config.schema import BackboneConfig, DataConfig, OperatorConfig, RunConfig, TrainConfig
 from lightning_xvol.config.weight_gradient import has_live_taps
 from lightning_xvol.kernels.live_taps import Grid, weight_gradient
 from lightning_xvol.operators.spatial import SpatialConv2d, use_live_taps
+from lightning_xvol.training.run import build_network
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -81,6 +82,44 @@ def test_output_and_input_gradient_are_those_of_pytorch_to_the_bit(memory_format
     again.weight.grad = None
     again(x).square().sum().backward()
     assert torch.equal(again.weight.grad, grad), "the same every time, or no run would resume exactly"
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_in_bfloat16_the_gradient_is_as_near_to_the_exact_one_as_that_of_pytorch(memory_format) -> None:
+    live, plain, x = pair(memory_format)
+    use_live_taps(live, False, bfloat16=True)
+    x = x.bfloat16().float()  # exact in both types
+    with torch.no_grad():
+        live.weight.copy_(live.weight.bfloat16())
+        plain.weight.copy_(live.weight)
+    exact = copy.deepcopy(plain).double()
+    exact(x.double()).sum().backward()
+    grads = []
+    for form in (live, plain):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert form.takes_live_taps(given, form.weight) == (form is live)
+            y = form(given)
+        y.sum().backward()
+        assert y.dtype == torch.bfloat16 and form.weight.grad.dtype == torch.float32
+        grads.append((y, given.grad, form.weight.grad))
+    assert torch.equal(grads[0][0], grads[1][0]) and torch.equal(grads[0][1], grads[1][1])
+    # One rounding to bfloat16, which has 8 bits, of a sum in float32.
+    assert torch.allclose(grads[0][2].double(), exact.weight.grad, rtol=2**-8, atol=1e-3)
+    assert grads[0][2].stride() == live.weight.stride()
+
+
+def test_only_its_own_autocast_takes_live_taps_in_bfloat16() -> None:
+    live, _, x = pair()
+    use_live_taps(live, False, bfloat16=True)
+    assert not live.takes_live_taps(x, live.weight)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert not live.takes_live_taps(x, live.weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        double = copy.deepcopy(live).double()
+        assert not double.takes_live_taps(x.double(), double.weight)
+        use_live_taps(double, True)
+        assert double.takes_live_taps(x.double(), double.weight) and double(x.double()).dtype == torch.float64
 
 
 def test_what_the_fast_form_cannot_do_is_done_by_pytorch() -> None:
@@ -177,8 +216,10 @@ def configurations() -> list[RunConfig]:
     return found
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_id_tells_live_taps_exactly_where_a_network_takes_them(monkeypatch, step) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("value", ["plain", "live_taps", "live_taps_bfloat16"])
+@pytest.mark.parametrize("step", [21, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_id_tells_live_taps_exactly_where_a_network_takes_them(monkeypatch, step, value, precision) -> None:
     taken: list[bool] = []
     decide = SpatialConv2d.takes_live_taps
 
@@ -189,14 +230,19 @@ def test_an_id_tells_live_taps_exactly_where_a_network_takes_them(monkeypatch, s
     monkeypatch.setattr(SpatialConv2d, "takes_live_taps", watched)
     seen = set()
     for config in configurations()[::step]:
-        config = resolve(config)
-        memory_format = FORMATS[config.train.memory_format]
+        train = dataclasses.replace(config.train, weight_gradient=value, precision=precision)
+        config = resolve(dataclasses.replace(config, train=train))
         channels = config.data.options.get("channels", 3 if config.data.name == "imagenet" else 1)
-        network = build_backbone(config.backbone, config.operator, num_classes=2, in_channels=channels)
-        network = network.to(memory_format=memory_format)
+        network = build_network(config, num_classes=2, in_channels=channels)
         side = config.data.options[SIDES[config.data.name][0]]
+        x = torch.randn(2, channels, side, side).contiguous(memory_format=FORMATS[config.train.memory_format])
         taken.clear()
-        network(torch.randn(2, channels, side, side).contiguous(memory_format=memory_format))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            network(x)
         assert any(taken) == has_live_taps(config), (config.operator, config.backbone, config.data, config.train)
+        assert ("weight_gradient" in canonical(config)["train"]) == any(taken)
         seen.add(any(taken))
-    assert seen == {True, False}
+    assert seen == ({True, False} if (value, precision) in TAKES else {False})
+
+
+TAKES = {("live_taps", "32-true"), ("live_taps_bfloat16", "bf16-mixed")}
