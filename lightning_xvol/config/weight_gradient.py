@@ -31,21 +31,28 @@ def live_taps_win(
 
     | memory format | K, dilation | map | [64, 16] | [64, 64] | [16, 256] | [16, 512] |
     | --- | --- | --- | --- | --- | --- | --- |
-    | channels_last | 5, 2 | 4x4 | 1.8 | 2.9 | 2.3 | 3.9 |
-    | channels_last | 5, 2 | 7x7 | 2.0 | 1.6 | 1.5 | 1.5 |
-    | channels_last | 5, 2 | 8x8 | 1.9 | 1.6 | 1.3 | 1.3 |
-    | channels_last | 9, 1 | 4x4 | | | 1.5 | 1.5 |
-    | channels_last | 7, 1 | 3x3, 5x5 | | | 1.3, 1.0 | 1.8, 1.2 |
-    | channels_last | 3, 1 | 1x1, 4x4 | | | 1.4, 0.9 | 1.4, 1.0 |
-    | contiguous | 5, 2 | 4x4 | 1.0 | 1.9 | 1.8 | 2.5 |
-    | contiguous | 5, 2 | 7x7, 8x8 | 0.8, 1.0 | 1.1, 1.1 | 1.0, 1.0 | 1.1, 1.0 |
-    | contiguous | 7, 2 | 8x8 | 1.2 | 1.4 | 1.2 | 1.2 |
-    | contiguous | 3, 2 | 4x4 | 0.7 | 1.0 | 1.0 | 1.2 |
-    | contiguous | 9, 1 | 1x1, 4x4 | | | 0.8, 1.2 | 0.9, 1.3 |
+    | channels_last | 5, 2 | 4x4 | 2.3 | 3.8 | 2.5 | 3.4 |
+    | channels_last | 5, 2 | 7x7 | 2.3 | 1.9 | 1.3 | 1.5 |
+    | channels_last | 5, 2 | 8x8 | 2.4 | 1.7 | 1.3 | 1.3 |
+    | channels_last | 5, 2 | 9x9 | 0.6 | 0.7 | 0.8 | 0.9 |
+    | channels_last | 9, 1 | 4x4 | | | 1.3 | 1.6 |
+    | channels_last | 7, 1 | 2x2 | | | 1.7 | 1.9 |
+    | channels_last | 7, 1 | 3x3 | | | 1.4 | 2.7 |
+    | channels_last | 3, 1 | 1x1 | | | 1.8 | 2.1 |
+    | contiguous | 5, 2 | 4x4 | 1.3 | 2.4 | 1.8 | 2.3 |
+    | contiguous | 5, 2 | 7x7 | 1.2 | 1.3 | 1.1 | 1.1 |
+    | contiguous | 5, 2 | 8x8 | 1.1 | 1.2 | 1.0 | 1.0 |
+    | contiguous | 5, 2 | 9x9 | 0.5 | 0.7 | 0.8 | 0.9 |
+    | contiguous | 7, 2 | 11x11 | 1.4 | 1.3 | 1.1 | 1.2 |
+    | contiguous | 3, 2 | 2x2 | 0.8 | 1.5 | 1.6 | 1.9 |
+    | contiguous | 3, 2 | 4x4 | 0.8 | 1.1 | 1.1 | 1.1 |
+    | contiguous | 9, 1 | 2x2 | | | 1.1 | 1.3 |
+    | contiguous | 9, 1 | 4x4 | | | 1.2 | 1.4 |
+    | contiguous | 3, 1 | 1x1 | | | 1.3 | 1.4 |
 
-    On larger maps than these it loses: the weight gradient alone takes two to three times as long at 9x9 (5, 2). oneDNN
-    loses its fast form for a dilated kernel where the kernel is larger than the map. Other processors and GPUs are not
-    measured; GPUs take PyTorch's form.
+    On larger maps it loses: oneDNN has a fast form for a dilated kernel where the kernel is not larger than the map.
+    The rule leaves out some shapes in contiguous memory that win a little; another rule would change the ids of runs
+    again. Other processors and GPUs are not measured; GPUs take PyTorch's form.
     """
     reach, side = dilation * (kernel_size // 2), max(height, width)
     if channels_last:
