@@ -24,17 +24,21 @@ from typing import Any
 
 from ablations.engine.cli import main
 from ablations.engine.sweep import ON_IMAGES, Sweep
+from ablations.rows import labelled
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.schema import RunConfig
 
 ALONE = {"kernel_size": 3, "dilated_kernel_size": None}
+LABELS = labelled(
+    *("convolution", "xvolution", "xvolution_static", "wide_convolution", "xvolution_pointwise"), dilated=False
+)
 # Row: operator, its options, and its label in tables.
 ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "convolution": ("convolution", {"kernel_size": 3}, "Convolution"),
-    "xvolution": ("xvolution", {**ALONE, "form": "dot"}, "X-volution"),
-    "xvolution_static": ("xvolution", {**ALONE, "form": "static"}, "X-volution, static"),
-    "wide_convolution": ("wide_convolution", ALONE, "Wide convolution"),
-    "xvolution_pointwise": ("xvolution_pointwise", ALONE, "Static + 1x1"),
+    "convolution": ("convolution", {"kernel_size": 3}, LABELS["convolution"]),
+    "xvolution": ("xvolution", {**ALONE, "form": "dot"}, LABELS["xvolution"]),
+    "xvolution_static": ("xvolution", {**ALONE, "form": "static"}, LABELS["xvolution_static"]),
+    "wide_convolution": ("wide_convolution", ALONE, LABELS["wide_convolution"]),
+    "xvolution_pointwise": ("xvolution_pointwise", ALONE, LABELS["xvolution_pointwise"]),
     "convolution_1x1": ("paired_convolution", ALONE, "Convolution + 1x1"),
     "convolution_11x11": ("paired_convolution", {**ALONE, "second_kernel_size": 11}, "Convolution + 11x11"),
     "xvolution_softmax": ("xvolution", {**ALONE, "form": "softmax"}, "Softmax over taps"),

@@ -27,7 +27,7 @@ SWEEP = Sweep(
     name="kernel_size",
     title="Accuracy against kernel size",
     reproduces="Fig. 3 (a)",
-    rows=rows.labelled("convolution", "xvolution", "xvolution_static"),
+    rows=rows.labelled("convolution", "xvolution", "xvolution_static", dilated=False),
     axes={"kernel_size": (1, 3, 5, 7, 9)},
     configure=configure,
     baseline="convolution",

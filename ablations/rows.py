@@ -13,15 +13,24 @@ from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.schema import RunConfig
 
 STATIC = "_static"
+NO_DILATED = " (no dilated 5x5)"
+"""What follows a label where the convolution branch of X-volution is one convolution. That is another network."""
 CONTROLS = {"pssa": ("pssa_static",), "xvolution": ("xvolution_static",)}
 
 
-def labelled(*rows: str) -> dict[str, str]:
-    """`rows` with their labels in tables."""
+def labelled(*rows: str, dilated: bool = True) -> dict[str, str]:
+    """`rows` with their labels in tables. One label stands for one network, also across sweeps.
+
+    Args:
+        rows: Registered operators, or their static forms.
+        dilated: Whether the sweep keeps the dilated 5x5 of the operators that have one.
+    """
     labels = {}
     for row in rows:
         name = row.removesuffix(STATIC)
-        labels[row] = registry.label("operator", name) + (", static" if row != name else "")
+        lacks = not dilated and "dilated_kernel_size" in registry.lookup("operator", name).options
+        label = registry.label("operator", name) + (NO_DILATED if lacks else "")
+        labels[row] = label + (", static" if row != name else "")
     return labels
 
 

@@ -9,11 +9,15 @@ import sys
 from analysis.commands import (
     archive,
     claims,
+    compare,
     confusion,
+    crate,
     dashboard,
     figures,
+    fill,
     plan,
     report,
+    restore,
     summary,
     tables,
     verify,
@@ -24,6 +28,7 @@ from lightning_xvol.errors import run_command_line
 COMMANDS = {
     "tables": tables,
     "figures": figures,
+    "compare": compare,
     "confusion": confusion,
     "claims": claims,
     "summary": summary,
@@ -31,7 +36,10 @@ COMMANDS = {
     "report": report,
     "dashboard": dashboard,
     "archive": archive,
+    "restore": restore,
     "verify": verify,
+    "fill": fill,
+    "crate": crate,
 }
 
 

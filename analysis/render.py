@@ -18,6 +18,7 @@ from lightning_xvol.ledger import files
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.compare.comparison import Comparison
     from analysis.sources.collection import Collection, Sources
     from analysis.sweep.results import SweepResults
     from analysis.table import Table
@@ -36,7 +37,7 @@ WITHOUT_RUNS = (5, 7)
 
 def load_sweep(
     sources: Sources, name: str, select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[Any]] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
 ) -> SweepResults:  # fmt: skip
     """The sweep `name`, its runs and their means.
 
@@ -47,6 +48,7 @@ def load_sweep(
         interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
         only: The rows and columns that are shown, as `{"operator": ["convolution"], "kernel_size": [3]}`. The
             statistics are those of the whole table.
+        metrics: The metrics that are shown instead of the sweep's own, by their names in records.
 
     Returns:
         An object with `layout` (title, metric, axes, row labels), `frame` (a row per run and metric) and `summary` (a
@@ -62,7 +64,7 @@ def load_sweep(
 
     collection = collect(sources)
     texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
-    return SweepResults.of(collection, *collection.load(name), select, interval, texts)
+    return SweepResults.of(collection, *collection.load(name), select, interval, texts, metrics)
 
 
 def render_table(
@@ -196,7 +198,8 @@ class Rendering:
 
 def render(
     sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[Any]] | None = None, notes: str = "full", siunitx: bool = False,
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
+    siunitx: bool = False,
 ) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
@@ -208,7 +211,7 @@ def render(
     from analysis.sweep.figures import too_many_rows
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, only)
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     table = sweep_table(results)
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table", notes=notes, siunitx=siunitx)
@@ -220,6 +223,7 @@ def render(
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
     select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
+    metrics: Sequence[str] = (),
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
@@ -231,7 +235,7 @@ def render_figures(
     """
     from analysis.sweep.figures import too_many_rows
 
-    results = load_sweep(sources, sweep, select, interval, only)
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     for name in names:
@@ -307,33 +311,61 @@ def render_confusion(
     return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths)
 
 
+def render_comparison(compared: Comparison, out: Path, notes: str = "full", siunitx: bool = False) -> Rendering:
+    """Write the table of a comparison and its figures into `out/compare/<sweep>/`.
+
+    `table.md|tex|csv` is the table, `figure.png|pdf|svg` shows the means, and `differences.png|pdf|svg` the differences
+    to the first side.
+
+    Raises:
+        UserError: where the folder cannot be written to.
+    """
+    from analysis.compare import figures
+    from analysis.compare.table import comparison_table
+
+    sweep = compared.layout.name
+    table, crowd = comparison_table(compared), figures.too_many_rows(compared)
+    folder = _folder(out / "compare", sweep)
+    paths = _write(table, folder, "table", notes=notes, siunitx=siunitx)
+    for stem, draw in ({} if crowd else {"figure": figures.means, "differences": figures.differences}).items():
+        ax = draw(compared)
+        paths |= {} if ax is None else _save(ax, folder, stem)
+    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, note=crowd)
+
+
 def render_paper(
-    sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last", notes: str = "full",
+    sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last",
+    only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
     siunitx: bool = False,
 ) -> list[Rendering]:  # fmt: skip
     """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
-    Without `numbers`, it writes the tables that have runs. `notes` and `siunitx` are those of `render_table`.
+    Without `numbers`, it writes the tables that have runs. `only` and `metrics` choose the rows, by `operator`, and the
+    metrics that are shown; Tables 5 and 7 have neither. `notes` and `siunitx` are those of `render_table`.
 
     Raises:
-        UserError: where there are no runs for one of `numbers`, or for any table, or where two configurations are the
-            same row.
+        UserError: where there are no runs for one of `numbers`, or for any table, where two configurations are the
+            same row, or for an operator or a metric that the paper does not have.
     """
     from analysis.paper import tables as paper_tables
     from analysis.paper import tables_without_runs
     from analysis.paper.pools import SWEEPS, pools
+    from analysis.paper.shown import Shown
 
+    shown = Shown.of(only or {}, metrics)
     tables = []
     for number in numbers or [number for number in PAPER_TABLES if number not in WITHOUT_RUNS]:
         if number in WITHOUT_RUNS:
             tables.append(tables_without_runs.table_5() if number == 5 else tables_without_runs.table_7())
             continue
         found = pools(sources, str(number), select) if sources is not None else []
-        made = paper_tables.paper_tables(number, found, select)
+        made = paper_tables.paper_tables(number, found, select, shown)
         if numbers and not made:
             _raise_left_out(sources, SWEEPS[str(number)])
             where = "; ".join(pool.data for pool in found) or "the sources"
-            raise UserError(f"Table {number}: {where}: no finished run of {' or '.join(SWEEPS[str(number)])} for it")
+            asked = "" if shown.all else ", or nothing of what is asked for"
+            runs = f"no finished run of {' or '.join(SWEEPS[str(number)])} for it"
+            raise UserError(f"Table {number}: {where}: {runs}{asked}")
         tables += made
     if not tables:
         _raise_left_out(sources, [name for names in SWEEPS.values() for name in names])

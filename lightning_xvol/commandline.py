@@ -61,6 +61,11 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=min(shutil.get_terminal_size().columns, WIDTH) - 2)
 
 
+def terminal_width() -> int:
+    """The columns of the terminal, at most `WIDTH`; `WIDTH` where there is none."""
+    return min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
+
+
 def _current_spelling(word: str) -> str:
     flag, equals, value = word.partition("=")
     return OLD_SPELLINGS.get(flag, flag) + equals + value

@@ -12,6 +12,7 @@ A command is changed only where it would take minutes, reach the network or need
 - A sweep, `fit`, `benchmarks` and `dashboard` get `--dry-run`, and `make` gets `-n`.
 - Commands in `OUTSIDE` install or upload something. They do not run.
 - `--source` finds a copy of the ledger that docs/tour.ipynb makes, for any folder or W&B project that it names.
+- `analysis compare` finds in it runs with the settings that it names, and in its second ledger another learning rate.
 - `--checkpoint` finds a checkpoint of that ledger, and `--image` a picture.
 - Commands that match `LONG` get `--help`. `make test-smoke` runs them as they are.
 
@@ -21,6 +22,7 @@ docs/walkthrough.md is run from its beginning to its end by tests/analysis/test_
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -34,6 +36,8 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+
+from tests.analysis.compared_runs import add_settings
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.md"
@@ -127,7 +131,19 @@ def prepared(command: str, folder: Path) -> str:
             words[index + 2] = checkpoint(folder, detector="predict" in words and "--top" not in words)
         elif word == "--image":
             draw_picture(folder / words[index + 2])
+    if "compare" in words and "--help" not in words:
+        make_comparable(folder, words)
     return " ".join(words)
+
+
+def make_comparable(folder: Path, words: list[str]) -> None:
+    """Give the ledgers of a command `compare` runs that differ in their settings."""
+    sources = [folder / name for flag, name in itertools.pairwise(words) if flag == "--source"]
+    sides = [side.split() for side in re.findall(r"--set ((?:[\w.]+=\S+ ?)+)", " ".join(words))]
+    for side in sides:
+        add_settings(sources[0], *(setting.split("=", 1) for setting in side))
+    if not sides:
+        add_settings(sources[1], ("optim.lr", 0.05), replace_plans=True)
 
 
 def shortened(command: str, kind: str) -> str:

@@ -217,8 +217,8 @@ def summary(result: dict) -> str:
 def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequence[Begun] = ()) -> None:
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
-    It prints a note if an operator has taps that can never be inside the map. `begun` are runs that a table of
-    `configs` shows too. They must have seen the data that are here.
+    It prints a note if an operator has taps that can never be inside the map, or if a fine-tuning has no effect on any
+    row. `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
 
     Raises:
         UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
@@ -227,15 +227,16 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     import torch
 
     from lightning_xvol.training.pretrained import check_pretrained
-    from lightning_xvol.training.tasks import taps_outside, task_of
+    from lightning_xvol.training.tasks import taps_outside, task_of, without_effect
     from lightning_xvol.training.tracking import check_tracking
 
     check_tracking(tracking_of(None, context))
 
     read = _Data(context.data_dir, context.download)
-    notes: dict[str, None] = {}
+    told: dict[str, None] = {}
+    unused: list[list[str]] = []
     # Configurations that differ only in the seed or the budget have the same network.
-    for config in {repr((one.data, one.backbone, one.detector, one.operator)): one for one in configs}.values():
+    for config in {_network_of(one): one for one in configs}.values():
         try:
             check_weights(config)
             num_classes, image_shape = read.shape(config)
@@ -250,9 +251,12 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
                 f"cannot build {config.operator.name!r} in {config.backbone.name!r} for {config.data.name!r}: "
                 f"{one_line(error)} ({last.filename}, line {last.lineno})"
             ) from error
-        notes |= dict.fromkeys(taps_outside(config, network, image_shape))
+        told |= dict.fromkeys(taps_outside(config, network, image_shape))
+        unused.append(without_effect(config, network))
+    if all(unused):  # rows without a product stand beside others as their controls
+        told |= dict.fromkeys(note for notes in unused for note in notes)
     if not is_helper_process():
-        for note in notes:
+        for note in told:
             print(f"note: {note}", flush=True)
     for run in begun:
         try:
@@ -260,6 +264,12 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
         except UserError:  # the data of finished runs need not be here
             continue
         contents.check(run.data, here, run.config.data, run.where)
+
+
+def _network_of(config: RunConfig) -> str:
+    """Equal for configurations with equal networks and notes."""
+    fine_tuned = config.train.finetune_ablated
+    return repr((config.data, config.backbone, config.detector, config.operator, fine_tuned))
 
 
 class _Data:

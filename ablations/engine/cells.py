@@ -12,7 +12,7 @@ from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, set_value
 from lightning_xvol.config.smoke import smoke as with_smoke_budget
-from lightning_xvol.errors import UserError
+from lightning_xvol.errors import UserError, nearest
 
 
 def make_cells(
@@ -28,7 +28,7 @@ def make_cells(
         sweep: The sweep.
         recipe: The recipe that every cell starts from.
         seeds: The seeds, or their number, which stands for 0, 1, 2, ...
-        settings: The pairs of `--set`. Each `operator.name` adds a row.
+        settings: The pairs of `--set`. Each `operator.name` adds a row. `ROW:PATH` sets the field in this row alone.
         smoke: Whether the budget is that of `--smoke`.
 
     Raises:
@@ -37,12 +37,14 @@ def make_cells(
     if recipe.name not in recipes_for(sweep):
         known = ", ".join(recipes_for(sweep))
         raise UserError(f"sweep {sweep.name!r} does not run on recipe {recipe.name!r}; it runs on: {known}")
-    changes = [(path, value) for path, value in settings if path != "operator.name"]
+    shared, own = _by_row([pair for pair in settings if pair[0] != "operator.name"])
     extra = _further_rows([value for path, value in settings if path == "operator.name"])
     chosen = range(seeds) if isinstance(seeds, int) else tuple(seeds)
     cells = []
     varied: dict[str, list[RunConfig]] = {row: [] for row in sweep.rows}
-    for row in [*sweep.rows, *(label for label in extra if label not in sweep.rows)]:
+    rows = [*sweep.rows, *(label for label in extra if label not in sweep.rows)]
+    for row in rows:
+        changes = [*shared, *own.get(row, [])]
         for values in itertools.product(*sweep.axes.values()):
             axes = dict(zip(sweep.axes, values, strict=True))
             if row in sweep.rows:
@@ -54,8 +56,22 @@ def make_cells(
             config = _apply(config, changes)
             for seed in chosen:
                 cells.append(Cell(row, axes, resolve(set_value(config, "seed", seed))))
-    _check_settings(changes, cells, varied)
+    _check_settings(shared, cells, varied)
+    _check_row_settings(own, cells, sweep, varied)
     return cells
+
+
+def _by_row(settings: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
+    """The settings of all rows, and those of single rows, whose paths begin with the row and a colon."""
+    shared: list[tuple[str, str]] = []
+    own: dict[str, list[tuple[str, str]]] = {}
+    for path, value in settings:
+        row, colon, field = path.rpartition(":")
+        if colon:
+            own.setdefault(row, []).append((field, value))
+        else:
+            shared.append((path, value))
+    return shared, own
 
 
 def _further_rows(names: Sequence[str]) -> dict[str, str]:
@@ -114,8 +130,41 @@ def _check_settings(
                 f"--set {path} would override a value that tells the rows of this sweep apart; choose rows with --only "
                 "operator=, or use a sweep whose rows all have the same value"
             )
-        if not any(_concerns(path, cell.config) for cell in cells):
+        if cells and not any(_concerns(path, cell.config) for cell in cells):
             set_value(cells[-1].config, path, value)  # raises, with the nearest option
+
+
+def _check_row_settings(
+    own: Mapping[str, Sequence[tuple[str, str]]],
+    cells: Sequence[Cell],
+    sweep: Sweep,
+    varied: Mapping[str, Sequence[RunConfig]],
+) -> None:
+    """Refuse a setting of one row that would make the rows of a table unlike in more than the optimizer.
+
+    A row and its controls take the same values, because a difference between them would have two causes.
+    """
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    for row, settings in own.items():
+        first = settings[0][0]
+        if row not in rows:
+            raise UserError(f"--set {row}:{first}: no row {row!r}{nearest(row, rows)}; rows: {', '.join(rows)}")
+        for path, _ in settings:
+            if not path.startswith("optim."):
+                raise UserError(
+                    f"--set {row}:{path}: rows may differ in fields of optim alone, because a table compares them on "
+                    f"the same data and budget; --set {path} sets all rows"
+                )
+        alike = next(iter(varied.values()))  # an added row has the axes of the others
+        _check_settings(settings, [], {row: varied.get(row, alike)})
+    optim = {cell.row: cell.config.optim for cell in cells} if own else {}
+    for row, controls in sweep.controls.items():
+        for control in controls:
+            if optim.get(row) != optim.get(control):
+                raise UserError(
+                    f"--set {row if row in own else control}:optim: {row} and its control {control} must have the same "
+                    "optimizer; set the field in both rows"
+                )
 
 
 def _current(config: RunConfig, path: str) -> Any:

@@ -89,7 +89,8 @@ def add_flags(parser: argparse.ArgumentParser, recipe: str, recipes: Iterable[st
     _add_launcher_flags(parser)
     fields = parser.add_argument(
         "--set", action="append", metavar="PATH=VALUE", dest="settings",
-        help="set any field, for example optim.lr=0.05; operator.name=NAME adds a row; repeatable",
+        help="set any field, for example optim.lr=0.05; ROW:optim.lr=0.05 sets it in one row; operator.name=NAME adds "
+        "a row; repeatable",
     )  # fmt: skip
     completes(fields, FIELDS)
     parser.add_argument(

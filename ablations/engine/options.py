@@ -32,7 +32,8 @@ class Options:
         seeds: The number of seeds; by default the recipe says how many.
         first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
-        settings: The pairs of `--set`: field and value. Each `operator.name` adds a row.
+        settings: The pairs of `--set`: field and value. Each `operator.name` adds a row. `ROW:optim.lr` is that field
+            in one row.
         fast: Train in bfloat16, the products of PSSA in float32, on a processor with instructions for it. It sets
             fields of `train`, which changes the ids of the cells.
         smoke: Run 20 steps on 256 images, to see that it works.

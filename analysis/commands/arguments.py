@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from analysis.sources.collection import Collection
 
 
-def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
-    """Add --source, and with `select` the flag --select."""
+def add_source(
+    parser: argparse.ArgumentParser, select: bool = True,
+    merged: str = "the runs of all sources are merged by their ids",
+) -> None:  # fmt: skip
+    """Add --source, and with `select` the flag --select. `merged` says what several sources mean."""
     parser.add_argument(
         "--source", action="append", default=[], metavar="SOURCE",
         help="the --out folder of a sweep, an archive of one (.jsonl.gz), a folder of W&B offline runs, or "
-        "wandb:ENTITY/PROJECT on a W&B server; repeatable; the runs of all sources are merged by their ids",
+        f"wandb:ENTITY/PROJECT on a W&B server; repeatable; {merged}",
     )  # fmt: skip
     if select:
         parser.add_argument(
@@ -32,13 +35,21 @@ def add_source(parser: argparse.ArgumentParser, select: bool = True) -> None:
         )
 
 
-def add_shown(parser: argparse.ArgumentParser) -> None:
-    """Add what a sweep's table and figures show, `--only`, and how their intervals are made, `--interval`."""
+def add_shown(parser: argparse.ArgumentParser, keys: str = "operator or an axis") -> None:
+    """Add what is shown: `--only`, whose keys are `keys`, and `--metric`. `only_of` and `metrics_of` read them."""
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY=V1,V2",
-        help="show only these values; KEY is operator or an axis; repeatable; the statistics stay those of the whole "
-        "table",
+        help=f"show only these values; KEY is {keys}; repeatable; the statistics stay those of the whole table",
     )  # fmt: skip
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME",
+        help="show this metric by its name in records, such as box_ap50, instead of the table's own; repeatable; the "
+        "statistics stay those of the whole table",
+    )  # fmt: skip
+
+
+def add_interval(parser: argparse.ArgumentParser) -> None:
+    """Add how intervals are made, `--interval`."""
     parser.add_argument(
         "--interval", choices=INTERVALS, default=INTERVALS[0],
         help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
@@ -76,6 +87,11 @@ def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
+def metrics_of(parsed: argparse.Namespace) -> list[str]:
+    """The names of `--metric`, each once."""
+    return list(dict.fromkeys(name for text in parsed.metric for name in text.split(",") if name))
+
+
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
@@ -102,15 +118,17 @@ def open_sources(names: list[str]) -> Collection:
     return sources
 
 
-def each_sweep(sources: Collection, wanted: str | None, act: Callable[[str], str]) -> None:
+def each_sweep(names: Iterable[str], wanted: str | None, act: Callable[[str], str], unfit: Iterable[str] = ()) -> None:
     """Print what `act` returns for the sweep `wanted`, else for every sweep. A line on stderr names each that fails.
+
+    `unfit` are sentences on sweeps that cannot be read.
 
     Raises:
         UserError: where no sweep is left.
     """
-    left_out = [] if wanted is not None else [UserError(fault) for fault in sources.unfit()]
+    left_out = [] if wanted is not None else [UserError(fault) for fault in unfit]
     done = False
-    for name in sources.sweeps() if wanted is None else [wanted]:
+    for name in names if wanted is None else [wanted]:
         try:
             print(act(name))
             done = True

@@ -6,10 +6,12 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import (
+    add_interval,
     add_out,
     add_shown,
     add_source,
     each_sweep,
+    metrics_of,
     only_of,
     open_sources,
     out_folder,
@@ -37,17 +39,20 @@ def add_to(commands: Any) -> None:
         "(default: column or page; this depends on the number of rows and values)",
     )  # fmt: skip
     add_shown(parser)
+    add_interval(parser)
     add_out(parser, "to DIR/NAME/")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    only = only_of(parsed)
+    only, metrics = only_of(parsed), metrics_of(parsed)
     sources = open_sources(parsed.source)
     out, wanted = out_folder(parsed), parsed.figure or FIGURES
 
     def act(name: str) -> str:
-        rendering = render_figures(sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only)
+        rendering = render_figures(
+            sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only, metrics
+        )  # fmt: skip
         return rendering.where() or f"{name}: no runs for {' or '.join(wanted)}"
 
-    each_sweep(sources, parsed.sweep, act)
+    each_sweep(sources.sweeps(), parsed.sweep, act, sources.unfit())
     return ExitCode.SUCCESS

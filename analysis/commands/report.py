@@ -7,7 +7,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.arguments import add_notes, add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import (
+    add_notes,
+    add_out,
+    add_shown,
+    add_source,
+    metrics_of,
+    only_of,
+    open_sources,
+    out_folder,
+)  # fmt: skip
 from lightning_xvol.errors import ExitCode
 
 
@@ -16,6 +25,7 @@ def add_to(commands: Any) -> None:
         "report", help="write report.html: one page with verdicts, tables, figures and runs", allow_abbrev=False
     )
     add_source(parser)
+    add_shown(parser)
     add_notes(parser, siunitx=False)
     add_out(parser, "DIR/report.html")
     parser.add_argument(
@@ -29,9 +39,9 @@ def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
     from analysis.report.page import write_report
 
+    only, metrics = only_of(parsed), metrics_of(parsed)
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
-    path = write_report(
-        sources, out_folder(parsed) / "report.html", command, parsed.select, parsed.protocol, parsed.notes
-    )
+    path = out_folder(parsed) / "report.html"
+    write_report(sources, path, command, parsed.select, parsed.protocol, only, metrics, parsed.notes)
     print(f"report: {path}")
     return ExitCode.SUCCESS

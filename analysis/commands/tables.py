@@ -6,11 +6,13 @@ import argparse
 from typing import Any
 
 from analysis.commands.arguments import (
+    add_interval,
     add_notes,
     add_out,
     add_shown,
     add_source,
     each_sweep,
+    metrics_of,
     only_of,
     open_sources,
     out_folder,
@@ -34,6 +36,7 @@ def add_to(commands: Any) -> None:
         "5 and 7 need no --source",
     )  # fmt: skip
     add_shown(parser)
+    add_interval(parser)
     parser.add_argument(
         "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
@@ -44,23 +47,27 @@ def add_to(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     if parsed.paper is not None:
         return _run_paper(parsed)
-    only = only_of(parsed)
+    only, metrics = only_of(parsed), metrics_of(parsed)
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        rendering = render(sources, name, out, parsed.select, parsed.interval, only, parsed.notes, parsed.siunitx)
+        rendering = render(
+            sources, name, out, parsed.select, parsed.interval, only, metrics, parsed.notes, parsed.siunitx
+        )
         diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
         return f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n"
 
-    each_sweep(sources, parsed.sweep, act)
+    each_sweep(sources.sweeps(), parsed.sweep, act, sources.unfit())
     return ExitCode.SUCCESS
 
 
 def _run_paper(parsed: argparse.Namespace) -> int:
-    numbers = parsed.paper
+    numbers, only, metrics = parsed.paper, only_of(parsed), metrics_of(parsed)
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
-    made = render_paper(sources, numbers, out_folder(parsed), parsed.select, parsed.notes, parsed.siunitx)
+    made = render_paper(
+        sources, numbers, out_folder(parsed), parsed.select, only, metrics, parsed.notes, parsed.siunitx
+    )
     for rendering in made:
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     tell_left_out(sources.left_out() if sources is not None else ())

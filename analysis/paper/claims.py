@@ -92,6 +92,7 @@ class Claim:
         kinds: The kinds of its parts (`verdicts.LEGEND`).
         parts: Its parts.
         refuted_by: What decides it.
+        about: The operators and metrics of a claim without parts.
     """
 
     number: int
@@ -100,6 +101,13 @@ class Claim:
     kinds: str
     parts: tuple[Part, ...]
     refuted_by: str
+    about: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> set[str]:
+        """The labels of the operators and the names of the metrics that it is about."""
+        rows = (row.label for part in self.parts for _, row in part.terms)
+        return {*self.about, *rows, *(part.metric for part in self.parts)}
 
 
 @functools.cache
@@ -197,11 +205,11 @@ CLAIMS: Sequence[Claim] = (
     Claim(2, "ResNet-50: X-volution in stage 3, 4, 5 gains 0.9, -0.6, 0.2 top-1 (0.8, -0.1, 0.3 top-5)", "Table 1",
           "D M", _stages(R50), "sweep `stage` on bottlenecks"),
     Claim(3, "X-volution \"leads to stable improvement for both ResNet structures\"", "4.2.1", "A", (),
-          "the printed numbers"),
+          "the printed numbers", ("xvolution", "top1")),
     Claim(4, "Order of the stages: 3 > 4 > 5 (ResNet-34), 3 > 5 > 4 (ResNet-50)", "Table 1, 4.2.1", "O",
           (*_order(R34, 3, 4, 5), *_order(R50, 3, 5, 4)), "sweep `stage`"),
     Claim(5, "\"the inferior performance of the replacement in stage4 for ResNet-50 can be ascribed to the increased "
-          "learnable parameters\"", "4.2.1", "A", (), "the printed numbers and Table 5"),
+          "learnable parameters\"", "4.2.1", "A", (), "the printed numbers and Table 5", ("xvolution", "top1")),
     Claim(6, "Self-attention alone is worse than convolution: -0.6, -0.4", "Table 1, 4.2.1", "D",
           tuple(_table1("D", backbone, "self_attention", "convolution") for backbone in (R34, R50)),
           "sweep `operator`"),
@@ -248,18 +256,19 @@ CLAIMS: Sequence[Claim] = (
            _kernel("xvolution", 5, "xvolution", 3), _kernel("xvolution", 7, "xvolution", 5),
            _kernel("xvolution", 9, "xvolution", 7, -1), _GAP_SHRINKS), "sweep `kernel_size`"),
     Claim(20, "The decay at K = 1 is \"possibly related to the feature resolution\"", "4.3.1", "D", (),
-          "sweep `kernel_size` at two input sizes"),
+          "sweep `kernel_size` at two input sizes", ("convolution", "xvolution", "top1")),
     Claim(21, "Epoch 1: convolution > X-volution > PSSA; X-volution leads from epoch 3; PSSA behind until 9",
           "4.3.2, Fig. 3 (b)", "S",
           (_epoch("convolution", "xvolution", 1), _epoch("xvolution", "pssa", 1), _epoch("xvolution", "convolution", 3),
            _epoch("xvolution", "pssa", 3), _epoch("pssa", "convolution", 8, -1)), "sweep `schedule`, by epoch"),
     Claim(22, "Stacked PSSA approximates global self-attention", "3.3", "M", (),
-          "sweep `approximation`: the share explained beyond the best static 1x1 convolution"),
-    Claim(23, "PSSA takes O(n) time", "3.3", "S", (), "`python -m benchmarks scaling`: time against pixels"),
+          "sweep `approximation`: the share explained beyond the best static 1x1 convolution", ("pssa",)),
+    Claim(23, "PSSA takes O(n) time", "3.3", "S", (), "`python -m benchmarks scaling`: time against pixels", ("pssa",)),
     Claim(24, "X-volution is \"converted into a single standard convolution\" of equal output", "abstract, 3.4.3", "X",
-          (), "`python -m lightning_xvol fuse`: equal outputs, but a dynamic convolution (Eq. 9), not a standard one"),
+          (), "`python -m lightning_xvol fuse`: equal outputs, but a dynamic convolution (Eq. 9), not a standard one",
+          ("xvolution",)),
     Claim(25, "The merged operator is \"more efficient and has lower memory overhead\"", "3.4.3", "D", (),
-          "`python -m benchmarks operators`: fused against unfused"),
+          "`python -m benchmarks operators`: fused against unfused", ("xvolution",)),
     Claim(26, "The gains come from attention", "4.2.1, 4.3.1", "D",
           (*(_difference("D", "top1", Row("1", "xvolution", f"stage{stage}", backbone),
                          Row("1", "xvolution_static", f"stage{stage}", backbone), 1)

@@ -12,6 +12,7 @@ from analysis.paper.claims import Part, Row, margin_of
 from analysis.paper.judgement import answers, judge
 from analysis.paper.pools import PAPER, Pool, RowKey
 from analysis.paper.published import BASE_EPOCHS, WITH_POSITION, WITHOUT_POSITION, Printed, epochs_of, of_table
+from analysis.paper.shown import EVERYTHING, Shown
 from analysis.paper.verdicts import word
 from analysis.sources.samples import NOT_COMPARED, Comparison, statistics_of
 from analysis.statistics import FEWEST_SEEDS, contrast, holm
@@ -37,9 +38,10 @@ LONGEST_NAME = 150  # of the data in the name of a file
 OTHER_METRICS = ("top1", "top5")  # shown on data that have none of the table's metrics
 
 
-def paper_tables(number: int, found: Sequence[Pool], select: str = "last") -> list[Table]:
-    """Table `number` from each pool that has metrics for it."""
-    return [_PaperTable(number, pool, metrics, select).table() for pool in found if (metrics := _metrics(number, pool))]
+def paper_tables(number: int, found: Sequence[Pool], select: str = "last", shown: Shown = EVERYTHING) -> list[Table]:
+    """Table `number` from each pool that has metrics for it, with the rows and metrics that are `shown`."""
+    made = (_PaperTable(number, pool, metrics, select, shown) for pool in found if (metrics := _metrics(number, pool)))
+    return [table.table() for table in made if table.shown_rows and table.shown_metrics]
 
 
 def _printed_metrics(number: int) -> list[str]:
@@ -55,18 +57,21 @@ def _metrics(number: int, pool: Pool) -> list[str]:
 
 
 class _PaperTable:
-    def __init__(self, number: int, pool: Pool, metrics: list[str], select: str) -> None:
+    def __init__(self, number: int, pool: Pool, metrics: list[str], select: str, shown: Shown) -> None:
         self.number, self.pool, self.metrics, self.select = number, pool, metrics, select
         self.paper = pool.data == PAPER
         self.rows = _rows(number, self.paper)
         self.primary = PRIMARY[number] if PRIMARY[number] in self.metrics else self.metrics[0]
         self.compared = {metric: self._compare(metric) for metric in metrics}
         self.verdicts = self._judge()
+        self.shown = shown
+        self.shown_rows = {key: row for key, row in self.rows.items() if shown.has_row(key[1])}
+        self.shown_metrics = [metric for metric in metrics if shown.has_metric(metric)]
 
     def table(self) -> Table:
         best = self._best()
         blocks: dict[str, list[tuple[str, tuple[TableCell, ...]]]] = {}
-        for key, row in self.rows.items():
+        for key, row in self.shown_rows.items():
             heading = key[0] if self.number == 1 else ""
             blocks.setdefault(heading, []).append((_label(self.number, key, row), self._cells(key, row, best)))
         name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)[:LONGEST_NAME]}")
@@ -79,11 +84,15 @@ class _PaperTable:
             spanner="",
             columns=self._columns(),
             blocks=tuple(Block(tuple(rows), heading) for heading, rows in blocks.items()),
-            bold="highest mean of its column" + (" and backbone" if self.number == 1 and self.paper else ""),
+            bold=(
+                "highest mean of its column"
+                + (" and backbone" if self.number == 1 and self.paper else "")
+                + ", where it is resolved above the convolution"
+            ),
             notes=tuple(self._notes()),
             short_notes=tuple(self._short_notes()),
             tidy=pd.DataFrame(
-                [self._tidy(key, row, metric) for key, row in self.rows.items() for metric in self.metrics]
+                [self._tidy(key, row, metric) for key, row in self.shown_rows.items() for metric in self.shown_metrics]
             ),
         )
 
@@ -100,8 +109,9 @@ class _PaperTable:
 
     def _columns(self) -> tuple[str, ...]:
         beside = {4: ("Pos.",), 6: ("Epoch",) if self.paper else ("Schedule",)}.get(self.number, ())
-        own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.metrics]
-        return (*beside, *(text for texts in own for text in texts), *(() if self.paper else ("printed",)), "verdict")
+        own = [(HEADINGS[metric], "printed") if self.paper else (HEADINGS[metric],) for metric in self.shown_metrics]
+        others = () if self.paper else ("parameters", "printed")  # the paper has its own in Table 5
+        return (*beside, *(text for texts in own for text in texts), *others, "verdict")
 
     def _cells(
         self, key: RowKey, row: Mapping[str, Printed], best: Mapping[tuple[str, str], str]
@@ -112,20 +122,24 @@ class _PaperTable:
         if self.number == 6:
             epochs = epochs_of(key[2])
             cells.append(TableCell(str(epochs) if self.paper else f"{epochs // BASE_EPOCHS}x"))
-        for metric in self.metrics:
+        for metric in self.shown_metrics:
             cells.append(self._cell(key, metric, best))
             if self.paper:
                 cells.append(TableCell(numbers.number(row[metric].value) if metric in row else numbers.DASH))
-        return (*cells, *(() if self.paper else (TableCell(numbers.DASH),)), TableCell(self.verdicts[key]))
+        if not self.paper:
+            result = self.pool.results.get(self.pool.groups.get(key, ""), {})
+            cells += [TableCell(numbers.count(result.get("params"))), TableCell(numbers.DASH)]
+        return (*cells, TableCell(self.verdicts[key]))
 
     def _cell(self, key: RowKey, metric: str, best: Mapping[tuple[str, str], str]) -> TableCell:
         item = self.pool.estimate(key, metric)
         if not item.n:
             return TableCell(numbers.DASH)
         text = numbers.number(item.mean)
-        delta = self.compared[metric][key].difference.mean if self.number in WITH_DELTAS else None
+        compared = self.compared[metric][key]
+        delta = compared.difference.mean if self.number in WITH_DELTAS else None
         remarks = () if delta is None or pd.isna(delta) else (_signed(delta),)
-        bold = best.get((key[0], metric)) == text
+        bold = best.get((key[0], metric)) == text and compared.is_resolved and compared.difference.mean > 0
         return TableCell(text, remarks, bold, self.pool.groups[key])
 
     def _compare(self, metric: str) -> dict[RowKey, Comparison]:
@@ -162,8 +176,8 @@ class _PaperTable:
     def _best(self) -> dict[tuple[str, str], str]:
         """The highest mean of each backbone and metric as it is written, so that visible ties are all bold."""
         means: dict[tuple[str, str], list[float]] = {}
-        for key in self.rows if self.number not in WITHOUT_BOLD else ():
-            for metric in self.metrics:
+        for key in self.shown_rows if self.number not in WITHOUT_BOLD else ():
+            for metric in self.shown_metrics:
                 item = self.pool.estimate(key, metric)
                 if item.n:
                     means.setdefault((key[0], metric), []).append(item.mean)
@@ -220,6 +234,7 @@ class _PaperTable:
             notes.append(f"PSSA's, which the paper calls equal: within {margin:g} by two one-sided tests.")
         if self.number == 1 and not self.paper:
             notes.append("Operators other than X-volution are in the stages of the recipe.")
+        notes += [note] if (note := self.shown.note(len(self.shown_rows), len(self.rows), "rows")) else []
         return [*notes, self._data()]
 
     def _tidy(self, key: RowKey, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:

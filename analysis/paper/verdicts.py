@@ -37,6 +37,8 @@ class Verdict:
         evidence: A sentence per part.
         more_seeds: The number of further seeds per row that would resolve every part, if mean and spread stay.
         runs: The rows behind the verdict: the name of each, and the group id of its runs.
+        findings: What the runs say of each part that they judge, and its answer; `evidence` begins with these.
+        metrics: The metrics of these runs; other data than the paper's may lack those of the claim.
     """
 
     claim: Claim
@@ -45,6 +47,8 @@ class Verdict:
     evidence: tuple[str, ...]
     more_seeds: int | None = None
     runs: tuple[tuple[str, str], ...] = ()
+    findings: tuple[tuple[Finding, Answer], ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -112,10 +116,14 @@ def _judge(
     if untold:
         evidence.append(f"{untold} of {planned} parts not run" + (f" ({'; '.join(lost)})" if lost else ""))
     runs = tuple(dict.fromkeys(run for finding in findings for run in finding.runs))
+    metrics = tuple(dict.fromkeys(finding.metric for finding in findings))
     if not findings:
         return Verdict(claim, data, f"{'not judged' if undecidable else 'not run'} on {data}", tuple(evidence))
     answer: Answer = "no" if "no" in judged else "open" if "open" in judged or untold else "yes"
-    return Verdict(claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs)
+    return Verdict(
+        claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs,
+        tuple(zip(findings, judged, strict=True)), metrics,
+    )  # fmt: skip
 
 
 def _both_signs(data: str, by_table: Mapping[str, Sequence[Pool]]) -> frozenset[tuple[Any, ...]]:
@@ -169,13 +177,14 @@ def to_frame(found: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"more_seeds": "Int64"})
 
 
-def to_markdown(found: Sequence[Verdict]) -> str:
+def to_markdown(found: Sequence[Verdict], note: str = "") -> str:
+    """A Markdown table of the verdicts, with `note` and the legend below."""
     lines = ["| # | Claim | Where | Kind | Verdict | Evidence | More seeds |", "|" + " --- |" * 7]
     for item in found:
         more = numbers.DASH if item.more_seeds is None else str(item.more_seeds)
         texts = (item.claim.claim, item.claim.where, item.claim.kinds, item.verdict, "; ".join(item.evidence), more)
         lines.append(f"| {item.claim.number} | {' | '.join(map(escape_markdown, texts))} |")
-    return "\n".join([*lines, "", *LEGEND, ""])
+    return "\n".join([*lines, "", *([note] if note else []), *LEGEND, ""])
 
 
 LEGEND = (

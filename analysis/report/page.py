@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -15,6 +16,7 @@ from analysis import numbers
 from analysis.paper import verdicts
 from analysis.paper.claims import Claim
 from analysis.paper.pools import pools
+from analysis.paper.shown import Shown
 from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
 from analysis.render import PAPER_TABLES, WITHOUT_RUNS, check_notes
@@ -64,7 +66,7 @@ class Section:
 
 def write_report(
     sources: Sources, path: str | Path, command: str = "", select: str = "last", protocol: str | Path | None = None,
-    notes: str = "full",
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
 ) -> Path:  # fmt: skip
     """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
 
@@ -74,6 +76,8 @@ def write_report(
         command: The command that the page names in its footer (default: the call of this function).
         select: Which evaluation of a run counts: `last` or `best`.
         protocol: The protocol of the experiment (default: the file that the runs name, if it is here).
+        only, metrics: The rows, columns and metrics that are shown, as in `load_sweep`. Sweeps that have none of them
+            are left out.
         notes: The footnotes of the tables: `full`, `short` or `none`.
 
     Returns:
@@ -87,23 +91,27 @@ def write_report(
     path = Path(path)
     if path.is_dir():
         raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
-    page = html(collect(sources), command or f"analysis.write_report(..., {str(path)!r})", select, protocol, notes)
+    command = command or f"analysis.write_report(..., {str(path)!r})"
+    page = html(collect(sources), command, select, protocol, only, metrics, notes)
     files.make_folder(path.parent)
     files.write_text(path, page)
     return path
 
 
 def html(
-    sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None, notes: str = "full"
-) -> str:
-    """The text of the page. Its footer names `command`.
+    sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
+) -> str:  # fmt: skip
+    """The text of the page. Its footer names `command`. The other arguments are those of `write_report`.
 
     Raises:
         UserError: if no sweep can be shown.
     """
-    found, problems = overview.overviews(sources, select)
+    texts = {key: [str(value) for value in values] for key, values in (only or {}).items()}
+    found, problems = overview.overviews(sources, select, texts, metrics)
     runs = ReportedRuns(sources, found)
-    claims, tables, others = _of_the_paper(sources, select)
+    shown = Shown.of(texts, metrics, strict=False)
+    claims, tables, others = _of_the_paper(sources, select, shown)
     problems += others
     frozen = Frozen.of(sources, found, None if protocol is None else Path(protocol))
     several = len({item.layout.recipe for item in found}) > 1
@@ -120,7 +128,7 @@ def html(
         style=Markup(files.read_text(HERE / "style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        facts=_facts(found) | ({"Protocol": frozen.fact} if frozen.fact else {}),
+        facts=_facts(found, texts, metrics) | ({"Protocol": frozen.fact} if frozen.fact else {}),
         warnings=[
             *problems,
             *frozen.warnings(),
@@ -150,18 +158,18 @@ def prose(text: str) -> Markup:
     return Markup("").join(quoted)
 
 
-def _of_the_paper(sources: Collection, select: str) -> tuple[list[Verdict], list[Table], list[str]]:
-    """The verdicts, the paper's tables, and a sentence for each of them that a damaged sweep makes impossible."""
+def _of_the_paper(sources: Collection, select: str, shown: Shown) -> tuple[list[Verdict], list[Table], list[str]]:
+    """The verdicts and the paper's tables that are `shown`, and a sentence for each that a damaged sweep prevents."""
     problems: list[str] = []
     try:
-        found = verdicts.verdicts(sources, select)
+        found = [verdict for verdict in verdicts.verdicts(sources, select) if shown.has_claim(verdict)]
     except UserError as error:
         found = []
         problems.append(f"no verdicts: {error}")
     tables: list[Table] = []
     for number in (number for number in PAPER_TABLES if number not in WITHOUT_RUNS):
         try:
-            tables += paper_tables(number, pools(sources, str(number), select), select)
+            tables += paper_tables(number, pools(sources, str(number), select), select, shown)
         except UserError as error:
             problems.append(f"no Table {number}: {error}")
     return found, tables, problems
@@ -182,7 +190,7 @@ def _section(
         number=number,
         name=sweep.name.replace("_", " ") + (f" ({sweep.recipe})" if several else ""),
         anchor=anchor,
-        operators=sorted(runs.operators[label] for label in sweep.labels.values()),
+        operators=sorted(runs.operators[label] for label in sweep.labels.values() if label in runs.operators),
         warnings=warnings,
         overview=item,
         table=sweep_table(item).with_notes(notes),
@@ -191,11 +199,12 @@ def _section(
     )
 
 
-def _facts(found: Sequence[Overview]) -> dict[str, str]:
+def _facts(found: Sequence[Overview], only: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> dict[str, str]:
     runs = overview.all_runs(found)
     done = runs[runs["state"].isin(["finished", "diverged"])]
     data = dict.fromkeys(f"{item.layout.data} (recipe {item.layout.recipe})" for item in found)
-    return {
+    asked = [f"{key}: {', '.join(values)}" for key, values in (*only.items(), ("metric", metrics)) if values]
+    return ({"Only": "; ".join(asked)} if asked else {}) | {
         "Data": "; ".join(data),
         "Runs": f"{len(done)} of {len(runs)} done",
         "Seeds": numbers.integers(runs["seed"].tolist()),

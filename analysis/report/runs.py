@@ -179,7 +179,7 @@ def _config(outcomes: Mapping[str, Outcome | None]) -> str:
 
 def _baselines(overview: Overview) -> dict[tuple[Any, ...], str]:
     """The group of the baseline at each place of the axes."""
-    axes, rows = overview.layout.axes, overview.summary.to_dict("records")
+    axes, rows = overview.layout.axes, overview.whole.to_dict("records")  # the baseline may not be shown
     of_baseline = [row for row in rows if row["operator"] == overview.layout.baseline]
     return {tuple(row[axis] for axis in axes): row["group_id"] for row in of_baseline}
 

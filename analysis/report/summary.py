@@ -9,11 +9,9 @@ from analysis.paper import verdicts
 from analysis.sources.collection import Collection
 from analysis.sweep import overview
 from analysis.sweep.overview import STATES, Overview
-from lightning_xvol.commandline import columns, duration
+from lightning_xvol.commandline import columns, duration, terminal_width
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import printable
-
-WIDTH = 100
 
 
 def summarise(sources: Collection, select: str = "last") -> str:
@@ -65,4 +63,4 @@ def _claims(sources: Collection, select: str) -> list[str]:
 
 
 def _item(name: str, text: str) -> list[str]:
-    return textwrap.wrap(f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return textwrap.wrap(f"{name}: {text}", terminal_width(), initial_indent="  ", subsequent_indent="    ")

@@ -22,7 +22,7 @@ import math
 import re
 import socket
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +104,20 @@ class Archive:
         line = self._lines.get(cell_id)
         return None if line is None else Outcome.of(f"{self.where}, cell {cell_id}", line["record"])
 
+    def cells(self) -> list[str]:
+        return list(self._lines)
+
     def predictions(self, cell_id: str) -> None:
         """Nothing: an archive holds no predictions of single images."""
 
     def curve(self, cell_id: str, name: str) -> dict[int, tuple[int, float]]:
         line = self._lines.get(cell_id)
         points = () if line is None else line["curves"].get(name, ())
-        return {int(step): (int(epoch), float(value)) for step, epoch, value in points}
+        return {
+            step: (epoch, float(value))
+            for step, epoch, value in points
+            if record.is_point(name, step, epoch, float(value))
+        }
 
 
 def _fits(line: Any) -> bool:
@@ -184,18 +191,16 @@ class ToArchive:
                 own = [{key: value for key, value in place.items() if key not in _OF_CELL} for place in places]
                 entry = {"plan": about, "places": own}
                 shown.setdefault(cell_id, []).append(entry)
-                own_metrics.setdefault(cell_id, set()).update({about["metric"], validation_name(about["metric"])})
+                own_metrics.setdefault(cell_id, set()).add(about["metric"])
                 entries.append((cell_id, entry))
             lacking = [place for cell_id, places in of_cell.items() if cell_id in self.missing for place in places]
             if entries and lacking:
                 min(entries, key=lambda pair: pair[0])[1]["missing"] = lacking
         for cell_id in sorted(shown):
             result = results[cell_id]
-            # A run that diverged may have values of a metric that its record lacks.
-            names = {*(result["metrics"] or ()), *own_metrics[cell_id]}
-            curves = {name: _points(runs.curve(cell_id, name)) for name in names}
-            curves = {name: points for name, points in curves.items() if points}
-            self.lines.append({"record": public(result), "curves": curves, "sweeps": shown[cell_id]})
+            curves = curves_of(runs, result, own_metrics[cell_id])
+            points = {name: _points(curve) for name, curve in curves.items()}
+            self.lines.append({"record": public(result), "curves": points, "sweeps": shown[cell_id]})
 
     def text(self) -> str:
         return "".join(
@@ -208,6 +213,16 @@ class ToArchive:
         if path.suffix == ".gz":
             content = gzip.compress(content, mtime=0)  # without the time, equal text gives equal bytes
         files.write_bytes(path, content)
+
+
+def curves_of(runs: Any, result: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, dict[int, tuple[int, float]]]:
+    """The curves of a run by the names of their metrics: those of its record, and `metrics` of the sweeps that show it.
+
+    A run that diverged may have values of a metric that its record lacks.
+    """
+    wanted = {*(result["metrics"] or ()), *metrics, *map(validation_name, metrics)}
+    curves = {name: runs.curve(result["cell_id"], name) for name in sorted(wanted)}
+    return {name: curve for name, curve in curves.items() if curve}
 
 
 def _result(runs: Any, cell_id: str) -> Any:

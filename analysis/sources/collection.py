@@ -45,6 +45,9 @@ class Source(Protocol):
     def outcome(self, cell_id: str) -> Outcome | None:
         """The outcome of a cell; None where the source does not know the cell."""
 
+    def cells(self) -> list[str]:
+        """The ids of the cells that it holds, also of those that none of its plans lists any more."""
+
     def predictions(self, cell_id: str) -> Predictions | None:
         """The predictions of a finished cell; None where the source holds none."""
 
@@ -148,13 +151,17 @@ class Collection:
     def losses(self) -> list[str]:
         return [loss for source in self.sources for loss in source.losses]
 
+    def plans(self) -> list[SweepPlan]:
+        """The plan of every sweep, one per recipe and budget, whether or not its results belong together."""
+        return list(self._plans)
+
     def whole_plans(self) -> list[SweepPlan]:
         """The plan of every sweep that can be read, one per recipe and budget."""
         found = []
         for plan in self._plans:
             with contextlib.suppress(UserError):
-                if not isinstance(self._assemble(plan), UserError):
-                    found.append(plan)
+                self.assemble(plan)
+                found.append(plan)
         return found
 
     def sweeps(self) -> list[str]:
@@ -184,14 +191,26 @@ class Collection:
         if len(found) > 1:
             first, second = (plan.content for plan in found[:2])
             different = [key for key in {**first, **second} if first.get(key) != second.get(key) and key != "cells"]
+            both = ", or compare them (`python -m analysis compare`)" if "settings" in different else ""
             raise UserError(
                 f"the sweep {name!r} of {found[0].where!r} and that of {found[1].where!r} differ in "
-                f"{', '.join(different)}; render them one by one"
+                f"{', '.join(different)}; render them one by one{both}"
             )
         assembled = self._assembled(found[0])
         if isinstance(assembled, UserError):
             raise assembled
         return assembled
+
+    def plans_of(self, name: str) -> list[SweepPlan]:
+        """The plans of the sweep `name`: one per recipe, budget and `--set`.
+
+        Raises:
+            UserError: for an unknown sweep, or a damaged plan.
+        """
+        found = [plan for plan in self._plans if plan.name == name]
+        if not found:
+            self.load(name)  # which says what there is
+        return found
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:
         """Every sweep of one of these names that can be read, with its frame: one per recipe and budget."""
@@ -212,13 +231,18 @@ class Collection:
         """The sweep of `plan` and a frame of its own, or the reason why there is none. Runs are read once."""
         if plan.identity not in self._known:
             try:
-                self._known[plan.identity] = self._assemble(plan)
+                self._known[plan.identity] = self.assemble(plan)
             except UserError as error:
                 self._known[plan.identity] = error
         found = self._known[plan.identity]
         return found if isinstance(found, UserError) else (found[0], found[1].copy())
 
-    def _assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
+    def assemble(self, plan: SweepPlan) -> tuple[SweepLayout, pd.DataFrame]:
+        """The sweep of `plan` and its frame.
+
+        Raises:
+            UserError: for a plan that contradicts itself, or results that do not belong together.
+        """
         results: list[Mapping[str, Any]] = []
 
         def outcome(cell_id: str) -> Outcome | None:
@@ -233,6 +257,10 @@ class Collection:
 
     def _where(self) -> str:
         return ", ".join(repr(source.where) for source in self.sources)
+
+    def cells(self) -> list[str]:
+        """The ids of the cells that the sources hold, also of those that no plan lists."""
+        return list(dict.fromkeys(cell for source in self.sources for cell in source.cells()))
 
     def outcome(self, cell_id: str) -> Outcome | None:
         """The outcome with a record, else the one with an error, else any; of equal ones, that of the first source."""

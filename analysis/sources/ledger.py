@@ -70,6 +70,14 @@ class Ledger:
             return Outcome(str(path), error=told if isinstance(told, str) else "")
         return Outcome(str(folder)) if folder.is_dir() else None
 
+    def cells(self) -> list[str]:
+        """The ids of the cells that have a folder. A folder that `--force` put aside is none."""
+        try:
+            names = sorted(path.name for path in (self.folder / "cells").iterdir())
+        except OSError:
+            return []
+        return [name for name in names if not checks.problems(name, checks.name) and ".old-" not in name]
+
     def predictions(self, cell_id: str) -> Predictions | None:
         outcome = self.outcome(cell_id)
         if outcome is None or outcome.result is None:
@@ -91,17 +99,12 @@ class Ledger:
             text = self._tree.read(path).decode(errors="replace")
         except OSError:  # it is missing, or a note says why it is not read
             return points
-        bounds = record.bounds(name)
         # An incomplete line is left out, and so are the lines after one that is not text.
         with contextlib.suppress(csv.Error):
             for row in csv.DictReader(io.StringIO(text, newline="")):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if row["name"] == name:
                         step, epoch, value = int(row["step"]), int(row["epoch"]), float(row["value"])
-                        if (
-                            checks.is_whole(step, 0)
-                            and checks.is_whole(epoch, 0)
-                            and checks.is_measured(value, *bounds)
-                        ):
+                        if record.is_point(name, step, epoch, value):
                             points[step] = epoch, value
         return points

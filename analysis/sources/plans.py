@@ -55,7 +55,11 @@ def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
     first = plans[0]
     if len(plans) == 1:
         return first
-    cells = {json.dumps(cell, sort_keys=True): cell for plan in plans for cell in plan.content["cells"]}
+    # A former version may have called a row by another label; the first plan names it.
+    cells: dict[str, Mapping[str, Any]] = {}
+    for cell in (cell for plan in plans for cell in plan.content["cells"]):
+        own = {key: value for key, value in cell.items() if key != "label"}
+        cells.setdefault(json.dumps(own, sort_keys=True), cell)
     begun = {_place(cell) for cell in cells.values() if cell.get("begun", True)}
     # Runs on W&B do not name the cells that have no run among them; another source may have these runs.
     known = [cell for cell in cells.values() if cell.get("begun", True) or _place(cell) not in begun]

@@ -163,6 +163,9 @@ class TrackedRuns(ABC):
         errors = [segment.error for _, segment in segments if segment.error is not None]
         return unfit or Outcome(segments[-1][0], error=errors[-1] if errors else None)
 
+    def cells(self) -> list[str]:
+        return list(self._segments)
+
     def predictions(self, cell_id: str) -> None:  # noqa: B027 (the same for every kind of source)
         """Nothing: W&B gets no predictions of single images."""
 

@@ -149,7 +149,7 @@ def none_found(results: SweepResults) -> str:
     """The sentence for a sweep whose runs hold no predictions."""
     return (
         f"{results.layout.name}: no finished run holds predictions; classifications leave them in their ledger, those "
-        "of older versions and W&B have none, and --force runs the cells of a sweep again"
+        "of older versions, W&B and archives have none, and --force runs the cells of a sweep again"
     )
 
 

@@ -1,4 +1,4 @@
-"""`--only`: the rows and columns of a table that are shown. Statistics are always those of the whole table."""
+"""The rows and columns of a table that are shown: those of `--only` with results. Statistics are of the whole table."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from analysis import numbers
 from lightning_xvol.commandline import row_named
 from lightning_xvol.errors import UserError, nearest
 
@@ -39,11 +40,55 @@ def describe(only: Mapping[str, Sequence[str]]) -> str:
     return " ".join(f"{key}={','.join(values)}" for key, values in only.items())
 
 
-def note(only: Mapping[str, Sequence[str]], count: int, of: int) -> str:
-    """The footnote of a table that shows `count` of its `of` groups; empty where it shows all."""
-    if not only:
+def note(only: Mapping[str, Sequence[str]], count: int, of: int, metrics: Sequence[str] = ()) -> str:
+    """The footnote of a table that shows `count` of its `of` groups, or `metrics` alone; empty where it shows all."""
+    shown = [f"{count} of {of} groups (--only {describe(only)})"] if only else []
+    shown += [f"only what --metric {','.join(metrics)} names"] if metrics else []
+    if not shown:
         return ""
+    hiding = " or metrics" if metrics else ""
     return (
-        f"Shown: {count} of {of} groups (--only {describe(only)}); intervals and p are those of the whole table, so "
-        "hiding rows changes none."
+        f"Shown: {'; '.join(shown)}; intervals and p are those of the whole table, so hiding rows{hiding} changes none."
+    )
+
+
+def with_results(summary: pd.DataFrame, lines: Sequence[str | None]) -> pd.DataFrame:
+    """`summary` without the lines of the table in which no run has finished or diverged.
+
+    Args:
+        summary: A row per group.
+        lines: The columns of `summary` whose values are the rows and the columns of the table; None for no columns.
+
+    Returns:
+        The rows that are left; all of them where no run has a result.
+    """
+    done = summary[(summary["n"] > 0) | (summary["diverged"] > 0)]
+    if done.empty:
+        return summary
+    kept = summary
+    for line in filter(None, lines):
+        kept = kept[kept[line].isin(done[line])]
+    return kept
+
+
+def left_note(summary: pd.DataFrame, visible: pd.DataFrame, runs: pd.DataFrame, axis: str | None) -> str:
+    """The footnote of a table that leaves out lines without a result; empty where it leaves out none.
+
+    Args:
+        summary, visible: The groups that the table could show, and those that it shows.
+        runs: A row per cell.
+        axis: The axis whose values are the columns; None for no axis.
+    """
+    hidden = [
+        numbers.counted(gone, noun)
+        for noun, line in (("row", "row"), ("column", axis))
+        if line is not None and (gone := summary[line].nunique() - visible[line].nunique())
+    ]
+    if not hidden:
+        return ""
+    cells = runs[runs["group_id"].isin(summary["group_id"])].drop_duplicates("cell_id")
+    left = int((~cells["state"].isin(["finished", "diverged"])).sum())
+    return (
+        f"Not shown: {' and '.join(hidden)} in which no run has finished; {left} of {len(cells)} runs are left. "
+        "The CSV lists all."
     )

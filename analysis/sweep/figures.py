@@ -121,3 +121,16 @@ def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):
         named[axis] = [sweep.heading(axis, value) for value in named[axis]]
     return named
+
+
+def plotted(results: SweepResults, kind: str = OWN) -> pd.DataFrame:
+    """The numbers that `figure` draws.
+
+    Raises:
+        NothingToDrawError, UserError: as `figure`.
+    """
+    if kind == OWN:
+        kind = _asked_for(results)
+    if kind == "seeds":
+        return _chart_of_runs(results, None).data
+    return _chart_of_epochs(results, None).data if kind == "learning" else points(results, kind)[0]

@@ -36,21 +36,19 @@ def common_n(summary: pd.DataFrame) -> int:
 
 
 def notes(results: SweepResults) -> list[str]:
-    sweep, frame, summary, select = results.layout, results.frame, results.summary, results.select
+    sweep, frame, summary, select = results.layout, results.frame, results.visible, results.select
     runs = frame[frame["metric"] == sweep.metric]
-    lines = [*_warnings(runs, select)]
-    lines += [_estimator(sweep, summary, select), _replication(runs, summary), _intervals(results), _brackets(results)]
-    lines += [display.note(results.only, len(summary), len(results.whole)), *control_sentences(results)]
+    lines = warnings(runs, select)
+    lines += [estimator(sweep, summary, select), replication(runs, summary), _intervals(results), _brackets(results)]
+    lines += [display.note(results.only, len(results.summary), len(results.whole), results.metrics)]
+    lines += [display.left_note(results.summary, summary, runs, sweep.column_axis), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
-    if sweep.column_axis is None:
+    if sweep.column_axis is None and not results.metrics:
         lines.append(
             "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
             "machine lengthens it. MACs are those of one image."
         )
-    finished = runs[runs["state"].isin(["finished", "diverged"])]
-    commits = _joined(finished["commit"].map(numbers.short_commit))
-    environment = f"torch {_joined(finished['torch'])} on {_joined(finished['device'])}"
-    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; commit: {commits}; {environment}.")
+    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; {computed_by(runs)}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:
@@ -60,23 +58,28 @@ def notes(results: SweepResults) -> list[str]:
 
 def short_notes(results: SweepResults) -> list[str]:
     """A sentence on the estimator and the number of seeds, one on the data, and warnings."""
-    sweep, summary, select = results.layout, results.summary, results.select
+    sweep, summary = results.layout, results.visible
     runs = results.frame[results.frame["metric"] == sweep.metric]
-    single = summary["n"].max() < FEWEST_SEEDS
-    spread = "" if single else f"mean {numbers.PLUS_MINUS} standard deviation over seeds of "
-    estimator = f"{spread}each run's {select} {sweep.metric_label}, {_count(summary)}"
+    brackets = ""
     if sweep.baseline is not None and summary["delta"].notna().any():
-        estimator += f"; in brackets: difference to {sweep.labels[sweep.baseline]}"
-        estimator += f", {numbers.DAGGER} where resolved" if summary["resolved"].fillna(False).any() else ""
-    commits = _joined(runs[runs["state"].isin(["finished", "diverged"])]["commit"].map(numbers.short_commit))
+        brackets = f"; in brackets: difference to {sweep.labels[sweep.baseline]}"
+        brackets += f", {numbers.DAGGER} where resolved" if summary["resolved"].fillna(False).any() else ""
     return [
-        f"{estimator[0].upper()}{estimator[1:]}.",
-        f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; commit: {commits}.",
-        *_warnings(runs, select),
+        f"{short_estimator(sweep, summary, results.select)}{brackets}.",
+        f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; {commits_of(runs)}.",
+        *warnings(runs, results.select),
     ]
 
 
-def _warnings(runs: pd.DataFrame, select: str) -> list[str]:
+def short_estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+    """`Mean ± standard deviation over seeds of each run's last top-1 accuracy (%), n = 3`."""
+    value = f"each run's {select} {sweep.metric_label}, {_count(summary)}"
+    if summary["n"].max() < FEWEST_SEEDS:
+        return f"E{value[1:]}"
+    return f"Mean {numbers.PLUS_MINUS} standard deviation over seeds of {value}"
+
+
+def warnings(runs: pd.DataFrame, select: str) -> list[str]:
     return [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
 
 
@@ -84,6 +87,18 @@ def _count(summary: pd.DataFrame, seeds: str = "") -> str:
     """`n = 3 (seeds 0, 1, 2) unless a table cell states its own`."""
     common = common_n(summary)
     return f"n = {common}{seeds}" + (" unless a table cell states its own" if (summary["n"] != common).any() else "")
+
+
+def computed_by(runs: pd.DataFrame) -> str:
+    """`commit: 0123456789; torch 2.15.0 on cpu` of the runs that left a record. `runs` has a row per cell."""
+    recorded = runs[runs["state"].isin(["finished", "diverged"])]
+    return f"{commits_of(runs)}; torch {_joined(recorded['torch'])} on {_joined(recorded['device'])}"
+
+
+def commits_of(runs: pd.DataFrame) -> str:
+    """`commit: 0123456789` of the runs that left a record."""
+    recorded = runs[runs["state"].isin(["finished", "diverged"])]
+    return f"commit: {_joined(recorded['commit'].map(numbers.short_commit))}"
 
 
 def selection(select: str) -> list[str]:
@@ -114,7 +129,8 @@ def failures(runs: pd.DataFrame) -> list[str]:
     return [f"{numbers.counted(len(cells), 'failed cell')}: {', '.join(cells[:3])}{more}"]
 
 
-def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+def estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+    """The footnote that says what the values of a table are."""
     if summary["n"].max() < FEWEST_SEEDS:
         return f"Estimator: each run's {select} {sweep.metric_label}."
     return (
@@ -123,7 +139,8 @@ def _estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
     )
 
 
-def _replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
+def replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """The footnote on the number of runs. `runs` has a row per cell, `summary` a row per group."""
     few = "; one or two runs stand as they are, without a spread" if summary["n"].isin([1, 2]).any() else ""
     apart = any(numbers.extremes(values) for values in summary["runs"])
     extremes = f"; runs more than {numbers.FAR_APART:g} points apart: lowest to highest in brackets" if apart else ""
@@ -204,7 +221,7 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
 
 
 def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
-    values = [_position(key, ": ") + _difference(item.difference) for key, item in differences.items()]
+    values = [_position(key, ": ") + difference_text(item.difference) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     return (
         f"Against its control, {pair}, mean difference [95 % interval each]{axes}: {'; '.join(values)}; the difference "
@@ -212,7 +229,8 @@ def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[
     )
 
 
-def _difference(item: Difference) -> str:
+def difference_text(item: Difference) -> str:
+    """`+0.70 [−0.41, +1.81]`: the difference, and its interval from three runs on."""
     mean = numbers.signed(item.mean, decimals=2)
     if item.n < FEWEST_SEEDS:  # the interval of two runs stands in the CSV alone
         return mean

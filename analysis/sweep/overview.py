@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -94,8 +94,13 @@ class Overview(SweepResults):
         return found + footnotes.failures(self.runs)
 
 
-def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview], list[str]]:
+def overviews(
+    sources: Collection, select: str = "last", only: Mapping[str, Sequence[str]] | None = None,
+    metrics: Sequence[str] = (),
+) -> tuple[list[Overview], list[str]]:  # fmt: skip
     """Every sweep that can be shown, once per recipe, and a sentence for each that cannot.
+
+    `only` and `metrics` are as in `analysis.render.load_sweep`.
 
     Raises:
         UserError: where no sweep can be shown.
@@ -104,9 +109,11 @@ def overviews(sources: Collection, select: str = "last") -> tuple[list[Overview]
     left_out: list[UserError] = []
     for sweep, frame in sources.variants(sources.sweeps()):
         try:
-            found.append(Overview.of(sources, sweep, frame, select))
+            item = Overview.of(sources, sweep, frame, select, only=only, metrics=metrics)
+            _ = item.summary  # which raises where nothing of the sweep is asked for
+            found.append(item)
         except UserError as error:
-            left_out.append(error)
+            left_out.append(UserError(f"sweep {sweep.name!r}: {error}"))
     left_out += sources.left_out()
     if not found:
         raise left_out[0]

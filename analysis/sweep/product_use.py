@@ -11,12 +11,23 @@ from analysis import numbers
 from analysis.sources.frame import SweepLayout
 from analysis.table import Block, TableCell
 
-PROBES = {"mean_ablated": "mean coefficients", "q_shuffled": "q of another image"}
+FINE_TUNED = "mean_finetuned"
+PROBES = {
+    "mean_ablated": "mean coefficients", FINE_TUNED: "mean coefficients, fine-tuned",
+    "q_shuffled": "q of another image",
+}  # fmt: skip
 _WITH = {
     "mean_ablated": "with every attention coefficient at its mean over training images (mean coefficients, which make "
     "the branch static)",
     "q_shuffled": "with the queries of another image (q of another image)",
 }
+
+_FINE_TUNED_NOTE = (
+    " Fine-tuned: the network with mean coefficients after further training of all its weights, for a share of the "
+    "budget (train.finetune_ablated) and from a tenth of the largest learning rate. The intact network has no such "
+    "further training, so the difference to it, also paired by seed, favours the "
+    "fine-tuned network."
+)
 
 
 def metric_of(metric: str, probe: str) -> str:
@@ -60,9 +71,10 @@ def note(summaries: Mapping[str, pd.DataFrame], sweep: SweepLayout) -> str:
     found = [what for name, what in _WITH.items() if metric_of(sweep.metric, name) in summaries]
     if not found:
         return ""
+    tuned = metric_of(sweep.metric, FINE_TUNED) in summaries
     kept = " (frozen ones keep their statistics)" if sweep.metric.endswith("_ap") else ""
     return (
         f"Is the product used: the trained network {', or '.join(found)}, batch norms recalibrated{kept}. A fall shows "
         "that the trained weights use the product. Only a trained control can show that they need it. In the CSV, the "
         "difference of these rows is to the intact network, paired by seed, because the weights are the same."
-    )
+    ) + (_FINE_TUNED_NOTE if tuned else "")

@@ -9,6 +9,7 @@ from typing import Self
 
 import pandas as pd
 
+from analysis.sources.chosen_metrics import with_metrics
 from analysis.sources.collection import Collection
 from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import STATISTICS
@@ -30,6 +31,7 @@ class SweepResults:
         interval: How intervals are computed: `moderated` or `t`.
         only: The rows and columns that are shown: the values of `operator` or of an axis. Everything is computed from
             the whole table.
+        metrics: The metrics that are shown instead of the sweep's own.
     """
 
     layout: SweepLayout
@@ -38,14 +40,20 @@ class SweepResults:
     sources: Collection
     interval: str = "moderated"
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    metrics: Sequence[str] = ()
 
     @classmethod
     def of(
         cls, sources: Collection, layout: SweepLayout, frame: pd.DataFrame, select: str, interval: str = "moderated",
-        only: Mapping[str, Sequence[str]] | None = None,
+        only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
     ) -> Self:  # fmt: skip
-        """The results of the sweep `layout` with the runs of `frame`."""
-        return cls(layout, frame, select, sources, interval, only or {})
+        """The results of the sweep `layout` with the runs of `frame`.
+
+        Raises:
+            UserError: for a metric that no run has.
+        """
+        layout, frame = with_metrics(layout, frame, metrics)
+        return cls(layout, frame, select, sources, interval, only or {}, metrics)
 
     @functools.cached_property
     def summary(self) -> pd.DataFrame:
@@ -55,6 +63,11 @@ class SweepResults:
             UserError: where `only` names what the table does not have, or leaves nothing.
         """
         return display.shown(self.whole, self.layout.axes, self.only)
+
+    @functools.cached_property
+    def visible(self) -> pd.DataFrame:
+        """The rows of `summary` that a table prints: it leaves out rows and columns in which no run has a result."""
+        return display.with_results(self.summary, ("row", self.layout.column_axis))
 
     @functools.cached_property
     def whole(self) -> pd.DataFrame:

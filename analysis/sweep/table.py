@@ -5,7 +5,7 @@ A sweep without axes has one column for its metric and, beside it, columns for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,7 +29,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     sweep, summary = results.layout, results.summary
     if kind == "curves":
         axis = sweep.column_axis
-        where = f", {sweep.axis_label(axis)} {_values(summary, axis)[-1]}" if axis else ""
+        where = f", {sweep.axis_label(axis)} {axis_values(summary, axis)[-1]}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
     if kind == "scatter" and x not in COSTS:
@@ -52,7 +52,7 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     sweep, summary = results.layout, results.summary
     epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
-    shown = summary if axis is None else summary[summary[axis] == _values(summary, axis)[-1]]
+    shown = summary if axis is None else summary[summary[axis] == axis_values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
     samples: dict[Any, dict[str, list[float]]] = {}
     by_group = dict(iter(epochs.groupby(keys, sort=False)))
@@ -92,9 +92,10 @@ def tidy(results: SweepResults) -> pd.DataFrame:
 
 
 def sweep_table(results: SweepResults) -> Table:
-    sweep, summary = results.layout, results.summary
+    """The table of `results`. It leaves out rows and columns in which no run has a result; its CSV has them all."""
+    sweep, summary = results.layout, results.visible
     axis = sweep.column_axis
-    values = _values(summary, axis)
+    values = axis_values(summary, axis)
     common = footnotes.common_n(summary)
     groups: dict[str, dict[Any, dict[str, Any]]] = {}
     for group in summary.to_dict("records"):
@@ -110,12 +111,13 @@ def sweep_table(results: SweepResults) -> Table:
         if metric in results.others
     ]
     if axis is None:
+        costs = {} if results.metrics else COSTS
         rows = [
-            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None])))
+            (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None], costs)))
             for index, (label, cells) in enumerate(scores)
         ]
         blocks = (Block(tuple(rows)),)
-        columns = (sweep.metric_label, *(other.heading for other in others), *COSTS.values())
+        columns = (sweep.metric_label, *(other.heading for other in others), *costs.values())
     else:
         blocks = (Block(scores), *others, *(_block(cost, groups, values) for cost in sweep.cost_rows))
         columns = tuple(sweep.heading(axis, value) for value in values)
@@ -128,7 +130,7 @@ def sweep_table(results: SweepResults) -> Table:
         spanner=sweep.axis_label(axis) if axis else "",
         columns=columns,
         blocks=blocks,
-        bold="highest mean of its column, regardless of the intervals",
+        bold=f"highest mean of its column, where it is resolved above {sweep.labels.get(sweep.baseline or '', '')}",
         notes=tuple(footnotes.notes(results)),
         tidy=tidy(results),
         short_notes=tuple(footnotes.short_notes(results)),
@@ -162,17 +164,18 @@ def _capital(heading: str) -> str:
     return heading[:1].upper() + heading[1:]
 
 
-def _costs(group: Mapping[str, Any]) -> tuple[TableCell, ...]:
-    """A table cell for each of `COSTS`."""
-    texts = (*(numbers.count(group[name]) for name in ("params", "macs")), numbers.number(group["wall_seconds"]))
-    return tuple(TableCell(text, group_id=group["group_id"]) for text in texts)
+def _costs(group: Mapping[str, Any], costs: Iterable[str]) -> tuple[TableCell, ...]:
+    """A table cell for each of `costs`."""
+    write: dict[str, Callable[[Any], str]] = {"wall_seconds": numbers.number}
+    return tuple(TableCell(write.get(cost, numbers.count)(group[cost]), group_id=group["group_id"]) for cost in costs)
 
 
 def _cell(group: Mapping[str, Any] | None, write: Callable[[Mapping[str, Any]], str]) -> TableCell:
     return TableCell(numbers.DASH) if group is None else TableCell(write(group), group_id=group["group_id"])
 
 
-def _values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
+def axis_values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
+    """The values of an axis in the order of the table; one None without an axis."""
     if axis is None:
         return [None]
     unique = summary[axis].drop_duplicates()
@@ -192,9 +195,17 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
     """
     if group is None:
         return TableCell(numbers.DASH)
-    remarks = []
+    delta = []
     if not pd.isna(group["delta"]):
-        remarks.append(numbers.signed(group["delta"]) + (numbers.DAGGER if group["resolved"] else ""))
+        delta = [numbers.signed(group["delta"]) + (numbers.DAGGER if group["resolved"] else "")]
+    highest = bool(group["n"]) and numbers.number(group["mean"]) == best
+    bold = highest and not pd.isna(group["delta"]) and group["delta"] > 0 and bool(group["resolved"])
+    return TableCell(numbers.runs(group["runs"]), (*delta, *run_remarks(group, common)), bold, group["group_id"])
+
+
+def run_remarks(group: Mapping[str, Any], common: int) -> tuple[str, ...]:
+    """Remarks on the runs of a group: extremes that lie far apart, another number than `common`, diverged runs."""
+    remarks = []
     extremes = numbers.extremes(group["runs"])
     if extremes:
         remarks.append(extremes)
@@ -202,5 +213,4 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
         remarks.append(f"n = {group['n']}")
     if group["diverged"]:
         remarks.append(f"diverged {group['diverged']} of {group['planned']}")
-    bold = bool(group["n"]) and numbers.number(group["mean"]) == best
-    return TableCell(numbers.runs(group["runs"]), tuple(remarks), bold, group["group_id"])
+    return tuple(remarks)

@@ -35,7 +35,8 @@ SECOND = re.compile(rf"(?<= {numbers.PLUS_MINUS} )(\d+)")
 """The digits of a standard deviation before its decimal point."""
 _DIVIDED = re.compile(
     rf"(?P<open>\(?)(?P<sign>[+{numbers.MINUS}]?)(?P<digits>\d+)(?P<decimals>(?:\.\d+)?)(?P<rest>(?:e-?\d+)?[kMG]?"
-    rf"(?:(?: {numbers.PLUS_MINUS} |, | to )(?:{_NUMBER}|{numbers.DASH}))*{numbers.DAGGER}?\)?)"
+    rf"(?:(?: {numbers.PLUS_MINUS} |, | to )(?:{_NUMBER}|{numbers.DASH}))*(?: \[{_NUMBER}, {_NUMBER}\])?"
+    rf"{numbers.DAGGER}?\)?)"
 )
 
 

@@ -68,7 +68,8 @@ def check_paths(checkpoint: Path, out: Path, example: str) -> None:
     """
     if not checkpoint.is_file():
         raise UserError(
-            f"no checkpoint at {str(checkpoint)!r}; a cell has it at runs/cells/<id>/checkpoints/step=N.ckpt"
+            f"no checkpoint at {str(checkpoint)!r}; a cell has it at runs/cells/<id>/checkpoints/step=N.ckpt, unless "
+            "it was restored from an archive; --force runs such a cell again"
         )
     if not out.parent.is_dir():
         raise UserError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")

@@ -14,6 +14,7 @@ from typing import Any
 from lightning_xvol.config import registry
 from lightning_xvol.config.detectors import get_preset
 from lightning_xvol.config.fast import has_float32_products
+from lightning_xvol.config.fine_tuning import is_fine_tuned
 from lightning_xvol.config.schema import (
     BackboneConfig,
     DetectorConfig,
@@ -29,11 +30,13 @@ from lightning_xvol.errors import UserError
 
 SCHEMA = 1
 ID_LENGTH = 12
-COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient")
-"""The fields of `train` that say how an optimisation is computed, not what is optimised."""
+COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient", "finetune_ablated")
+"""The fields of `train` that say how an optimisation is computed, or what follows it, not what is optimised."""
 
 
-_EFFECTS = {"weight_gradient": has_live_taps, "pssa_products": has_float32_products}
+_EFFECTS = {
+    "weight_gradient": has_live_taps, "pssa_products": has_float32_products, "finetune_ablated": is_fine_tuned
+}  # fmt: skip
 """Fields of `train` that are in an id only where they change what is computed."""
 
 
@@ -135,7 +138,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     """The part of the resolved configuration that decides its identity.
 
     It lacks the fields that are marked `outside_identity`, and every field and option that has its legacy value. It has
-    `train.weight_gradient` and `train.pssa_products` only where they change what is computed.
+    the fields of `train` in `_EFFECTS` only where they change what is computed.
     """
     config = resolve(config)
     values = to_dict(config)
@@ -166,7 +169,8 @@ def optimisation(config: RunConfig) -> dict[str, Any]:
 
     Such runs have the same operator, network, detector, data, batch size, optimizer, budget and precision. They may
     differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
-    which change ids and weights. Detectors may start from different classification runs of one optimisation.
+    which change ids and weights, and in a fine-tuning that follows. Detectors may start from different classification
+    runs of one optimisation.
     """
     values = canonical(one_form(config))
     del values["seed"]
@@ -219,6 +223,10 @@ def _check(config: RunConfig) -> None:
             "round them by several pixels); they take bf16-mixed or 32-true"
         )
     _check_pretrained(config.backbone, task)
+    if not 0 <= config.train.finetune_ablated <= 1:
+        raise UserError(
+            f"train.finetune_ablated={config.train.finetune_ablated} must be a share of the budget, from 0 to 1"
+        )
     fractions = {"optim.warmup": (config.optim.warmup,), "optim.milestones": config.optim.milestones}
     for path, values in fractions.items():
         if any(not 0 <= value < 1 for value in values):

@@ -165,6 +165,9 @@ class TrainConfig:
             precision. Runs without a gradient that is computed tap by tap are the same run.
         pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
             which is faster on a CPU, or that of the projections.
+        finetune_ablated: the share of the budget for which a copy of the final network is trained further after the
+            product of PSSA has been removed from it (`lightning_xvol.training.fine_tuning`); 0 for no such training. In
+            a run without a product all values are the same run.
     """
 
     epochs: int = 3
@@ -180,6 +183,7 @@ class TrainConfig:
     pssa_products: Literal["projections", "float32"] = field(
         default="projections", metadata={"legacy_value": "projections"}
     )
+    finetune_ablated: float = field(default=0.0, metadata={"legacy_value": 0.0})
 
 
 @dataclass(frozen=True)

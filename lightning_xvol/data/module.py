@@ -6,6 +6,8 @@ needs no random state: its loader starts at the batch where the run stopped.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import itertools
 import math
@@ -14,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -181,6 +183,14 @@ class ImageDataModule(LightningDataModule):
     def plan_for(self, config: RunConfig) -> StepPlan:
         """The plan of `config`, which must have the same data."""
         return make_plan(config, self.train_size)
+
+    def continued(self, steps: int) -> Self:
+        """The same data for a training of `steps` more steps, which goes on in the order of images after the last."""
+        further = copy.copy(self)
+        further.first_step = self.plan.total_steps
+        further.plan = dataclasses.replace(self.plan, total_steps=self.plan.total_steps + steps)
+        further._train_loader = None
+        return further
 
     def sampler(self, rank: int) -> KeyedBatchSampler:
         """The batches of the training split for the process `rank`."""

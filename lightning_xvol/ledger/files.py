@@ -58,11 +58,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    write_bytes(path, content.encode(errors="backslashreplace"))
+    write_bytes(path, text_bytes(content))
+
+
+def text_bytes(content: str) -> bytes:
+    return content.encode(errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    return text_bytes(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> None:

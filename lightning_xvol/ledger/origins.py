@@ -101,6 +101,8 @@ def backbone_from(config: RunConfig, ledger: Path) -> Resolved:
     found = [run for run in _runs(ledger) if run.identity == identity]
     if len(found) > 1:
         found = [run for run in found if run.config.operator == config.operator] or found
+        # A fine-tuning leaves the checkpoint as it is.
+        found = [run for run in found if not run.config.train.finetune_ablated] or found
     for form in _PAPERS_FORMS:
         if len(found) > 1:
             found = [run for run in found if run.group == _protocol_group(run.config, form)] or found

@@ -56,6 +56,12 @@ def bounds(metric: str) -> tuple[float, float]:
     return (0.0, 100.0) if is_share else (-checks.LARGEST, checks.LARGEST)
 
 
+def is_point(metric: str, step: Any, epoch: Any, value: Any) -> bool:
+    """Whether a curve of `metric` can have this value after this number of steps."""
+    counts = checks.is_whole(step, 0) and checks.is_whole(epoch, 0)
+    return counts and checks.is_measured(value, *bounds(metric))
+
+
 def _metrics(value: Any, path: str) -> Iterator[str]:
     yield from checks.mapping(value, path)
     for name, values in value.items() if isinstance(value, dict) else ():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ def as_begun(configs: Sequence[Resolved], out: Path) -> list[Resolved]:
                 counts[form.group_id][_spelling(config)] += form.cell_id in asked
     chosen = {group: max(spellings, key=lambda item: spellings[item]) for group, spellings in counts.items()}
     return [_spelled(config, chosen.get(config.group_id, _spelling(config))) for config in configs]
+
+
+def as_recorded(result: Mapping[str, Any]) -> AsWritten:
+    """The configuration of a record in the spelling of its run, so with the ids of that run.
+
+    Raises:
+        UserError: for the configuration of another version.
+    """
+    return AsWritten(**sections(from_record(result["config"])))
 
 
 def _is_there(config: Resolved, out: Path) -> bool:
@@ -87,7 +96,7 @@ def _written_otherwise(out: Path, asked: Sequence[Resolved]) -> Iterator[AsWritt
         if not any(_may_be(result["config"]["operator"], operator) for operator in operators):
             continue
         try:
-            config = AsWritten(**sections(from_record(result["config"])))
+            config = as_recorded(result)
         except UserError:  # of another version
             continue
         if config.cell_id == result["cell_id"] == path.parent.name:

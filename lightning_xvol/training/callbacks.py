@@ -115,6 +115,17 @@ class Segments:
         return [*self.earlier, self.current]
 
 
+def begin_at(trainer: Trainer, plan: StepPlan, step: int) -> None:
+    """Let `trainer` count its epochs and steps as if it had done `step` steps. Setting these counters is enough."""
+    epoch, _ = plan.position(step)
+    loop = trainer.fit_loop
+    for name in ("ready", "started", "processed", "completed"):
+        setattr(loop.epoch_progress.current, name, epoch)
+    steps = loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    steps.ready = steps.completed = step
+    loop.epoch_loop._batches_that_stepped = step
+
+
 class Checkpointer(Callback):
     """Saves every `every` optimizer steps and at the end, and starts the trainer at the step of the checkpoint.
 
@@ -137,15 +148,8 @@ class Checkpointer(Callback):
         self.saved = start_step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # The state of Lightning's loops is not restored (see lightning_xvol.ledger.checkpoints): setting these counters
-        # is enough.
-        epoch, _ = self.plan.position(self.start_step)
-        loop = trainer.fit_loop
-        for name in ("ready", "started", "processed", "completed"):
-            setattr(loop.epoch_progress.current, name, epoch)
-        steps = loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
-        steps.ready = steps.completed = self.start_step
-        loop.epoch_loop._batches_that_stepped = self.start_step
+        # The state of Lightning's loops is not restored (see lightning_xvol.ledger.checkpoints).
+        begin_at(trainer, self.plan, self.start_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint.pop("loops", None)

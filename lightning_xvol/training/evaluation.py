@@ -12,11 +12,13 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from lightning_xvol.config import registry
+from lightning_xvol.config.fine_tuning import is_fine_tuned
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.ledger.record import DECIMALS, summarise
 from lightning_xvol.modules.base import TrainedModule
 from lightning_xvol.training.callbacks import RunLog
+from lightning_xvol.training.fine_tuning import ABLATED, FINE_TUNED, fine_tuned
 from lightning_xvol.training.product_use import Probe, with_product
 from lightning_xvol.training.tasks import task_of
 from lightning_xvol.training.trainer import make_trainer
@@ -95,16 +97,22 @@ class FinalEvaluation:
         return summary
 
     def product_use(self, trainer: Trainer, module: TrainedModule) -> Summary:
-        """The metric of the last weights under each probe of the task; empty for a network without a product."""
+        """The metric of the last weights under each probe of the task, and after a fine-tuning without the product.
+
+        It is empty for a network without a product.
+        """
         if not with_product(module.network):
             return {}
         task, metric = task_of(self.config), metric_of(self.config)
-        metrics = {}
+        measured = {}
         for name in task.probes:
             changed = task.module(copy.deepcopy(module.network), self.config, self.data)
-            found = self.test(changed, Probe(name))
-            if metric in found:  # images without objects define no average precision
-                metrics[f"{metric}_{name}"] = found[metric]
+            measured[name] = self.test(changed, Probe(name))
+            if name == ABLATED and is_fine_tuned(self.config):
+                tuned = fine_tuned(changed.network, self.config, self.data, self.compute())
+                measured[FINE_TUNED] = {} if tuned is None else self.test(tuned)
+        # Images without objects define no average precision.
+        metrics = {f"{metric}_{name}": found[metric] for name, found in measured.items() if metric in found}
         if not metrics:
             return {}
         for logger in trainer.loggers:

@@ -73,12 +73,14 @@ PROBES: dict[str, Callable[[nn.Module, Pass], None]] = {"mean_ablated": mean_abl
 def recalibrate(network: nn.Module, show: Pass) -> None:
     """Give batch norms the mean statistics of the images that `show` passes, and leave the network in eval mode."""
     network.eval()
-    for norm in network.modules():
-        if isinstance(norm, _BatchNorm):
-            norm.reset_running_stats()
-            norm.momentum = None  # every batch weighs the same
-            norm.train()
+    momentum = {norm: norm.momentum for norm in network.modules() if isinstance(norm, _BatchNorm)}
+    for norm in momentum:
+        norm.reset_running_stats()
+        norm.momentum = None  # every batch weighs the same
+        norm.train()
     show(network)
+    for norm in momentum:
+        norm.momentum = momentum[norm]
     network.eval()
 
 
@@ -143,7 +145,7 @@ def static_twin(operator: PSSA, mean: Tensor) -> PSSA:
     if form.weight == "dense":
         mean = mean.t()  # [T, C], beside a weight [C, T, C]
     weight = mean if form.softmax else mean * operator.tap_weight
-    twin.tap_weight = nn.Parameter(weight.to(operator.tap_weight.dtype), requires_grad=False)
+    twin.tap_weight = nn.Parameter(weight.to(operator.tap_weight.dtype))
     twin.value = operator.value if form.value else _keys(operator)
     twin.propagation, twin.norm = operator.propagation, operator.norm
     return twin.eval()

@@ -54,7 +54,7 @@ from lightning_xvol.training.evaluation import FinalEvaluation, Summary, selecte
 from lightning_xvol.training.finished import check_finished, own_result, whose
 from lightning_xvol.training.hashing import weights_sha256
 from lightning_xvol.training.pretrained import check_libraries, load_pretrained
-from lightning_xvol.training.tasks import taps_outside, task_of
+from lightning_xvol.training.tasks import taps_outside, task_of, without_effect
 from lightning_xvol.training.tracked_pictures import pictures_of
 from lightning_xvol.training.tracking import Tracking, check_tracking, open_logger
 from lightning_xvol.training.trainer import make_trainer
@@ -236,7 +236,7 @@ class _Run:
         )
         self.params = count_parameters(network)
         self.macs = count_macs(self.task.body(network), data.image_shape)
-        for text in taps_outside(config, network, data.image_shape):
+        for text in (*taps_outside(config, network, data.image_shape), *without_effect(config, network)):
             log.info("note: %s", text)
         if config.train.compile:
             network.compile()

@@ -28,7 +28,7 @@ from lightning_xvol.modules.classification import ClassificationModule
 from lightning_xvol.modules.detection import DetectionModule
 from lightning_xvol.modules.regression import RegressionModule, fit_static
 from lightning_xvol.training.predictions import Kept, KeptDetections, KeptPredictions, label_names
-from lightning_xvol.training.product_use import PROBES
+from lightning_xvol.training.product_use import PROBES, with_product
 
 CHUNK = 256
 
@@ -65,6 +65,14 @@ class Task:
 
 def task_of(config: RunConfig) -> Task:
     return TASKS[registry.task(config.data.name, config.data.options)]
+
+
+def without_effect(config: RunConfig, network: nn.Module) -> list[str]:
+    """A sentence for a fine-tuning that the network has no use for."""
+    share = config.train.finetune_ablated
+    if not share or with_product(network):
+        return []
+    return [f"train.finetune_ablated={share:g} has no effect on {config.operator.name!r}, which has no product of PSSA"]
 
 
 def taps_outside(config: RunConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:

@@ -6,6 +6,8 @@ import csv
 import shutil
 from typing import Any
 
+from analysis.__main__ import main
+
 
 def counts(bench: Any) -> dict[tuple[str, str], str]:
     """The number of seeds of each finished table cell."""
@@ -37,3 +39,17 @@ def test_another_setting_starts_another_table(bench: Any, undisturbed: Any) -> N
     one = ("--only", "kernel_size=1", "--only", "operator=convolution", "--set", "optim.lr=0.05")
     assert bench.here(*bench.four_cells[:-4], *one).code == 0
     assert counts(bench) == {("convolution", "1"): "1"}
+    table = (bench.out / "kernel_size" / "table.md").read_text()
+    assert "n = 0" not in table and "rows and 4 columns in which no run has finished" in table
+    sides = ["--set", "optim.lr=0.1", "--set", "optim.lr=0.05"]
+    assert main(["compare", "--source", str(bench.out), *sides]) == 0, "the runs of both settings are in the ledger"
+    with (bench.out / "compare" / "kernel_size" / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["operator"], row["kernel_size"], row["settings"]) for row in rows] == [
+        ("convolution", "1", "lr 0.1"), ("convolution", "1", "lr 0.05"),
+    ]  # fmt: skip
+    by_rate = {
+        record["config"]["optim"]["lr"]: record["metrics"]["top1"]["last"]
+        for record in bench.ledger.results().values() if record["params"] == int(rows[0]["params"])
+    }  # fmt: skip
+    assert [float(row["mean"]) for row in rows] == [by_rate[0.1], by_rate[0.05]]

@@ -226,13 +226,16 @@ def test_a_trained_ledger_and_its_archive_agree(tmp_path, monkeypatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     small = {"backbone.widths": "4,4,8,8", "data.limit": 40, "train.steps": 6}
-    report = run(
-        "kernel_size", smoke=True, seeds=1, only={"kernel_size": 1}, settings=small, wandb="disabled", out="runs"
-    )
-    assert report.exit_code == 0
+    options = {"smoke": True, "seeds": 1, "only": {"kernel_size": 1}, "settings": small, "wandb": "disabled"}
+    assert run("kernel_size", out="runs", **options).exit_code == 0
     path = tmp_path / "match_small.jsonl.gz"
     assert main(["archive", "--source", "runs", "--out", str(path)]) == 0
     same(Collection(["runs"]), Collection([path]))
     text = gzip.decompress(path.read_bytes()).decode()
     assert str(tmp_path) not in text and socket.gethostname() not in text
     assert lines_of(path)[0]["curves"]["val_top1"]
+    assert main(["restore", "--source", str(path), "--out", "again"]) == 0
+    assert run("kernel_size", out="again", **options).exit_code == 0
+    assert not list(Path("again").glob("cells/*/checkpoints")), "no cell runs again"
+    for name in ("table.md", "table.tex", "table.csv"):
+        assert Path("again/kernel_size", name).read_bytes() == Path("runs/kernel_size", name).read_bytes()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ablations import SWEEPS
 from ablations.engine.catalogue import plans
 from analysis import dashboard
 from analysis.__main__ import main
@@ -217,7 +218,7 @@ def test_panels_and_filters_name_what_a_run_logs(
             own = [
                 run_set["name"] for run_set in grids(printed)[section]["runSets"] if holds(run_set["filters"], labels)
             ]
-            assert own == [{"convolution": "Convolution", "xvolution": "X-volution"}[labels["config:row"]]]
+            assert own == [SWEEPS["kernel_size"].rows[labels["config:row"]]]
             assert holds(printed["workspace"]["spec"]["section"]["runSets"][0]["filters"], labels)
     assert len(runs) == 2
 

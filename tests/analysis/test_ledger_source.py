@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,19 @@ def test_a_curve_of_a_torn_file_is_read(make_ledger) -> None:
     ]
     (runs.folder("xvolution", 3, 1) / "metrics.csv").write_text("\n".join(lines))
     assert Collection([runs.out]).curve(cell, "val_top1") == {5: (1, 40.5), 20: (4, 60.0)}
+
+
+def test_a_row_that_two_versions_call_by_two_labels_is_one_row(make_ledger, tmp_path: Path) -> None:
+    """The first source names it, and its runs count once."""
+    old = make_ledger()
+    new = json.loads((old.out / "kernel_size" / "cells.json").read_text())
+    for cell in new["cells"]:
+        cell["label"] = cell["label"].replace("X-volution", "X-volution (no dilated 5x5)")
+    shutil.copytree(old.out, tmp_path / "new")
+    (tmp_path / "new" / "kernel_size" / "cells.json").write_text(json.dumps(new))
+    for first, second, label in (
+        (old.out, tmp_path / "new", "X-volution"), (tmp_path / "new", old.out, "X-volution (no dilated 5x5)"),
+    ):  # fmt: skip
+        sweep, frame = Collection([first, second]).load("kernel_size")
+        assert sweep.labels["xvolution"] == label and set(frame["label"]) == set(sweep.labels.values())
+        assert len(frame) == 2 * 45

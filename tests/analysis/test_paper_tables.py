@@ -23,6 +23,8 @@ from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
 PRINTED = Path(__file__).with_name("printed_tables.txt")
 ARCHITECTURE = Path(__file__).with_name("architecture.csv")
 MINUS = "\N{MINUS SIGN}"
+OURS = ("parameters", "printed", "verdict")
+"""The columns that the paper does not have."""
 
 
 def printed_tables() -> dict[int, list[list[str]]]:
@@ -45,7 +47,7 @@ def grid(markdown: str) -> tuple[list[str], list[list[str]]]:
 
 def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[str]:
     """Our row in the notation of `printed_tables.txt`: without the columns that the paper does not have."""
-    kept = [cell for column, cell in zip(columns, row, strict=True) if column not in ("printed", "verdict")]
+    kept = [cell for column, cell in zip(columns, row, strict=True) if column not in OURS]
     cells = [f"*{cell.replace('**', '')}" if "**" in cell else cell for cell in kept]
     if number == 4:
         cells[1] = cells[1].replace("yes", "\N{CHECK MARK}")
@@ -71,7 +73,7 @@ def test_runs_with_the_printed_numbers_give_the_printed_tables(
         columns, rows = grid((tmp_path / "paper" / f"table-{number}.md").read_text())
         found = [as_printed(number, columns, row) for row in rows]
         assert found == [row[1:] if number == 1 else row for row in expected]
-        assert [column for column in columns if column not in ("Operator", "printed", "verdict")] == COLUMNS[number]
+        assert [column for column in columns if column not in ("Operator", *OURS)] == COLUMNS[number]
         # The printed number beside each of ours is the same.
         for row in rows:
             for column, cell in enumerate(row):
@@ -197,6 +199,7 @@ def test_detectors_of_other_data_have_the_layout_of_tables_2_and_3(tmp_path: Pat
         expected = printed_tables()[number]
         assert [as_printed(number, columns, row) for row in rows] == expected
         assert {row[columns.index("printed")] for row in rows} == {"\N{EN DASH}"}
+        assert {row[columns.index("parameters")] for row in rows} == {"1"}
         assert {row[columns.index("verdict")] for row in rows} <= {"holds", "fails", "not resolved", "\N{EN DASH}"}
         # The sweep's own table has the other numbers beside its own, in COCO's order.
         assert main(["tables", "--source", str(folder)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -77,3 +78,20 @@ def test_a_table_of_costs_has_the_probes_in_the_column_of_its_metric(runs):
 def test_records_without_probes_leave_no_trace(make_ledger):
     table = table_of(make_ledger(SCORES, controls={}))
     assert "product" not in table.to_markdown() and "mean_ablated" not in table.to_csv()
+
+
+def test_the_fine_tuned_network_has_a_row_below_the_one_that_it_started_from(runs):
+    for seed, value in enumerate((90.0, 92.0)):
+        path = runs.folder("xvolution", 1, seed) / "result.json"
+        result = json.loads(path.read_text())
+        result["metrics"]["top1_mean_finetuned"] = {"last": value, "best": value, "best_epoch": 3}
+        path.write_text(json.dumps(result))
+    table = table_of(runs)
+    lines = [line for line in table.to_markdown().splitlines() if line.startswith("| X-volution, ")]
+    assert [line.split("|")[1].strip() for line in lines] == [
+        "X-volution, mean coefficients", "X-volution, mean coefficients, fine-tuned", "X-volution, q of another image",
+    ]  # fmt: skip
+    assert "| 90.0, 92.0" in lines[1]
+    assert table.to_markdown().count("further training of all its weights") == 1
+    found = pd.read_csv(io.StringIO(table.to_csv())).set_index("metric").loc["top1_mean_finetuned"]
+    assert (found["mean"], found["n"], found["delta"]) == (91.0, 2, 91.0 - 98.0)

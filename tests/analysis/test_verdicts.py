@@ -246,5 +246,5 @@ def test_the_command_prints_every_claim(tmp_path: Path, capsys: pytest.CaptureFi
     [row] = [row for row in rows if row["claim"] == "6"]
     assert row["verdict"] == f"holds on {CIFAR}"
     assert "self_attention" in row["evidence"] and "n = 3" in row["evidence"] and "ResNet-18" in row["evidence"]
-    assert main(["claims", "--source", str(tmp_path)]) == 0
+    assert main(["claims", "--source", str(tmp_path), "--format", "markdown"]) == 0
     assert capsys.readouterr().out.count("\n| ") == len(rows) + 1

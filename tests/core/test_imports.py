@@ -35,6 +35,7 @@ READERS = {
     "lightning_xvol/ledger/spellings.py": "ids",
     "analysis/paper/pools.py": "ids",
     "analysis/paper/protocol.py": "ids",
+    "analysis/compare/settings.py": "ids",
 }
 
 

@@ -71,7 +71,7 @@ def test_only_fields_outside_the_identity_change_no_id():
         "backbone.pretrained": "resnet50.pth", "backbone.pretrained_sha256": 64 * "0",
         "backbone.pretrained_kind": "own", "backbone.pretrained_new": ("fc",), "detector.keep_detections": True,
         "data.name": "digits", "operator.name": "pssa", "train.weight_gradient": "plain",
-        "train.pssa_products": "float32",
+        "train.pssa_products": "float32", "train.finetune_ablated": 0.1,
     }  # fmt: skip
     paths = {
         f"{section.name}.{item.name}"

@@ -1,0 +1,48 @@
+"""`python -m analysis crate`: describe a folder of open records as an RO-Crate, and the generated data sets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lightning_xvol.errors import ExitCode
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "crate", help="describe a folder of open records as an RO-Crate, and the generated data sets",
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, required=True, metavar="DIR",
+        help="the folder with the records; it gets ro-crate-metadata.json and *.croissant.json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--citation", type=Path, default=Path("CITATION.cff"), metavar="FILE",
+        help="where licence, authors and the paper are from (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--date", metavar="YYYY-MM-DD",
+        help="the date of publication (default: the one in the file that is there, else today)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="write nothing; name the files that are not what the folder gives, and exit with code 1 if there is any",
+    )  # fmt: skip
+
+
+def run(parsed: argparse.Namespace) -> int:
+    from analysis.publication import crate
+    from lightning_xvol.ledger import files
+
+    texts = crate.descriptions(parsed.folder, crate.read_citation(parsed.citation), parsed.date)
+    if not parsed.check:
+        for path, text in texts.items():
+            files.write_text(path, text)
+            print(f"description: {path}")
+        return ExitCode.SUCCESS
+    stale = [path for path, text in texts.items() if not path.is_file() or files.read_text(path) != text]
+    for path in stale:
+        print(f"{path}: not what the folder gives")
+    return ExitCode.FAILURE if stale else ExitCode.SUCCESS

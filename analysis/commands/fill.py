@@ -1,0 +1,42 @@
+"""`python -m analysis fill`: render the marked tables, figures and numbers of Markdown pages from their records."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning_xvol.errors import ExitCode
+from lightning_xvol.surroundings.printing import in_one_line
+
+
+def add_to(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fill", help="render the marked tables, figures and numbers of Markdown pages from their records",
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE", help="a Markdown file with marks")
+    parser.add_argument(
+        "--check", action="store_true",
+        help="write nothing; name what is not what the records give, and exit with code 1 if there is any",
+    )  # fmt: skip
+
+
+def run(parsed: argparse.Namespace) -> int:
+    from analysis import numbers
+    from analysis.publication.pages import pages
+
+    found = pages(parsed.pages)
+    for note in dict.fromkeys(note for page in found for note in page.place.notes):
+        print(f"note: {in_one_line(note)}", file=sys.stderr)
+    different = [text for page in found for text in page.differences()]
+    if parsed.check:
+        for text in different:
+            print(text)
+        print(f"{numbers.counted(len(found), 'page')} checked: {numbers.counted(len(different), 'difference')}")
+        return ExitCode.FAILURE if different else ExitCode.SUCCESS
+    for page in found:
+        page.write()
+        print(f"page: {page.path}, {numbers.counted(len(page.stale), 'place')} changed")
+    return ExitCode.SUCCESS

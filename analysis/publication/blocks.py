@@ -1,0 +1,263 @@
+"""The kinds of marks in a page, with their flags: `KINDS`. Each renders from records what stands at its place.
+
+| kind | what stands there |
+| --- | --- |
+| `table` | the table of a sweep, with caption and footnotes, as `tables` writes it; `--csv FILE` gets its CSV |
+| `paper` | rows of a table of the paper (`--table 2`), in its layout |
+| `figure` | a figure of a sweep; `--to FILE.png` and `FILE.csv` get the figure and its numbers |
+| `verdicts` | a line for each claim, with its parts: runs, interval, equality, control, parameters |
+| `tally` | the number of claims by verdict |
+| `gains` | rows of a sweep minus their static controls, with the largest gain that the runs allow |
+| `cost` | the cells of each sweep by state, with CPU and clock time |
+| `protocol` | the protocol with its SHA-256, and what of each sweep is exploratory |
+| `number`, `verdict`, `hours` | a few words in a sentence |
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from analysis import render
+from analysis.publication import costs, gains, values, verdict_table
+from analysis.publication.marked import Mark
+from analysis.report.frozen import Frozen
+from analysis.sources.collection import Collection
+from analysis.sweep import figures as sweep_figures
+from analysis.sweep import overview
+from analysis.sweep.results import SweepResults
+from analysis.table import escape_markdown, to_csv
+from lightning_xvol.commandline import Parser
+from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger.protocol import read_protocol
+
+
+@dataclass
+class Place:
+    """What a kind needs: its flags, the page's folder, and open sources.
+
+    Attributes:
+        folder: The folder of the page, below which files are written.
+        opened: The sources by their names, each opened once for all pages.
+        texts: Takes the text of each file that belongs to the page.
+        drawings: Takes a function that draws, for each figure that belongs to the page.
+        notes: Takes a sentence for each file that cannot be read whole.
+        flags: The flags of the mark.
+    """
+
+    folder: Path
+    opened: dict[tuple[str, ...], Collection]
+    texts: dict[Path, str] = field(default_factory=dict)
+    drawings: dict[Path, Callable[[], Any]] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    flags: argparse.Namespace = field(default_factory=argparse.Namespace)
+
+    @property
+    def sources(self) -> Collection:
+        names = tuple(self.flags.source)
+        if not names:
+            raise UserError("--source is missing, here and in <!-- analysis defaults -->")
+        if names not in self.opened:
+            self.opened[names] = Collection(names)
+        self.notes |= dict.fromkeys(self.opened[names].losses)
+        return self.opened[names]
+
+    @property
+    def sweep(self) -> SweepResults:
+        only = {key: values.split(",") for key, values in self.flags.only}
+        return render.load_sweep(self.sources, self.flags.sweep, interval=self.flags.interval, only=only)
+
+    def file(self, name: str, *suffixes: str) -> Path:
+        """The path of a file of the page.
+
+        Raises:
+            UserError: for a path that leads out of the page's folder, or another suffix.
+        """
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or path.suffix not in suffixes:
+            raise UserError(f"{name!r} must be a file below the page's folder that ends in {' or '.join(suffixes)}")
+        return self.folder / path
+
+
+def table(place: Place) -> str:
+    results, csv = place.sweep, place.flags.csv
+    text = render.render_table(results, "markdown").strip()
+    text += "".join(f"\n- {escape_markdown(line)}" for line in _planned(place, results))
+    if csv is None:
+        return text
+    place.texts[place.file(csv, ".csv")] = render.render_table(results, "csv")
+    return f"{text}\n- [The numbers]({PurePosixPath(csv)}) in full precision."
+
+
+def _planned(place: Place, results: SweepResults) -> list[str]:
+    """What of a sweep the protocol planned, and what is exploratory; nothing without `--protocol`."""
+    if place.flags.protocol is None:
+        return []
+    sources = place.sources
+    frozen = Frozen.of(sources, overview.overviews(sources)[0], Path(place.flags.protocol))
+    item = overview.Overview.of(sources, results.layout, results.frame, results.select)
+    return frozen.lines(sources, item)
+
+
+def paper(place: Place) -> str:
+    from analysis.paper.pools import pools
+    from analysis.paper.tables import paper_tables
+
+    number = place.flags.table
+    found = paper_tables(number, pools(place.sources, str(number)), "last")
+    if not found:
+        raise UserError(f"no finished run for Table {number}")
+    return "\n\n".join(item.to_markdown().strip() for item in found)
+
+
+def figure(place: Place) -> str:
+    flags, results = place.flags, place.sweep
+    path = place.file(flags.to, ".png")
+    place.texts[path.with_suffix(".csv")] = to_csv(sweep_figures.plotted(results, flags.figure))
+    place.drawings[path] = lambda: render.draw_figure(results, flags.figure, size=flags.size)
+    label = f"{results.layout.title} (recipe {results.layout.recipe})"
+    file = PurePosixPath(flags.to)
+    return (
+        f"![{escape_markdown(flags.alt or label)}]({file})\n\n[The numbers]({file.with_suffix('.csv')}) of the figure."
+    )
+
+
+def verdicts(place: Place) -> str:
+    found, by_table = verdict_table.found_by(place.sources)
+    protocol = None if place.flags.protocol is None else read_protocol(Path(place.flags.protocol))
+    return verdict_table.verdict_table(verdict_table.chosen(found, place.flags.claims), by_table, protocol)
+
+
+def tally(place: Place) -> str:
+    from analysis.paper.verdicts import tally as counted
+
+    found, _ = verdict_table.found_by(place.sources)
+    return "\n".join(
+        f"- {escape_markdown(data or 'no runs')}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        for data, kinds in counted(found).items()
+    )
+
+
+def verdict(place: Place) -> str:
+    found, _ = verdict_table.found_by(place.sources)
+    own = verdict_table.chosen(found, place.flags.claims)
+    return escape_markdown("; ".join(dict.fromkeys(item.verdict for item in own)))
+
+
+def protocol(place: Place) -> str:
+    found, _ = overview.overviews(place.sources)
+    path = place.flags.protocol
+    frozen = Frozen.of(place.sources, found, None if path is None else Path(path))
+    if frozen.protocol is None:
+        raise UserError("no protocol here: name its file with --protocol")
+    lines = [f"Protocol: {frozen.fact}.", *(f"Warning: {text}." for text in frozen.warnings())]
+    for item in found:
+        about = f"`{item.layout.name}` (recipe {item.layout.recipe})"
+        lines += [f"{about}: {escape_markdown(' '.join(frozen.lines(place.sources, item)))}"]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of mark.
+
+    Attributes:
+        render: What stands at its place.
+        flags: The flags that it needs beside `--source` and `--protocol`.
+        is_block: Whether its comment begins a line.
+    """
+
+    render: Callable[[Place], str]
+    flags: tuple[str, ...] = ()
+    is_block: bool = True
+
+
+_SHARED = ("source", "protocol")
+_OF_SWEEP = ("sweep", "only", "interval")
+KINDS: Mapping[str, Kind] = {
+    "table": Kind(table, (*_OF_SWEEP, "csv")),
+    "paper": Kind(paper, ("table",)),
+    "figure": Kind(figure, (*_OF_SWEEP, "figure", "to", "size", "alt")),
+    "verdicts": Kind(verdicts, ("claims",)),
+    "tally": Kind(tally),
+    "gains": Kind(lambda place: gains.gains(place.sweep), _OF_SWEEP),
+    "cost": Kind(lambda place: costs.table(place.sources)),
+    "protocol": Kind(protocol),
+    "number": Kind(
+        lambda place: values.value(place.sweep, place.flags),
+        (*_OF_SWEEP, "row", "at", "minus", "metric", "show", "decimals"), is_block=False,
+    ),
+    "verdict": Kind(verdict, ("claims",), is_block=False),
+    "hours": Kind(lambda place: costs.words(place.sources, place.flags.of), ("of",), is_block=False),
+}  # fmt: skip
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE")
+    return key, value
+
+
+_FLAGS: dict[str, dict[str, Any]] = {
+    "source": {"action": "append", "default": []},
+    "protocol": {},
+    "sweep": {"required": True},
+    "only": {"action": "append", "default": [], "type": _pair},
+    "interval": {"choices": render.INTERVALS, "default": render.INTERVALS[0]},
+    "csv": {},
+    "table": {"type": int, "choices": (1, 2, 3, 4, 6), "required": True},
+    "figure": {"choices": render.FIGURES, "default": render.FIGURES[0]},
+    "to": {"required": True},
+    "size": {"choices": ("column", "page", "slide")},
+    "alt": {},
+    "claims": {"type": _numbers, "default": []},
+    "row": {"required": True},
+    "at": {"action": "append", "default": [], "type": _pair},
+    "minus": {},
+    "metric": {},
+    "show": {"choices": values.SHOW, "default": "mean"},
+    "decimals": {"type": int, "choices": range(5)},
+    "of": {"choices": costs.OF, "default": costs.OF[0]},
+}  # fmt: skip
+
+
+def _parsed(name: str, flags: Sequence[str], words: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog=name, add_help=False, allow_abbrev=False)
+    for flag in flags:
+        parser.add_argument(f"--{flag}", **_FLAGS[flag])
+    try:
+        return parser.parse_args(list(words))
+    except UserError as error:
+        raise UserError(f"{name}: {str(error).partition('; see ')[0]}; it takes --{', --'.join(flags)}") from error
+
+
+def rendered(mark: Mark, place: Place) -> str:
+    """What stands at `mark`.
+
+    Raises:
+        UserError: for an unknown kind, an unknown flag, or records that do not give what the mark names. The sentence
+            begins with the line.
+    """
+    try:
+        name, *words = mark.words
+        if name not in KINDS:
+            raise UserError(f"no kind {name!r}{nearest(name, KINDS)}; known kinds: {', '.join(KINDS)}")
+        kind = KINDS[name]
+        if kind.is_block != mark.is_block:
+            where = "begin a line" if kind.is_block else "stand within a line, after a word"
+            raise UserError(f"a mark of the kind {name!r} must {where}")
+        shared = _parsed("defaults", _SHARED, mark.defaults)
+        place.flags = _parsed(name, (*_SHARED, *kind.flags), words)
+        place.flags.source = place.flags.source or shared.source
+        place.flags.protocol = place.flags.protocol or shared.protocol
+        return kind.render(place)
+    except UserError as error:
+        raise UserError(f"line {mark.line}: {error}") from error

@@ -1,0 +1,120 @@
+"""Marked places in a Markdown page: what stands between two comments is rendered, and the page is its own template.
+
+    <!-- analysis defaults --source results/match_small.jsonl.gz -->
+
+    <!-- analysis table --sweep kernel_size -->
+    ... replaced ...
+    <!-- /analysis -->
+
+    X-volution has <!-- analysis number --sweep operator --row xvolution -->98.4 ± 1.9<!-- /analysis --> %.
+
+A comment names a kind and its flags, as on a command line. One that begins a line holds a block, and one within a line
+holds a few words. Comments in code are text. `defaults` gives flags to all marks after it, up to the next `defaults`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lightning_xvol.errors import UserError
+
+DEFAULTS = "defaults"
+WIDTH = 120
+_MARK = re.compile(r"<!--\s*analysis\s(?P<words>.*?)-->|<!--\s*(?P<end>/analysis)\s*-->", re.DOTALL)
+_FENCED = r"^(?P<fence>`{3,}|~{3,})[\s\S]*?^(?P=fence)[`~]*[ \t]*$"
+_CODE = re.compile(rf"{_FENCED}|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)", re.MULTILINE)
+_STARTS_A_BLOCK = re.compile(r" (?=(?:[-+*#>]+|\d+[.)]) )")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A marked place.
+
+    Attributes:
+        words: The kind and its flags.
+        defaults: The flags of `defaults`.
+        line: The number of the line with its comment.
+        start, end: The place of its content in the page.
+        is_block: Whether its comment begins a line.
+    """
+
+    words: tuple[str, ...]
+    defaults: tuple[str, ...]
+    line: int
+    start: int
+    end: int
+    is_block: bool
+
+
+def marks(text: str) -> Iterator[Mark]:
+    """The marked places of a page, from its top to its bottom.
+
+    Raises:
+        UserError: for a comment without an end, an end without a beginning, or flags that no shell would read.
+    """
+    code = [match.span() for match in _CODE.finditer(text)]
+    defaults: tuple[str, ...] = ()
+    opened: tuple[tuple[str, ...], int, re.Match[str]] | None = None
+    for match in _MARK.finditer(text):
+        if any(start <= match.start() < end for start, end in code):
+            continue
+        line = text.count("\n", 0, match.start()) + 1
+        if match["end"]:
+            if opened is None:
+                raise UserError(f"line {line}: <!-- /analysis --> ends nothing; its beginning is missing")
+            words, begun, first = opened
+            before = text[text.rfind("\n", 0, first.start()) + 1 : first.start()]
+            yield Mark(words, defaults, begun, first.end(), match.start(), not before.strip())
+            opened = None
+            continue
+        if opened is not None:
+            raise UserError(f"line {opened[1]}: no <!-- /analysis --> before the next mark in line {line}")
+        try:
+            words = tuple(shlex.split(match["words"]))
+        except ValueError as error:
+            raise UserError(f"line {line}: the comment cannot be read as a command ({error})") from error
+        if not words:
+            raise UserError(f"line {line}: the comment names no kind, for example <!-- analysis table --sweep NAME -->")
+        if words[0] == DEFAULTS:
+            defaults = words[1:]
+        else:
+            opened = words, line, match
+    if opened is not None:
+        raise UserError(f"line {opened[1]}: no <!-- /analysis --> after it")
+
+
+def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:
+    """The page `text` with what `render` returns at each marked place, and the lines of the places that change."""
+    parts: list[str] = []
+    changed: list[int] = []
+    last = 0
+    for mark in marks(text):
+        # Python-Markdown, which makes the site of docs/, would show a backslash before this character.
+        new = render(mark).replace("\\<", "&lt;")
+        new = f"\n\n{wrapped(new)}\n\n" if mark.is_block else new
+        parts += [text[last : mark.start], new]
+        if new != text[mark.start : mark.end]:
+            changed.append(mark.line)
+        last = mark.end
+    return "".join([*parts, text[last:]]), changed
+
+
+def wrapped(markdown: str) -> str:
+    """`markdown` with lines of at most `WIDTH` characters; rows of tables stay whole."""
+    return "\n".join(map(_wrapped_line, markdown.strip().split("\n")))
+
+
+def _wrapped_line(line: str) -> str:
+    if line.startswith(("|", "!")) or len(line) <= WIDTH:
+        return line
+    # No line may begin with what Markdown takes for a list or a heading.
+    held = _STARTS_A_BLOCK.sub("\0", line[2:]) if line.startswith("- ") else _STARTS_A_BLOCK.sub("\0", line)
+    first, later = ("- ", "  ") if line.startswith("- ") else ("", "")
+    filled = textwrap.fill(
+        held, WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )
+    return filled.replace("\0", " ")

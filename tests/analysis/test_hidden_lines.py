@@ -1,0 +1,73 @@
+"""Rows and columns in which no run has finished are no part of a table, in any rendering; one sentence counts them."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import random
+
+import pytest
+
+from analysis import load_sweep, render_table, write_report
+from analysis.render import TABLE_FORMATS
+from analysis.sweep.table import sweep_table
+from tests.analysis.conftest import SCORES
+
+
+def lose(runs, kept) -> None:
+    for operator, size, seed in itertools.product(SCORES, SCORES["convolution"], range(3)):
+        if (operator, size) not in kept:
+            runs.lose(operator, size, seed)
+
+
+def test_a_sweep_of_some_rows_and_columns_shows_these_alone(make_ledger, tmp_path) -> None:
+    runs = make_ledger(SCORES)
+    lose(runs, {("xvolution", 3), ("xvolution", 5)})
+    sweep = load_sweep(runs.out, "kernel_size")
+    sentence = (
+        "Not shown: 2 rows and 3 columns in which no run has finished; 39 of 45 runs are left. The CSV lists all."
+    )
+    for format in set(TABLE_FORMATS) - {"csv"}:
+        text = render_table(sweep, format)
+        assert " ".join(sentence.split()) in " ".join(text.split())
+        assert "n = 0" not in text and "Convolution" not in text.split("Estimator")[0]
+    page = write_report(runs.out, tmp_path / "report.html").read_text()
+    assert sentence in page and "n = 0" not in page.split("<table")[1].split("</table>")[0]
+    lines = list(csv.DictReader(render_table(sweep, "csv").splitlines()))
+    assert len([line for line in lines if line["metric"] == "top1"]) == 15
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_line_is_shown_if_and_only_if_a_run_of_it_has_a_result(make_ledger, seed: int) -> None:
+    draw = random.Random(seed)
+    runs = make_ledger(SCORES)
+    places = list(itertools.product(SCORES, SCORES["convolution"]))
+    kept = set(draw.sample(places, draw.randint(1, 5)))
+    lose(runs, kept)
+    gone = draw.choice(sorted(kept))
+    for number in range(3):
+        runs.diverge(*gone, number)
+    table = sweep_table(load_sweep(runs.out, "kernel_size"))
+    labels = {cell["label"] for cell in runs.cells if any(cell["operator"] == row for row, _ in kept)}
+    assert {label for block in table.blocks for label, _ in block.rows} == labels
+    assert set(table.columns) == {str(size) for _, size in kept}
+    assert any("diverged 3 of 3" in cell.remarks for cell in table.cells), "what diverged has a result"
+    sentences = [note for note in table.notes if note.startswith("Not shown: ")]
+    some_hidden = len(labels) < 3 or len(table.columns) < 5
+    assert len(sentences) == some_hidden
+    assert all(f"{45 - 3 * len(kept)} of 45 runs are left" in sentence for sentence in sentences)
+
+
+def test_a_whole_table_and_an_empty_one_say_nothing_of_hidden_lines(make_ledger) -> None:
+    runs = make_ledger(SCORES)
+    assert "Not shown" not in render_table(load_sweep(runs.out, "kernel_size"))
+    lose(runs, set())
+    text = render_table(load_sweep(runs.out, "kernel_size"))
+    assert "Not shown" not in text and text.count("n = 0)") == 15
+
+
+def test_the_sentence_counts_what_was_asked_for(make_ledger) -> None:
+    runs = make_ledger(SCORES)
+    lose(runs, {("xvolution", 3), ("convolution", 3)})
+    text = render_table(load_sweep(runs.out, "kernel_size", only={"operator": ["xvolution"]}))
+    assert "Not shown: 4 columns in which no run has finished; 12 of 15 runs are left." in text
