@@ -24,9 +24,9 @@ SWEEP = Sweep(
     configure=configure,
     baseline="static_1x1",
     controls={"pssa": ("pssa_static",)},
-    figure="with_costs",
+    figure="facets",
     figure_x="shift_distances",
-    axis_labels={"shift_distances": "L"},
+    axis_labels={"shift_distances": "shift distances L"},
     recipe=approximation.SWEEP.recipe,
     recipes=approximation.SWEEP.recipes,
 )

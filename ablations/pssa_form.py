@@ -27,6 +27,10 @@ READINGS: dict[str, tuple[str, dict[str, int], str | None]] = {  # row: form, he
     "pssa_channel_static": ("static_channel", {}, None),
     "pssa_dense_static": ("static_dense", {}, None),
 }
+FORMS = {
+    "dot": "dot", "hadamard": "Hadamard", "hadamard_no_value": "Hadamard without value", "dense": "dense",
+    "static": "static", "static_channel": "static per channel", "static_dense": "static dense",
+}  # fmt: skip
 VARIANTS = {
     "raw": {"normalize": False},
     "normalised": {"normalize": True},
@@ -49,9 +53,10 @@ def configure(recipe: Recipe, row: str, variant: str) -> RunConfig:
 
 def label(row: str) -> str:
     form, heads, _ = READINGS[row]
+    name = FORMS[form]
     if not heads:
-        return form
-    return f"{form}, one head" if "num_heads" in heads else f"{form}, heads of {heads['head_channels']}"
+        return name
+    return f"{name}, one head" if "num_heads" in heads else f"{name}, heads of {heads['head_channels']}"
 
 
 SWEEP = Sweep(

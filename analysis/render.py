@@ -5,13 +5,12 @@ Importing this module loads nothing heavy; its functions do.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.style import SIZES, Size
+from analysis.figures.style import FONTS, SANS, Size, read_size
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import files
 
@@ -96,31 +95,33 @@ def draw_figure(
     kind: str | None = None,
     ax: Axes | None = None,
     size: tuple[float, float] | str | None = None,
+    style: str = SANS,
+    caption: bool = True,
 ) -> Axes:
     """Draw a figure of a sweep.
 
     Args:
         sweep: The result of `load_sweep`.
-        kind: `lines`, `facets`, `scatter`, `bars`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the means)
-            or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
+        kind: `lines`, `facets`, `scatter`, `groups`, `dots`, `curves`, `with_costs`, `seeds` (every run beside the
+            means) or `learning` (learning curves). Without it, the figure is the one that the sweep asks for.
         ax: Axes to draw into. Without them, the figure has its own.
         size: Width and height in inches, or one of `column`, `page` and `slide`, whose height fits the content.
             Without it, the figure has the width that suits it.
+        style: The font: `sans`, or `serif`, which looks like Times.
+        caption: Whether the figure has the grey caption that explains its dots and bars.
 
     Returns:
         The axes, the first of several panels; `.figure` is their figure.
 
     Raises:
-        UserError: for an unknown kind or size, for both `ax` and `size`, for `ax` where the figure has several panels,
-            or where no run has finished.
+        UserError: for an unknown kind, size or style, for a size without room for the figure, for both `ax` and `size`,
+            for `ax` where the figure has several panels, or where no run has finished.
     """
     from analysis.sweep import figures as sweep_figures
 
     _check_sweep(sweep)
-    drawn = sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax)
-    if size is not None and not isinstance(size, str):
-        _figure_of(drawn).set_size_inches(size)  # a long legend would make it higher
-    return drawn
+    _check("style", style, FONTS)
+    return sweep_figures.figure(sweep, kind or sweep_figures.OWN, _size(size, ax), ax, style, caption)
 
 
 def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | None:
@@ -131,16 +132,7 @@ def _size(size: tuple[float, float] | str | None, ax: Axes | None) -> Size | Non
         return Size(box.width, box.height, font=float(ax.xaxis.label.get_fontsize()))
     if ax is not None:
         raise UserError(f"size={size!r} and ax cannot both be given, because the axes already have a size")
-    if isinstance(size, str):
-        _check("size", size, SIZES)
-        return SIZES[size]
-    try:
-        width, height = (float(length) for length in size)
-    except (TypeError, ValueError):
-        width = height = math.nan
-    if not (0 < width < math.inf and 0 < height < math.inf):
-        raise UserError(f"size={size!r} must be a width and a height in inches, as (3.5, 2.9), or {', '.join(SIZES)}")
-    return Size(width, height)
+    return read_size(size)
 
 
 def _figure_of(ax: Axes) -> Any:
@@ -153,7 +145,6 @@ def _check(name: str, value: str, known: Sequence[str] | Mapping[str, object]) -
 
 
 def check_notes(notes: str) -> None:
-    """Raise a `UserError` for an unknown amount of footnotes."""
     _check("notes", notes, NOTES)
 
 
@@ -174,7 +165,7 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
-        note: Why there is no figure, where the sweep has too many rows for one.
+        note: Why there is no figure: the sweep has too many rows, or the size has no room.
         diagnostic: What the variances of a sweep's table have in common.
     """
 
@@ -189,7 +180,7 @@ class Rendering:
         """A line per table and figure that says where it is: `table: DIR/table.md (.tex, .csv)`."""
         kinds: dict[str, list[Path]] = {}
         for name, path in self.paths.items():
-            kinds.setdefault(name.partition(".")[0], []).append(path)
+            kinds.setdefault(name.rpartition(".")[0], []).append(path)
         lines = [
             f"{kind}: {first} ({', '.join(path.suffix for path in others)})" for kind, (first, *others) in kinds.items()
         ]
@@ -223,24 +214,31 @@ def render(
 def render_figures(
     sources: Sources, sweep: str, out: Path, names: Sequence[str] = FIGURES, size: str | None = None,
     select: str = "last", interval: str = "moderated", only: Mapping[str, Sequence[Any]] | None = None,
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str] = (), style: str = SANS, caption: bool = True,
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
-    `size` is one of `analysis.figures.style.SIZES`, and the names of the files hold it; without it each figure has the
-    width that suits it. A figure without runs is left out.
+    `size`, `style` and `caption` are those of `draw_figure`; a size in inches is a text, `3.5x2.4`. The names of the
+    files hold the size; without it each figure has the width that suits it. A figure without runs is left out, and so
+    is one that has no room in its size, with a note.
 
     Raises:
         UserError: as `render`.
     """
+    from analysis.figures.common import TooSmallError
     from analysis.sweep.figures import too_many_rows
 
     results = load_sweep(sources, sweep, select, interval, only, metrics)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
+    notes = [note for note in [too_many_rows(results)] if note]
     for name in names:
-        paths |= _draw(name, folder, name if size is None else f"{name}-{size}", results, size)
-    return Rendering(sweep, "", "", paths, note=too_many_rows(results))
+        stem = name if size is None else f"{name}-{size}"
+        try:
+            paths |= _draw(name, folder, stem, results, size=size, style=style, caption=caption)
+        except TooSmallError as error:
+            notes.append(f"{name}: {error}")
+    return Rendering(sweep, "", "", paths, note="\n".join(notes))
 
 
 def _folder(out: Path, sweep: str) -> Path:
@@ -250,12 +248,12 @@ def _folder(out: Path, sweep: str) -> Path:
     return files.make_folder(out / sweep)
 
 
-def _draw(name: str, folder: Path, stem: str, results: SweepResults, size: str | None = None) -> dict[str, Path]:
-    """Write the figure `name` in every format; nothing where the sweep has no such figure."""
+def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any) -> dict[str, Path]:
+    """Write the figure `name` in every format, drawn by `draw_figure`; nothing where the sweep has no such figure."""
     from analysis.sweep.figures import NothingToDrawError
 
     try:
-        ax = draw_figure(results, name, size=size)
+        ax = draw_figure(results, name, **look)
     except NothingToDrawError:
         return {}
     return _save(ax, folder, stem)
@@ -272,7 +270,7 @@ def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
 
 def render_confusion(
     sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), problems: list[str] | None = None,
-    notes: str = "full", siunitx: bool = False,
+    style: str = SANS, caption: bool = True, notes: str = "full", siunitx: bool = False,
 ) -> Rendering:  # fmt: skip
     """Write into `out/<sweep>/` what the runs of a sweep predict.
 
@@ -285,6 +283,7 @@ def render_confusion(
         out: The folder of the results.
         only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
         problems: Takes a sentence for each file of predictions that cannot be used.
+        style, caption: As in `draw_figure`.
         notes, siunitx: As in `render_table`.
 
     Raises:
@@ -302,7 +301,7 @@ def render_confusion(
         if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
             stem = f"{stem}-{len(found)}"
         paths |= _write(confusion.matrix_table(group), folder, stem, stem, notes, siunitx)
-        paths |= _save(kinds.confusion(confusion.chart(group)), folder, stem)
+        paths |= _save(kinds.confusion(confusion.chart(group, style, caption)), folder, stem)
         found.append(confusion.ByClass.of(group))
     if not found:
         return Rendering(sweep, confusion.none_found(results), "", {})
@@ -372,13 +371,9 @@ def render_paper(
         raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
-        Rendering(
-            table.name,
-            render_table(table, "text", notes),
-            render_table(table, notes=notes),
-            _write(table, folder, table.name, notes=notes, siunitx=siunitx),
-        )
+        Rendering(table.name, render_table(table, "text", notes), render_table(table, notes=notes), paths)
         for table in tables
+        if (paths := _write(table, folder, table.name, notes=notes, siunitx=siunitx))
     ]
 
 

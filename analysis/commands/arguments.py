@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.figures.style import FONTS, SANS
 from analysis.render import INTERVALS, NOTES, SELECT
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import in_one_line
@@ -69,6 +70,17 @@ def add_notes(parser: argparse.ArgumentParser, siunitx: bool = True) -> None:
             "--siunitx", action="store_true",
             help="let LaTeX's package siunitx align the numbers, in the style of your document (default: no package)",
         )  # fmt: skip
+
+
+def add_look(parser: argparse.ArgumentParser) -> None:
+    """Add how figures look: `--style` and `--no-caption`."""
+    parser.add_argument(
+        "--style", choices=tuple(FONTS), default=SANS,
+        help="the font of figures: sans, or serif, which looks like Times (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-caption", action="store_true", help="leave out the grey caption that explains a figure's dots and bars"
+    )
 
 
 def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from analysis.commands.arguments import add_notes, add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import add_look, add_notes, add_out, add_source, open_sources, out_folder
 from analysis.render import render_confusion
 from lightning_xvol.commandline import selection
 from lightning_xvol.errors import ExitCode
@@ -25,6 +25,7 @@ def add_to(commands: Any) -> None:
         help="only rows with these values; the key is operator or an axis of the sweep; repeatable",
     )  # fmt: skip
     add_notes(parser)
+    add_look(parser)
     add_out(parser, "to DIR/NAME/")
 
 
@@ -33,7 +34,9 @@ def run(parsed: argparse.Namespace) -> int:
     out = out_folder(parsed)
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
         problems: list[str] = []
-        rendering = render_confusion(sources, name, out, parsed.only, problems, parsed.notes, parsed.siunitx)
+        rendering = render_confusion(
+            sources, name, out, parsed.only, problems, parsed.style, not parsed.no_caption, parsed.notes, parsed.siunitx
+        )
         for problem in problems:
             print(f"note: {problem}", file=sys.stderr)
         print("\n\n".join(filter(None, (rendering.text, rendering.where()))) + "\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.commands.arguments import (
     add_interval,
+    add_look,
     add_out,
     add_shown,
     add_source,
@@ -16,7 +17,7 @@ from analysis.commands.arguments import (
     open_sources,
     out_folder,
 )  # fmt: skip
-from analysis.figures.style import SIZES
+from analysis.figures.style import read_size
 from analysis.render import FIGURES, render_figures
 from lightning_xvol.errors import ExitCode
 
@@ -34,10 +35,12 @@ def add_to(commands: Any) -> None:
         help=f"one of {', '.join(FIGURES)}; repeatable (default: all that have runs)",
     )  # fmt: skip
     parser.add_argument(
-        "--size", choices=tuple(SIZES),
-        help="as wide as one column of a paper, as its page, or as a slide; file names then contain the size "
-        "(default: column or page; this depends on the number of rows and values)",
+        "--size", metavar="SIZE",
+        help="WIDTHxHEIGHT in inches, as 3.5x2.4; or column, page or slide: as wide as one column of a paper, as its "
+        "page, or as a slide; file names then contain the size (default: column or page; this depends on the number "
+        "of rows and values)",
     )  # fmt: skip
+    add_look(parser)
     add_shown(parser)
     add_interval(parser)
     add_out(parser, "to DIR/NAME/")
@@ -45,12 +48,15 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     only, metrics = only_of(parsed), metrics_of(parsed)
+    if parsed.size is not None:
+        read_size(parsed.size)
     sources = open_sources(parsed.source)
     out, wanted = out_folder(parsed), parsed.figure or FIGURES
 
     def act(name: str) -> str:
         rendering = render_figures(
-            sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only, metrics
+            sources, name, out, wanted, parsed.size, parsed.select, parsed.interval, only, metrics, parsed.style,
+            not parsed.no_caption,
         )  # fmt: skip
         return rendering.where() or f"{name}: no runs for {' or '.join(wanted)}"
 

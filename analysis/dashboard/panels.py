@@ -118,7 +118,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
     rows: dict[str, list[Filter]] = {}
     for cell in content["cells"]:
         axes = {axis: cell["axes"][axis] for axis in beside}
-        texts = (f"{sweep.axis_label(axis)} = {axis_value(value)}" for axis, value in axes.items())
+        texts = (sweep.place(axis, axis_value(value)) for axis, value in axes.items())
         rows[", ".join([sweep.labels[cell["operator"]], *texts])] = [
             _filter("run", "jobType", "=", sweep.name),
             _filter("config", "row", "=", cell["operator"]),

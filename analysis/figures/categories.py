@@ -1,92 +1,142 @@
-"""A metric over values that are not numbers: groups of bars, or one line of the figure for each row."""
+"""A metric over values that are not numbers: a group of rows for each, or one line of the figure for each row."""
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures import common
+from analysis.figures import common, legend, marks, text, view
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN, PAGE
-from analysis.figures.style import PALETTE, Size, style
-from analysis.statistics import FEWEST_SEEDS
+from analysis.figures.lines import draw_constant, shown
+from analysis.figures.style import PALETTE, Size, Style
 
-_MANY_BARS = 12
-_LONG_LABEL = 20  # characters
+_MANY = 12  # groups times rows that one column of a paper can show
+_STEP, _AT_MOST = 9.0, 0.7  # points between the rows of a group, and the most of a group's width for them all
+_BESIDE_TICKS = 0.62  # of the width of a figure, for the names of its lines; longer ones take a page
+_LINE, _VALUE = 0.21, 0.075  # inches of a line of the figure, and of each further value on it
+_MARKERS = "osD^v"
+_CONSTANT = Style("0.35", "o")  # colours stand for the values of the axis
+_AROUND = 16.0  # points to the sides of the axes and of the names of its lines
+_ABOVE = 0.35  # of a line, for the runs of a row that does not vary
+_SHADE = "0.965"
 
 
-def bars(chart: Chart, ax: Axes | None = None) -> Axes:
-    """Draw the means as bars: a group for each value of the axis `x`, a bar for each row. Controls are hollow."""
+def groups(chart: Chart, ax: Axes | None = None) -> Axes:
+    """Draw a group for each value of the axis `x`: the rows side by side, with their runs and 95 % intervals.
+
+    A row that is the same runs at every value is a level line with a band through all groups.
+    """
     summary = common.with_finished_runs(chart)
-    values, rows = common.values_along(summary[chart.x]), common.row_names(summary)
-    size = chart.size or (PAGE if len(values) * len(rows) > _MANY_BARS else COLUMN)
-    size = common.under_legend(size, rows)
+    rows, fixed = common.row_names(summary), common.constant_rows(summary, chart.x)
+    values = common.values_along(summary[chart.x])
+    moving = [row for row in rows if row not in fixed]
+    size = chart.sized(PAGE if len(values) * len(moving) > _MANY else COLUMN)
+    size, room = common.under_legend(size, rows), common.points_across(size)
     with common.drawing(size, ax) as ax:
-        width = 0.8 / len(rows)
-        for number, row in enumerate(rows):
-            points = summary[summary["row"] == row]
-            look = style(points["operator"].iloc[0])
-            at = [values.index(value) + width * (number - (len(rows) - 1) / 2) for value in points[chart.x]]
-            ax.bar(
-                at, points["mean"], width=0.85 * width, label=common.legend_label(row), color=look.fill,
-                edgecolor=look.color, linewidth=0.9, linestyle=look.linestyle,
-            )  # fmt: skip
-            common.interval(ax, at, points, "0.25")
-            common.single_runs(ax, at, points, "0.25")
-        names = [str(value).replace(" (", "\n(") for value in values]
-        ax.set_xticks(range(len(values)), names)
-        two_lines = any("\n" in name for name in names)
-        common.finish(ax, chart, size, common.interval_note(summary), below=-42 if two_lines else -31)
+        show_groups(ax, len(values))
+        view.show_metric(ax, chart, summary)
+        for row in fixed:
+            draw_constant(ax, summary[summary["row"] == row])
+        shifts = marks.steps(len(moving), room / len(values), _STEP * size.scale, _AT_MOST)
+        for row, shift in zip(moving, shifts, strict=True):
+            own = summary[summary["row"] == row]
+            at = [float(values.index(value)) for value in own[chart.x]]
+            marks.estimates(ax, at, own, marks.look_of(own), legend.label(row), shift)
+        places = {value: float(place) for place, value in enumerate(values)}
+        common.label_values(ax, places, room / len(values), size)
+        common.finish(ax, chart, size, common.interval_note(summary, shown(summary, chart.x)))
     return ax
+
+
+def show_groups(ax: Axes, number: int) -> None:
+    """Let the x axis show so many groups, with a shade behind every other one."""
+    ax.set_xlim(-0.5, number - 0.5)
+    ax.tick_params(axis="x", length=0)
+    for group in range(1, number, 2):
+        ax.axvspan(group - 0.5, group + 0.5, color=_SHADE, linewidth=0, zorder=0)
 
 
 def dots(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw each row on a separate line of the figure, with a marker for each value of the axis `x`.
 
-    The metric runs across, so that many rows with long names have room. Without an axis, a row has one marker.
+    The metric runs across, so that many rows with long names have room. Without an axis, a row has one marker. A row
+    that is the same runs at every value is an upright line with a band.
     """
     summary = common.with_finished_runs(chart)
-    rows = common.row_names(summary)
+    fixed = common.constant_rows(summary, chart.x)
+    rows = [row for row in common.row_names(summary) if row not in fixed]
     values = [None] if chart.x is None else common.values_along(summary[chart.x])
-    size = for_rows(chart.size, rows, legend_lines=0 if chart.x is None else -(-len(values) // 3))
+    short = len(text.symbol(chart.x_label)) == 1
+    names = [text.value_of(chart.x_label, value) if short else str(value) for value in values]
+    title = "" if chart.x is None or short else chart.x_label
+    size = with_legend(for_rows(chart, rows, len(values)), [*fixed, *(names if chart.x else [])], title)
     with common.drawing(size, ax) as ax:
-        for number, value in enumerate(values):
-            points = summary if chart.x is None else summary[summary[chart.x] == value]
-            shift = 0.16 * (number - (len(values) - 1) / 2)
-            for row, point in zip(points["row"], points.index, strict=True):
-                look = style(points.loc[point, "operator"])
-                color = look.color if chart.x is None else PALETTE[number % len(PALETTE)]
-                ax.plot(
-                    points.loc[point, "mean"], rows.index(row) + shift, color=color, linestyle="none",
-                    marker=_marker(points.loc[point, "n"], look.marker if chart.x is None else "osD^v"[number % 5]),
-                    markerfacecolor="white" if look.hollow else color,
-                    label=f"{chart.x_label}: {value}" if chart.x is not None and row == rows[0] else None,
-                )  # fmt: skip
-                at = [rows.index(row) + shift]
-                common.interval(ax, at, points.loc[[point]], color, across=True)
-                common.single_runs(ax, at, points.loc[[point]], color, across=True)
-        finish_rows(ax, chart, size, rows, common.interval_note(summary))
+        show_rows(ax, rows, above=_ABOVE if fixed else 0.0)
+        view.show_metric(ax, chart, summary, across=True)
+        shifts = marks.steps(len(values), 72 * _pitch(len(values)) * size.scale, 72 * _VALUE * size.scale, 0.8)
+        if chart.x is None:
+            _draw_points(ax, summary, rows)
+        for number, (value, name, shift) in enumerate(zip(values, names, shifts, strict=True) if chart.x else ()):
+            _draw_points(ax, summary[summary[chart.x] == value], rows, number, name, shift)
+        for row in fixed:
+            marks.constant(ax, summary[summary["row"] == row].iloc[0], _CONSTANT, legend.label(row), across=True)
+        finish_rows(ax, chart, size, common.interval_note(summary, shown(summary, chart.x)), title)
     return ax
 
 
-def _marker(n: int, marker: str) -> str:
-    """The marker of a mean of `n` runs; two runs stand without a mean."""
-    return "none" if n == FEWEST_SEEDS - 1 else marker
+def _draw_points(
+    ax: Axes, points: pd.DataFrame, rows: list[str], number: int | None = None, name: str = "", shift: float = 0.0
+) -> None:
+    """Draw a point on the line of each of `rows`, in the look of the row or, as `name`, of the value `number`."""
+    points = points[points["row"].isin(rows)]
+    for place, row in enumerate(points["row"]):
+        own = points.iloc[[place]]
+        look = marks.look_of(own)
+        if number is not None:
+            look = Style(PALETTE[number % len(PALETTE)], _MARKERS[number % len(_MARKERS)], hollow=look.hollow)
+        label = legend.label(name) if number is not None and place == 0 else marks.RUNS
+        marks.estimates(ax, [float(rows.index(row))], own, look, label, shift, across=True)
 
 
-def for_rows(size: Size | None, rows: list[str], legend_lines: int = 0) -> Size:
+def _pitch(values: int) -> float:
+    """The height of a line of the figure in inches."""
+    return _LINE + _VALUE * max(0, values - 1)
+
+
+def for_rows(chart: Chart, rows: list[str], values: int = 1) -> Size:
     """The size of a figure with a line for each of `rows`: a page wide if their names are long, and high enough."""
-    size = size or (PAGE if max(map(len, rows)) > _LONG_LABEL else COLUMN)
-    return size.with_height(0.9 + 0.22 * len(rows) + 0.15 * legend_lines)
+    size = chart.sized(COLUMN)
+    if chart.size is None:
+        names = text.widest(rows, size.rc()["ytick.labelsize"], size.style)
+        size = chart.sized(PAGE if names > (1 - _BESIDE_TICKS) * 72 * COLUMN.width else COLUMN)
+    return size.with_height(0.75 + _pitch(values) * len(rows))
 
 
-def finish_rows(ax: Axes, chart: Chart, size: Size, rows: list[str], remark: str) -> None:
-    """Add what a figure with a line for each row has: their names, the metric across, the legend and a remark."""
-    longest = max(rows, key=len)
+def with_legend(size: Size, labels: list[str], title: str) -> Size:
+    """`size` with room for a legend of `labels` below its title."""
+    lines = legend.lines(labels, size) + bool(title)
+    return size.with_height(size.height / size.scale + legend.LINE * lines)
+
+
+def show_rows(ax: Axes, rows: list[str], above: float = 0.0) -> None:
+    """Name each of `rows` on a line of the figure, the first on top, with a shade behind every other line.
+
+    There is room for `above` lines on top.
+    """
     ax.set_yticks(range(len(rows)), rows)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlabel(chart.y_label)
-    common.stay_near_percents(ax, chart, across=True)
+    ax.set_ylim(len(rows) - 0.5, -0.5 - above)
+    ax.tick_params(axis="y", length=0)
+    for number in range(1, len(rows), 2):
+        ax.axhspan(number - 0.5, number + 0.5, color=_SHADE, linewidth=0, zorder=0)
+
+
+def finish_rows(ax: Axes, chart: Chart, size: Size, remark: str, title: str = "") -> None:
+    """Add what a figure with a line for each row has: the metric across, the legend and a caption."""
+    names = text.widest([item.get_text() for item in ax.get_yticklabels()], size.rc()["ytick.labelsize"], size.style)
+    room = 72 * size.width - names - _AROUND
+    ax.set_xlabel(text.balanced(chart.y_label, room, size.rc()["axes.labelsize"], size.style))
     common.grid(ax, "x")
-    common.legend(ax, size, beside=longest)
-    common.note(ax, remark, size, below=-30, beside=longest)
+    legend.add([ax], size, title)
+    common.caption([ax], chart, remark, size)
     common.mark_smoke(ax, chart)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,16 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FixedLocator
 
 from analysis import numbers
-from analysis.figures import common
+from analysis.figures import common, text
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN
 from analysis.figures.style import Size
 from lightning_xvol.visualize.style import SEQUENTIAL
 
-_LONGEST = 24  # characters of a name on an axis
 _NUMBERED = 20  # up to so many classes, each cell has its number
 _NAMED = 100  # up to so many classes, each has its name on the axes
 _PITCH = 6.6  # the least height of a line of names, in points at a font of 8 points
 _CHARACTER = 0.6  # the average width of a character, in ems
-_NOTE = 6.5  # the size of the note, in points
 _AROUND = 1.0  # inches for the colours, the labels of the axes and the note
 _SHARES = (0, 1, 5, 20, 50, 100)
 _DARK = 30.0  # from this share on, in percent, numbers are white
@@ -37,10 +34,10 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
     Beyond 100 classes, some names are left out.
     """
     counts = chart.data.to_numpy(dtype=float)
-    names = [_short(str(name)) for name in chart.data.index]
+    names = [text.shortened(str(name)) for name in chart.data.index]
     images = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, images, out=np.full_like(counts, np.nan), where=images > 0)
-    size = chart.size or _size_for(names)
+    size = chart.sized(_size_for(names))
     step = math.ceil(len(names) / _NAMED)
     with common.drawing(size, ax) as ax:
         colors = LinearSegmentedColormap.from_list("confusion", SEQUENTIAL).with_extremes(bad="0.85")
@@ -63,14 +60,10 @@ def confusion(chart: Chart, ax: Axes | None = None) -> Axes:
         bar.minorlocator = FixedLocator([])
         bar.update_ticks()
         ax.set_ylabel(chart.y_label)
-        figure.supxlabel(_wrapped(_remark(chart, counts, images), size), fontsize=_NOTE * size.scale, color="0.35")
+        common.caption([ax], chart, _remark(chart, counts, images), size)
         if chart.smoke:  # not on the axes, where it would cover a number
             figure.text(0.99, 0.99, "SMOKE", ha="right", va="top", color="0.5", fontweight="bold")
     return ax
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _size_for(names: list[str]) -> Size:
@@ -101,10 +94,6 @@ def _write_numbers(ax: Axes, counts: np.ndarray, shares: np.ndarray, font: float
         text = f"{value:.0f}" if whole else numbers.number(value)
         color = "white" if shares[row, column] >= _DARK else "black"
         ax.text(column, row, text, ha="center", va="center", color=color, fontsize=font)
-
-
-def _wrapped(text: str, size: Size) -> str:
-    return textwrap.fill(text, int(72 * size.width / (_CHARACTER * _NOTE * size.scale)))
 
 
 def _remark(chart: Chart, counts: np.ndarray, images: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from analysis.figures.categories import bars, dots
+from analysis.figures.categories import dots, groups
 from analysis.figures.chart import Chart
 from analysis.figures.confusion import confusion
 from analysis.figures.costs import scatter, with_costs
@@ -23,7 +23,7 @@ from lightning_xvol.ledger import files
 from lightning_xvol.visualize.style import settings
 
 __all__ = [
-    "KINDS", "Chart", "bars", "confusion", "curves", "dots", "facets", "learning", "lines", "scatter", "seeds",
+    "KINDS", "Chart", "confusion", "curves", "dots", "facets", "groups", "learning", "lines", "scatter", "seeds",
     "with_costs", "write",
 ]  # fmt: skip
 
@@ -31,13 +31,14 @@ KINDS: dict[str, Callable[..., Axes]] = {
     "lines": lines,
     "facets": facets,
     "scatter": scatter,
-    "bars": bars,
+    "groups": groups,
+    "bars": groups,
     "dots": dots,
     "curves": curves,
     "with_costs": with_costs,
 }
 """The kinds of figure that a sweep can ask for. Each shows means; `seeds` and `learning` show single runs, and
-`confusion` shows predictions."""
+`confusion` shows predictions. Old plans call `groups` by its former name, `bars`."""
 
 # Files hold neither dates nor versions: the same numbers give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {

@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import common
-from analysis.figures.categories import finish_rows, for_rows
+from analysis.figures import common, legend, marks, text, view
+from analysis.figures.categories import finish_rows, for_rows, show_groups, show_rows
 from analysis.figures.chart import Chart
 from analysis.figures.common import COLUMN, PAGE
+from analysis.figures.lines import draw_constant
 from analysis.figures.style import Size, style
 from analysis.statistics import FEWEST_SEEDS
 
@@ -29,28 +30,38 @@ def seeds(chart: Chart, ax: Axes | None = None) -> Axes:
     Each run has the columns `n`, `mean`, `ci_low` and `ci_high` of its row. One or two runs stand without a mean.
 
     The values of the axis `x` are evenly spaced. Without an axis, each row has a line of the figure and the metric runs
-    across.
+    across. A row that is the same runs at every value is a level line with a band.
     """
-    runs, across = chart.data, chart.x is None
-    means = _means(runs, ["row"] if chart.x is None else ["row", chart.x])
-    rows = common.row_names(runs)
-    values = [None] if across else common.values_along(runs[chart.x])
+    across = chart.x is None
+    means = _means(chart.data, ["row"] if chart.x is None else ["row", chart.x])
+    fixed = common.constant_rows(means, chart.x)
+    rows = common.row_names(means)
+    moving = [row for row in rows if row not in fixed]
+    values = [None] if across else common.values_along(means[chart.x])
     if across:
-        size = for_rows(chart.size, rows)
+        size = for_rows(chart, rows)
     else:
-        size = chart.size or (PAGE if len(rows) * len(values) > _MANY_STRIPS else COLUMN)
-        size = common.under_legend(size, rows)
-    width = 0.8 if across else 0.8 / len(rows)
+        size = common.under_legend(chart.sized(PAGE if len(moving) * len(values) > _MANY_STRIPS else COLUMN), rows)
+    width = 0.8 if across else 0.8 / max(1, len(moving))
     with common.drawing(size, ax) as ax:
-        for _, mean in means.iterrows():
-            number = rows.index(mean["row"])
-            own = runs[(runs["row"] == mean["row"]) & (across or runs[chart.x] == mean[chart.x])].sort_values("seed")
-            middle = number if across else values.index(mean[chart.x]) + width * (number - (len(rows) - 1) / 2)
-            _strip(ax, middle, width, own, mean.to_frame().T, across, size)
         if across:
-            finish_rows(ax, chart, size, rows, _remark(means))
+            show_rows(ax, rows)
         else:
-            ax.set_xticks(range(len(values)), [str(value) for value in values])
+            show_groups(ax, len(values))
+        view.show_metric(ax, chart, means, across)
+        for row in fixed:
+            draw_constant(ax, means[means["row"] == row])
+        for place in means.index[means["row"].isin(moving)]:
+            mean = means.loc[[place]]
+            number = moving.index(mean["row"].iloc[0])
+            group = 0 if across else values.index(mean[chart.x].iloc[0])
+            middle = number if across else group + width * (number - (len(moving) - 1) / 2)
+            _strip(ax, middle, width, mean, across, size)
+        if across:
+            finish_rows(ax, chart, size, _remark(means))
+        else:
+            places = {value: float(place) for place, value in enumerate(values)}
+            common.label_values(ax, places, common.points_across(size) / len(values), size)
             common.finish(ax, chart, size, _remark(means))
     return ax
 
@@ -61,32 +72,32 @@ def _remark(means: pd.DataFrame) -> str:
 
 
 def _means(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A row per group of `keys` with `operator`, `n`, `mean`, `ci_low` and `ci_high`."""
-    return runs.drop_duplicates(keys)[[*keys, "operator", "n", "mean", "ci_low", "ci_high"]]
+    """A row per group of `keys` with `operator`, `n`, `mean`, `ci_low`, `ci_high`, and `runs`, its values by seed."""
+    columns = [name for name in ("operator", "group_id", "n", "mean", "ci_low", "ci_high") if name in runs]
+    means = runs.drop_duplicates(keys)[[*keys, *columns]].reset_index(drop=True)
+    values = {key: tuple(own.sort_values("seed")["value"]) for key, own in runs.groupby(keys, sort=False)}
+    return means.assign(runs=[values[key] for key in means[keys].itertuples(index=False, name=None)])
 
 
-def _strip(
-    ax: Axes, middle: float, width: float, runs: pd.DataFrame, mean: pd.DataFrame, across: bool, size: Size
-) -> None:
-    look = style(runs["operator"].iloc[0])
-    spread = np.linspace(-_SPREAD, _SPREAD, len(runs)) if len(runs) > 1 else np.zeros(1)
+def _strip(ax: Axes, middle: float, width: float, mean: pd.DataFrame, across: bool, size: Size) -> None:
+    row, look = mean["row"].iloc[0], marks.look_of(mean)
+    values = mean["runs"].iloc[0]
+    spread = np.linspace(-_SPREAD, _SPREAD, len(values)) if len(values) > 1 else np.zeros(1)
     at, beside = middle + width * (spread - _ASIDE), middle + width * _ASIDE
-    dots: Any = {"color": look.color, "marker": ".", "markersize": 3.5 * size.scale, "linestyle": "none"}
-    dots |= {"alpha": 0.35 if len(runs) >= common.MANY_SEEDS else 0.8}
+    runs: Any = {"color": look.color, "marker": ".", "markersize": 5.0 * size.scale, "linestyle": "none"}
+    runs |= {"alpha": 0.35 if len(values) >= marks.MANY_SEEDS else 0.8, "markeredgewidth": 0}
     shown = mean[mean["n"] >= FEWEST_SEEDS]
-    point: Any = {"color": look.color, "marker": look.marker, "linestyle": "none"}
-    point |= {"markerfacecolor": look.fill}
-    values = runs["value"].to_numpy()
+    point: Any = {"color": look.color, "marker": look.marker, "linestyle": "none", "markerfacecolor": look.fill}
     if across:
-        ax.plot(values, at, **dots)
+        ax.plot(values, at, **runs)
         ax.plot(shown["mean"], [beside] * len(shown), **point)
     else:
-        label = runs["row"].iloc[0]
-        known = common.legend_handles(ax)
-        ax.plot(at, values, **dots)
-        named = None if label in known else common.legend_label(label)
+        ax.plot(at, values, **runs)
+        named = None if row in legend.handles([ax]) else legend.label(row)
         ax.plot([beside] * len(shown), shown["mean"], label=named, **point)
-    common.interval(ax, [beside], mean, look.color, across)
+    place = np.array([beside], dtype=float)
+    marks.interval(ax, place, mean, look.color, ax.transData, across)
+    marks.arrows(ax, place, mean, look.color, 0.0, across)
 
 
 def learning(chart: Chart, axes: Any = None) -> Axes:
@@ -98,21 +109,22 @@ def learning(chart: Chart, axes: Any = None) -> Axes:
     epochs, column = chart.data, chart.x
     values = [None] if column is None else common.values_along(epochs[column])
     labels = [] if column == "row" else common.row_names(epochs)
-    size = chart.size or (COLUMN if len(values) <= 2 else PAGE)
-    down = -(-len(values) // (2 if size.width <= COLUMN.width else _PANELS_ACROSS))
-    across = -(-len(values) // down)
-    size = size.with_height(max(1.35 * down, 1.9) + 0.5 + 0.15 * len(labels) / common.legend_columns(labels, size))
+    size = chart.sized(COLUMN if len(values) <= 2 else PAGE)
+    across = common.panels_across(size, len(values), 2 if size.width <= COLUMN.width else _PANELS_ACROSS)
+    down = -(-len(values) // across)
+    size = size.with_height(max(1.35 * down, 1.9) + 0.5 + legend.LINE * legend.lines(labels, size))
     with common.drawing_panels(size, axes, down, across, sharey=True) as grid:
         panels = common.first_panels(grid, len(values))
+        unknown = dict.fromkeys(("ci_low", "ci_high"), np.nan)
+        view.show_metric(panels[0], chart, pd.DataFrame({"n": 1, "mean": epochs["value"], **unknown}))
         for number, (ax, value) in enumerate(zip(panels, values, strict=True)):
             _curves(ax, epochs if column is None else epochs[epochs[column] == value], size)
             if column is not None:
-                title = f"{chart.x_label} = {value}" if chart.x_label and not number else str(value)
-                ax.set_title(title, loc="left")
+                ax.set_title(text.value_of(chart.x_label, value), loc="left")
             if number + across >= len(values):
                 ax.set_xlabel("epoch")
         note = f"Thin: runs, one for each seed (n = {_counts(epochs)}); thick: their mean"
-        common.around(panels, chart, size, note, legend=column != "row")
+        common.around(panels, chart, size, note, named=column != "row")
     return panels[0]
 
 
@@ -123,8 +135,10 @@ def _curves(ax: Axes, epochs: pd.DataFrame, size: Size) -> None:
         runs = own.pivot(index="epoch", columns="seed", values="value")
         ax.plot(runs.index, runs, color=look.color, linewidth=0.5 * size.scale, alpha=0.5, **point)
         mean = runs.dropna().mean(axis=1)
-        thick: Any = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.4 * size.scale, **point}
-        ax.plot(mean.index, mean, label=common.legend_label(row), **thick)
+        thick: Any = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.4 * size.scale}
+        thick |= {"marker": look.marker, "markersize": 3.0 * size.scale, "markerfacecolor": look.fill}
+        thick |= {"markevery": max(1, len(mean) // 6), **point}
+        ax.plot(mean.index, mean, label=legend.label(str(row)), **thick)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     common.grid(ax, "y")
 

@@ -1,6 +1,7 @@
 """How figures look: sizes and fonts, and the colour, marker and dash of each row, which are the same in every figure.
 
-The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart.
+The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart. The yellow is
+darker than theirs, which is too faint on white.
 """
 
 from __future__ import annotations
@@ -10,9 +11,16 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lightning_xvol.errors import UserError, nearest
+
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#B5A400", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+
+SANS = "sans"
+FONTS = {SANS: ("DejaVu Sans",), "serif": ("STIXGeneral", "DejaVu Serif")}
+"""The fonts of a figure by its style, with one for missing letters. They are part of matplotlib, so that figures are
+the same on every machine. STIX looks like Times."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,16 @@ class Size:
         font: The size of the text in points. Lines and markers scale with it.
         fixed: Whether the figure keeps its shape. If its contents need more height, it becomes wider too. A slide then
             shows the whole figure smaller.
+        exact: Whether the figure keeps its width and height, whatever its contents need.
+        style: The font, one of `FONTS`.
     """
 
     width: float
     height: float
     font: float = 8.0
     fixed: bool = False
+    exact: bool = False
+    style: str = SANS
 
     @property
     def scale(self) -> float:
@@ -39,6 +51,8 @@ class Size:
     def with_height(self, height: float) -> Size:
         """This size with room for contents that are `height` inches high if their text has 8 points."""
         height *= self.scale
+        if self.exact:
+            return self
         if not self.fixed:
             return replace(self, height=height)
         factor = max(1.0, height / self.height)
@@ -47,7 +61,7 @@ class Size:
     def rc(self) -> Any:
         """The settings of matplotlib."""
         scaled = {name: value * self.scale for name, value in _SCALED.items()}
-        return {**_FIXED, **scaled}
+        return {**_FIXED, "font.family": list(FONTS[self.style]), **scaled}
 
 
 SIZES = {
@@ -56,9 +70,32 @@ SIZES = {
     "slide": Size(6.3, 3.54, font=10.0, fixed=True),
 }
 """One column of a paper, both columns, and a slide of 16:9 in the size of LaTeX's beamer."""
+LEAST, MOST = 1.0, 40.0
+"""The shortest and the longest side of a figure in inches."""
+
+
+def read_size(size: Any) -> Size:
+    """The size that `size` stands for: a name in `SIZES`, `3.5x2.4`, or a pair of numbers, in inches.
+
+    Raises:
+        UserError: for anything else, and where a side is shorter than `LEAST` or longer than `MOST`.
+    """
+    if isinstance(size, str) and size in SIZES:
+        return SIZES[size]
+    try:
+        width, height = map(float, size.split("x") if isinstance(size, str) else size)
+    except (TypeError, ValueError):
+        close = nearest(size, SIZES) if isinstance(size, str) else ""
+        raise UserError(
+            f"size={size!r} must be a width and a height in inches, as 3.5x2.4, or one of {', '.join(SIZES)}{close}"
+        ) from None
+    for side in (width, height):
+        if not LEAST <= side <= MOST:
+            raise UserError(f"size={size!r} must be a width and a height of {LEAST:g} to {MOST:g} inches")
+    return Size(width, height, exact=True)
+
 
 _FIXED: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # part of matplotlib: figures are the same on every machine
     "text.parse_math": False,  # names may contain a dollar
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -106,7 +106,7 @@ class Frozen:
             if run["state"] not in ("finished", "diverged"):
                 continue
             if not self._covers(overview, run):
-                places = [f"{layout.axis_label(axis)} = {run[axis]}" for axis in layout.axes]
+                places = [layout.place(axis, run[axis]) for axis in layout.axes]
                 seeds.setdefault(", ".join([run["label"], *places]), []).append(int(run["seed"]))
             elif not self._is_stamped(sources, run["cell_id"]):
                 unstamped += 1

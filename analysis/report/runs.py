@@ -186,7 +186,7 @@ def _baselines(overview: Overview) -> dict[tuple[Any, ...], str]:
 
 def _use(number: int, row: Mapping[str, Any], overview: Overview, baselines: Mapping[tuple[Any, ...], str]) -> TableUse:
     sweep = overview.layout
-    column = [f"{sweep.axis_label(axis)} = {row[axis]}" for axis in [sweep.column_axis] if axis]
+    column = [sweep.place(axis, row[axis]) for axis in [sweep.column_axis] if axis]
     value = numbers.DASH
     if row["n"]:
         value = numbers.runs(row["runs"], 2)

@@ -107,9 +107,19 @@ class SweepLayout:
         x = self.figure.get("x")
         return str(x) if x in COSTS else self.column_axis
 
+    def value_label(self, axis: str, value: Any) -> str:
+        """The text of `value` in tables and figures: `ResNet-18` where a network is called `resnet18`."""
+        named = isinstance(value, str) and axis in registry.KINDS and registry.is_known(axis, value)
+        return registry.label(axis, value) if named else str(value)
+
     def heading(self, axis: str, value: Any) -> str:
-        """The text of `value` in tables and figures; the paper's own value is marked."""
-        return f"{value} (paper)" if self.paper.get(axis) == value else str(value)
+        """`value_label`, with a mark at the paper's own value."""
+        text = self.value_label(axis, value)
+        return f"{text} (paper)" if self.paper.get(axis) == value else text
+
+    def place(self, axis: str, value: Any) -> str:
+        """`kernel size K = 3`."""
+        return f"{self.axis_label(axis)} = {self.value_label(axis, value)}"
 
     def axis_label(self, axis: str) -> str:
         return self.axis_labels.get(axis) or COSTS.get(axis) or axis.replace("_", " ")

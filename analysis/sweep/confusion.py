@@ -51,7 +51,7 @@ class Confusion:
         """The name of the group in headings: its row, and its value of the axis that runs across."""
         layout = self.sweep.layout
         axis = layout.column_axis
-        return self.group["row"] + (f", {layout.axis_label(axis)} = {self.group[axis]}" if axis else "")
+        return self.group["row"] + (f", {layout.place(axis, self.group[axis])}" if axis else "")
 
     @property
     def stem(self) -> str:
@@ -279,13 +279,13 @@ def _tidy_classes(found: Sequence[ByClass]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def chart(confusion: Confusion) -> Chart:
-    """The figure of a confusion matrix: `analysis.figures.confusion`."""
+def chart(confusion: Confusion, style: str, caption: bool) -> Chart:
+    """The figure of a confusion matrix (`analysis.figures.confusion`). `draw_figure` explains `style` and `caption`."""
     data = pd.DataFrame(confusion.mean, index=list(confusion.classes), columns=list(confusion.classes))
     count = len(confusion.seeds)
     over = f", mean over {count} seeds" if count > 1 else ""
     label = f"{confusion.name}: {numbers.number(confusion.accuracy.mean)} % correct{over}"
-    return Chart(data, None, label, "true class", confusion.sweep.layout.smoke)
+    return Chart(data, None, label, "true class", confusion.sweep.layout.smoke, style=style, caption=caption)
 
 
 def _title(results: SweepResults, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import kinds
 from analysis.figures.chart import Chart
-from analysis.figures.style import Size
+from analysis.figures.style import SANS, Size
 from analysis.sweep.results import SweepResults
 from analysis.sweep.table import points
 from lightning_xvol.errors import UserError, nearest
@@ -27,7 +28,10 @@ class NothingToDrawError(UserError):
     """The sweep asks for no figure of its own, or no run of it has finished."""
 
 
-def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax: Axes | None = None) -> Axes:
+def figure(
+    results: SweepResults, kind: str = OWN, size: Size | None = None, ax: Axes | None = None, style: str = SANS,
+    caption: bool = True,
+) -> Axes:  # fmt: skip
     """Draw a figure of a sweep and return its axes, the first of several panels.
 
     Args:
@@ -36,6 +40,8 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
             beside the means; or `learning`: learning curves.
         size: The size of the figure; without it, the figure has the width that suits it.
         ax: The axes to draw into; without them, the figure has its own. A figure of several panels takes none.
+        style: The font, one of `analysis.figures.style.FONTS`.
+        caption: Whether the figure has the grey caption that explains its dots and bars.
 
     Raises:
         NothingToDrawError: where there is no such figure of this sweep.
@@ -52,13 +58,11 @@ def figure(results: SweepResults, kind: str = OWN, size: Size | None = None, ax:
         raise UserError(f"no kind of figure {kind!r}{nearest(str(kind), known)}; known kinds: {', '.join(known)}")
     if ax is not None and kind in _WITH_PANELS:
         raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
-    if kind == "seeds":
-        return kinds.seeds(_chart_of_runs(results, size), ax)
-    if kind == "learning":
-        return kinds.learning(_chart_of_epochs(results, size), ax)
-    shown, x, label = points(results, kind)
-    y_label = metric_by_epoch(results) if kind == "curves" else sweep.metric_label
-    return kinds.KINDS[kind](Chart(shown, x, label, y_label, sweep.smoke, size), ax)
+    made = {"seeds": _chart_of_runs, "learning": _chart_of_epochs}.get(kind)
+    chart = _chart_of_means(results, kind) if made is None else made(results)
+    chart = dataclasses.replace(chart, smoke=sweep.smoke, size=size, style=style, caption=caption)
+    draw = {"seeds": kinds.seeds, "learning": kinds.learning, **kinds.KINDS}[kind]
+    return draw(chart, ax)
 
 
 def too_many_rows(results: SweepResults) -> str:
@@ -86,7 +90,13 @@ def metric_by_epoch(results: SweepResults) -> str:
     return f"validation {sweep.metric_label}" if validated else sweep.metric_label
 
 
-def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
+def _chart_of_means(results: SweepResults, kind: str) -> Chart:
+    shown, x, label = points(results, kind)
+    y_label = metric_by_epoch(results) if kind == "curves" else results.layout.metric_label
+    return Chart(shown, x, label, y_label, controls=results.layout.controls)
+
+
+def _chart_of_runs(results: SweepResults) -> Chart:
     sweep, frame = results.layout, results.frame
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
     if not len(runs):
@@ -94,10 +104,10 @@ def _chart_of_runs(results: SweepResults, size: Size | None) -> Chart:
     means = ("n", "mean", "ci_low", "ci_high")
     runs = _named(runs.assign(value=runs[results.select]), results, means)
     axis = sweep.column_axis
-    return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label, sweep.smoke, size)
+    return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label)
 
 
-def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
+def _chart_of_epochs(results: SweepResults) -> Chart:
     sweep = results.layout
     epochs = results.sources.epochs(sweep, results.frame)
     if not len(epochs):
@@ -107,7 +117,7 @@ def _chart_of_epochs(results: SweepResults, size: Size | None) -> Chart:
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
-    return Chart(epochs, panel, label, metric_by_epoch(results), sweep.smoke, size)
+    return Chart(epochs, panel, label, metric_by_epoch(results))
 
 
 def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()) -> pd.DataFrame:
@@ -132,5 +142,5 @@ def plotted(results: SweepResults, kind: str = OWN) -> pd.DataFrame:
     if kind == OWN:
         kind = _asked_for(results)
     if kind == "seeds":
-        return _chart_of_runs(results, None).data
-    return _chart_of_epochs(results, None).data if kind == "learning" else points(results, kind)[0]
+        return _chart_of_runs(results).data
+    return _chart_of_epochs(results).data if kind == "learning" else points(results, kind)[0]

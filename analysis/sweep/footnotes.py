@@ -213,7 +213,7 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
     verdicts: dict[str, list[str]] = {}
     for key, item in differences.items():
         verdict, more = _verdict(item, margin)
-        verdicts.setdefault(verdict, []).append(_position(key) + (f" ({more})" if more else ""))
+        verdicts.setdefault(verdict, []).append(_position(sweep, key) + (f" ({more})" if more else ""))
     return " and ".join(
         verdict + (f" at {', '.join(positions)}" if sweep.axes else "".join(positions))
         for verdict, positions in verdicts.items()
@@ -221,7 +221,7 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
 
 
 def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
-    values = [_position(key, ": ") + difference_text(item.difference) for key, item in differences.items()]
+    values = [_position(sweep, key, ": ") + difference_text(item.difference) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
     return (
         f"Against its control, {pair}, mean difference [95 % interval each]{axes}: {'; '.join(values)}; the difference "
@@ -252,9 +252,9 @@ def _verdict(item: Comparison, margin: float | None) -> tuple[str, str]:
     return "is not resolved", f"a gain above {numbers.number(max(found.high, 0.0), 2)} is excluded"
 
 
-def _position(key: tuple[Any, ...], end: str = "") -> str:
+def _position(sweep: SweepLayout, key: tuple[Any, ...], end: str = "") -> str:
     """The values of the axes, followed by `end`; empty for a sweep without axes."""
-    return " / ".join(map(str, key)) + end if key else ""
+    return " / ".join(map(sweep.value_label, sweep.axes, key)) + end if key else ""
 
 
 def _joined(values: pd.Series) -> str:

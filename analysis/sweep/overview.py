@@ -51,7 +51,7 @@ class Overview(SweepResults):
         if best is None:
             return "no finished run"
         axis = self.layout.column_axis
-        position = "" if axis is None else f", {self.layout.axis_label(axis)} = {best[axis]}"
+        position = "" if axis is None else f", {self.layout.place(axis, best[axis])}"
         return f"{best['row']}{position}: {numbers.runs(best['runs'])} (n = {best['n']})"
 
     def difference_text(self) -> str:

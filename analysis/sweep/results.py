@@ -140,6 +140,6 @@ class SweepResults:
 def _names(summary: pd.DataFrame, sweep: SweepLayout) -> Sequence[str]:
     others = [axis for axis in sweep.axes if axis != sweep.column_axis]
     return [
-        ", ".join([group["label"], *(f"{sweep.axis_label(axis)} = {group[axis]}" for axis in others)])
+        ", ".join([group["label"], *(sweep.place(axis, group[axis]) for axis in others)])
         for group in summary.to_dict("records")
     ]

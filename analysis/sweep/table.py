@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import numbers
 from analysis.paper import protocol, published
 from analysis.sources.samples import STATISTICS, estimates_of
+from analysis.statistics import NAN
 from analysis.sweep import footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
@@ -29,7 +30,8 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     sweep, summary = results.layout, results.summary
     if kind == "curves":
         axis = sweep.column_axis
-        where = f", {sweep.axis_label(axis)} {axis_values(summary, axis)[-1]}" if axis else ""
+        last = axis_values(summary, axis)[-1] if axis else None
+        where = f", {sweep.axis_label(axis)} {sweep.value_label(axis, last)}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
     if kind == "scatter" and x not in COSTS:
@@ -183,9 +185,13 @@ def axis_values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
 
 
 def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
-    """The highest mean as it is written, so that visible ties are all bold; None where there is nothing to compare."""
-    means = [group["mean"] for group in groups if group["n"]]
-    return numbers.number(max(means)) if len(means) > 1 else None
+    """The highest mean as it is written, so that visible ties are all bold.
+
+    None where there is nothing to compare, or where the highest is a single run.
+    """
+    means = [(group["mean"], group["n"]) for group in groups if group["n"]]
+    mean, n = max(means, default=(NAN, 0))
+    return numbers.number(mean) if len(means) > 1 < n else None
 
 
 def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> TableCell:

@@ -18,6 +18,7 @@ from analysis.figures.costs import CostLocator
 from analysis.figures.style import SIZES, Size
 from analysis.render import load_sweep
 from lightning_xvol.config.registry import METRICS, Metric
+from tests.analysis import drawn
 
 NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"
 METRIC = "top-1 accuracy (%)"
@@ -51,7 +52,7 @@ def every_kind(summary: pd.DataFrame, **options):
     axis = ("kernel_size", "kernel size K", METRIC)
     return {
         "lines": figures.lines(Chart(summary, *axis, **options)),
-        "bars": figures.bars(Chart(summary, *axis, **options)),
+        "groups": figures.groups(Chart(summary, *axis, **options)),
         "dots": figures.dots(Chart(one, None, "", METRIC, **options)),
         "scatter": figures.scatter(Chart(one, "macs", "MACs", METRIC, **options)),
         "with_costs": figures.with_costs(Chart(summary.assign(row=summary["label"]), *axis, **options)),
@@ -82,7 +83,7 @@ def test_means_far_below_0_percent_do_not_flatten_the_rest(summary: pd.DataFrame
     far.loc[far.index[0], ["mean", "ci_low", "ci_high"]] = [-5e11, -9e11, -1e11]
     ax = figures.with_costs(Chart(far, "kernel_size", "kernel size K", METRIC))
     assert ax.get_ylim()[0] >= -4 and ax.get_ylim()[1] > 90
-    assert "below the axis: 1 mean, down to \N{MINUS SIGN}5.0e11" in ax.get_figure(root=True)._supxlabel.get_text()
+    assert "arrows: beyond the axis, 1 mean down to \N{MINUS SIGN}5.0e11" in drawn.note(ax)
 
 
 def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataFrame) -> None:
@@ -91,7 +92,7 @@ def test_a_legend_above_long_names_of_rows_stays_in_the_figure(summary: pd.DataF
         ax = figures.dots(Chart(rows, "kernel_size", "kernel size K", METRIC, size=size))
         figure = ax.get_figure(root=True)
         FigureCanvasAgg(figure).draw()
-        box = ax.get_legend().get_window_extent()
+        box = figure.legends[0].get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, size
 
 
@@ -140,7 +141,8 @@ def test_every_kind_shows_names_literally(summary: pd.DataFrame, tmp_path: Path)
         FigureCanvasAgg(figure).draw()  # would raise if a name became mathematics
         legends = [*figure.legends, *(legend for other in figure.axes if (legend := other.get_legend()) is not None)]
         shown = [text.get_text() for legend in legends for text in legend.get_texts()]
-        shown += [text.get_text() for text in ax.get_yticklabels()] + [other.get_title("left") for other in figure.axes]
+        shown += [text.get_text() for text in ax.get_yticklabels()] + drawn.names(ax)
+        shown += [" ".join(other.get_title("left").split()) for other in figure.axes]
         assert set(names.values()) <= set(shown), kind
     figures.write(ax, tmp_path / "figure.svg")
 
@@ -191,10 +193,10 @@ def test_cells_without_runs_take_no_room(summary: pd.DataFrame) -> None:
     assert len(figures.with_costs(Chart(both, "kernel_size", "K", METRIC)).get_figure(root=True).axes) == 3
     some = summary.copy()
     some.loc[(some["kernel_size"] > 5) | (some["operator"] == "xvolution"), "n"] = 0
-    for kind in (figures.lines, figures.bars):
+    for kind in (figures.lines, figures.groups):
         ax = kind(Chart(some, "kernel_size", "K", METRIC))
         assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3", "5"]
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Convolution", "X-volution (static)"]
+        assert drawn.legend(ax) == ["Convolution", "X-volution (static)"]
     some["n"] = 0
     assert len(figures.lines(Chart(some, "kernel_size", "K", METRIC)).get_xticks()) == 5, (
         "without finished runs the figure shows what is planned"

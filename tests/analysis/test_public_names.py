@@ -128,7 +128,9 @@ def test_draw_figure_draws_into_given_axes(make_ledger):
     assert (lines["Convolution"], lines["X-volution"]) == ([24.5, 70.5], [97.5, 98.5])
 
 
-@pytest.mark.parametrize("kind", [None, "lines", "bars", "dots", "scatter", "curves", "facets", "with_costs", "seeds"])
+@pytest.mark.parametrize(
+    "kind", [None, "lines", "groups", "bars", "dots", "scatter", "curves", "facets", "with_costs", "seeds"]
+)
 def test_a_figure_is_as_large_as_asked(make_ledger, kind):
     sweep = analysis.load_sweep(make_ledger(SMALL).out, "kernel_size")
     ax = analysis.draw_figure(sweep, kind, size=(5.0, 2.0))
@@ -157,7 +159,11 @@ def test_mistakes_are_sentences(make_ledger, tmp_path):
         "format='html' must be one of markdown": lambda: analysis.render_table(sweep, "html"),
         "no kind of figure 'line'.*did you mean 'lines'": lambda: analysis.draw_figure(sweep, "line"),
         r"size=\(0, 3\) must be a width and a height": lambda: analysis.draw_figure(sweep, size=(0, 3)),
-        "size='colum' must be one of column": lambda: analysis.draw_figure(sweep, size="colum"),
+        r"size='colum' must be .*did you mean 'column'": lambda: analysis.draw_figure(sweep, size="colum"),
+        "style='serf'.*did you mean 'serif'": lambda: analysis.draw_figure(sweep, style="serf"),
+        "size='50x2' must be .* of 1 to 40 inches": lambda: analysis.draw_figure(sweep, size="50x2"),
+        "size='nanx2' must be": lambda: analysis.draw_figure(sweep, size="nanx2"),
+        r"1x1 inches have no room .* needs about \d": lambda: analysis.draw_figure(sweep, size=(1, 1)),
         "cannot both be given": lambda: analysis.draw_figure(sweep, ax=Figure().subplots(), size=(3, 3)),
         "None is not a source; give the --out": lambda: analysis.load_runs(None),
         "str is not a sweep; give the result of load_sweep": lambda: analysis.render_table("kernel_size"),

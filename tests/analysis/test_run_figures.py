@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis.__main__ import main
@@ -15,6 +14,8 @@ from analysis.figures import kinds as figures
 from analysis.figures.chart import Chart
 from analysis.render import draw_figure, load_sweep
 from lightning_xvol.errors import UserError
+from tests.analysis import drawn
+from tests.analysis.drawn import intervals
 
 METRIC = "top-1 accuracy (%)"
 OPERATORS = {"A": "convolution", "B": "pssa"}
@@ -37,26 +38,15 @@ def dots(ax, across: bool) -> list[list[float]]:
     return [list(line.get_xdata() if across else line.get_ydata()) for line in lines]
 
 
-def intervals(ax, across: bool) -> list[list[float]]:
-    found = []
-    for container in ax.containers:
-        assert isinstance(container, ErrorbarContainer)
-        for segment in container.lines[2][0].get_segments():
-            found.append(sorted(segment[:, 0 if across else 1]))
-    return found
-
-
 def test_every_run_is_a_dot_beside_its_mean_and_interval() -> None:
     ax = figures.seeds(Chart(runs(), "size", "size", METRIC))
     assert dots(ax, across=False) == list(VALUES.values())
     marked = [line for line in ax.get_lines() if line.get_marker() not in (".", "None", None, "_")]
     assert [list(line.get_ydata()) for line in marked] == [[71.0], [], []], "one or two runs have no mean"
     assert intervals(ax, across=False) == [[69.0, 72.0]]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["A", "B"]
+    assert drawn.legend(ax) == ["A", "B"]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "3"]
-    assert " ".join(ax.texts[0].get_text().split()) == (
-        "Dots: runs, one for each seed (n = 1–3); beside them their mean with its 95 % interval"
-    )
+    assert drawn.note(ax) == "Dots: runs, one for each seed (n = 1–3); beside them their mean with its 95 % interval"
 
 
 def test_without_an_axis_each_row_has_a_line_of_the_figure() -> None:
@@ -67,7 +57,7 @@ def test_without_an_axis_each_row_has_a_line_of_the_figure() -> None:
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A", "B"]
     assert "SMOKE" in [text.get_text() for text in ax.texts]
     single = figures.seeds(Chart(one[one["row"] == "B"], None, "", METRIC))
-    assert "interval" not in single.texts[0].get_text()
+    assert "interval" not in drawn.note(single)
 
 
 def test_strips_do_not_cover_one_another() -> None:
@@ -91,7 +81,7 @@ def learning() -> pd.DataFrame:
 def test_learning_curves_have_a_panel_for_each_value_and_a_line_for_each_run() -> None:
     first = figures.learning(Chart(learning(), "size", "size", METRIC))
     panels = first.get_figure(root=True).axes
-    assert [ax.get_title("left") for ax in panels] == ["size = 1", "3"]
+    assert [ax.get_title("left") for ax in panels] == ["size = 1", "size = 3"]
     for ax, size in zip(panels, (1, 3), strict=True):
         zero, one, mean = ax.get_lines()
         np.testing.assert_allclose(zero.get_xydata(), [[1, 10 + size], [2, 20 + size], [3, 30 + size]])
@@ -99,8 +89,7 @@ def test_learning_curves_have_a_panel_for_each_value_and_a_line_for_each_run() -
         # The mean ends with the shorter run: only one seed has the last epoch.
         np.testing.assert_allclose(mean.get_xydata(), [[1, 10.5 + size], [2, 20.5 + size]])
         assert mean.get_linewidth() > zero.get_linewidth()
-    [legend] = first.get_figure(root=True).legends
-    assert [text.get_text() for text in legend.get_texts()] == ["A"]
+    assert drawn.legend(first) == ["A"]
 
 
 def test_learning_curves_can_be_drawn_into_given_axes() -> None:
@@ -147,7 +136,7 @@ def test_the_command_draws_the_figures_that_have_runs(
 CURVES = {"kind": "curves", "x": "kernel_size"}
 
 
-def drawn(runs, name: str):
+def figure_of(runs, name: str):
     """The figure `name` of a ledger."""
     return draw_figure(load_sweep(runs.out, "kernel_size"), name)
 
@@ -160,8 +149,8 @@ def y_label(ax) -> str:
 def test_curves_on_the_validation_split_say_so(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}}, figure=CURVES)
     runs.write_curves()
-    assert y_label(drawn(runs, "figure")) == y_label(drawn(runs, "learning")) == f"validation {METRIC}"
-    assert y_label(drawn(runs, "seeds")) == METRIC, "the dots show the numbers of the table"
+    assert y_label(figure_of(runs, "figure")) == y_label(figure_of(runs, "learning")) == f"validation {METRIC}"
+    assert y_label(figure_of(runs, "seeds")) == METRIC, "the dots show the numbers of the table"
 
 
 def test_without_a_test_split_curves_show_the_metric_of_the_table(make_ledger) -> None:
@@ -169,16 +158,17 @@ def test_without_a_test_split_curves_show_the_metric_of_the_table(make_ledger) -
     for cell in runs.cells:
         runs.write(cell, 25.0, metrics={"box_ap": {"last": 25.0, "best": 25.0, "best_epoch": 2}})
     runs.write_curves("box_ap")
-    figure, learning = drawn(runs, "figure"), drawn(runs, "learning")
+    figure, learning = figure_of(runs, "figure"), figure_of(runs, "learning")
     assert y_label(figure) == y_label(learning) == "box AP"
-    assert figure.get_lines()[0].get_ydata().tolist() == learning.get_lines()[-1].get_ydata().tolist() == [10.5, 20.5]
+    assert [line.get_ydata().tolist() for line in figure.get_lines()] == [[10.0, 20.0], [11.0, 21.0]]
+    assert learning.get_lines()[-1].get_ydata().tolist() == [10.5, 20.5]
 
 
 def test_a_run_without_validation_values_has_no_learning_curve(make_ledger) -> None:
     runs = make_ledger({"convolution": {1: [25.0, 26.0]}})
     runs.write_curves()
     (runs.folder("convolution", 1, 1) / "metrics.csv").write_text("step,epoch,name,value\n2,2,top1,99\n")
-    assert {tuple(line.get_ydata()) for line in drawn(runs, "learning").get_lines()} == {(10.0, 20.0)}
+    assert {tuple(line.get_ydata()) for line in figure_of(runs, "learning").get_lines()} == {(10.0, 20.0)}
 
 
 def test_a_sweep_is_never_drawn_outside_its_folder(make_ledger, tmp_path: Path) -> None:

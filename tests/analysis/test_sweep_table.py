@@ -261,6 +261,7 @@ def test_a_wide_table_continues_below(make_ledger) -> None:
 def test_a_table_of_one_seed_has_no_spread(make_ledger) -> None:
     table = table_of(make_ledger({name: {3: values[3][:1]} for name, values in SMALL.items()}))
     assert "| X-volution          | 98.0  |" in table.to_markdown()
+    assert not any(cell.bold or cell.remarks for cell in table.cells)
     assert table.caption.startswith("Top-1 accuracy (%), single runs.")
     assert "n = 1 (seed 0); one or two runs stand as they are, without a spread." in table.notes
     assert not any("control" in note or "brackets" in note or "95 %" in note for note in table.notes)
@@ -425,3 +426,10 @@ def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_led
     values = {label: [entry.value for entry in entries] for label, entries in validation.rows}
     assert values["Convolution"] == ["24.5 ± 1.0", "–"]  # the ledger's runs validate 0.5 below their score
     assert not any(entry.bold or entry.remarks for _, entries in validation.rows for entry in entries)
+
+
+def test_a_single_run_that_is_highest_leaves_its_column_without_bold(make_ledger) -> None:
+    mixed = SMALL | {"xvolution_static": {1: [99.9], 3: [60.0]}}
+    table = sweep_table(load_sweep(make_ledger(mixed).out, "kernel_size"))
+    bold = [[cell.bold for cell in cells] for _, cells in table.blocks[0].rows]
+    assert bold == [[False, False], [False, True], [False, False]]
