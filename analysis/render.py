@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SELECT = ("last", "best")
 INTERVALS = ("moderated", "t")
+NOTES = ("full", "short", "none")
+"""The footnotes of a table: all; a sentence on estimator and n, one on the data, and warnings; or nothing."""
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -64,22 +66,28 @@ def load_sweep(
     return SweepResults.of(collection, *collection.load(name), select, interval, texts, metrics)
 
 
-def render_table(sweep: SweepResults | Table, format: str = "markdown") -> str:
+def render_table(
+    sweep: SweepResults | Table, format: str = "markdown", notes: str = "full", siunitx: bool = False
+) -> str:
     """The table of a sweep, with caption and footnotes, as text.
 
     Args:
         sweep: The result of `load_sweep`, or a table of the paper.
         format: `markdown`, `latex`, `csv` (the numbers in full precision), or `text` for a terminal.
+        notes: The footnotes: `full`, `short` (a sentence on estimator and n, one on the data, and warnings) or `none`.
+        siunitx: Whether this package of LaTeX aligns the numbers. The document must load it.
 
     Raises:
-        UserError: for an unknown format.
+        UserError: for an unknown format or unknown notes.
     """
     _check("format", format, TABLE_FORMATS)
+    check_notes(notes)
     from analysis.sweep.table import sweep_table
     from analysis.table import Table
 
     table = sweep if isinstance(sweep, Table) else sweep_table(_check_sweep(sweep))
-    return str(getattr(table, f"to_{format}")())
+    table = table.with_notes(notes)
+    return table.to_latex(siunitx) if format == "latex" else str(getattr(table, f"to_{format}")())
 
 
 def draw_figure(
@@ -136,6 +144,10 @@ def _check(name: str, value: str, known: Sequence[str] | Mapping[str, object]) -
         raise UserError(f"{name}={value!r} must be one of {', '.join(known)}{nearest(str(value), known)}")
 
 
+def check_notes(notes: str) -> None:
+    _check("notes", notes, NOTES)
+
+
 def _check_sweep(sweep: SweepResults) -> SweepResults:
     from analysis.sweep.results import SweepResults
 
@@ -177,9 +189,12 @@ class Rendering:
 
 def render(
     sources: Sources, sweep: str, out: Path, select: str = "last", interval: str = "moderated",
-    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
+    siunitx: bool = False,
 ) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
+
+    `notes` and `siunitx` are those of `render_table`.
 
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
@@ -190,10 +205,10 @@ def render(
     results = load_sweep(sources, sweep, select, interval, only, metrics)
     table = sweep_table(results)
     folder = _folder(out, sweep)
-    paths = _write(table, folder, "table")
+    paths = _write(table, folder, "table", notes=notes, siunitx=siunitx)
     paths |= _draw("figure", folder, "figure", results)
     shown = {"note": too_many_rows(results), "diagnostic": results.diagnostic()}
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths, **shown)
+    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, **shown)
 
 
 def render_figures(
@@ -254,8 +269,8 @@ def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
 
 
 def render_confusion(
-    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), notes: list[str] | None = None,
-    style: str = SANS, caption: bool = True,
+    sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), problems: list[str] | None = None,
+    style: str = SANS, caption: bool = True, notes: str = "full", siunitx: bool = False,
 ) -> Rendering:  # fmt: skip
     """Write into `out/<sweep>/` what the runs of a sweep predict.
 
@@ -267,8 +282,9 @@ def render_confusion(
         sweep: The name of the sweep.
         out: The folder of the results.
         only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
-        notes: Takes a sentence for each file of predictions that cannot be used.
+        problems: Takes a sentence for each file of predictions that cannot be used.
         style, caption: As in `draw_figure`.
+        notes, siunitx: As in `render_table`.
 
     Raises:
         UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
@@ -279,22 +295,22 @@ def render_confusion(
     results = load_sweep(sources, sweep)
     paths: dict[str, Path] = {}
     found: list[confusion.ByClass] = []
-    for group in confusion.confusions(results, confusion.chosen(results, only), [] if notes is None else notes):
+    for group in confusion.confusions(results, confusion.chosen(results, only), [] if problems is None else problems):
         folder = _folder(out, sweep)
         stem = f"confusion-{group.stem}"
         if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
             stem = f"{stem}-{len(found)}"
-        paths |= _write(confusion.matrix_table(group), folder, stem, stem)
+        paths |= _write(confusion.matrix_table(group), folder, stem, stem, notes, siunitx)
         paths |= _save(kinds.confusion(confusion.chart(group, style, caption)), folder, stem)
         found.append(confusion.ByClass.of(group))
     if not found:
         return Rendering(sweep, confusion.none_found(results), "", {})
     table = confusion.class_table(results, found)
-    paths = _write(table, _folder(out, sweep), "classes", "classes") | paths
-    return Rendering(sweep, render_table(table, "text"), render_table(table), paths)
+    paths = _write(table, _folder(out, sweep), "classes", "classes", notes, siunitx) | paths
+    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths)
 
 
-def render_comparison(compared: Comparison, out: Path) -> Rendering:
+def render_comparison(compared: Comparison, out: Path, notes: str = "full", siunitx: bool = False) -> Rendering:
     """Write the table of a comparison and its figures into `out/compare/<sweep>/`.
 
     `table.md|tex|csv` is the table, `figure.png|pdf|svg` shows the means, and `differences.png|pdf|svg` the differences
@@ -309,21 +325,22 @@ def render_comparison(compared: Comparison, out: Path) -> Rendering:
     sweep = compared.layout.name
     table, crowd = comparison_table(compared), figures.too_many_rows(compared)
     folder = _folder(out / "compare", sweep)
-    paths = _write(table, folder, "table")
+    paths = _write(table, folder, "table", notes=notes, siunitx=siunitx)
     for stem, draw in ({} if crowd else {"figure": figures.means, "differences": figures.differences}).items():
         ax = draw(compared)
         paths |= {} if ax is None else _save(ax, folder, stem)
-    return Rendering(sweep, table.to_text(), table.to_markdown(), paths, note=crowd)
+    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, note=crowd)
 
 
 def render_paper(
     sources: Collection | None, numbers: Sequence[int], out: Path, select: str = "last",
-    only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
+    only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
+    siunitx: bool = False,
 ) -> list[Rendering]:  # fmt: skip
     """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
     Without `numbers`, it writes the tables that have runs. `only` and `metrics` choose the rows, by `operator`, and the
-    metrics that are shown; Tables 5 and 7 have neither.
+    metrics that are shown; Tables 5 and 7 have neither. `notes` and `siunitx` are those of `render_table`.
 
     Raises:
         UserError: where there are no runs for one of `numbers`, or for any table, where two configurations are the
@@ -354,8 +371,9 @@ def render_paper(
         raise UserError("the sources hold no finished run of a table of the paper; leave --paper out to see the sweeps")
     folder = files.make_folder(out / "paper")
     return [
-        Rendering(table.name, render_table(table, "text"), render_table(table), _write(table, folder, table.name))
+        Rendering(table.name, render_table(table, "text", notes), render_table(table, notes=notes), paths)
         for table in tables
+        if (paths := _write(table, folder, table.name, notes=notes, siunitx=siunitx))
     ]
 
 
@@ -365,10 +383,12 @@ def _raise_left_out(sources: Collection | None, names: Sequence[str]) -> None:
         raise error
 
 
-def _write(table: Table, folder: Path, stem: str, name: str = "table") -> dict[str, Path]:
+def _write(
+    table: Table, folder: Path, stem: str, name: str = "table", notes: str = "full", siunitx: bool = False
+) -> dict[str, Path]:
     """Write `table` in every format, and return the paths by the names `name.md`, `name.tex` and `name.csv`."""
     paths = {}
     for suffix, kind in {"md": "markdown", "tex": "latex", "csv": "csv"}.items():
         paths[f"{name}.{suffix}"] = folder / f"{stem}.{suffix}"
-        files.write_text(paths[f"{name}.{suffix}"], render_table(table, kind))
+        files.write_text(paths[f"{name}.{suffix}"], render_table(table, kind, notes, siunitx))
     return paths

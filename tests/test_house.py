@@ -28,7 +28,7 @@ HOUSE = {
         "flags shapes session measure power_law growth_tables subjects pictures report plot gpu_check/"
     ),
     "analysis": (
-        "statistics table numbers render sources/ sweep/ compare/ paper/ figures/ report/ dashboard/ publication/ "
+        "statistics numbers render table/ sources/ sweep/ compare/ paper/ figures/ report/ dashboard/ publication/ "
         "commands/"
     ),
     "ablations": "all rows engine/",  # and the sweeps

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.figures.style import FONTS, SANS
-from analysis.render import INTERVALS, SELECT
+from analysis.render import INTERVALS, NOTES, SELECT
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import in_one_line
 
@@ -56,6 +56,20 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
         help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
         "(default: %(default)s)",
     )  # fmt: skip
+
+
+def add_notes(parser: argparse.ArgumentParser, siunitx: bool = True) -> None:
+    """Add the footnotes of tables, `--notes`, and with `siunitx` the flag `--siunitx` for their LaTeX."""
+    parser.add_argument(
+        "--notes", choices=NOTES, default=NOTES[0],
+        help="the footnotes of a table: full; short: one sentence on estimator and n, one on the data, and warnings; "
+        "or none (default: %(default)s)",
+    )  # fmt: skip
+    if siunitx:
+        parser.add_argument(
+            "--siunitx", action="store_true",
+            help="let LaTeX's package siunitx align the numbers, in the style of your document (default: no package)",
+        )  # fmt: skip
 
 
 def add_look(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.commands.arguments import (
     add_interval,
+    add_notes,
     add_out,
     add_shown,
     add_source,
@@ -43,6 +44,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--sweep", metavar="NAME", help="the sweep to compare (default: each one that all sides hold)")
     add_shown(parser)
     add_interval(parser)
+    add_notes(parser)
     add_out(parser, "to DIR/compare/NAME/")
 
 
@@ -64,7 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     def act(name: str) -> str:
         compared = load_comparison(sources, parsed.source, groups, name, parsed.select, parsed.interval, only, metrics)
-        rendering = render_comparison(compared, out)
+        rendering = render_comparison(compared, out, parsed.notes, parsed.siunitx)
         return f"{rendering.text}\n\n{rendering.where()}\n"
 
     each_sweep(names, parsed.sweep, act, [fault for source in sources for fault in source.unfit()])

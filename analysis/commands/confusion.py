@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from analysis.commands.arguments import add_look, add_out, add_source, open_sources, out_folder
+from analysis.commands.arguments import add_look, add_notes, add_out, add_source, open_sources, out_folder
 from analysis.render import render_confusion
 from lightning_xvol.commandline import selection
 from lightning_xvol.errors import ExitCode
@@ -24,6 +24,7 @@ def add_to(commands: Any) -> None:
         "--only", action="append", default=[], type=selection, metavar="KEY=V1,V2",
         help="only rows with these values; the key is operator or an axis of the sweep; repeatable",
     )  # fmt: skip
+    add_notes(parser)
     add_look(parser)
     add_out(parser, "to DIR/NAME/")
 
@@ -32,9 +33,11 @@ def run(parsed: argparse.Namespace) -> int:
     sources = open_sources(parsed.source)
     out = out_folder(parsed)
     for name in sources.sweeps() if parsed.sweep is None else [parsed.sweep]:
-        notes: list[str] = []
-        rendering = render_confusion(sources, name, out, parsed.only, notes, parsed.style, not parsed.no_caption)
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+        problems: list[str] = []
+        rendering = render_confusion(
+            sources, name, out, parsed.only, problems, parsed.style, not parsed.no_caption, parsed.notes, parsed.siunitx
+        )
+        for problem in problems:
+            print(f"note: {problem}", file=sys.stderr)
         print("\n\n".join(filter(None, (rendering.text, rendering.where()))) + "\n")
     return ExitCode.SUCCESS

@@ -7,7 +7,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.arguments import add_out, add_shown, add_source, metrics_of, only_of, open_sources, out_folder
+from analysis.commands.arguments import (
+    add_notes,
+    add_out,
+    add_shown,
+    add_source,
+    metrics_of,
+    only_of,
+    open_sources,
+    out_folder,
+)  # fmt: skip
 from lightning_xvol.errors import ExitCode
 
 
@@ -17,6 +26,7 @@ def add_to(commands: Any) -> None:
     )
     add_source(parser)
     add_shown(parser)
+    add_notes(parser, siunitx=False)
     add_out(parser, "DIR/report.html")
     parser.add_argument(
         "--protocol", type=Path, metavar="FILE",
@@ -32,6 +42,6 @@ def run(parsed: argparse.Namespace) -> int:
     only, metrics = only_of(parsed), metrics_of(parsed)
     command = shlex.join(["python", "-m", "analysis", *parsed.arguments])
     path = out_folder(parsed) / "report.html"
-    write_report(sources, path, command, parsed.select, parsed.protocol, only, metrics)
+    write_report(sources, path, command, parsed.select, parsed.protocol, only, metrics, parsed.notes)
     print(f"report: {path}")
     return ExitCode.SUCCESS

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.commands.arguments import (
     add_interval,
+    add_notes,
     add_out,
     add_shown,
     add_source,
@@ -39,6 +40,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--diagnostic", action="store_true", help="print what the variances of each table have in common"
     )
+    add_notes(parser)
     add_out(parser, "to DIR/NAME/, and the paper's tables to DIR/paper/")
 
 
@@ -50,7 +52,9 @@ def run(parsed: argparse.Namespace) -> int:
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        rendering = render(sources, name, out, parsed.select, parsed.interval, only, metrics)
+        rendering = render(
+            sources, name, out, parsed.select, parsed.interval, only, metrics, parsed.notes, parsed.siunitx
+        )
         diagnostic = f"{rendering.diagnostic}\n\n" if parsed.diagnostic else ""
         return f"{rendering.text}\n\n{diagnostic}{rendering.where()}\n"
 
@@ -61,7 +65,10 @@ def run(parsed: argparse.Namespace) -> int:
 def _run_paper(parsed: argparse.Namespace) -> int:
     numbers, only, metrics = parsed.paper, only_of(parsed), metrics_of(parsed)
     sources = None if numbers and set(numbers) <= set(WITHOUT_RUNS) else open_sources(parsed.source)
-    for rendering in render_paper(sources, numbers, out_folder(parsed), parsed.select, only, metrics):
+    made = render_paper(
+        sources, numbers, out_folder(parsed), parsed.select, only, metrics, parsed.notes, parsed.siunitx
+    )
+    for rendering in made:
         print(f"{rendering.text}\n\n{rendering.where()}\n")
     tell_left_out(sources.left_out() if sources is not None else ())
     return ExitCode.SUCCESS

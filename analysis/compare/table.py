@@ -39,6 +39,7 @@ def comparison_table(compared: Comparison) -> Table:
         bold="",
         notes=tuple(notes(compared)),
         tidy=tidy(compared),
+        short_notes=tuple(short_notes(compared)),
     )
 
 
@@ -62,6 +63,8 @@ def _title(compared: Comparison) -> str:
     layouts = [side.layout for side in compared.sides]
     recipes = list(dict.fromkeys(layout.recipe for layout in layouts))
     smoke = "SMOKE: " if layouts[0].smoke else ""
+    if any(layout.set_by_hand for layout in layouts):
+        return f"{smoke}{layouts[0].title}: {' against '.join(compared.names)} ({layouts[0].data})."
     named = f"recipe{'s' if len(recipes) > 1 else ''} {' and '.join(recipes)}"
     return f"{smoke}{layouts[0].title}: {' against '.join(compared.names)} ({named})."
 
@@ -92,8 +95,7 @@ def tidy(compared: Comparison) -> pd.DataFrame:
 def notes(compared: Comparison) -> list[str]:
     sweep, summary = compared.layout, compared.summary
     runs = compared.frame[compared.frame["metric"] == sweep.metric]
-    warnings = (*footnotes.selection(compared.select), *footnotes.mixes(runs), *footnotes.failures(runs))
-    lines = [f"Warning: {warning}." for warning in warnings]
+    lines = footnotes.warnings(runs, compared.select)
     lines += [_sides(compared), footnotes.estimator(sweep, summary, compared.select)]
     lines += [footnotes.replication(runs, summary)]
     if (summary["n"] > 1).any():
@@ -110,11 +112,29 @@ def notes(compared: Comparison) -> list[str]:
     lines.append(display.note(compared.only, len(summary), len(compared.whole), compared.metrics))
     lines.append(_left_out("the settings are equal", compared.alike))
     lines.append(_left_out("not every side has a finished run", compared.apart))
-    budgets = dict.fromkeys(side.layout.budget for side in compared.sides)
-    lines.append(f"Data: {sweep.data}; budget: {' and '.join(budgets)}; {footnotes.computed_by(runs)}.")
+    lines.append(f"{_data(compared)}; {footnotes.computed_by(runs)}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     return [line for line in lines if line]
+
+
+def short_notes(compared: Comparison) -> list[str]:
+    """A sentence on the estimator and the number of seeds, one on the data, and warnings."""
+    sweep, summary = compared.layout, compared.summary
+    runs = compared.frame[compared.frame["metric"] == sweep.metric]
+    difference = ""
+    if summary["delta"].notna().any():
+        difference = f"; differences to {compared.names[0]} with 95 % interval, {numbers.DAGGER} where resolved"
+    return [
+        f"{footnotes.short_estimator(sweep, summary, compared.select)}{difference}.",
+        f"{_data(compared)}; {footnotes.commits_of(runs)}.",
+        *footnotes.warnings(runs, compared.select),
+    ]
+
+
+def _data(compared: Comparison) -> str:
+    budgets = dict.fromkeys(side.layout.budget for side in compared.sides)
+    return f"Data: {compared.layout.data}; budget: {' and '.join(budgets)}"
 
 
 def _sides(compared: Comparison) -> str:

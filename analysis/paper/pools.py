@@ -157,7 +157,8 @@ def _has_axes(table: str, sweep: SweepLayout, frame: pd.DataFrame) -> bool:
 
 
 def _named(sweep: SweepLayout) -> str:
-    return f"{sweep.data} ({sweep.recipe}, {'SMOKE, ' if sweep.smoke else ''}{sweep.budget})"
+    made = f"set by hand: {', '.join(sweep.set_by_hand)}" if sweep.set_by_hand else sweep.recipe
+    return f"{sweep.data} ({made}, {'SMOKE, ' if sweep.smoke else ''}{sweep.budget})"
 
 
 def _changes(

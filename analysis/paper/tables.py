@@ -34,6 +34,7 @@ PRIMARY = {1: "top1", 2: "box_ap", 3: "mask_ap", 4: "box_ap", 6: "box_ap"}
 WITH_DELTAS = (2, 3, 6)  # Tables 1 and 4 print none
 WITHOUT_BOLD = (4,)
 MOST_CHANGES = 6  # in a caption
+LONGEST_NAME = 150  # of the data in the name of a file
 OTHER_METRICS = ("top1", "top5")  # shown on data that have none of the table's metrics
 
 
@@ -73,10 +74,11 @@ class _PaperTable:
         for key, row in self.shown_rows.items():
             heading = key[0] if self.number == 1 else ""
             blocks.setdefault(heading, []).append((_label(self.number, key, row), self._cells(key, row, best)))
-        name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)}")
+        name = f"table-{self.number}" + ("" if self.paper else f"-{slug(self.pool.data)[:LONGEST_NAME]}")
         return Table(
             name=name,
-            title=f"Table {self.number}. {TITLES[self.number]}" if self.paper else f"The rows of Table {self.number}.",
+            title=TITLES[self.number] if self.paper else f"The rows of the paper's Table {self.number}.",
+            paper_number=self.number if self.paper else None,
             caption=self._caption(),
             stub="Operator",
             spanner="",
@@ -88,6 +90,7 @@ class _PaperTable:
                 + ", where it is resolved above the convolution"
             ),
             notes=tuple(self._notes()),
+            short_notes=tuple(self._short_notes()),
             tidy=pd.DataFrame(
                 [self._tidy(key, row, metric) for key, row in self.shown_rows.items() for metric in self.shown_metrics]
             ),
@@ -180,20 +183,41 @@ class _PaperTable:
                     means.setdefault((key[0], metric), []).append(item.mean)
         return {key: numbers.number(max(found)) for key, found in means.items() if len(found) > 1}
 
-    def _notes(self) -> list[str]:
-        runs = pd.concat(self.pool.frames)
-        done = runs[runs["state"] == "finished"].drop_duplicates("cell_id")
+    def _short_notes(self) -> list[str]:
+        """A sentence on the estimator and the number of seeds, one on the data, and warnings."""
+        brackets = f"; {self._brackets()}" if self._brackets() else ""
+        return [f"{self._estimator()}{brackets}.", self._data(), *self._warnings()]
+
+    def _estimator(self) -> str:
         counts = {len(self.pool.seeds(key, self.primary)) for key in self.rows} - {0}
         n = numbers.DASH.join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
+        return f"Estimator: mean over seeds of each run's {self.select} value; n = {n}"
+
+    def _brackets(self) -> str:
+        if self.number not in WITH_DELTAS:
+            return ""
+        same = f" of the same {'number of epochs' if self.paper else 'schedule'}" if self.number == 6 else ""
+        return f"in brackets: difference to the convolution{same}"
+
+    def _warnings(self) -> list[str]:
+        best = "Warning: each run's best evaluation, not its last; picked among many, it is too high."
+        return [best] if self.select == "best" else []
+
+    def _data(self) -> str:
+        runs = pd.concat(self.pool.frames)
+        done = runs[runs["state"] == "finished"].drop_duplicates("cell_id")
+        commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
+        sweeps = dict.fromkeys(f"{sweep.name} ({sweep.origin}, {sweep.budget})" for sweep in self.pool.sweeps)
+        return f"Sweeps: {', '.join(sweeps)}; data: {self.pool.sweeps[0].data}; commit: {commits}."
+
+    def _notes(self) -> list[str]:
         notes = [
-            f"Estimator: mean over seeds of each run's {self.select} value; n = {n}; intervals are in the CSV, with "
-            f"variances pooled over the table; n < {FEWEST_SEEDS} decides nothing."
+            f"{self._estimator()}; intervals are in the CSV, with variances pooled over the table; n < {FEWEST_SEEDS} "
+            "decides nothing."
         ]
-        if self.select == "best":
-            notes.append("Warning: each run's best evaluation, not its last; picked among many, it is too high.")
-        if self.number in WITH_DELTAS:
-            same = f" of the same {'number of epochs' if self.paper else 'schedule'}" if self.number == 6 else ""
-            notes.append(f"In brackets: difference to the convolution{same}.")
+        notes += self._warnings()
+        if self._brackets():
+            notes.append(f"I{self._brackets()[1:]}.")
         cannot = "this is not the paper's protocol" if self.pool.changes else "these data cannot reproduce"
         notes.append(
             f"Verdict: on the difference in {HEADINGS[self.primary]} "
@@ -211,12 +235,7 @@ class _PaperTable:
         if self.number == 1 and not self.paper:
             notes.append("Operators other than X-volution are in the stages of the recipe.")
         notes += [note] if (note := self.shown.note(len(self.shown_rows), len(self.rows), "rows")) else []
-        commits = ", ".join(dict.fromkeys(map(numbers.short_commit, done["commit"]))) or numbers.DASH
-        sweeps = list(
-            dict.fromkeys(f"{sweep.name} (recipe {sweep.recipe}, {sweep.budget})" for sweep in self.pool.sweeps)
-        )
-        notes.append(f"Sweeps: {', '.join(sweeps)}; data: {self.pool.sweeps[0].data}; commit: {commits}.")
-        return notes
+        return [*notes, self._data()]
 
     def _tidy(self, key: RowKey, row: Mapping[str, Printed], metric: str) -> dict[str, Any]:
         return {

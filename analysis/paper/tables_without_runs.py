@@ -76,7 +76,8 @@ def table_5() -> Table:
     ]  # fmt: skip
     return Table(
         name="table-5",
-        title="Table 5. Architectures for ImageNet using ResNet-50.",
+        paper_number=5,
+        title="Architectures for ImageNet using ResNet-50.",
         caption="",
         stub="stage",
         spanner="",
@@ -112,7 +113,8 @@ def table_7() -> Table:
         rows.append((setting, tuple(map(TableCell, texts))))
     return Table(
         name="table-7",
-        title="Table 7. Learning rate schedules for the 1x, 2x, 3x and 6x settings.",
+        paper_number=7,
+        title="Learning rate schedules for the 1x, 2x, 3x and 6x settings.",
         caption="",
         stub="Setting",
         spanner="",

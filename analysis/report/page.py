@@ -19,7 +19,7 @@ from analysis.paper.pools import pools
 from analysis.paper.shown import Shown
 from analysis.paper.tables import paper_tables
 from analysis.paper.verdicts import Verdict
-from analysis.render import PAPER_TABLES, WITHOUT_RUNS
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS, check_notes
 from analysis.report.drawing import Drawing, draw
 from analysis.report.frozen import Frozen
 from analysis.report.runs import ReportedRuns
@@ -66,7 +66,7 @@ class Section:
 
 def write_report(
     sources: Sources, path: str | Path, command: str = "", select: str = "last", protocol: str | Path | None = None,
-    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
 ) -> Path:  # fmt: skip
     """Write one page with verdicts, tables, figures and runs to the file `path`, whole or not at all.
 
@@ -78,18 +78,21 @@ def write_report(
         protocol: The protocol of the experiment (default: the file that the runs name, if it is here).
         only, metrics: The rows, columns and metrics that are shown, as in `load_sweep`. Sweeps that have none of them
             are left out.
+        notes: The footnotes of the tables: `full`, `short` or `none`.
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, or `protocol` is none.
+        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, `protocol` is none, or
+            `notes` has no such value.
     """
+    check_notes(notes)
     path = Path(path)
     if path.is_dir():
         raise UserError(f"the report {str(path)!r} is a folder; name a file, for example {str(path / 'report.html')!r}")
     command = command or f"analysis.write_report(..., {str(path)!r})"
-    page = html(collect(sources), command, select, protocol, only, metrics)
+    page = html(collect(sources), command, select, protocol, only, metrics, notes)
     files.make_folder(path.parent)
     files.write_text(path, page)
     return path
@@ -97,7 +100,7 @@ def write_report(
 
 def html(
     sources: Collection, command: str, select: str = "last", protocol: str | Path | None = None,
-    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (),
+    only: Mapping[str, Sequence[Any]] | None = None, metrics: Sequence[str] = (), notes: str = "full",
 ) -> str:  # fmt: skip
     """The text of the page. Its footer names `command`. The other arguments are those of `write_report`.
 
@@ -112,7 +115,9 @@ def html(
     problems += others
     frozen = Frozen.of(sources, found, None if protocol is None else Path(protocol))
     several = len({item.layout.recipe for item in found}) > 1
-    sections = [_section(number, item, runs, several, frozen.lines(sources, item)) for number, item in enumerate(found)]
+    sections = [
+        _section(number, item, runs, several, frozen.lines(sources, item), notes) for number, item in enumerate(found)
+    ]
     script = files.read_text(HERE / "filter.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -138,7 +143,7 @@ def html(
         tones=TONES,
         legend=verdicts.LEGEND,
         sections=sections,
-        paper_tables=tables,
+        paper_tables=[table.with_notes(notes) for table in tables],
         runs=runs,
         select=select,
         command=command,
@@ -170,7 +175,9 @@ def _of_the_paper(sources: Collection, select: str, shown: Shown) -> tuple[list[
     return found, tables, problems
 
 
-def _section(number: int, item: Overview, runs: ReportedRuns, several: bool, protocol: list[str]) -> Section:
+def _section(
+    number: int, item: Overview, runs: ReportedRuns, several: bool, protocol: list[str], notes: str
+) -> Section:
     sweep = item.layout
     anchor = f"sweep-{number + 1}"
     warnings = item.warnings()
@@ -186,7 +193,7 @@ def _section(number: int, item: Overview, runs: ReportedRuns, several: bool, pro
         operators=sorted(runs.operators[label] for label in sweep.labels.values() if label in runs.operators),
         warnings=warnings,
         overview=item,
-        table=sweep_table(item),
+        table=sweep_table(item).with_notes(notes),
         drawings=drawings,
         protocol=protocol,
     )

@@ -23,7 +23,7 @@ def summarise(sources: Collection, select: str = "last") -> str:
     found, problems = overview.overviews(sources, select)
     lines = [*_counts(found), ""]
     for item in found:
-        lines += [f"{item.layout.name}: {item.layout.title} ({item.layout.recipe}, {item.layout.budget})"]
+        lines += [f"{item.layout.name}: {item.layout.title} ({item.layout.origin}, {item.layout.budget})"]
         lines += _item("best", f"{item.best_text()}; {item.difference_text()}")
         for text in item.control_texts():
             lines += _item("control", text)

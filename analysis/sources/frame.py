@@ -29,6 +29,7 @@ _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
     "torch": None, "device": None, "commit": None, "error": None, "images": None,
 }  # fmt: skip
+_DATA_AND_NETWORK = ("data.name", "data.options", "data.limit", "operator.", "backbone.", "detector.preset")
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
 
 
@@ -74,6 +75,24 @@ class SweepLayout:
     figure: Mapping[str, Any]
     labels: Mapping[str, str]
     settings: tuple[str, ...] = ()
+
+    @property
+    def set_by_hand(self) -> tuple[str, ...]:
+        """The settings that give the runs other data or another network than the recipe's."""
+        return tuple(setting for setting in self.settings if setting.startswith(_DATA_AND_NETWORK))
+
+    @property
+    def origin(self) -> str:
+        """What the runs are of, for a title: `recipe match_small`, or the data and what was set by hand."""
+        if not self.set_by_hand:
+            return f"recipe {self.recipe}"
+        return f"{self.data}; set by hand: {', '.join(self.set_by_hand)}"
+
+    @property
+    def changes(self) -> str:
+        """What differs from the recipe, for a footnote, with its name where the title lacks it; empty for nothing."""
+        recipe = f"; recipe: {self.recipe}" if self.set_by_hand else ""
+        return f"{recipe}; changed: {', '.join(self.settings)}" if self.settings else ""
 
     @property
     def column_axis(self) -> str | None:

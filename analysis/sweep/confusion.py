@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.figures.chart import Chart
+from analysis.sources.frame import SweepLayout
 from analysis.sources.predictions import Predictions
 from analysis.statistics import ACCURACY, FEWEST_SEEDS, Estimate, estimates
 from analysis.sweep import footnotes
@@ -173,6 +174,9 @@ def matrix_table(confusion: Confusion) -> Table:
         caption=f"{what}{_over_seeds([confusion])}.",
         stub=stub, spanner="", columns=tuple(columns), blocks=(Block(rows),), bold="",
         notes=(_accuracy(confusion), *_notes(confusion.sweep, [confusion])),
+        short_notes=(
+            _accuracy(confusion), _data(confusion.sweep.layout), *_warnings(confusion.sweep, [confusion]),
+        ),
         tidy=_tidy_matrix(confusion),
     )  # fmt: skip
 
@@ -257,6 +261,7 @@ def class_table(results: SweepResults, found: Sequence[ByClass]) -> Table:
         stub="class", spanner="", columns=tuple(group.name for group in found),
         blocks=(Block(tuple(rows)), Block(tuple(total))), bold="",
         notes=tuple(_notes(results, found)),
+        short_notes=(f"{_predictions(results, found)}.", _data(results.layout), *_warnings(results, found)),
         tidy=_tidy_classes(found),
     )  # fmt: skip
 
@@ -285,7 +290,7 @@ def chart(confusion: Confusion, style: str, caption: bool) -> Chart:
 
 def _title(results: SweepResults, what: str) -> str:
     layout = results.layout
-    return f"{'SMOKE: ' if layout.smoke else ''}{what} ({layout.title}, recipe {layout.recipe})."
+    return f"{'SMOKE: ' if layout.smoke else ''}{what} ({layout.title}, {layout.origin})."
 
 
 def _over_seeds(found: Sequence[Confusion | ByClass]) -> str:
@@ -312,21 +317,32 @@ def _accuracy(confusion: Confusion) -> str:
     return f"Correct: {_spread(confusion.accuracy)} % of {total} images (diagonal over matrix)."
 
 
-def _notes(results: SweepResults, found: Sequence[Confusion | ByClass]) -> Iterator[str]:
-    layout, frame = results.layout, results.frame
-    tested = (frame["metric"] == validation_name(layout.metric)).any()
-    seeds = sorted({seed for group in found for seed in group.seeds})
-    yield (
-        f"Predictions of the last weights of each run on the {'test' if tested else 'validation'} split; seed"
-        f"{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}."
-    )
+def _data(layout: SweepLayout) -> str:
+    return f"Data: {layout.data}; budget: {layout.budget}{layout.changes}."
+
+
+def _warnings(results: SweepResults, found: Sequence[Confusion | ByClass]) -> Iterator[str]:
     lacking = sum(group.lacking for group in found)
     if lacking:
         yield f"Warning: {numbers.counted(lacking, 'finished run')} without predictions left out."
-    runs = frame[(frame["metric"] == layout.metric) & frame["state"].isin(["finished"])]
-    for mix in footnotes.mixes(runs):
+    frame = results.frame
+    for mix in footnotes.mixes(frame[(frame["metric"] == results.layout.metric) & frame["state"].isin(["finished"])]):
         yield f"Warning: {mix}."
-    changed = f"; changed: {', '.join(layout.settings)}" if layout.settings else ""
-    yield f"Data: {layout.data}; budget: {layout.budget}{changed}."
+
+
+def _predictions(results: SweepResults, found: Sequence[Confusion | ByClass]) -> str:
+    tested = (results.frame["metric"] == validation_name(results.layout.metric)).any()
+    seeds = sorted({seed for group in found for seed in group.seeds})
+    return (
+        f"Predictions of the last weights of each run on the {'test' if tested else 'validation'} split; seed"
+        f"{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}"
+    )
+
+
+def _notes(results: SweepResults, found: Sequence[Confusion | ByClass]) -> Iterator[str]:
+    layout = results.layout
+    yield f"{_predictions(results, found)}."
+    yield from _warnings(results, found)
+    yield _data(layout)
     if layout.smoke:
         yield "SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing."

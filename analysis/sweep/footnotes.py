@@ -17,7 +17,7 @@ from analysis.sweep.results import SweepResults
 
 
 def title(sweep: SweepLayout) -> str:
-    return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} (recipe {sweep.recipe})."
+    return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} ({sweep.origin})."
 
 
 def caption(sweep: SweepLayout, summary: pd.DataFrame) -> str:
@@ -38,7 +38,7 @@ def common_n(summary: pd.DataFrame) -> int:
 def notes(results: SweepResults) -> list[str]:
     sweep, frame, summary, select = results.layout, results.frame, results.visible, results.select
     runs = frame[frame["metric"] == sweep.metric]
-    lines = [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
+    lines = warnings(runs, select)
     lines += [estimator(sweep, summary, select), replication(runs, summary), _intervals(results), _brackets(results)]
     lines += [display.note(results.only, len(results.summary), len(results.whole), results.metrics)]
     lines += [display.left_note(results.summary, summary, runs, sweep.column_axis), *control_sentences(results)]
@@ -48,8 +48,7 @@ def notes(results: SweepResults) -> list[str]:
             "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
             "machine lengthens it. MACs are those of one image."
         )
-    changed = f"; changed: {', '.join(sweep.settings)}" if sweep.settings else ""
-    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{changed}; {computed_by(runs)}.")
+    lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; {computed_by(runs)}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")
     if sweep.reproduces is None:
@@ -57,11 +56,49 @@ def notes(results: SweepResults) -> list[str]:
     return [line for line in lines if line]
 
 
+def short_notes(results: SweepResults) -> list[str]:
+    """A sentence on the estimator and the number of seeds, one on the data, and warnings."""
+    sweep, summary = results.layout, results.visible
+    runs = results.frame[results.frame["metric"] == sweep.metric]
+    brackets = ""
+    if sweep.baseline is not None and summary["delta"].notna().any():
+        brackets = f"; in brackets: difference to {sweep.labels[sweep.baseline]}"
+        brackets += f", {numbers.DAGGER} where resolved" if summary["resolved"].fillna(False).any() else ""
+    return [
+        f"{short_estimator(sweep, summary, results.select)}{brackets}.",
+        f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; {commits_of(runs)}.",
+        *warnings(runs, results.select),
+    ]
+
+
+def short_estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
+    """`Mean ± standard deviation over seeds of each run's last top-1 accuracy (%), n = 3`."""
+    value = f"each run's {select} {sweep.metric_label}, {_count(summary)}"
+    if summary["n"].max() < FEWEST_SEEDS:
+        return f"E{value[1:]}"
+    return f"Mean {numbers.PLUS_MINUS} standard deviation over seeds of {value}"
+
+
+def warnings(runs: pd.DataFrame, select: str) -> list[str]:
+    return [f"Warning: {warning}." for warning in (*selection(select), *mixes(runs), *failures(runs))]
+
+
+def _count(summary: pd.DataFrame, seeds: str = "") -> str:
+    """`n = 3 (seeds 0, 1, 2) unless a table cell states its own`."""
+    common = common_n(summary)
+    return f"n = {common}{seeds}" + (" unless a table cell states its own" if (summary["n"] != common).any() else "")
+
+
 def computed_by(runs: pd.DataFrame) -> str:
     """`commit: 0123456789; torch 2.15.0 on cpu` of the runs that left a record. `runs` has a row per cell."""
     recorded = runs[runs["state"].isin(["finished", "diverged"])]
-    commits = _joined(recorded["commit"].map(numbers.short_commit))
-    return f"commit: {commits}; torch {_joined(recorded['torch'])} on {_joined(recorded['device'])}"
+    return f"{commits_of(runs)}; torch {_joined(recorded['torch'])} on {_joined(recorded['device'])}"
+
+
+def commits_of(runs: pd.DataFrame) -> str:
+    """`commit: 0123456789` of the runs that left a record."""
+    recorded = runs[runs["state"].isin(["finished", "diverged"])]
+    return f"commit: {_joined(recorded['commit'].map(numbers.short_commit))}"
 
 
 def selection(select: str) -> list[str]:
@@ -104,15 +141,13 @@ def estimator(sweep: SweepLayout, summary: pd.DataFrame, select: str) -> str:
 
 def replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
     """The footnote on the number of runs. `runs` has a row per cell, `summary` a row per group."""
-    common = common_n(summary)
-    own = " unless a table cell states its own" if (summary["n"] != common).any() else ""
     few = "; one or two runs stand as they are, without a spread" if summary["n"].isin([1, 2]).any() else ""
     apart = any(numbers.extremes(values) for values in summary["runs"])
     extremes = f"; runs more than {numbers.FAR_APART:g} points apart: lowest to highest in brackets" if apart else ""
     diverged = "; diverged runs are not averaged" if summary["diverged"].any() else ""
     seeds = runs["seed"].unique().tolist()
     named = f"seed{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}"
-    return f"n = {common} ({named}){own}{few}{extremes}{diverged}."
+    return f"{_count(summary, f' ({named})')}{few}{extremes}{diverged}."
 
 
 def _intervals(results: SweepResults) -> str:

@@ -95,7 +95,7 @@ def _sweep(results: SweepResults, distance: float, wanted: float) -> str:
     counts = [item.n for item in results.measured.estimates.values() if item.n > 1]
     n = numbers.DASH.join(map(str, dict.fromkeys((min(counts), max(counts)))))
     smoke = "SMOKE, the numbers mean nothing: " if sweep.smoke else ""
-    head = f"{smoke}{sweep.name} (recipe {sweep.recipe}, {sweep.budget}), {sweep.metric_label}; pilot: n = {n}"
+    head = f"{smoke}{sweep.name} ({sweep.origin}, {sweep.budget}), {sweep.metric_label}; pilot: n = {n}"
     return "\n".join([head, results.diagnostic(), *columns(rows, right=(1, 2, 3))])
 
 

@@ -135,6 +135,7 @@ def sweep_table(results: SweepResults) -> Table:
         bold=f"highest mean of its column, where it is resolved above {sweep.labels.get(sweep.baseline or '', '')}",
         notes=tuple(footnotes.notes(results)),
         tidy=tidy(results),
+        short_notes=tuple(footnotes.short_notes(results)),
     )
 
 

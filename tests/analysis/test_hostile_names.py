@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
+from tests.analysis.latex import CLASSES, compiled, needs_latex, point_height, words
 
-NAME = r"_ % & # $x$ { } ~ ^ \frac{1}{0} \end{tabular} <script>alert(1)</script> [t] * | `"
-PACKAGES = r"\usepackage{booktabs}\usepackage{graphicx}"
-
-
-def compiled(folder: Path, tables: list[Path]) -> str:
-    """Compile a document with `tables`; return the output of pdflatex."""
-    inputs = "\n".join(table.read_text() + r"\clearpage" for table in tables)
-    document = rf"\documentclass{{article}}{PACKAGES}\begin{{document}}{inputs}\end{{document}}"
-    (folder / "document.tex").write_text(document)
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "document.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    return done.stdout
+NAME = (
+    r"_ % & # $x$ { } ~ ^ \frac{1}{0} \end{tabular} <script>alert(1)</script> [t] * | ` -- "
+    "é λ щ 中文 \N{GRINNING FACE} \N{HEBREW LETTER SHIN}\N{ARABIC LETTER MEEM}"
+)
 
 
 def hostile(make_ledger, **changes):
@@ -46,8 +38,9 @@ def hostile(make_ledger, **changes):
     return runs
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_the_table_of_a_sweep_compiles(make_ledger, tmp_path: Path) -> None:
+@needs_latex
+@pytest.mark.parametrize("layout", CLASSES)
+def test_the_table_of_a_sweep_compiles(make_ledger, tmp_path: Path, layout: str) -> None:
     runs = hostile(make_ledger)
     name = NAME.replace("/", "")  # a folder cannot have it
     (runs.out / "kernel_size").rename(runs.out / name)
@@ -56,12 +49,13 @@ def test_the_table_of_a_sweep_compiles(make_ledger, tmp_path: Path) -> None:
     assert main(["tables", "--source", str(runs.out)]) == 0
     table = runs.out / name / "table.tex"
     assert table.read_text().count(r"\textless{}script\textgreater{}") > 12 and "<script>" not in table.read_text()
-    compiled(tmp_path, [table])
+    compiled(tmp_path, table.read_text(), layout)
+    assert min(word.height for word in words(tmp_path / "document.pdf")) > 0.99 * point_height(tmp_path, 7)
     markdown = (runs.out / name / "table.md").read_text()
     assert markdown.count(r"\<script>") > 12 and not markdown.replace(r"\<script>", "").count("<script>")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@needs_latex
 def test_a_sweep_without_axes_and_the_papers_tables_compile(make_ledger, tmp_path: Path) -> None:
     """Tables 1, 2, 4 and 6 on other data show the name of these data."""
     tables = []
@@ -79,4 +73,6 @@ def test_a_sweep_without_axes_and_the_papers_tables_compile(make_ledger, tmp_pat
         shutil.rmtree(runs.out)
     names = {path.name.partition("-script")[0][:7] for path in tables if path.name.startswith("table-")}
     assert names == {"table-1", "table-2", "table-4", "table-6"}
-    assert "multiply defined" not in compiled(tmp_path, tables)
+    for layout in CLASSES:
+        printed = compiled(tmp_path, r"\clearpage".join(table.read_text() for table in tables), layout)
+        assert not re.findall("multiply defined|Missing character|Float too large", printed)

@@ -17,6 +17,7 @@ from analysis.paper import tables_without_runs as recipe_tables
 from analysis.paper import verdicts
 from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
+from tests.analysis.latex import read_latex
 from tests.analysis.paper_runs import rows_of, write_paper, write_sweep
 
 PRINTED = Path(__file__).with_name("printed_tables.txt")
@@ -53,14 +54,6 @@ def as_printed(number: int, columns: Sequence[str], row: Sequence[str]) -> list[
     return [cell.replace(MINUS, "-").replace("\\", "") for cell in cells]
 
 
-def in_latex(latex: str) -> list[list[str]]:
-    """The rows of a table in LaTeX, without headings, in the notation of its Markdown."""
-    latex = re.sub(r"\\textbf\{([^}]*)\}", r"**\1**", latex).replace("$-$", MINUS)
-    lines = [line.strip() for line in latex.splitlines()]
-    rows = [line.removesuffix(r" \\").split(" & ") for line in lines if line.endswith(r"\\")]
-    return [row for row in rows[1:] if len(row) > 1]
-
-
 _BOX = ["AP bbox", "AP50 bbox", "AP75 bbox", "AP_S bbox", "AP_M bbox", "AP_L bbox"]
 COLUMNS = {
     1: ["top-1", "top-5"],
@@ -87,12 +80,28 @@ def test_runs_with_the_printed_numbers_give_the_printed_tables(
                 if columns[column] == "printed":
                     assert cell == row[column - 1].replace("**", "").split(" ")[0]
         latex = (tmp_path / "paper" / f"table-{number}.tex").read_text()
-        assert [as_printed(number, columns, row) for row in in_latex(latex)] == found
+        assert [as_printed(number, columns, row) for row in read_latex(latex)] == found
         if number == 1:
             headings = re.findall(r"\\emph\{(.*?)\}", latex)
             assert headings == [row[0] for row in expected if row[0]] == ["ResNet-34", "ResNet-50"]
         numbers = csv.DictReader(io.StringIO((tmp_path / "paper" / f"table-{number}.csv").read_text()))
         assert all(float(line["mean"]) == pytest.approx(float(line["published"])) for line in numbers)
+
+
+def test_a_caption_in_latex_does_not_repeat_the_number_of_the_table(tmp_path: Path) -> None:
+    assert main(["tables", "--paper", *"1234567", *write_paper(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    other = [(label, {}, values) for label, setting, values in rows_of(1, "ResNet-34") if setting in ("", "stage5")]
+    write_sweep(tmp_path / "other", "operator", "cifar10_resnet18", other)
+    main(["tables", "--paper", "1", "--source", str(tmp_path / "other"), "--out", str(tmp_path), "--notes", "short"])
+    texts = {path.stem: path.read_text() for path in (tmp_path / "paper").glob("*.tex")}
+    captions = {name: re.findall(r"\\caption\{(.*)\}", text)[-1] for name, text in texts.items()}
+    assert len(captions) == 8 and not [text for text in captions.values() if text.startswith("Table")]
+    assert captions["table-5"] == "Architectures for ImageNet using ResNet-50 (Table 5 of the paper)."
+    [name] = set(captions) - {f"table-{number}" for number in range(1, 8)}
+    assert captions[name].startswith("The rows of the paper's Table 1. On ")
+    markdown = (tmp_path / "paper" / f"{name}.md").read_text()
+    assert markdown.count("\n- ") == 2 and "- Sweeps: operator (recipe cifar10" in markdown
+    assert (tmp_path / "paper" / "table-5.md").read_text().startswith("**Table 5. Architectures for")
 
 
 def test_table_1_is_joined_by_fingerprint(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis import numbers
-from analysis.render import load_sweep
+from analysis.render import load_sweep, render_table
 from analysis.statistics import holm
 from analysis.sweep.table import points, sweep_table
 from lightning_xvol.errors import UserError
@@ -46,34 +46,40 @@ the difference is not resolved at 1 (a gain above 2.74 is excluded) and is below
 - Published: –; these data cannot reproduce the paper; no published value.
 """
 
-LATEX = r"""% Requires \usepackage{booktabs} and \usepackage{graphicx}.
-\begin{table}[t]
+LATEX = r"""
+\def\resulttableA{%
+  \begin{tabular}{@{}l@{\hspace{12pt}} r@{}l r@{}l@{}}
+    \toprule
+     & \multicolumn{4}{c}{kernel size K} \\
+    \cmidrule(lr){2-5}
+    Operator & \multicolumn{2}{c}{1} & \multicolumn{2}{c}{3} \\
+    \midrule
+    Convolution & 25 & .0 $\pm$ 1.0 & 70 & .5 $\pm$ 0.5 \\
+    X-volution & \textbf{98} & \textbf{.2 $\pm$ 1.3} & 98 & .5 $\pm$ 0.5 \\
+     & \llap{(+}73 & .2$\dagger$) & \llap{(+}28 & .0$\dagger$) \\[2pt]
+    X-volution (static) & \textbf{98} & \textbf{.2 $\pm$ 1.6} & \textbf{99} & \textbf{.5 $\pm$ 0.2} \\
+     & \llap{(+}73 & .2$\dagger$) & \llap{(+}29 & .0$\dagger$) \\[2pt]
+    \midrule
+    \multicolumn{5}{@{}l@{}}{\emph{Parameters}} \\
+    Convolution & 26 & .3k & 44 & .7k \\
+    X-volution & 33 & .9k & 52 & .4k \\
+    X-volution (static) & 28 & .4k & 46 & .8k \\
+    \bottomrule
+  \end{tabular}}
+\def\resultmeasure{\sbox{\resultbox}{\resultsize\vbox{\hbox{\resulttableA}}}}
+\resultchoose
+\begin{\resultfloat}[tp]
   \centering
   \caption{Kernel size of the convolution (recipe match\_small). Top-1 accuracy (\%), mean $\pm$ standard deviation. """
 LATEX += r"""These data cannot reproduce the paper.}
   \label{tab:kernel-size}
-  \resizebox*{!}{\ifdim\totalheight>0.85\textheight 0.85\textheight\else\totalheight\fi}{%
-  \begin{minipage}{\linewidth}\centering
-  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
-  \begin{tabular}{lcc}
-    \toprule
-     & \multicolumn{2}{c}{kernel size K} \\
-    \cmidrule(lr){2-3}
-    Operator & 1 & 3 \\
-    \midrule
-    Convolution & 25.0 $\pm$ 1.0 & 70.5 $\pm$ 0.5 \\
-    X-volution & \textbf{98.2 $\pm$ 1.3} (+73.2$\dagger$) & 98.5 $\pm$ 0.5 (+28.0$\dagger$) \\
-    X-volution (static) & \textbf{98.2 $\pm$ 1.6} (+73.2$\dagger$) & \textbf{99.5 $\pm$ 0.2} (+29.0$\dagger$) \\
-    \midrule
-    \multicolumn{3}{l}{\emph{Parameters}} \\
-    Convolution & 26.3k & 44.7k \\
-    X-volution & 33.9k & 52.4k \\
-    X-volution (static) & 28.4k & 46.8k \\
-    \bottomrule
-  \end{tabular}}
   \par\smallskip
-  \footnotesize\raggedright
-"""
+  \resultfit{\begin{minipage}{\resultwidth}
+    \centering
+    {\resultsize\resulttableA\par}
+    \medskip
+    \fontsize{7}{8.4}\selectfont\raggedright
+    Bold: """
 
 HEADER = (
     "operator,kernel_size,metric,planned,diverged,n,mean,sd,sd_used,df,lowest,highest,ci_low,ci_high,delta,delta_low,"
@@ -95,10 +101,55 @@ def test_the_markdown_is_as_it_was(make_ledger) -> None:
 
 def test_the_latex_is_as_it_was(make_ledger) -> None:
     latex = table_of(make_ledger(SMALL)).to_latex()
-    assert latex.startswith(LATEX)
-    assert latex.endswith("no published value.\n  \\end{minipage}}\n\\end{table}\n")
+    assert LATEX in latex
+    assert latex.endswith("no published value.\n  \\end{minipage}}\n\\end{\\resultfloat}\n\\endgroup\n")
     assert r"{[}95 \% interval each]" in latex
     assert latex.isascii()
+
+
+def test_short_notes_are_a_sentence_on_the_estimator_and_one_on_the_data(make_ledger) -> None:
+    table = table_of(make_ledger(SMALL)).with_notes("short")
+    assert table.footnotes("Bold") == [
+        "Mean ± standard deviation over seeds of each run's last top-1 accuracy (%), n = 3; in brackets: difference to "
+        "Convolution, † where resolved; bold: highest mean of its column, where it is resolved above "
+        "Convolution.",
+        "Data: match-to-sample; budget: 3 epochs; commit: 0123456789.",
+    ]
+    single = make_ledger({name: {size: values[:1] for size, values in sizes.items()} for name, sizes in SMALL.items()})
+    single.lose("xvolution", 3, 0)
+    first, data = table_of(single).with_notes("short").footnotes("Bold")
+    assert first.startswith("Each run's last top-1 accuracy (%), n = 1 unless a table cell states its own;")
+    assert data.startswith("Data: ") and "±" not in first
+    failed = make_ledger(SMALL)
+    failed.write(failed.cells[0], 50.0, commit="abc")
+    assert "Warning: mixed commits" in table_of(failed).with_notes("short").footnotes("Bold")[2], "a warning stays"
+    none = table.with_notes("none")
+    assert none.footnotes("Bold") == [] and none.to_markdown().endswith("46.8k                   |\n")
+    for text in (none.to_latex(), none.to_text()):
+        assert "Estimator" not in text and "Data:" not in text and "highest mean" not in text
+    with pytest.raises(UserError, match="notes='long' must be one of full, short, none"):
+        render_table(load_sweep(failed.out, "kernel_size"), notes="long")
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ([], "(recipe match_small)."),
+        (["optim.lr=0.05", "data.workers=2", "train.epochs=3"], "(recipe match_small)."),
+        (["data.name=cifar10", "optim.lr=0.05"], "(match-to-sample; set by hand: data.name=cifar10)."),
+        (["backbone.name=vgg13", "data.limit=9"], "(match-to-sample; set by hand: backbone.name=vgg13, data.limit=9)."),
+    ],
+)
+def test_a_table_of_other_data_or_another_network_does_not_carry_the_name_of_the_recipe(
+    make_ledger, settings: list[str], title: str
+) -> None:
+    table = table_of(make_ledger(SMALL, settings=settings))
+    assert table.title == f"Kernel size of the convolution {title}"
+    changed = f"changed: {', '.join(settings)};" if settings else "commit"
+    by_hand = "set by hand" in title
+    for notes in (table.notes, table.short_notes):
+        [data] = [note for note in notes if note.startswith("Data: ")]
+        assert f"budget: 3 epochs; {'recipe: match_small; ' if by_hand else ''}{changed}" in data
 
 
 def test_the_csv_is_as_it_was(make_ledger) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.latex import point_height, words
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "walkthrough.md").read_text()
 FIGURES = [f"{name}-column.{kind}" for name in ("figure", "seeds", "learning") for kind in ("png", "pdf", "svg")]
@@ -59,6 +61,11 @@ def walk(folder: Path) -> None:
     printed = run([*latex[:1], "-interaction=nonstopmode", "-halt-on-error", *latex[1:]], folder)
     assert "Overfull" not in printed and "Output written on document.pdf (1 page" in printed
     assert (folder / "document.pdf").read_bytes().startswith(b"%PDF")
+    shown = words(folder / "document.pdf")
+    assert min(word.height for word in shown) > 0.99 * point_height(folder, 7)
+    numbers = [word.height for word in shown if re.fullmatch(r"\d\d\.\d", word.text)]
+    [notes] = [word.height for word in shown if word.text == "Data:"]
+    assert len(numbers) > 10 and min(numbers) > 0.99 * point_height(folder, 8) > notes
 
 
 def test_the_document_names_the_command_of_the_demo() -> None:

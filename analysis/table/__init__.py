@@ -6,30 +6,18 @@ import itertools
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from analysis.table.letters import escape_latex, transliterate
 from lightning_xvol.commandline import columns, markdown_table
 from lightning_xvol.surroundings.printing import printable
 
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-        "|": r"\textbar{}", "[": "{[}", "*": "{*}", '"': r"\textquotedbl{}", "\n": " ",
-        "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$", "\N{EN DASH}": "--",
-        "\N{MULTIPLICATION SIGN}": r"$\times$", "\N{DAGGER}": r"$\dagger$",
-        "\N{NO-BREAK SPACE}": "~",
-    }
-)  # fmt: skip
+__all__ = ["Block", "Table", "TableCell", "escape_latex", "escape_markdown", "slug", "to_csv"]
+
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*`<[]"} | {"\n": " "})
-
-
-def escape_latex(text: str) -> str:
-    # LaTeX takes a bracket or a star at the start of a row as an argument of the line break before it.
-    return printable(text).translate(_LATEX)
 
 
 def escape_markdown(text: str) -> str:
@@ -94,6 +82,9 @@ class Table:
         bold: The meaning of bold table cells.
         notes: The footnotes.
         tidy: The numbers behind the table, which are its CSV.
+        short_notes: The same in short: a sentence on estimator and n, one on the data, and warnings.
+        shown_notes: Which of the two are shown: `full`, `short` or `none`.
+        paper_number: The number of the table in the paper; None for a table that the paper does not print.
     """
 
     name: str
@@ -106,6 +97,39 @@ class Table:
     bold: str
     notes: tuple[str, ...]
     tidy: pd.DataFrame
+    short_notes: tuple[str, ...] = ()
+    shown_notes: str = "full"
+    paper_number: int | None = None
+
+    @property
+    def numbered_title(self) -> str:
+        """The title, after the number that the paper gives the table."""
+        return self.title if self.paper_number is None else f"Table {self.paper_number}. {self.title}"
+
+    @property
+    def latex_caption(self) -> str:
+        """The caption where LaTeX counts the tables: a table of the paper names its number there at the end."""
+        of_paper = "" if self.paper_number is None else f" (Table {self.paper_number} of the paper)."
+        return f"{self.title.removesuffix('.') if of_paper else self.title}{of_paper} {self.caption}".strip()
+
+    @property
+    def label(self) -> str:
+        """The name in the letters of a label of LaTeX."""
+        return slug(transliterate(self.name)) or "table"
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text of the table."""
+        rows = [row for block in self.blocks for row in block.rows]
+        cells = [text for cell in self.cells for text in (cell.value, *cell.remarks)]
+        headings = [self.title, self.caption, self.stub, self.spanner, *self.columns]
+        return [
+            *headings,
+            *(block.heading for block in self.blocks),
+            *(label for label, _ in rows),
+            *cells,
+            *self.notes,
+        ]
 
     @property
     def cells(self) -> list[TableCell]:
@@ -123,49 +147,15 @@ class Table:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
             lines += [[escape_markdown(label), *map(_markdown_cell, row)] for label, row in block.rows]
         grid = markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
-        notes = "\n".join(f"- {escape_markdown(note)}" for note in self.footnotes("Bold"))
-        caption = f"**{escape_markdown(self.title)}** {escape_markdown(self.caption)}"
-        return f"{caption}\n\n{grid}\n\n{notes}\n"
+        notes = "".join(f"- {escape_markdown(note)}\n" for note in self.footnotes("Bold"))
+        caption = f"**{escape_markdown(self.numbered_title)}** {escape_markdown(self.caption)}"
+        return f"{caption}\n\n{grid}\n" + (f"\n{notes}" if notes else "")
 
-    def to_latex(self) -> str:
-        """A whole `table` environment. It is at most as wide as its line and, with its notes, as high as a page."""
-        width = len(self.columns)
-        lines = []
-        if self.spanner:
-            lines += [
-                rf" & \multicolumn{{{width}}}{{c}}{{{escape_latex(self.spanner)}}} \\",
-                rf"\cmidrule(lr){{2-{width + 1}}}",
-            ]
-        lines += [_latex_row(self.stub, *map(escape_latex, self.columns)), r"\midrule"]
-        for number, block in enumerate(self.blocks):
-            if number:
-                lines.append(r"\midrule")
-            if block.heading:
-                lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{escape_latex(block.heading)}}}}} \\")
-            lines += [_latex_row(label, *map(_latex_cell, row)) for label, row in block.rows]
-        body = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
-        notes = "\\par\n    ".join(escape_latex(note) for note in self.footnotes("Bold"))
-        return "\n".join(
-            [
-                r"% Requires \usepackage{booktabs} and \usepackage{graphicx}.",
-                r"\begin{table}[t]",
-                r"  \centering",
-                rf"  \caption{{{escape_latex(f'{self.title} {self.caption}')}}}",
-                rf"  \label{{tab:{slug(self.name)}}}",
-                r"  \resizebox*{!}{\ifdim\totalheight>0.85\textheight 0.85\textheight\else\totalheight\fi}{%",
-                r"  \begin{minipage}{\linewidth}\centering",
-                r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-                rf"  \begin{{tabular}}{{l{'c' * width}}}",
-                body,
-                r"  \end{tabular}}",
-                r"  \par\smallskip",
-                r"  \footnotesize\raggedright",
-                f"    {notes}",
-                r"  \end{minipage}}",
-                r"\end{table}",
-                "",
-            ]
-        )
+    def to_latex(self, siunitx: bool = False) -> str:
+        """A whole environment `table`, as `analysis.table.latex` describes it."""
+        from analysis.table import latex
+
+        return latex.to_latex(self, siunitx)
 
     def to_text(self, width: int = 100) -> str:
         """The table for a terminal: remarks are below their value, and columns that do not fit follow further down."""
@@ -182,12 +172,26 @@ class Table:
             parts[-1].append(index)
         pieces = ["\n".join(self._text_part(indices, stub, lengths)) for indices in parts]
         notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in self.footnotes("*")]
-        return printable("\n\n".join([textwrap.fill(f"{self.title} {self.caption}", width), *pieces, "\n".join(notes)]))
+        caption = textwrap.fill(f"{self.numbered_title} {self.caption}", width)
+        return printable("\n\n".join([caption, *pieces, *(["\n".join(notes)] if notes else [])]))
 
-    def footnotes(self, mark: str) -> list[str]:
-        """`notes`, after a note on the meaning of `mark` where the table has bold cells."""
-        bold = any(cell.bold for cell in self.cells)
-        return [*([f"{mark}: {self.bold}."] if bold else []), *self.notes]
+    def with_notes(self, shown: str) -> Table:
+        """The table with its `full`, its `short` or no footnotes (`none`)."""
+        return replace(self, shown_notes=shown)
+
+    def footnotes(self, mark: str, turned: bool = False) -> list[str]:
+        """The notes that are shown, with the meaning of `mark` where the table has bold cells.
+
+        `turned` says that the rows of the table are shown as columns.
+        """
+        bold = self.bold.replace("its column", "its row") if turned else self.bold
+        meaning = f"{mark}: {bold}." if any(cell.bold for cell in self.cells) else ""
+        if self.shown_notes == "none":
+            return []
+        if self.shown_notes == "full" or not self.short_notes:
+            return [*filter(None, [meaning]), *self.notes]
+        estimator, *others = self.short_notes
+        return [f"{estimator.removesuffix('.')}; {meaning[:1].lower()}{meaning[1:]}" if meaning else estimator, *others]
 
     def _column(self, index: int) -> list[str]:
         lines = [line for block in self.blocks for _, row in block.rows for line in _text_cell(row[index])]
@@ -208,16 +212,6 @@ def _markdown_cell(cell: TableCell) -> str:
     value = escape_markdown(cell.value)
     value = f"**{value}**" if cell.bold else value
     return f"{value} ({escape_markdown('; '.join(cell.remarks))})" if cell.remarks else value
-
-
-def _latex_cell(cell: TableCell) -> str:
-    value = escape_latex(cell.value)
-    value = rf"\textbf{{{value}}}" if cell.bold else value
-    return f"{value} ({escape_latex('; '.join(cell.remarks))})" if cell.remarks else value
-
-
-def _latex_row(label: str, *texts: str) -> str:
-    return " & ".join([escape_latex(label), *texts]) + r" \\"
 
 
 def _text_cell(cell: TableCell) -> list[str]:
