@@ -10,7 +10,9 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.render import load_sweep, render_table
+from lightning_xvol.errors import UserError
 from tests.analysis.test_confusion import SCORES, predict
+from tests.analysis.test_sweep_table import SMALL, table_of
 
 
 def notes_of(text: str, suffix: str) -> list[str]:
@@ -48,3 +50,27 @@ def test_no_notes_and_all_of_them(make_ledger: Callable[..., Any]) -> None:
         assert notes_of(render_table(sweep, kind, notes="none"), suffix) == []
         full = notes_of(render_table(sweep, kind), suffix)
         assert len(full) > 5 and full[0].startswith("Bold: ") and "siunitx" not in render_table(sweep, kind)
+
+
+def test_short_notes_are_a_sentence_on_the_estimator_and_one_on_the_data(make_ledger) -> None:
+    table = table_of(make_ledger(SMALL)).with_notes("short")
+    assert table.footnotes("Bold") == [
+        "Mean ± standard deviation over seeds of each run's last top-1 accuracy (%), n = 3; in brackets: difference to "
+        "Convolution, † where resolved; bold: highest mean of its column, where it is resolved above "
+        "Convolution.",
+        "Data: match-to-sample; budget: 3 epochs; commit: 0123456789.",
+    ]
+    single = make_ledger({name: {size: values[:1] for size, values in sizes.items()} for name, sizes in SMALL.items()})
+    single.lose("xvolution", 3, 0)
+    first, data = table_of(single).with_notes("short").footnotes("Bold")
+    assert first.startswith("Each run's last top-1 accuracy (%), n = 1 unless a table cell states its own;")
+    assert data.startswith("Data: ") and "±" not in first
+    failed = make_ledger(SMALL)
+    failed.write(failed.cells[0], 50.0, commit="abc")
+    assert "Warning: mixed commits" in table_of(failed).with_notes("short").footnotes("Bold")[2], "a warning stays"
+    none = table.with_notes("none")
+    assert none.footnotes("Bold") == [] and none.to_markdown().endswith("46.8k                   |\n")
+    for text in (none.to_latex(), none.to_text()):
+        assert "Estimator" not in text and "Data:" not in text and "highest mean" not in text
+    with pytest.raises(UserError, match="notes='long' must be one of full, short, none"):
+        render_table(load_sweep(failed.out, "kernel_size"), notes="long")

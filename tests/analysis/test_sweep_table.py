@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import numbers
-from analysis.render import load_sweep, render_table
+from analysis.render import load_sweep
 from analysis.statistics import holm
 from analysis.sweep.table import points, sweep_table
 from lightning_xvol.errors import UserError
@@ -105,30 +104,6 @@ def test_the_latex_is_as_it_was(make_ledger) -> None:
     assert latex.endswith("no published value.\n  \\end{minipage}}\n\\end{\\resultfloat}\n\\endgroup\n")
     assert r"{[}95 \% interval each]" in latex
     assert latex.isascii()
-
-
-def test_short_notes_are_a_sentence_on_the_estimator_and_one_on_the_data(make_ledger) -> None:
-    table = table_of(make_ledger(SMALL)).with_notes("short")
-    assert table.footnotes("Bold") == [
-        "Mean ± standard deviation over seeds of each run's last top-1 accuracy (%), n = 3; in brackets: difference to "
-        "Convolution, † where resolved; bold: highest mean of its column, where it is resolved above "
-        "Convolution.",
-        "Data: match-to-sample; budget: 3 epochs; commit: 0123456789.",
-    ]
-    single = make_ledger({name: {size: values[:1] for size, values in sizes.items()} for name, sizes in SMALL.items()})
-    single.lose("xvolution", 3, 0)
-    first, data = table_of(single).with_notes("short").footnotes("Bold")
-    assert first.startswith("Each run's last top-1 accuracy (%), n = 1 unless a table cell states its own;")
-    assert data.startswith("Data: ") and "±" not in first
-    failed = make_ledger(SMALL)
-    failed.write(failed.cells[0], 50.0, commit="abc")
-    assert "Warning: mixed commits" in table_of(failed).with_notes("short").footnotes("Bold")[2], "a warning stays"
-    none = table.with_notes("none")
-    assert none.footnotes("Bold") == [] and none.to_markdown().endswith("46.8k                   |\n")
-    for text in (none.to_latex(), none.to_text()):
-        assert "Estimator" not in text and "Data:" not in text and "highest mean" not in text
-    with pytest.raises(UserError, match="notes='long' must be one of full, short, none"):
-        render_table(load_sweep(failed.out, "kernel_size"), notes="long")
 
 
 @pytest.mark.parametrize(
@@ -394,27 +369,6 @@ def test_a_sweep_may_have_no_axes_or_two(make_ledger) -> None:
     assert "| Convolution, distance = 12 | 90.0, 91.0 |" in table_of(runs).to_markdown()
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(-0.04, "0.0"), (-1.25, "−1.2"), (28.04, "+28.0"), (0.04, "0.0"), (float("nan"), "–")]
-)
-def test_signed_numbers(value: float, text: str) -> None:
-    assert numbers.signed(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(512, "512"), (44724, "44.7k"), (999_960, "1.0M"), (25_557_032, "25.6M"), (4_089_184_256, "4.1G"), (pd.NA, "–")],
-)
-def test_counts(value, text: str) -> None:
-    assert numbers.count(value) == text
-
-
-def test_lists_of_integers() -> None:
-    assert numbers.integers([2, 0, 1, 1]) == "0, 1, 2"
-    assert numbers.integers(range(10)) == "0–9"
-    assert numbers.integers([0, 2, 4, 6, 8]) == "0, 2, 4, 6, 8"
-
-
 def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_ledger):
     runs = make_ledger(SMALL, beside={"val_top1": "validation accuracy (%)"})
     runs.lose("convolution", 3, 0)
@@ -426,10 +380,3 @@ def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_led
     values = {label: [entry.value for entry in entries] for label, entries in validation.rows}
     assert values["Convolution"] == ["24.5 ± 1.0", "–"]  # the ledger's runs validate 0.5 below their score
     assert not any(entry.bold or entry.remarks for _, entries in validation.rows for entry in entries)
-
-
-def test_a_single_run_that_is_highest_leaves_its_column_without_bold(make_ledger) -> None:
-    mixed = SMALL | {"xvolution_static": {1: [99.9], 3: [60.0]}}
-    table = sweep_table(load_sweep(make_ledger(mixed).out, "kernel_size"))
-    bold = [[cell.bold for cell in cells] for _, cells in table.blocks[0].rows]
-    assert bold == [[False, False], [False, True], [False, False]]
