@@ -69,7 +69,7 @@ def test_equal_values_may_be_written_in_two_ways() -> None:
         (learning_rate.SWEEP, {"operator.name": "se_convolution", "se_convolution:optim.lr": 1}, "would override what"),
         (learning_rate.SWEEP, {"convolution:optim.lr": 1}, "would override what the axes of this sweep vary"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_what_would_make_a_table_unfair_or_means_nothing_is_one_sentence(sweep, given, told) -> None:
     with pytest.raises(UserError) as refused:
