@@ -118,7 +118,7 @@ def test_short_notes_are_a_sentence_on_the_estimator_and_one_on_the_data(make_le
     single = make_ledger({name: {size: values[:1] for size, values in sizes.items()} for name, sizes in SMALL.items()})
     single.lose("xvolution", 3, 0)
     first, data = table_of(single).with_notes("short").footnotes("Bold")
-    assert first.startswith("Each run's last top-1 accuracy (%), n = 1 unless a table cell states its own;")
+    assert first.startswith("Each run's last top-1 accuracy (%), n = 1 unless a table cell states its own")
     assert data.startswith("Data: ") and "±" not in first
     failed = make_ledger(SMALL)
     failed.write(failed.cells[0], 50.0, commit="abc")
