@@ -15,4 +15,5 @@ def prepare() -> None:
     printing.make_safe()
     variables.make_usable()
     libraries.make_quiet()
+    libraries.ignore_matplotlibrc()
     signals.listen()
