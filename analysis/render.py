@@ -224,29 +224,38 @@ def render_figures(
     is one that has no room in its size, with a note.
 
     Raises:
-        UserError: as `render`.
+        UserError: as `render`, and where none of the figures has room in the size; nothing is written then.
     """
     results = load_sweep(sources, sweep, select, interval, only, metrics)
     from analysis.figures.common import TooSmallError
     from analysis.sweep.figures import too_many_rows
 
-    folder = _folder(out, sweep)
+    folder = _named(out, sweep)
     paths: dict[str, Path] = {}
     notes = [note for note in [too_many_rows(results)] if note]
+    too_small = []
     for name in names:
         stem = name if size is None else f"{name}-{size}"
         try:
             paths |= _draw(name, folder, stem, results, size=size, style=style, caption=caption)
         except TooSmallError as error:
-            notes.append(f"{name}: {error}")
+            too_small.append(f"{name}: {error}")
+    if too_small and not paths:
+        raise UserError(f"sweep {sweep!r}: {'; '.join(too_small)}")
+    notes += too_small
     return Rendering(sweep, "", "", paths, note="\n".join(notes))
 
 
 def _folder(out: Path, sweep: str) -> Path:
+    """The folder `out/<sweep>`, which is created if needed."""
+    return files.make_folder(_named(out, sweep))
+
+
+def _named(out: Path, sweep: str) -> Path:
     """`out/<sweep>`. The name may come from a file of someone else, so it must not lead to another folder."""
     if Path(sweep).name != sweep or sweep in ("", ".."):
         raise UserError(f"the name of the sweep {sweep!r} cannot name a folder; it must be a plain name, without '/'")
-    return files.make_folder(out / sweep)
+    return out / sweep
 
 
 def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any) -> dict[str, Path]:
@@ -263,7 +272,7 @@ def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any
 def _save(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
     from analysis.figures import kinds
 
-    paths = {f"{stem}.{suffix}": folder / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
+    paths = {f"{stem}.{suffix}": files.make_folder(folder) / f"{stem}.{suffix}" for suffix in FIGURE_FORMATS}
     for path in paths.values():
         kinds.write(ax, path)
     return paths

@@ -65,11 +65,16 @@ def _make_room(axes: np.ndarray, size: Size) -> None:
     Raises:
         TooSmallError: where the size is exact.
     """
-    figure, width, height = _figure_of(axes.flat[0]), size.width, size.height
-    while not _has_room(axes) and height < MOST:
-        width *= 1.0 if _is_wide(axes) and not size.fixed else 1.15
-        height *= 1.15
+    figure = _figure_of(axes.flat[0])
+    for wider in (size.fixed, True):
+        width, height = size.width, size.height
         figure.set_size_inches(width, height)
+        while not _has_room(axes) and height < MOST:
+            width *= 1.15 if wider or not _is_wide(axes) else 1.0
+            height *= 1.15
+            figure.set_size_inches(width, height)
+        if height < MOST or not size.exact:
+            break  # else no height helps at this width
     if size.exact and height > size.height:
         raise TooSmallError(
             f"{size.width:g}x{size.height:g} inches have no room for this figure beside its text; "

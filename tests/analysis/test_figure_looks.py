@@ -18,11 +18,13 @@ from ablations.engine.plan import describe_cells
 from analysis.__main__ import main
 from analysis.figures import direct, kinds, legend, text
 from analysis.figures.chart import Chart
+from analysis.figures.common import TooSmallError
 from analysis.figures.style import FONTS, SIZES, Size, read_size
 from analysis.render import draw_figure, load_sweep
 from analysis.sources.frame import assemble
 from analysis.sources.plans import SweepPlan
 from lightning_xvol.config.recipes import RECIPES
+from lightning_xvol.errors import UserError
 from tests.analysis import drawn
 from tests.analysis.test_figure_sizes import METRIC, every_kind
 
@@ -69,8 +71,30 @@ def test_the_command_takes_size_style_and_caption(
     [box] = re.findall(rb"/MediaBox \[ ([0-9. ]+) \]", pdf)
     assert [float(value) for value in box.split()] == pytest.approx([0, 0, 252, 172.8])
     assert b"STIX" in pdf and b"DejaVu" not in pdf and b"/Type3" not in pdf
-    assert main([*source, "--size", "1.5x1"]) == 0
-    assert "figure: 1.5x1 inches have no room for this figure" in capsys.readouterr().out
+
+
+def test_a_figure_without_room_is_named_and_the_others_are_drawn(make_ledger, tmp_path, monkeypatch, capsys) -> None:
+    def draw(sweep, kind, **look):
+        if kind == "seeds":
+            raise TooSmallError("no room")
+        return draw_figure(sweep, kind, **look)
+
+    monkeypatch.setattr("analysis.render.draw_figure", draw)
+    assert main(["figures", "--source", str(make_ledger().out), "--out", str(tmp_path / "out"), "--size", "3x3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "seeds: no room"
+    assert sorted(path.name for path in tmp_path.glob("out/*/*")) == [
+        f"figure-3x3.{end}" for end in ("pdf", "png", "svg")
+    ]
+
+
+def test_a_size_without_room_for_any_figure_is_an_error_that_names_one_with_room(make_ledger, tmp_path: Path) -> None:
+    source = ["figures", "--source", str(make_ledger().out), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"figure: 1x1 inches have no room for this figure") as raised:
+        main([*source, "--size", "1x1"])
+    assert not (tmp_path / "out").exists()
+    for name, width, height in re.findall(r"(\w+): 1x1 .*? needs about ([\d.]+)x([\d.]+)", str(raised.value)):
+        size = f"{float(width) + 0.1:.1f}x{float(height) + 0.1:.1f}"
+        assert main([*source, "--figure", name, "--size", size]) == 0
 
 
 def test_a_legend_fills_its_lines() -> None:
