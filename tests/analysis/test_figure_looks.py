@@ -70,7 +70,7 @@ def test_the_command_takes_size_style_and_caption(
     assert [float(value) for value in box.split()] == pytest.approx([0, 0, 252, 172.8])
     assert b"STIX" in pdf and b"DejaVu" not in pdf and b"/Type3" not in pdf
     assert main([*source, "--size", "1.5x1"]) == 0
-    assert "figure: 1.5x1 inches have no room for this figure" in capsys.readouterr().out
+    assert "figure: 1.5x1 inches are too small for this figure" in capsys.readouterr().out
 
 
 def test_a_legend_fills_its_lines() -> None:

@@ -158,7 +158,7 @@ def test_mistakes_are_sentences(make_ledger, tmp_path):
         "interval='z' must be one of": lambda: analysis.load_sweep(runs.out, "kernel_size", interval="z"),
         "format='html' must be one of markdown": lambda: analysis.render_table(sweep, "html"),
         "no kind of figure 'line'.*did you mean 'lines'": lambda: analysis.draw_figure(sweep, "line"),
-        r"size=\(0, 3\) must be a width and a height": lambda: analysis.draw_figure(sweep, size=(0, 3)),
+        r"size=\(0, 3\) must have a width and a height": lambda: analysis.draw_figure(sweep, size=(0, 3)),
         r"size='colum' must be .*did you mean 'column'": lambda: analysis.draw_figure(sweep, size="colum"),
         "style='serf'.*did you mean 'serif'": lambda: analysis.draw_figure(sweep, style="serf"),
         "size='50x2' must be .* of 1 to 40 inches": lambda: analysis.draw_figure(sweep, size="50x2"),
