@@ -149,7 +149,7 @@ def test_claims_of_an_operator_or_a_metric(paper, capsys) -> None:
     ("words", "sentence"),
     [
         (["--only", "operator=involutoin"], "did you mean 'involution'"),
-        (["--only", "kernel_size=3"], "only operator chooses"),
+        (["--only", "kernel_size=3"], "only operator can be chosen"),
         (["--metric", "box_pa"], "did you mean 'box_ap'"),
     ],
 )
