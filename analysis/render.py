@@ -199,11 +199,12 @@ def render(
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
     """
-    from analysis.sweep.figures import too_many_rows
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     from analysis.sweep.table import sweep_table
 
-    results = load_sweep(sources, sweep, select, interval, only, metrics)
     table = sweep_table(results)
+    from analysis.sweep.figures import too_many_rows  # with matplotlib, which no error of the sweep waits for
+
     folder = _folder(out, sweep)
     paths = _write(table, folder, "table", notes=notes, siunitx=siunitx)
     paths |= _draw("figure", folder, "figure", results)
@@ -225,10 +226,10 @@ def render_figures(
     Raises:
         UserError: as `render`.
     """
+    results = load_sweep(sources, sweep, select, interval, only, metrics)
     from analysis.figures.common import TooSmallError
     from analysis.sweep.figures import too_many_rows
 
-    results = load_sweep(sources, sweep, select, interval, only, metrics)
     folder = _folder(out, sweep)
     paths: dict[str, Path] = {}
     notes = [note for note in [too_many_rows(results)] if note]
@@ -289,10 +290,10 @@ def render_confusion(
     Raises:
         UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
     """
+    results = load_sweep(sources, sweep)
     from analysis.figures import kinds
     from analysis.sweep import confusion
 
-    results = load_sweep(sources, sweep)
     paths: dict[str, Path] = {}
     found: list[confusion.ByClass] = []
     for group in confusion.confusions(results, confusion.chosen(results, only), [] if problems is None else problems):

@@ -101,7 +101,14 @@ def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def metrics_of(parsed: argparse.Namespace) -> list[str]:
-    """The names of `--metric`, each once."""
+    """The names of `--metric`, each once.
+
+    Raises:
+        UserError: for an empty name, such as the value of a variable of the shell that is not set.
+    """
+    for text in parsed.metric:
+        if not all(text.split(",")):
+            raise UserError(f"--metric {text!r} must name a metric of the records, for example --metric val_top1")
     return list(dict.fromkeys(name for text in parsed.metric for name in text.split(",") if name))
 
 

@@ -74,13 +74,21 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _check(source: list[str], groups: list[Any]) -> None:
-    """Check that there are two sides or more, and that `--set` names settings.
+    """Check that there are two sides or more, that `--set` names settings, and that a side has one value for a field.
 
     Raises:
-        UserError: otherwise.
+        UserError: otherwise. A field that one side names twice may be meant as two sides.
     """
     if not source:
         open_sources(source)  # its error says what a source is
+    for group in groups:
+        paths = [path for path, _ in group]
+        twice = [path for path in paths if paths.count(path) > 1]
+        if twice:
+            raise UserError(
+                f"--set {' '.join(f'{path}={value}' for path, value in group)}: one side has {twice[0]} twice; give "
+                "--set once for each side"
+            )
     if len(groups) == 1:
         raise UserError("--set names one side; give it once for each side: --set optim.lr=0.1 --set optim.lr=0.05")
     if not groups and len(source) == 1:

@@ -33,7 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Restore the cells and say what is missing.
 
     Returns:
-        0 if every finished cell and every sweep of the sources is in the ledger now, else 1.
+        0 if every finished cell and every sweep of the sources is in the ledger now, else 1. A damaged archive may have
+        had more cells than can be read, so its code is 1 too.
 
     Raises:
         UserError: for a source that is no archive, or a folder that cannot be written to.
@@ -44,6 +45,10 @@ def run(parsed: argparse.Namespace) -> int:
         if not is_archive(name):
             raise UserError(f"--source {name!r} is no archive (.jsonl.gz); `python -m analysis archive` writes one")
     sources = open_sources(parsed.source)
+    if not sources.plans() and not sources.unfit():
+        raise UserError(
+            f"no finished cell can be read in {', '.join(map(repr, parsed.source))}, so nothing is restored"
+        )
     from analysis.sources.restore import restore
 
     done = restore(sources, parsed.out)
@@ -64,4 +69,4 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"note: {len(done.refused) - MOST_NAMED} more are left out", file=sys.stderr)
     unfit = [UserError(text) for text in sources.unfit()]
     tell_left_out(unfit)
-    return ExitCode.FAILURE if done.refused or unfit else ExitCode.SUCCESS
+    return ExitCode.FAILURE if done.refused or unfit or sources.losses else ExitCode.SUCCESS

@@ -26,7 +26,6 @@ from analysis.publication import costs, gains, values, verdict_table
 from analysis.publication.marked import Mark
 from analysis.report.frozen import Frozen
 from analysis.sources.collection import Collection
-from analysis.sweep import figures as sweep_figures
 from analysis.sweep import overview
 from analysis.sweep.results import SweepResults
 from analysis.table import escape_markdown, to_csv
@@ -122,6 +121,8 @@ def paper(place: Place) -> str:
 def figure(place: Place) -> str:
     flags, results = place.flags, place.sweep
     path = place.file(flags.to, ".png")
+    from analysis.sweep import figures as sweep_figures  # with matplotlib, which pages without figures do not need
+
     place.texts[path.with_suffix(".csv")] = to_csv(sweep_figures.plotted(results, flags.figure))
     place.drawings[path] = lambda: render.draw_figure(results, flags.figure, size=flags.size)
     label = f"{results.layout.title} (recipe {results.layout.recipe})"

@@ -25,8 +25,9 @@ from lightning_xvol.errors import UserError
 
 DEFAULTS = "defaults"
 WIDTH = 120
+_MARK_OF_UTF_8 = "\ufeff"  # some editors write it at the start of a file
 _MARK = re.compile(r"<!--\s*analysis\s(?P<words>.*?)-->|<!--\s*(?P<end>/analysis)\s*-->", re.DOTALL)
-_FENCED = r"^(?P<fence>`{3,}|~{3,})[\s\S]*?^(?P=fence)[`~]*[ \t]*$"
+_FENCED = r"^(?P<fence>`{3,}|~{3,})[\s\S]*?^(?P=fence)[`~]*[ \t\r]*$"
 _CODE = re.compile(rf"{_FENCED}|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)", re.MULTILINE)
 _STARTS_A_BLOCK = re.compile(r" (?=(?:[-+*#>]+|\d+[.)]) )")
 
@@ -69,7 +70,7 @@ def marks(text: str) -> Iterator[Mark]:
                 raise UserError(f"line {line}: <!-- /analysis --> has no beginning, such as <!-- analysis table -->")
             words, begun, first = opened
             before = text[text.rfind("\n", 0, first.start()) + 1 : first.start()]
-            yield Mark(words, defaults, begun, first.end(), match.start(), not before.strip())
+            yield Mark(words, defaults, begun, first.end(), match.start(), not before.strip(f"{_MARK_OF_UTF_8} \t"))
             opened = None
             continue
         if opened is not None:
@@ -89,7 +90,11 @@ def marks(text: str) -> Iterator[Mark]:
 
 
 def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:
-    """The page `text` with `render(mark)` as the content of each mark, and the lines of the marks that change."""
+    """The page `text` with `render(mark)` as the content of each mark, and the lines of the marks that change.
+
+    New lines end like those of the page, with `\\r\\n` or with `\\n`.
+    """
+    end = "\r\n" if "\r\n" in text else "\n"
     parts: list[str] = []
     changed: list[int] = []
     last = 0
@@ -97,6 +102,7 @@ def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:
         # Python-Markdown, which makes the site of docs/, would show a backslash before this character.
         new = render(mark).replace("\\<", "&lt;")
         new = f"\n\n{wrapped(new)}\n\n" if mark.is_block else new
+        new = new.replace("\n", end)
         parts += [text[last : mark.start], new]
         if new != text[mark.start : mark.end]:
             changed.append(mark.line)

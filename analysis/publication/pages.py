@@ -18,7 +18,7 @@ class Page:
     """A page that is filled from records.
 
     Attributes:
-        path: Its file.
+        path: Its file. Where the name that was given is a link, this is the file that it leads to.
         text: Its text after filling.
         place: The files that belong to it.
         stale: The lines of the marks whose content in the file differs from that in `text`.
@@ -57,21 +57,29 @@ def pages(paths: Sequence[Path]) -> list[Page]:
     """The pages at `paths`. Nothing is written.
 
     Raises:
-        UserError: for a page that cannot be read, or a mark that cannot be rendered, with its page and line.
+        UserError: for a page that cannot be read or is not UTF-8, or a mark that cannot be rendered, with its page and
+            line.
     """
     opened: dict[tuple[str, ...], Collection] = {}
     found = []
     for path in paths:
         try:
             found.append(_page(path, opened))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"the page {str(path)!r} cannot be read: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"the page {str(path)!r} is not UTF-8 from byte {error.start} on; save it in this encoding"
+            ) from error
+        except OSError as error:
+            raise UserError(f"the page {str(path)!r} cannot be read: {error.strerror or error}") from error
         except UserError as error:
             raise UserError(f"{path}, {error}") from error
     return found
 
 
 def _page(path: Path, opened: dict[tuple[str, ...], Collection]) -> Page:
-    place = Place(path.parent, opened)
-    text, stale = replaced(files.read_text(path), lambda mark: rendered(mark, place))
-    return Page(path, text, place, tuple(stale))
+    file = path.resolve() if path.is_symlink() else path
+    place = Place(file.parent, opened)
+    # The page is its author's: what stands around the marks keeps its bytes, so no character or end of a line changes.
+    content = files.read_bytes(file).decode()
+    text, stale = replaced(content, lambda mark: rendered(mark, place))
+    return Page(file, text, place, tuple(stale))

@@ -229,6 +229,7 @@ def test_a_mix_that_cannot_be_compared_is_one_sentence(tmp_path: Path, case: str
         ([], "is one side; name a second --source, or settings"),
         (TWO[:2], "names one side; give it once for each side"),
         ([*TWO[:2], "--set", "optim.lr=0.3"], "no finished run .* has --set optim.lr=0.3; .* optim.lr = 0.05, 0.1"),
+        (["--set", "optim.lr=0.1", "optim.lr=0.05", *TWO[2:]], "one side has optim.lr twice"),
         (["--set", "optim.lr=0.1", "--set", "optim.lr=1e-1"], "the same settings in every row"),
         (["--set", "optim.rl=0.1", "--set", "optim.rl=0.05"], "no field 'optim.rl'; optim has: lr"),
         (["--set", "optim.lr=0.1,data.batch_size=64", *TWO[2:]], "a space separates"),

@@ -151,6 +151,7 @@ def test_claims_of_an_operator_or_a_metric(paper, capsys) -> None:
         (["--only", "operator=involutoin"], "did you mean 'involution'"),
         (["--only", "kernel_size=3"], "only operator can be chosen"),
         (["--metric", "box_pa"], "did you mean 'box_ap'"),
+        (["--metric", ""], "must name a metric"),
     ],
 )
 def test_mistakes_have_a_sentence(paper, tmp_path: Path, words: list[str], sentence: str) -> None:

@@ -332,3 +332,26 @@ def test_a_damaged_line_of_records_is_told(fill, capsys) -> None:
     )
     assert "| 45" in page.replace("  ", "")
     assert capsys.readouterr().err.count("note: match.jsonl: line 46 is not a finished cell and is left out\n") == 1
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_stands_around_the_marks_keeps_its_bytes(fill, start: str, end: str) -> None:
+    """Line ends of Windows and the mark of UTF-8 stay, also where the page is a link."""
+    written = f"<!-- analysis tally --source runs -->\n{END}\n\n```text\n<!-- analysis none -->\n```\nÄ\u2028b\t \n"
+    Path("texts").mkdir()
+    Path("texts/page.md").write_bytes(f"{start}{written}".replace("\n", end).encode())
+    Path("link.md").symlink_to("texts/page.md")
+    assert main(["fill", "link.md"]) == 0 and main(["fill", "--check", "link.md"]) == 0
+    assert Path("link.md").is_symlink()
+    text = Path("texts/page.md").read_bytes().decode()
+    assert text.startswith(f"{start}<!--") and text.endswith(written[written.index(END) :].replace("\n", end))
+    assert "not run" in text and text.count("\n") == text.count(end)
+
+
+def test_a_page_in_another_encoding_stays_as_it_is(fill) -> None:
+    content = f"Größe <!-- analysis hours --source runs --of clock -->{END}\n".encode("latin-1")
+    Path("page.md").write_bytes(content)
+    with pytest.raises(UserError, match=r"the page 'page\.md' is not UTF-8 from byte 2 on"):
+        main(["fill", "page.md"])
+    assert Path("page.md").read_bytes() == content

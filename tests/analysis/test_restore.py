@@ -270,3 +270,17 @@ def test_only_archives_are_restored(ledger: Path) -> None:
     with pytest.raises(UserError, match="--source is missing"):
         main(["restore", "--out", str(ledger.parent / "x")])
     assert not (ledger.parent / "x").exists()
+
+
+def test_a_damaged_archive_is_told_by_the_exit_code(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = archived(ledger)
+    damaged = archive.with_name("damaged.jsonl.gz")
+    lines = gzip.decompress(archive.read_bytes()).splitlines(keepends=True)
+    damaged.write_bytes(gzip.compress(b"".join([*lines[:3], b"no cell\n"])))
+    out = restored(damaged, "some", code=1)
+    assert len(list((out / "cells").iterdir())) == 3 and "line 4 is not a finished cell" in capsys.readouterr().err
+    for content in (b"", archive.read_bytes()[:5]):
+        damaged.write_bytes(content)
+        with pytest.raises(UserError, match=r"no finished cell can be read in .*, so nothing is restored"):
+            main(["restore", "--source", str(damaged), "--out", str(ledger.parent / "none")])
+        assert not (ledger.parent / "none").exists()
