@@ -2,9 +2,9 @@
 """What a tenth more training recovers after the product of query and key is removed from a trained network.
 
 The paper has no such table. A fall of the accuracy without the product (docs/paper.md, "Is the product used?") may mean
-that the images need it, or only that the other weights were trained beside it. So the network without its product is
-trained further (`lightning_xvol.training.fine_tuning`). The static control never had a product. Rows without a product
-are the cells of `operator`, and the weights of all rows are those of its cells.
+that the images need the product, or only that the other weights were trained beside it. So a copy of the network is
+trained further without its product (`lightning_xvol.training.fine_tuning`). The static control never had a product.
+Rows without a product are cells of the sweep `operator`. All rows have the weights of that sweep.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from lightning_xvol.config.schema import RunConfig
 
 STATIC = "_static"
 NO_DILATED = " (no dilated 5x5)"
-"""What follows a label where the convolution branch of X-volution is one convolution. That is another network."""
+"""The end of a label where the convolution branch of X-volution is a single convolution, which is another network."""
 CONTROLS = {"pssa": ("pssa_static",), "xvolution": ("xvolution_static",)}
 
 

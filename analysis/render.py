@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SELECT = ("last", "best")
 INTERVALS = ("moderated", "t")
 NOTES = ("full", "short", "none")
-"""The footnotes of a table: all; a sentence on estimator and n, one on the data, and warnings; or nothing."""
+"""The footnotes of a table: all of them; a sentence on estimator and n, one on the data, and warnings; or none."""
 FIGURES = ("figure", "seeds", "learning")
 """A sweep's own figure, every run beside the means, and the learning curves."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -41,7 +41,7 @@ def load_sweep(
     """The sweep `name`, its runs and their means.
 
     Args:
-        sources: One or several of: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
+        sources: A source or several: the `--out` folder of a sweep, an archive, a folder of W&B runs, `wandb:NAME`.
         name: The sweep, for example `kernel_size`.
         select: Which evaluation of a run counts: `last` or `best`.
         interval: How intervals are computed: `moderated`, with variances pooled over the table, or Student's `t`.
@@ -75,7 +75,7 @@ def render_table(
         sweep: The result of `load_sweep`, or a table of the paper.
         format: `markdown`, `latex`, `csv` (the numbers in full precision), or `text` for a terminal.
         notes: The footnotes: `full`, `short` (a sentence on estimator and n, one on the data, and warnings) or `none`.
-        siunitx: Whether this package of LaTeX aligns the numbers. The document must load it.
+        siunitx: Whether LaTeX's package siunitx aligns the numbers. The document must load it.
 
     Raises:
         UserError: for an unknown format or unknown notes.
@@ -114,8 +114,8 @@ def draw_figure(
         The axes, the first of several panels; `.figure` is their figure.
 
     Raises:
-        UserError: for an unknown kind, size or style, for a size without room for the figure, for both `ax` and `size`,
-            for `ax` where the figure has several panels, or where no run has finished.
+        UserError: for an unknown kind, size or style, for a size that is too small for the figure, for both `ax` and
+            `size`, for `ax` where the figure has several panels, or where no run has finished.
     """
     from analysis.sweep import figures as sweep_figures
 
@@ -165,7 +165,7 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
-        note: Why there is no figure: the sweep has too many rows, or the size has no room.
+        note: A sentence on why there is no figure: the sweep has too many rows, or the size is too small.
         diagnostic: What the variances of a sweep's table have in common.
     """
 
@@ -219,9 +219,9 @@ def render_figures(
 ) -> Rendering:  # fmt: skip
     """Draw the figures `names` of the sweep `sweep` into `out/<sweep>/`, without its table.
 
-    `size`, `style` and `caption` are those of `draw_figure`; a size in inches is a text, `3.5x2.4`. The names of the
-    files hold the size; without it each figure has the width that suits it. A figure without runs is left out, and so
-    is one that has no room in its size, with a note.
+    `size`, `style` and `caption` are those of `draw_figure`, but a size in inches is a text such as `3.5x2.4`. The
+    names of the files contain the size. Without a size, each figure has the width that suits it. A figure without runs
+    is left out. A figure that does not fit into its size is also left out, and a note says so.
 
     Raises:
         UserError: as `render`, and where none of the figures has room in the size; nothing is written then.
@@ -259,7 +259,7 @@ def _named(out: Path, sweep: str) -> Path:
 
 
 def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any) -> dict[str, Path]:
-    """Write the figure `name` in every format, drawn by `draw_figure`; nothing where the sweep has no such figure."""
+    """Write the figure `name` in every format. Nothing is written if the sweep has no such figure."""
     from analysis.sweep.figures import NothingToDrawError
 
     try:
@@ -282,7 +282,7 @@ def render_confusion(
     sources: Sources, sweep: str, out: Path, only: Sequence[tuple[str, str]] = (), problems: list[str] | None = None,
     style: str = SANS, caption: bool = True, notes: str = "full", siunitx: bool = False,
 ) -> Rendering:  # fmt: skip
-    """Write into `out/<sweep>/` what the runs of a sweep predict.
+    """Write the predictions of the runs of a sweep, as tables and figures, into `out/<sweep>/`.
 
     `classes.md|tex|csv` have the accuracy on each class of each row, and `confusion-<row>.md|tex|csv|png|pdf|svg` the
     confusion matrix of a row. A sweep without predictions gets no file, and the text of the result says so.
@@ -349,12 +349,12 @@ def render_paper(
 ) -> list[Rendering]:  # fmt: skip
     """Write tables of the paper into `out/paper/`, one file per table and data set. Tables 5 and 7 need no runs.
 
-    Without `numbers`, it writes the tables that have runs. `only` and `metrics` choose the rows, by `operator`, and the
-    metrics that are shown; Tables 5 and 7 have neither. `notes` and `siunitx` are those of `render_table`.
+    Without `numbers`, it writes the tables that have runs. `only` chooses rows by `operator`, and `metrics` the metrics
+    that are shown. Tables 5 and 7 have neither. `notes` and `siunitx` are those of `render_table`.
 
     Raises:
-        UserError: where there are no runs for one of `numbers`, or for any table, where two configurations are the
-            same row, or for an operator or a metric that the paper does not have.
+        UserError: if there are no runs for one of `numbers`, or for any table without `numbers`; if two configurations
+            are the same row; or for an operator or a metric that the paper does not have.
     """
     from analysis.paper import tables as paper_tables
     from analysis.paper import tables_without_runs

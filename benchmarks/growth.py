@@ -35,19 +35,19 @@ COLUMNS = ("operator", "label", "axis", "batch", "side", "pixels", "blocks", "pa
 
 NOTES = (
     f"A training step of the network of `{DEFAULT}`, the small ResNet with an operator in conv3_x to conv5_x: forward, "
-    "cross-entropy, backward and SGD with momentum, on one batch of random images with 3 channels. One of batch, "
-    "pixels and depth varies in each table. Times: median [quartiles] of the rounds; the brackets say how many times "
-    "as long as with the convolution.",
-    "The exponent p is fitted to cost = a size^p by least squares of the logarithms, with its standard error and R²; "
-    "the size of an image is its number of pixels. A cost that does not grow with the size lowers p, so the last line "
-    "gives p again for the larger half of the sizes.",
+    "cross-entropy, backward and SGD with momentum, on one batch of random images with 3 channels. In each table, one "
+    "of batch, pixels and depth varies. Times are the median [quartiles] of the rounds. The round brackets say how "
+    "many times as long a step takes as with the convolution.",
+    "The exponent p is fitted to cost = a size^p by least squares of the logarithms, with its standard error and R². "
+    "The size of an image is its number of pixels. A part of the cost that does not grow with the size lowers p. So "
+    "the last line gives p again for the larger half of the sizes.",
     report.CPU_TIME_NOTE,
 )
 SAVED_NOTE = (
     "Memory on a CPU is what forward keeps for backward, without images, weights, gradients and momentum. It is "
     "counted, not sampled."
 )
-PEAK_NOTE = "Memory on a GPU is the most that a training step holds beside images, weights, gradients and momentum."
+PEAK_NOTE = "Memory on a GPU is the peak of a training step, without images, weights, gradients and momentum."
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Point:
 
     @property
     def shape(self) -> Shape:
-        """Of the images."""
+        """The shape of the images, `[B, C, H, W]`."""
         return Shape(f"{self.side}x{self.side}", self.batch, CHANNELS, self.side, self.side)
 
     @property
@@ -72,7 +72,7 @@ class Point:
         return dataclasses.replace(backbone, options={**options, "blocks": blocks})
 
     def size(self, axis: str) -> int:
-        """What costs grow with on `axis`: images, pixels of an image, or blocks of the network."""
+        """The size on `axis`: images (`batch`), pixels of an image (`side`), or blocks of the network (`depth`)."""
         return {"batch": self.batch, "side": self.side**2, "depth": sum(self.backbone.options["blocks"])}[axis]
 
 
@@ -96,10 +96,11 @@ def run(parsed: argparse.Namespace, session: Session) -> None:
 
 
 def measure(names: Sequence[str], sizes: Growth, machine: Machine, effort: Effort) -> list[Row]:
-    """A row per axis, operator and size: the time and the memory of a training step, and the exponents of both.
+    """A row of `COLUMNS` for each axis, operator and size.
 
-    The same rounds measure everything. A point that two axes share is measured once. Where the weights of global
-    attention would take more than `growth_tables.ATTENTION_BYTES`, the row has a note instead of costs.
+    A row has the time of a training step in milliseconds, its memory in bytes, and the exponents of both. The same
+    rounds measure everything. A point that two axes share is measured once. If the weights of global attention would
+    take more than `growth_tables.ATTENTION_BYTES`, the row has a note instead of costs.
 
     Raises:
         UserError: if a network cannot be built or does not run.
@@ -137,7 +138,7 @@ def _build(name: str, point: Point, machine: Machine, seed: int) -> nn.Module:
 
 
 def _counts(name: str, network: nn.Module, shape: Shape, itemsize: int) -> Row:
-    """What is known of `network` without a run, and a note where it cannot be measured."""
+    """The columns of `network` that need no run, and a note if it cannot be measured."""
     row: Row = {
         "operator": name,
         "label": registry.label("operator", name),
@@ -166,9 +167,9 @@ class _Attention(TorchFunctionMode):
 
 
 def attention_pairs(network: nn.Module, shape: Shape) -> int:
-    """The weights of all attention over the whole map in a forward pass of `network`, found on the meta device.
+    """The number of attention weights over the whole map in a forward pass of `network`, found on the meta device.
 
-    0 for a foreign operator that does not run there.
+    It is 0 for a foreign operator that does not run there.
     """
     x = torch.empty(shape.batch, shape.channels, shape.height, shape.width, device="meta")
     try:

@@ -10,12 +10,12 @@ from benchmarks import report
 Row = Mapping[str, Any]
 
 BASELINE = "convolution"
-# Global attention compares all pairs of positions. A network whose weights of these pairs take more is not measured.
+# Global attention has a weight for each pair of positions. A network whose weights take more memory is not measured.
 ATTENTION_BYTES = 4 << 30
 
 
 def memory_column(rows: Sequence[Row]) -> str:
-    """The column that tables and figures show: the peak where there is one, else what forward keeps."""
+    """The column of memory that tables and figures show: the peak if there is one, else what forward keeps."""
     return "peak_bytes" if any("peak_bytes" in row for row in rows) else "saved_bytes"
 
 
@@ -29,7 +29,7 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def _left_out(rows: Sequence[Row]) -> list[str]:
-    """A sentence about the sizes that are not measured, if there are any."""
+    """A sentence about the sizes that are not measured; nothing if there are none."""
     missing = [row for row in rows if "note" in row]
     if not missing:
         return []

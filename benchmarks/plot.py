@@ -101,7 +101,7 @@ def _styles(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
 
 
 def _spread(points: Sequence[Mapping[str, Any]], prefix: str) -> tuple[list[float], list[list[float]]]:
-    """Medians, and the lengths of the bars down to the lower and up to the upper quartile."""
+    """The medians, and the lengths of the bars to the lower and to the upper quartile."""
     middle = [row[f"{prefix}ms"] for row in points]
     low = [row[f"{prefix}ms"] - row[f"{prefix}q1_ms"] for row in points]
     high = [row[f"{prefix}q3_ms"] - row[f"{prefix}ms"] for row in points]
@@ -113,7 +113,7 @@ _SIZES = {"batch": ("batch", "batch"), "side": ("pixels", "pixels"), "depth": ("
 
 
 def draw_growth(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool) -> Any:
-    """Time above memory, a column per axis, a line per operator. The exponents stand in each panel."""
+    """Draw time above memory, with a column for each axis and a line for each operator. Panels show the exponents."""
     from matplotlib.figure import Figure
 
     memory = memory_column(rows)
@@ -162,7 +162,7 @@ def _exponent(points: Sequence[Mapping[str, Any]], cost: str) -> str:
 
 
 def _logarithmic(panel: Any, rows: Sequence[Mapping[str, Any]], axis: str) -> None:
-    """Two logarithmic axes with plain numbers, the measured sizes below, and the exponents in a corner."""
+    """Set two logarithmic axes with plain numbers, the measured sizes below, and the exponents in a corner."""
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
     panel.set_xscale("log")

@@ -26,7 +26,7 @@ class PowerLaw:
 
 
 def fit(costs: Mapping[int, float]) -> PowerLaw:
-    """The power law of `costs`, from size to cost. All sizes and costs are positive."""
+    """The power law of `costs`, which maps each size to its cost. All sizes and costs must be positive."""
     if len(costs) < 2:
         return PowerLaw()
     x, y = ([math.log(value) for value in values] for values in (costs.keys(), costs.values()))

@@ -58,7 +58,7 @@ class Growth:
         base: the size on each axis while another one varies.
         batch: images of a batch.
         side: height and width of an image in pixels.
-        depth: how many times each stage has the blocks of the recipe's network.
+        depth: factors by which the blocks of each stage of the recipe's network are multiplied.
     """
 
     base: Mapping[str, int]

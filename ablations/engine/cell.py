@@ -218,7 +218,7 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
     """Build the data and every network (on the meta device), to find a mistake before anything is written.
 
     It prints a note if an operator has taps that can never be inside the map, or if a fine-tuning has no effect on any
-    row. `begun` are runs that a table of `configs` shows too. They must have seen the data that are here.
+    row. `begun` are runs that stand in the same tables as `configs`. They must have seen the same data.
 
     Raises:
         UserError: for missing data, other data, an operator or option that cannot be built, weights that do not fit, or
@@ -267,7 +267,7 @@ def preflight(configs: Sequence[RunConfig], context: SweepContext, begun: Sequen
 
 
 def _network_of(config: RunConfig) -> str:
-    """Equal for configurations with equal networks and notes."""
+    """A text that is equal for configurations with equal networks and notes."""
     fine_tuned = config.train.finetune_ablated
     return repr((config.data, config.backbone, config.detector, config.operator, fine_tuned))
 

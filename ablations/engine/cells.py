@@ -27,7 +27,7 @@ def make_cells(
     Args:
         sweep: The sweep.
         recipe: The recipe that every cell starts from.
-        seeds: The seeds, or their number, which stands for 0, 1, 2, ...
+        seeds: The seeds, or their number for the seeds 0, 1, 2, ...
         settings: The pairs of `--set`. Each `operator.name` adds a row. `ROW:PATH` sets the field in this row alone.
         smoke: Whether the budget is that of `--smoke`.
 
@@ -140,9 +140,12 @@ def _check_row_settings(
     sweep: Sweep,
     varied: Mapping[str, Sequence[RunConfig]],
 ) -> None:
-    """Refuse a setting of one row that would make the rows of a table unlike in more than the optimizer.
+    """Check that the settings of single rows change the optimizer alone, and a row and its controls in the same way.
 
-    A row and its controls take the same values, because a difference between them would have two causes.
+    Otherwise a difference between rows would have two causes.
+
+    Raises:
+        UserError: for an unknown row, a field outside `optim`, or a row whose control has another optimizer.
     """
     rows = list(dict.fromkeys(cell.row for cell in cells))
     for row, settings in own.items():
@@ -155,7 +158,7 @@ def _check_row_settings(
                     f"--set {row}:{path}: rows may differ in fields of optim alone, because a table compares them on "
                     f"the same data and budget; --set {path} sets all rows"
                 )
-        alike = next(iter(varied.values()))  # an added row has the axes of the others
+        alike = next(iter(varied.values()))  # a row that `--set` adds has the axes of the others
         _check_settings(settings, [], {row: varied.get(row, alike)})
     optim = {cell.row: cell.config.optim for cell in cells} if own else {}
     for row, controls in sweep.controls.items():

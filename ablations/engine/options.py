@@ -32,10 +32,10 @@ class Options:
         seeds: The number of seeds; by default the recipe says how many.
         first_seed: The first of them; by default 0.
         only: Run only the cells with these values of `operator`, an axis or `seed`.
-        settings: The pairs of `--set`: field and value. Each `operator.name` adds a row. `ROW:optim.lr` is that field
+        settings: The pairs of `--set`: field and value. Each `operator.name` adds a row. `ROW:optim.lr` sets the field
             in one row.
-        fast: Train in bfloat16, the products of PSSA in float32, on a processor with instructions for it. It sets
-            fields of `train`, which changes the ids of the cells.
+        fast: Train in bfloat16, with the products of PSSA in float32. The processor needs instructions for bfloat16.
+            This sets fields of `train`, which changes the ids of the cells.
         smoke: Run 20 steps on 256 images, to see that it works.
         out: The ledger folder; by default `runs`, or `runs-smoke` for a smoke run.
         data_dir: The folder that holds the data sets.

@@ -37,10 +37,11 @@ def add_source(
 
 
 def add_shown(parser: argparse.ArgumentParser, keys: str = "operator or an axis") -> None:
-    """Add what is shown: `--only`, whose keys are `keys`, and `--metric`. `only_of` and `metrics_of` read them."""
+    """Add `--only`, whose keys are `keys`, and `--metric`. `only_of` and `metrics_of` read their values."""
     parser.add_argument(
         "--only", action="append", default=[], metavar="KEY=V1,V2",
-        help=f"show only these values; KEY is {keys}; repeatable; the statistics stay those of the whole table",
+        help=f"show only these rows or columns; KEY is {keys}; repeatable; the statistics stay those of the whole "
+        "table",
     )  # fmt: skip
     parser.add_argument(
         "--metric", action="append", default=[], metavar="NAME",
@@ -50,7 +51,7 @@ def add_shown(parser: argparse.ArgumentParser, keys: str = "operator or an axis"
 
 
 def add_interval(parser: argparse.ArgumentParser) -> None:
-    """Add how intervals are made, `--interval`."""
+    """Add `--interval`, which says how intervals are computed."""
     parser.add_argument(
         "--interval", choices=INTERVALS, default=INTERVALS[0],
         help="moderated: variances pooled over the rows of a table; t: Student's t, a row's own spread alone "
@@ -59,21 +60,21 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
 
 
 def add_notes(parser: argparse.ArgumentParser, siunitx: bool = True) -> None:
-    """Add the footnotes of tables, `--notes`, and with `siunitx` the flag `--siunitx` for their LaTeX."""
+    """Add `--notes`, which chooses the footnotes of tables, and with `siunitx` the flag `--siunitx` for LaTeX."""
     parser.add_argument(
         "--notes", choices=NOTES, default=NOTES[0],
-        help="the footnotes of a table: full; short: one sentence on estimator and n, one on the data, and warnings; "
-        "or none (default: %(default)s)",
+        help="the footnotes of a table: full: all; short: one sentence on the estimator and the number of seeds, one "
+        "on the data, and warnings; none: no footnotes (default: %(default)s)",
     )  # fmt: skip
     if siunitx:
         parser.add_argument(
             "--siunitx", action="store_true",
-            help="let LaTeX's package siunitx align the numbers, in the style of your document (default: no package)",
+            help="let LaTeX's package siunitx align the numbers, in the style of your document (default: plain LaTeX)",
         )  # fmt: skip
 
 
 def add_look(parser: argparse.ArgumentParser) -> None:
-    """Add how figures look: `--style` and `--no-caption`."""
+    """Add `--style` and `--no-caption`, which say how figures look."""
     parser.add_argument(
         "--style", choices=tuple(FONTS), default=SANS,
         help="the font of figures: sans, or serif, which looks like Times (default: %(default)s)",
@@ -140,10 +141,14 @@ def open_sources(names: list[str]) -> Collection:
 def each_sweep(names: Iterable[str], wanted: str | None, act: Callable[[str], str], unfit: Iterable[str] = ()) -> None:
     """Print what `act` returns for the sweep `wanted`, else for every sweep. A line on stderr names each that fails.
 
-    `unfit` are sentences on sweeps that cannot be read.
+    Args:
+        names: The sweeps.
+        wanted: The only sweep to act on; None for all of them.
+        act: Takes the name of a sweep and returns the text to print.
+        unfit: Sentences on sweeps that cannot be read.
 
     Raises:
-        UserError: where no sweep is left.
+        UserError: if it fails for every sweep.
     """
     left_out = [] if wanted is not None else [UserError(fault) for fault in unfit]
     done = False

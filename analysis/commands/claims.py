@@ -1,4 +1,4 @@
-"""`python -m analysis claims`: a verdict on each of the paper's claims."""
+"""`python -m analysis claims`: print a verdict on each of the paper's claims."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def add_to(commands: Any) -> None:
     add_source(parser)
     add_shown(parser, "operator")
     parser.add_argument(
-        "--all", action="store_true", help="show the claims too that nothing here decides, with what would decide them"
-    )
+        "--all", action="store_true",
+        help="also show the claims that are not decided here, with what would decide them",
+    )  # fmt: skip
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], type=lambda text: "markdown" if text == "md" else text,
         help="text for a terminal, or a table of all claims in Markdown or CSV (default: %(default)s)",

@@ -1,4 +1,4 @@
-"""`python -m analysis compare`: the same rows under two or more settings, with the differences between them."""
+"""`python -m analysis compare`: compare the same rows of a sweep under two or more settings, with the differences."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from lightning_xvol.commandline import setting
 from lightning_xvol.errors import ExitCode, UserError
 
 EXAMPLES = (
-    "Two ledgers: --source mine --source yours. Two settings of one ledger: --source runs --set optim.lr=0.1 --set "
-    "optim.lr=0.05. The first one named is the one that differences are taken to."
+    "Compare two ledgers: --source mine --source yours. Compare two settings in one ledger: --source runs --set "
+    "optim.lr=0.1 --set optim.lr=0.05. Differences are to the first side that you name."
 )
 
 
@@ -74,13 +74,13 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _check(source: list[str], groups: list[Any]) -> None:
-    """Check that there are two sides, and that each has one value for a field.
+    """Check that there are two sides or more, that `--set` names settings, and that a side has one value for a field.
 
     Raises:
-        UserError: for fewer sides, or for a field that a side names twice, which may be meant as two sides.
+        UserError: otherwise. A field that one side names twice may be meant as two sides.
     """
     if not source:
-        open_sources(source)  # which says what a source is
+        open_sources(source)  # its error says what a source is
     for group in groups:
         paths = [path for path, _ in group]
         twice = [path for path in paths if paths.count(path) > 1]
@@ -100,7 +100,7 @@ def _check(source: list[str], groups: list[Any]) -> None:
         if re.search(r",[\w.]+=", value):
             raise UserError(f"--set {path}={value}: a space separates the settings of one side, not a comma")
         if path in ("seed", "operator.name"):
-            raise UserError(f"--set {path} is no setting to compare: `python -m analysis tables` shows rows and seeds")
+            raise UserError(f"--set {path} cannot be compared: `python -m analysis tables` shows rows and seeds")
 
 
 def _in_all(sources: list[Any], names: list[str]) -> list[str]:

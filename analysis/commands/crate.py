@@ -16,19 +16,19 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--folder", type=Path, required=True, metavar="DIR",
-        help="the folder with the records; it gets ro-crate-metadata.json and *.croissant.json",
+        help="the folder with the records; ro-crate-metadata.json and *.croissant.json are written into it",
     )  # fmt: skip
     parser.add_argument(
         "--citation", type=Path, default=Path("CITATION.cff"), metavar="FILE",
-        help="where licence, authors and the paper are from (default: %(default)s)",
+        help="the file that names the licence, the authors and the paper (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--date", metavar="YYYY-MM-DD",
-        help="the date of publication (default: the one in the file that is there, else today)",
+        help="the date of publication (default: the date in the existing ro-crate-metadata.json, else today)",
     )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",
-        help="write nothing; name the files that are not what the folder gives, and exit with code 1 if there is any",
+        help="write nothing; name the files that are missing or out of date, and exit with code 1 if there are any",
     )  # fmt: skip
 
 
@@ -44,5 +44,5 @@ def run(parsed: argparse.Namespace) -> int:
         return ExitCode.SUCCESS
     stale = [path for path, text in texts.items() if not path.is_file() or files.read_text(path) != text]
     for path in stale:
-        print(f"{path}: not what the folder gives")
+        print(f"{path}: missing or out of date")
     return ExitCode.FAILURE if stale else ExitCode.SUCCESS

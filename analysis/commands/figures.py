@@ -1,4 +1,4 @@
-"""`python -m analysis figures`: a sweep's own figure, every run beside the means, and learning curves."""
+"""`python -m analysis figures`: draw a sweep's own figure, every run beside the means, and learning curves."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--size", metavar="SIZE",
-        help="WIDTHxHEIGHT in inches, as 3.5x2.4; or column, page or slide: as wide as one column of a paper, as its "
-        "page, or as a slide; file names then contain the size (default: column or page; this depends on the number "
-        "of rows and values)",
+        help="WIDTHxHEIGHT in inches, such as 3.5x2.4; or column, page or slide: as wide as one column of a paper, as "
+        "a page of it, or as a slide; file names then contain the size (default: column or page; this depends on the "
+        "number of rows and values)",
     )  # fmt: skip
     add_look(parser)
     add_shown(parser)

@@ -16,10 +16,13 @@ def add_to(commands: Any) -> None:
         "fill", help="render the marked tables, figures and numbers of Markdown pages from their records",
         allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE", help="a Markdown file with marks")
+    parser.add_argument(
+        "pages", nargs="+", type=Path, metavar="PAGE",
+        help="a Markdown file with marks, such as <!-- analysis table --sweep NAME --> and <!-- /analysis -->",
+    )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",
-        help="write nothing; name what is not what the records give, and exit with code 1 if there is any",
+        help="write nothing; name each place that differs from the records, and exit with code 1 if there is one",
     )  # fmt: skip
 
 

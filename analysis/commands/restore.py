@@ -1,4 +1,4 @@
-"""`python -m analysis restore`: a ledger from archives, so that a sweep goes on from their cells."""
+"""`python -m analysis restore`: write the cells of archives into a ledger, so that a sweep does not run them again."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--source", action="append", default=[], metavar="FILE",
-        help="an archive (.jsonl.gz); repeatable; of cells in several archives, the first one counts",
+        help="an archive (.jsonl.gz); repeatable; if several archives hold a cell, the first one counts",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR",
-        help="the ledger, the --out folder of sweeps; folders that it has already stay as they are",
+        help="the ledger, which is the --out folder of sweeps; its existing folders stay as they are",
     )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Exit code 0 if every finished cell and every sweep of the source is in the ledger now, else 1.
+    """Restore the cells and say what is missing.
 
-    A damaged archive may have had more cells than can be read, so its code is 1 too.
+    Returns:
+        0 if every finished cell and every sweep of the sources is in the ledger now, else 1. A damaged archive may have
+        had more cells than can be read, so its code is 1 too.
+
+    Raises:
+        UserError: for a source that is no archive, or a folder that cannot be written to.
     """
     from analysis.sources.archive import is_archive
 
@@ -47,11 +52,11 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.sources.restore import restore
 
     done = restore(sources, parsed.out)
-    print(f"restore: {parsed.out}, {len(done.cells)} new cells, {len(done.kept_cells)} that were there")
+    print(f"restore: {parsed.out}, {len(done.cells)} new cells, {len(done.kept_cells)} existing cells")
     if done.cells and done.kept_sweeps:
         print(
-            f"note: {', '.join(done.kept_sweeps)}: the folder of the sweep stays as it is; the command of the sweep "
-            "adds the new cells to its table"
+            f"note: {', '.join(done.kept_sweeps)}: the folder of the sweep stays as it is; run the command of the "
+            "sweep to add the new cells to its table"
         )
     if done.cells:
         print(

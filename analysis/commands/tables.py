@@ -1,4 +1,4 @@
-"""`python -m analysis tables`: a sweep's table and figure, or the paper's tables."""
+"""`python -m analysis tables`: write a sweep's table and figure, or the paper's tables."""
 
 from __future__ import annotations
 

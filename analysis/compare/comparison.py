@@ -1,4 +1,4 @@
-"""The rows that all sides of a comparison have, with the settings in which the sides differ and their statistics."""
+"""A comparison: the rows that all its sides have, the settings in which the sides differ, and the statistics."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _MOST_IN_A_NAME = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sweep with the runs of several settings, row by row.
+    """A sweep with the runs of several settings, row by row. The runs under one setting are a side.
 
     Attributes:
         sides: The sides; differences are to the first.
-        names: How tables call each side: the settings in which it differs, for example `lr 0.05`.
+        names: The name of each side in tables: the settings in which it differs, for example `lr 0.05`.
         settings: For each field in which sides differ: its name in words, and its value on each side.
         frame: A row per run and metric of the compared rows. `operator` is the number of the side, `row` the row.
-        alike: The rows whose settings are equal on all sides, in words; they are left out.
-        apart: The rows that some side lacks, in words; they are left out.
+        alike: The names of the rows that are left out because their settings are equal on all sides.
+        apart: The names of the rows that are left out because a side lacks them.
         select, interval, only, metrics: As in `analysis.render.load_sweep`.
     """
 
@@ -53,12 +53,12 @@ class Comparison:
 
     @property
     def layout(self) -> SweepLayout:
-        """The sweep as the first side has it."""
+        """The layout of the sweep on the first side."""
         return self.sides[0].layout
 
     @functools.cached_property
     def measured(self) -> Measured:
-        """The statistics of all rows and sides together. Holm's family holds each difference of the table."""
+        """The statistics of all rows and sides together. Holm adjusts p over every difference of the table."""
         pairs = [(str(number), FIRST) for number in range(1, len(self.sides))]
         return Measured(self.frame, ("row", *self.layout.axes), self.layout.metric, self.select, pairs, self.interval)
 
@@ -85,7 +85,7 @@ class Comparison:
         return display.shown(self.whole, self.layout.axes, self.only)
 
     def difference(self, group: Mapping[str, Any]) -> Difference:
-        """What a row of `summary` has beyond the first side."""
+        """The difference of a row of `summary` to the same row of the first side."""
         return self.measured.compare((group["side"], group["operator"], *map(group.get, self.layout.axes)), FIRST)
 
 
@@ -96,9 +96,9 @@ def load_comparison(
     """The rows of a sweep under several settings, with their differences to the first.
 
     Args:
-        sources: The runs of each side; with `groups` the runs of all sides, as one collection.
-        names: How each of `sources` is called.
-        groups: The settings of each side, as pairs of a field and its value.
+        sources: The runs of each side. With `groups`, one collection that holds the runs of all sides.
+        names: The name of each of `sources`.
+        groups: The settings of each side, as pairs of a field and its value. Without `groups`, each source is a side.
         sweep: The name of the sweep.
         select, interval, only, metrics: As in `analysis.render.load_sweep`.
 
@@ -141,7 +141,7 @@ def compare(
     compared = [place for place in common if differences[place]]
     if not compared:
         raise UserError(
-            f"{_pair(sides)} the same settings in every row that they have in common, so nothing to compare"
+            f"{_pair(sides)} the same settings in every row that they have in common, so there is nothing to compare"
         )
     settings = _settings(len(sides), [differences[place] for place in compared])
     names = _names(sides, settings)
@@ -193,7 +193,7 @@ def _check_data(own: Sequence[tuple[Side, str]]) -> None:
             if data.get(path) != other_data.get(path)
         ]
         digests = [found.get("digest") for found in (contents, other_contents)]
-        # The digest of generated data is of all options, also of those that change training alone.
+        # The digest of generated data covers all options, also those that change only the training.
         if not different and None not in digests and len({*digests}) > 1 and contents.get("by") != "generator":
             different = [f"their digests are {' and '.join(map(str, digests))}"]
         if different:
@@ -201,7 +201,7 @@ def _check_data(own: Sequence[tuple[Side, str]]) -> None:
 
 
 def _data(side: Side, group: str) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The fields that choose the images of a group, and what its record tells of their contents."""
+    """The fields that choose the images of a group, and what its record says of their contents."""
     values = dict(leaves({"data": nested(side.configs[group].data)}))
     chosen = {path: value for path, value in values.items() if path not in TRAINING_ALONE}
     return chosen, side.records[group].get("data") or {}
@@ -222,7 +222,7 @@ def _settings(
 
 
 def _names(sides: Sequence[Side], settings: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
-    """`lr 0.05, batch size 32` for each side; a long list of settings gives way to the name of the source."""
+    """The name of each side: `lr 0.05, batch size 32`, or the name of its source where that would be long."""
     if len(settings) > _MOST_IN_A_NAME:
         return [side.where.strip("'") for side in sides]
     return [", ".join(f"{name} {values[number]}" for name, values in settings.values()) for number in range(len(sides))]

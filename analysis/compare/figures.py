@@ -21,12 +21,12 @@ _BAR: Any = {"fmt": "none", "elinewidth": 0.9, "capsize": 2, "capthick": 0.9}
 
 
 def means(compared: Comparison) -> Axes:
-    """A line of the figure for each row, with a mean and its interval for each setting."""
+    """Draw the means: a line of the figure for each row, with a mean and its interval for each setting."""
     return kinds.dots(_chart(compared, compared.layout.metric_label))
 
 
 def differences(compared: Comparison) -> Axes | None:
-    """A line of the figure for each row, with its difference to the first setting; None where no row has one."""
+    """Draw the differences to the first setting: a line of the figure for each row. None where no row has one."""
     first, *others = compared.names
     what = f"{others[0]} minus {first}" if len(others) == 1 else f"difference to {first}"
     chart = _chart(compared, f"{what}: {compared.layout.metric_label.replace(' (%)', '')} (points), 95 % interval")
@@ -59,13 +59,13 @@ def differences(compared: Comparison) -> Axes | None:
 
 
 def too_many_rows(compared: Comparison) -> str:
-    """A sentence where the comparison has too many rows for a figure; else empty."""
+    """A sentence if the comparison has too many rows for a figure, else empty."""
     rows = compared.summary["row"].nunique()
     return f"no figure: {rows} rows are more than the {MOST_ROWS} that a figure can show" if rows > MOST_ROWS else ""
 
 
 def _chart(compared: Comparison, y_label: str) -> Chart:
-    """The rows that are shown. Where sides differ in one setting alone, the legend has its name once."""
+    """The rows that are shown. If the sides differ in a single setting, the legend names it once."""
     names, label = list(compared.names), "setting"
     if len(compared.settings) == 1:
         ((label, values),) = compared.settings.values()

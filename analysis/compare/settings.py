@@ -15,7 +15,7 @@ Group = tuple[tuple[str, str], ...]
 """The settings of one `--set`: pairs of a field and its value."""
 
 TRAINING_ALONE = ("data.batch_size", "data.workers", "data.options.augment", "data.options.flip")
-"""The fields of `data` that change how a run trains, and not the images that it is measured on."""
+"""The fields of `data` that change how a run trains, but not the images that it is measured on."""
 
 
 def config_of(result: Mapping[str, Any]) -> Resolved:
@@ -28,10 +28,13 @@ def config_of(result: Mapping[str, Any]) -> Resolved:
 
 
 def differing(configs: Sequence[Resolved]) -> dict[str, tuple[Any, ...]]:
-    """The fields that change what a run computes and are not equal in `configs`: each path with a value per config.
+    """The fields that change what a run computes and that differ in `configs`.
 
-    Fields whose legacy value is left out of the ids are compared by this value. The options of an operator, a network
-    or a data set with another name are no fields of their own.
+    Ids leave out a field that has its legacy value; here it is compared like any other. If `configs` name different
+    operators, networks or data sets, only the names are compared, because each name has options of its own.
+
+    Returns:
+        The values of each such field by its path, in the order of `configs`.
     """
     identities = [_flat(canonical(config)) for config in configs]
     values = [_flat(nested(config)) for config in configs]
@@ -54,7 +57,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
-    """Each path in words: `lr`, `batch size`, `backbone`. Paths that end alike keep their section."""
+    """The name of each path in words: `lr`, `batch size`, `backbone`. Paths that end alike keep their section."""
     plain = {path: _words(path) for path in paths}
     names = list(plain.values())
     return {
@@ -94,7 +97,7 @@ def with_settings(config: RunConfig, settings: Iterable[tuple[str, Any]]) -> Res
 
 
 def has(config: Resolved, group: Group) -> bool:
-    """Whether a run of `config` is one with the settings of `group`.
+    """Whether `config` has the settings of `group`.
 
     Raises:
         UserError: as `with_settings`.

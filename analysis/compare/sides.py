@@ -41,9 +41,9 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        where: How messages and footnotes call it: the name of its source, or its `--set`.
-        sources: What holds its runs.
-        layout: The sweep.
+        where: Its name in messages and footnotes: the name of its source, or its `--set`.
+        sources: The sources of its runs.
+        layout: The layout of the sweep.
         frame: A row per run and metric.
     """
 
@@ -53,7 +53,7 @@ class Side:
     frame: pd.DataFrame
 
     def with_metrics(self, names: Sequence[str]) -> Side:
-        """This side with other metrics than its own (`--metric`); as it is without `names`.
+        """This side with the metrics `names` instead of its own (`--metric`). Without `names`, it stays as it is.
 
         Raises:
             UserError: for a metric that no run has.
@@ -68,7 +68,7 @@ class Side:
 
     @cached_property
     def configs(self) -> dict[str, Resolved]:
-        """The configuration of each of these groups.
+        """The configuration of each group that has a finished run.
 
         Raises:
             UserError: where one cannot be read.
@@ -92,7 +92,7 @@ def sides_of_sources(collections: Sequence[Collection], names: Sequence[str], sw
 
 
 def sides_of_settings(sources: Collection, sweep: str, groups: Sequence[Group]) -> list[Side]:
-    """A side for each of `groups`, from all runs of `sources`, also those that only an earlier command planned.
+    """A side for each of `groups`. It has runs of the last command and of earlier ones.
 
     Raises:
         UserError: for a field that no run has, a group without a finished run, or a row with two configurations.
@@ -105,7 +105,11 @@ def sides_of_settings(sources: Collection, sweep: str, groups: Sequence[Group]) 
 
 
 def _plan(sources: Collection, name: str) -> SweepPlan:
-    """The plan of the sweep `name`. Plans that differ in their settings, and in what follows from them, become one."""
+    """The plan of the sweep `name`. It joins plans that differ only in their settings and in what follows from these.
+
+    Raises:
+        UserError: for an unknown sweep, a damaged plan, or plans that differ in anything else.
+    """
     plans = sources.plans_of(name)
     first = plans[0]
     follows = ("cells", "settings", "budget", "data")
@@ -145,8 +149,8 @@ def _recorded(sources: Collection) -> tuple[dict[str, Resolved], dict[str, dict[
 class _Runs:
     """The recorded runs of a sweep, with their place in its table.
 
-    A plan lists the cells of one setting. A run of another setting has the place of the run from which it differs in
-    nothing but the fields of `--set`, and in how it was computed.
+    A plan lists the cells of one setting. A run of another setting takes the place of a planned run. The two differ
+    only in the fields of `--set`, and perhaps in how they were computed.
 
     Attributes:
         plan: The plan of the sweep.
@@ -165,7 +169,7 @@ class _Runs:
         for group, config in self.configs.items():
             if group in self.planned:
                 self._alike.setdefault(self._key(config), {}).update(self.planned[group])
-        # Without a record of each planned group, a run may have its place by the ids in the plan alone.
+        # If a planned group has no record, only the ids in the plan can tell the place of a run.
         self._by_id = not self.planned.keys() <= self.configs.keys()
         self.places = {group: found for group in self.configs if (found := self._places(group))}
 
@@ -180,7 +184,7 @@ class _Runs:
         return {}
 
     def _key(self, config: Resolved) -> str:
-        """A text that is equal for configurations which optimise the same but for the fields of `--set`."""
+        """A text that is equal for configurations that differ only in the fields of `--set` or in how they compute."""
         fields = {canonical_path(path) for path in self.paths}
         sections = tuple(f"{field.removesuffix('name')}options." for field in fields if field.endswith(".name"))
         kept = {
@@ -191,7 +195,7 @@ class _Runs:
         return json.dumps(kept, sort_keys=True)
 
     def _as_planned(self, config: Resolved) -> str:
-        """The group that `config` is with the plan's own values of the fields: of its `--set`, or of the recipe."""
+        """The group of `config` with the values that the plan gives to the fields of `--set`."""
         base = get_recipe(self.plan.content["recipe"]).config(config.operator.name)
         settings = [text.partition("=")[::2] for text in self.plan.content.get("settings") or ()]
         if self.plan.content["smoke"]:
@@ -220,7 +224,7 @@ class _Runs:
         return {**self.plan.content, "cells": cells, "settings": settings, "budget": self._budget(chosen.values())}
 
     def _budget(self, groups: Iterable[str]) -> str:
-        """The budget of `groups`; that of the plan where `--set` does not name it."""
+        """The budget of `groups`, or that of the plan if `--set` does not name it."""
         if not {"train.epochs", "train.steps"}.intersection(self.paths):
             return str(self.plan.content["budget"])
         trained = [self.configs[name].train for name in groups]
@@ -254,7 +258,7 @@ class _Runs:
         return f"its runs have {'; '.join(known)}" if known else "it has no finished run with a place in its table"
 
     def _refuse_two(self, group: Group, cell: Mapping[str, Any], first: str, second: str) -> None:
-        """Refuse two configurations of one row, with the field that tells them apart."""
+        """Raise an error for two configurations of one row. It names the field that tells them apart."""
         differences = differing([self.configs[first], self.configs[second]])
         path, values = next(iter(differences.items()), ("", ()))
         hint = f"; add one to it: {path}={values[0]} or {path}={values[1]}" if path else ""

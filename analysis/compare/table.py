@@ -1,4 +1,4 @@
-"""The table of a comparison: a row per row of the sweep, a column per setting, and the differences to the first."""
+"""The table of a comparison: a line for each row of the sweep, a column for each side, and the differences."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _MOST_NAMED = 6
 
 
 def comparison_table(compared: Comparison) -> Table:
+    """The table. Each side after the first has a second column, with its differences to the first side.
+
+    Raises:
+        UserError: where `--only` names what the table does not have, or leaves nothing.
+    """
     sweep, summary = compared.layout, compared.summary
     several = len(compared.sides) > 2
     columns = [compared.names[0]]
@@ -86,13 +91,14 @@ def _difference(compared: Comparison, group: Mapping[str, Any]) -> str:
 
 
 def tidy(compared: Comparison) -> pd.DataFrame:
-    """What the CSV holds: a row per row of the sweep and side, with differences to the first side."""
+    """The contents of the CSV: a line for each row of the sweep and each side, with differences to the first side."""
     axes = compared.layout.axes
     columns = ["operator", *axes, "settings", "metric", "planned", "diverged", *STATISTICS, *COSTS, "group_id"]
     return compared.summary[columns].reset_index(drop=True)
 
 
 def notes(compared: Comparison) -> list[str]:
+    """The footnotes: warnings, sides, estimator, number of seeds, intervals, what is left out, and the data."""
     sweep, summary = compared.layout, compared.summary
     runs = compared.frame[compared.frame["metric"] == sweep.metric]
     lines = footnotes.warnings(runs, compared.select)
@@ -104,11 +110,12 @@ def notes(compared: Comparison) -> list[str]:
     if summary["delta"].notna().any():
         family = numbers.counted(compared.measured.comparisons, "difference")
         lines.append(
-            f"Difference: of the means to {compared.names[0]} in the same row, in points, with its 95 % interval; "
-            f"{numbers.DAGGER}: resolved, p below {100 * ALPHA:.0f} % after Holm over the {family} of the table."
+            f"Difference: the mean minus that of {compared.names[0]} in the same row, in points, with its 95 % "
+            f"interval; {numbers.DAGGER}: resolved, p below {100 * ALPHA:.0f} % after Holm over the {family} of the "
+            "table."
         )
     if summary.loc[summary["side"] != FIRST, "delta"].isna().any():
-        lines.append(f"{numbers.DASH}: no difference without two runs of both.")
+        lines.append(f"{numbers.DASH}: there is no difference, because a side has fewer than two runs.")
     lines.append(display.note(compared.only, len(summary), len(compared.whole), compared.metrics))
     lines.append(_left_out("the settings are equal", compared.alike))
     lines.append(_left_out("not every side has a finished run", compared.apart))

@@ -1,4 +1,4 @@
-"""A metric over values that are not numbers: a group of rows for each, or one line of the figure for each row."""
+"""A metric over values that are not numbers: a group of points for each value, or a line of the figure for each row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from analysis.figures.lines import draw_constant, shown
 from analysis.figures.style import PALETTE, Size, Style
 
 _MANY = 12  # groups times rows that one column of a paper can show
-_STEP, _AT_MOST = 9.0, 0.7  # points between the rows of a group, and the most of a group's width for them all
-_BESIDE_TICKS = 0.62  # of the width of a figure, for the names of its lines; longer ones take a page
+_STEP, _AT_MOST = 9.0, 0.7  # points between the rows of a group, and the largest share of its width for all of them
+_BESIDE_TICKS = 0.62  # the share of the width of a figure for the names of its lines; longer names need a page
 _LINE, _VALUE = 0.21, 0.075  # inches of a line of the figure, and of each further value on it
 _MARKERS = "osD^v"
 _CONSTANT = Style("0.35", "o")  # colours stand for the values of the axis
@@ -25,7 +25,7 @@ _SHADE = "0.965"
 def groups(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw a group for each value of the axis `x`: the rows side by side, with their runs and 95 % intervals.
 
-    A row that is the same runs at every value is a level line with a band through all groups.
+    A row with the same runs at every value is a level line with a band through all groups.
     """
     summary = common.with_finished_runs(chart)
     rows, fixed = common.row_names(summary), common.constant_rows(summary, chart.x)
@@ -50,7 +50,7 @@ def groups(chart: Chart, ax: Axes | None = None) -> Axes:
 
 
 def show_groups(ax: Axes, number: int) -> None:
-    """Let the x axis show so many groups, with a shade behind every other one."""
+    """Let the x axis show `number` groups, with a shade behind every other one."""
     ax.set_xlim(-0.5, number - 0.5)
     ax.tick_params(axis="x", length=0)
     for group in range(1, number, 2):
@@ -60,8 +60,8 @@ def show_groups(ax: Axes, number: int) -> None:
 def dots(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw each row on a separate line of the figure, with a marker for each value of the axis `x`.
 
-    The metric runs across, so that many rows with long names have room. Without an axis, a row has one marker. A row
-    that is the same runs at every value is an upright line with a band.
+    The metric is on the horizontal axis, so that many rows with long names have room. Without an axis `x`, a row has
+    one marker. A row with the same runs at every value is an upright line with a band.
     """
     summary = common.with_finished_runs(chart)
     fixed = common.constant_rows(summary, chart.x)
@@ -88,7 +88,7 @@ def dots(chart: Chart, ax: Axes | None = None) -> Axes:
 def _draw_points(
     ax: Axes, points: pd.DataFrame, rows: list[str], number: int | None = None, name: str = "", shift: float = 0.0
 ) -> None:
-    """Draw a point on the line of each of `rows`, in the look of the row or, as `name`, of the value `number`."""
+    """Draw a point on the line of each of `rows`. It has the look of the row or, with a `name`, of value `number`."""
     points = points[points["row"].isin(rows)]
     for place, row in enumerate(points["row"]):
         own = points.iloc[[place]]

@@ -24,7 +24,7 @@ class Chart:
             and `learning` need no column.
         x_label: The name of `x`.
         y_label: The name of the metric with its unit.
-        smoke: Whether the figure bears the mark SMOKE, because its runs had the smoke budget.
+        smoke: Whether the figure is marked SMOKE, because its runs had the smoke budget.
         size: The size of the figure. By default, each kind chooses one column of a paper or both.
         style: The font, one of `analysis.figures.style.FONTS`.
         caption: Whether the figure has the grey caption that explains its dots and bars.
@@ -53,7 +53,7 @@ class Chart:
             object.__setattr__(self, name, value)
 
     def sized(self, default: Size) -> Size:
-        """The size of the figure in its own font, or else `default`."""
+        """The size of the figure, or else `default`, in the font of the figure."""
         return replace(self.size or default, style=self.style)
 
     @property

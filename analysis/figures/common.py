@@ -30,7 +30,7 @@ _BESIDE = 0.55  # inches beside the axes: the label of the metric and its ticks
 
 
 class TooSmallError(UserError):
-    """The size that was asked for has no room for the figure."""
+    """The figure does not fit into the size that was asked for."""
 
 
 @contextlib.contextmanager
@@ -60,10 +60,10 @@ def _new_figure(size: Size) -> Sheet:
 
 
 def _make_room(axes: np.ndarray, size: Size) -> None:
-    """Make our own figure larger where its text leaves the axes no room.
+    """Make our own figure larger if its text leaves no room for the axes.
 
     Raises:
-        TooSmallError: where the size is exact.
+        TooSmallError: if there is no room and the size is exact.
     """
     figure = _figure_of(axes.flat[0])
     for wider in (size.fixed, True):
@@ -77,7 +77,7 @@ def _make_room(axes: np.ndarray, size: Size) -> None:
             break  # else no height helps at this width
     if size.exact and height > size.height:
         raise TooSmallError(
-            f"{size.width:g}x{size.height:g} inches have no room for this figure beside its text; "
+            f"{size.width:g}x{size.height:g} inches are too small for this figure with its text; "
             f"it needs about {width:.1f}x{height:.1f}"
         )
 
@@ -99,7 +99,7 @@ def _is_wide(axes: np.ndarray) -> bool:
 
 
 def panels_across(size: Size, number: int, most: int) -> int:
-    """How many of `number` panels stand side by side: at most `most`, or as many as an exact size has room for."""
+    """The number of panels side by side, of `number`: at most `most`, or as many as fit into an exact size."""
     if size.exact:
         most = max(1, int((size.width - _BESIDE * size.scale) / _PANEL))
     return -(-number // -(-number // most))
@@ -168,7 +168,7 @@ def positions_along(column: pd.Series, size: Size, panels: int = 1) -> dict[Any,
 
 
 def points_across(size: Size, panels: int = 1) -> float:
-    """About how many points wide each of so many panels beside one another is."""
+    """The approximate width in points of each of `panels` panels that stand side by side."""
     return 72 * (size.width - _BESIDE * size.scale) / panels * (0.94 if panels > 1 else 1.0)
 
 
@@ -177,7 +177,7 @@ def is_numeric(column: pd.Series) -> bool:
 
 
 def gap(positions: Mapping[Any, float], room: float) -> float:
-    """The least distance between two of `positions` in points, on axes of lines that are `room` points wide."""
+    """The least distance between two of `positions` in points, on axes that are `room` points wide."""
     at = sorted(positions.values())
     if len(at) < 2:
         return room
@@ -185,7 +185,7 @@ def gap(positions: Mapping[Any, float], room: float) -> float:
 
 
 def label_values(ax: Axes, positions: Mapping[Any, float], apart: float, size: Size) -> None:
-    """Put a tick with its text at each value of the x axis: in two lines or turned where ticks are `apart` points."""
+    """Put a tick with its text at each value of the x axis. Texts wider than `apart` points are broken or turned."""
     font = size.rc()["xtick.labelsize"]
     apart *= 0.95
     names = [str(value) for value in positions]
@@ -235,7 +235,7 @@ def caption(axes: Sequence[Axes], chart: Chart, words: str, size: Size) -> None:
 
 
 def _far_below(chart: Chart) -> str:
-    """How many means lie far below 0 %, and how far."""
+    """A note on the number of means far below 0 %, and on the lowest; empty for none."""
     if not chart.is_in_percent or "mean" not in chart.data:
         return ""
     below = chart.data["mean"][chart.data["mean"] < view.PERCENTS[0]]
@@ -243,7 +243,7 @@ def _far_below(chart: Chart) -> str:
 
 
 def around(axes: Sequence[Axes], chart: Chart, size: Size, remark: str, named: bool = True, title: str = "") -> None:
-    """Add what a figure of several panels has once: the legend of `axes` (if `named`), the metric and a caption."""
+    """Add what several panels share: the legend of `axes` (if `named`), the label of the metric, and a caption."""
     figure = _figure_of(axes[0])
     if named:
         legend.add(axes, size, title)

@@ -23,14 +23,14 @@ _TICK = 30.0  # points that a tick of a cost needs
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 _COSTS = {"params": "parameters", "macs": "MACs per map"}
 _MANY = 8  # points that a column of a paper has room for, with their names
-_MARGIN = 0.13  # of the range of costs, at each end
-_LEAST_RATIO = 1.02  # of the ends of a logarithmic axis to the outermost costs
+_MARGIN = 0.13  # the margin at each end, as a share of the range of costs
+_LEAST_RATIO = 1.02  # the least ratio of the ends of a logarithmic axis to the outermost costs
 _TALL = 3.4  # inches
 _ASIDE = 1.0  # points; the caption tells of larger shifts
 
 
 class CostLocator(Locator):
-    """Two round ticks on a logarithmic axis of any length, or up to `most`."""
+    """At least two ticks at round numbers on a logarithmic axis of any length, and at most `most`."""
 
     def __init__(self, most: int = _MOST_TICKS) -> None:
         self.most = most
@@ -101,9 +101,8 @@ def with_costs(chart: Chart, axes: Any = None) -> Axes:
     """Draw `lines` over the axis `x`, over the parameters and over the MACs.
 
     The three panels are side by side, with a row of panels for each value of the other axes. In one column of a paper,
-    they are below one another, with a column of panels for each value, unless an exact size is wider than high. `axes`
-    is an array of that shape.
-    Returns the first panel.
+    they are one below the other, with a column of panels for each value, unless an exact size is wider than high.
+    `axes` is an array of that shape. Returns the first panel.
     """
     summary = common.with_finished_runs(chart)
     values = others(summary)

@@ -19,7 +19,7 @@ from analysis.statistics import FEWEST_SEEDS
 _APART = 5.5  # points between the middles of two points of almost equal cost
 _MARK = 3.5  # points from the middle of a marker to its edge
 _BAR = 1.6  # points from the middle of an interval to its edge
-_HEIGHT = 1.1  # of a line of text, in its size
+_HEIGHT = 1.1  # the height of a line of text, in sizes of its font
 _DISTANCES = (6.0, 9.0, 13.0, 18.0, 24.0, 32.0, 42.0, 54.0, 68.0)
 _ANGLES = (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240, 15, 165, 345, 195)
 _LEADER = 8.0  # from this distance on, a line leads from the name to its point
@@ -29,7 +29,7 @@ _ACROSS_A_BAR = 25.0  # points of distance that a name goes to keep off an inter
 
 
 def apart(ax: Axes, costs: pd.Series) -> list[float]:
-    """How many points aside each of `costs` stands, so that those of almost equal cost do not cover one another."""
+    """The shift of each of `costs` along the axis in points, so that almost equal costs do not cover one another."""
     at = _across(ax, costs)
     order = np.argsort(at, kind="stable")
     placed = at.copy()
@@ -48,13 +48,13 @@ def apart(ax: Axes, costs: pd.Series) -> list[float]:
 
 
 def _span(at: np.ndarray) -> tuple[float, float]:
-    """The ends of a group of points at their distance."""
+    """The ends of a group of points that stand next to each other, in points."""
     half = _APART * (len(at) - 1) / 2
     return float(at.mean()) - half, float(at.mean()) + half
 
 
 def _across(ax: Axes, costs: pd.Series) -> np.ndarray:
-    """Where `costs` are across the figure, in points."""
+    """The horizontal places of `costs` in the figure, in points."""
     _lay_out(ax)
     both = np.column_stack([costs, np.full(len(costs), ax.get_ylim()[0])])
     return ax.transData.transform(both)[:, 0] * _points(ax) if len(both) else np.zeros(0)
@@ -66,7 +66,7 @@ def _lay_out(ax: Axes) -> None:
 
 
 def _points(ax: Axes) -> float:
-    """Points in a pixel."""
+    """The points of a pixel."""
     figure: Any = ax.get_figure(root=True)
     return 72.0 / float(figure.dpi)
 
@@ -119,10 +119,10 @@ def _inside(ax: Axes) -> Bbox:
 def _places(
     middles: np.ndarray, bars: Sequence[Bbox], widths: Sequence[float], height: float, inside: Bbox
 ) -> list[Bbox] | None:
-    """A box for each name that covers neither a marker nor another name; None where there is none for a name.
+    """A box for each name, which covers neither a marker nor another name; None if some name has no such box.
 
-    The names with the most neighbours come first. Each takes the nearest free place; one across an interval counts as
-    further away.
+    The names with the most neighbours come first. Each takes the nearest free box. A box that covers an interval counts
+    as further away.
     """
     markers = [Bbox.from_extents(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in middles]
     crowd = [int((np.hypot(*(middles - middle).T) < 40).sum()) for middle in middles]

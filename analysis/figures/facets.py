@@ -18,7 +18,7 @@ from lightning_xvol.config import registry
 
 _STATIC = "_static"
 _ACROSS = 3  # panels of a page
-_FAMILIES = 5  # panels of a page, where each of its rows is a value of a further axis
+_FAMILIES = 5  # panels side by side on a page, if each row of panels is a value of a further axis
 
 
 def facets(chart: Chart, axes: Any = None) -> Axes:
@@ -133,7 +133,7 @@ def _title(grid: _Grid, value: str, family: str, across: int, room: float, size:
 
 
 def others(summary: pd.DataFrame) -> pd.Series:
-    """The values of the axes that a row is named by, beside the label of its operator: `softmax = yes`, or nothing."""
+    """The part of each row's name behind the label of its operator: `softmax = yes`, or nothing."""
     pairs = zip(summary["row"], summary["label"], strict=True)
     found = [row.removeprefix(f"{label}, ") if row.startswith(f"{label}, ") else "" for row, label in pairs]
     return pd.Series(found, index=summary.index, dtype="str")

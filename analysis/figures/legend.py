@@ -1,4 +1,4 @@
-"""Legends that fill their lines, above everything else where they cover no data."""
+"""Legends that are filled line by line. They stand above the axes, where they cover no data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE = 0.15
 
 
 class Sheet(Figure):
-    """A figure of ours. Its legend and its caption belong to the whole figure."""
+    """A figure that this package makes. Its legend and its caption belong to the whole figure."""
 
 
 def label(row: str) -> str:
@@ -36,7 +36,7 @@ def handles(axes: Sequence[Axes]) -> dict[str, Any]:
 
 
 def columns(labels: Sequence[str], size: Size) -> int:
-    """The least number of columns with which `labels` take as few lines as the width of the figure allows."""
+    """The number of columns of a legend of `labels`: the fewest with which it has as few lines as possible."""
     font = size.rc()["legend.fontsize"]
     widths = [text.width(name, font, size.style) + (_HANDLE + _BEFORE_TEXT) * font for name in labels]
     room = 72 * size.width - 2 * _EDGE * font - 6

@@ -21,8 +21,8 @@ BARS, BANDS, BOTH = "Error bars", "Bands", "Error bars and bands"
 def lines(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw the means over the axis `x`: a line for each row, with 95 % intervals as error bars.
 
-    Rows stand a few points aside of one another, so that error bars do not cover one another. A row that is the same
-    runs at every value, such as a baseline that the axis does not concern, is a level line with a band.
+    Rows are a few points apart, so that error bars do not cover one another. A row with the same runs at every value,
+    such as a baseline that the axis does not concern, is a level line with a band.
     """
     summary = common.with_finished_runs(chart)
     size = common.under_legend(chart.sized(COLUMN), common.row_names(summary))
@@ -36,7 +36,7 @@ def lines(chart: Chart, ax: Axes | None = None) -> Axes:
 
 
 def shown(summary: pd.DataFrame, x: str | None) -> str:
-    """What shows the intervals."""
+    """The kind of marks that show the intervals: error bars, bands or both."""
     return BOTH if common.constant_rows(summary, x) else BARS
 
 
@@ -55,7 +55,7 @@ def trace(ax: Axes, means: pd.DataFrame, x: str, positions: Mapping[Any, float],
 
 
 def draw_constant(ax: Axes, own: pd.DataFrame) -> None:
-    """Draw the row `own`, which is the same runs at every value."""
+    """Draw the row `own`, which has the same runs at every value."""
     marks.constant(ax, own.iloc[0], marks.look_of(own), legend.label(own["row"].iloc[0]))
 
 

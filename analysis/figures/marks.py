@@ -1,7 +1,7 @@
 """How figures show the runs of a row, by their number (docs/statistics.md).
 
-One run is a marker. Two runs are two dots. From three on, there is a marker for their mean, its 95 % interval, and a
-dot for each run, which is faint from five on. Where an axis cannot show all of it, there is an arrow at its end.
+One run is a marker. Two runs are two dots. Three or more runs are a marker for their mean, its 95 % interval, and a dot
+for each run. From five runs on, the dots are faint. If an axis cannot show all of this, there is an arrow at its end.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ RUNS = "_runs"
 ARROWS = "_arrows"
 """The labels of dots and of arrows; matplotlib leaves labels with an underscore out of legends."""
 _STEP = 3.2  # points between the rows at one value of a numeric axis
-_AT_MOST = 0.35  # of the distance between two values, for all rows together
+_AT_MOST = 0.35  # the largest share of the distance between two values, for all rows together
 
 
 def steps(rows: int, gap: float, step: float = _STEP, at_most: float = _AT_MOST) -> list[float]:
-    """How many points aside each of so many rows stands. Two values of the axis are `gap` points apart."""
+    """The shift of each of so many rows along the axis in points. Two values of the axis are `gap` points apart."""
     step = min(step, at_most * gap / max(1, rows - 1))
     return [step * (number - (rows - 1) / 2) for number in range(rows)]
 
 
 def aside(ax: Axes, points: float, across: bool = False) -> Transform:
-    """Data coordinates, moved by `points` along the axis that does not have the metric."""
+    """Data coordinates that are moved by `points` along the axis without the metric. `across`: see `estimates`."""
     moved = (0.0, -points / 72) if across else (points / 72, 0.0)
     return ax.transData + ScaledTranslation(*moved, ax.figure.dpi_scale_trans)
 
@@ -43,7 +43,7 @@ def estimates(
     ax: Axes, positions: Sequence[float], means: pd.DataFrame, look: Style, label: str, shift: float = 0.0,
     across: bool = False, joined: bool = False,
 ) -> None:  # fmt: skip
-    """Draw the estimates of one row at `positions`, `shift` points aside. The limits of the axes are set before.
+    """Draw the estimates of one row at `positions`, moved by `shift` points. The limits of the axes must be set before.
 
     Args:
         ax: The axes.
@@ -52,7 +52,7 @@ def estimates(
         look: Colour, marker and dash.
         label: The text of the legend.
         shift: In points, to the right or down.
-        across: Whether the metric runs across.
+        across: Whether the metric is on the horizontal axis.
         joined: Whether a line joins the means.
     """
     at, place = np.asarray(positions, dtype=float), aside(ax, shift, across)
@@ -84,7 +84,7 @@ def interval(
 
 
 def dots(ax: Axes, at: np.ndarray, means: pd.DataFrame, look: Style, place: Transform, across: bool) -> None:
-    """A dot for each run of those `means` that have several: the row's marker for two, faint where they are many."""
+    """A dot for each run of those `means` that have several runs: the row's marker for two, faint dots for many."""
     for position, n, runs in zip(at, means["n"], means["runs"], strict=True):
         if n < FEWEST_SEEDS - 1:
             continue
@@ -138,7 +138,7 @@ def _outermost(mean: dict[str, Any], sign: int) -> float:
 
 
 def constant(ax: Axes, mean: pd.Series, look: Style, label: str, across: bool = False) -> None:
-    """A row that does not vary along the axis: a line with the band of its interval, or a line for each of two runs."""
+    """Draw a row that does not vary along the axis: a line with the band of its interval, or two runs as two lines."""
     draw, fill = (ax.axvline, ax.axvspan) if across else (ax.axhline, ax.axhspan)
     values = mean["runs"] if mean["n"] == FEWEST_SEEDS - 1 else [mean["mean"]]
     for number, value in enumerate(values):

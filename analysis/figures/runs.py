@@ -27,10 +27,10 @@ _PANELS_ACROSS = 4
 def seeds(chart: Chart, ax: Axes | None = None) -> Axes:
     """Draw a dot for each run, beside the mean of its row with the 95 % interval. Dots are in the order of the seeds.
 
-    Each run has the columns `n`, `mean`, `ci_low` and `ci_high` of its row. One or two runs stand without a mean.
+    Each run has the columns `n`, `mean`, `ci_low` and `ci_high` of its row. One or two runs are drawn without a mean.
 
-    The values of the axis `x` are evenly spaced. Without an axis, each row has a line of the figure and the metric runs
-    across. A row that is the same runs at every value is a level line with a band.
+    The values of the axis `x` are evenly spaced. Without an axis, each row has a line of the figure, and the metric is
+    on the horizontal axis. A row with the same runs at every value is a level line with a band.
     """
     across = chart.x is None
     means = _means(chart.data, ["row"] if chart.x is None else ["row", chart.x])

@@ -19,8 +19,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 
 SANS = "sans"
 FONTS = {SANS: ("DejaVu Sans",), "serif": ("STIXGeneral", "DejaVu Serif")}
-"""The fonts of a figure by its style, with one for missing letters. They are part of matplotlib, so that figures are
-the same on every machine. STIX looks like Times."""
+"""The fonts of each style; a later font supplies letters that an earlier one lacks. They are part of matplotlib, so
+that figures are the same on every machine. STIX looks like Times."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,12 @@ def read_size(size: Any) -> Size:
     except (TypeError, ValueError):
         close = nearest(size, SIZES) if isinstance(size, str) else ""
         raise UserError(
-            f"size={size!r} must be a width and a height in inches, as 3.5x2.4, or one of {', '.join(SIZES)}{close}"
+            f"size={size!r} must be a width and a height in inches, such as 3.5x2.4, or one of {', '.join(SIZES)}"
+            f"{close}"
         ) from None
     for side in (width, height):
         if not LEAST <= side <= MOST:
-            raise UserError(f"size={size!r} must be a width and a height of {LEAST:g} to {MOST:g} inches")
+            raise UserError(f"size={size!r} must have a width and a height of {LEAST:g} to {MOST:g} inches")
     return Size(width, height, exact=True)
 
 

@@ -17,12 +17,12 @@ LONGEST = 24  # characters of a turned name on an axis
 
 @functools.lru_cache(maxsize=10_000)
 def width(text: str, points: float, style: str) -> float:
-    """The width of one line of `text` in points. No setting of matplotlib counts."""
+    """The width of one line of `text` in points. It does not depend on matplotlib's settings."""
     font = FontProperties(
         family=list(FONTS[style]), style="normal", variant="normal", weight="normal", stretch="normal", size=points
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a letter that no font has; it is told when the figure is saved
+        warnings.simplefilter("ignore")  # about a letter that no font has; saving the figure warns again
         return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0])
 
 
@@ -31,7 +31,7 @@ def widest(texts: list[str], points: float, style: str) -> float:
 
 
 def wrapped(text: str, room: float, points: float, style: str) -> str:
-    """`text` in lines of at most `room` points, broken between words."""
+    """`text` in lines of at most `room` points. Lines break between words."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -43,7 +43,7 @@ def wrapped(text: str, room: float, points: float, style: str) -> str:
 
 
 def balanced(text: str, room: float, points: float, style: str) -> str:
-    """`text` in as few lines as fit into `room` points, about equally long."""
+    """`text` in as few lines of at most `room` points as possible. The lines are about equally long."""
     lines = wrapped(text, room, points, style).count("\n") + 1
     whole = width(text, points, style)
     tried = (wrapped(text, whole * part / 20, points, style) for part in range(20 // lines, 21))
@@ -52,7 +52,7 @@ def balanced(text: str, room: float, points: float, style: str) -> str:
 
 
 def in_two(name: str) -> str:
-    """`name` in two lines, broken at a space or a plus nearest to its middle; else as it is."""
+    """`name` in two lines, broken at the space or plus that is nearest to its middle; without one, as it is."""
     places = [at for at, letter in enumerate(name) if letter in " +" and at > 0]
     if not places:
         return name

@@ -12,17 +12,17 @@ from analysis.figures.chart import Chart
 from analysis.statistics import FEWEST_SEEDS
 
 PERCENTS = (-4.0, 104.0)  # the outermost ends of an axis in percent
-_MARGIN = 0.04  # of the shown part, at each end
-_FLAT = 0.5  # what is shown to each side of a single value
-_LONG = 3.0  # an interval so many times as long as half of them may leave the axes
-_ASIDE = 0.06  # of the axis, before the first value of x and after the last
+_MARGIN = 0.04  # the margin at each end, as a share of the shown part
+_FLAT = 0.5  # the part that is shown on each side of a single value
+_LONG = 3.0  # an interval is shown up to so many half-lengths of the median interval beyond the runs
+_ASIDE = 0.06  # the room before the first value of x and after the last, as a share of the axis
 
 
 def show_metric(ax: Axes, chart: Chart, means: pd.DataFrame, across: bool = False) -> None:
-    """Let the metric's axis show all `means` and their runs, and what is useful of their intervals.
+    """Let the axis of the metric show all `means` and their runs, and the useful part of their intervals.
 
-    A percentage ends at 0 and 100. An interval is shown whole unless it is much longer than the others and would
-    flatten them. Means far below 0 % are left out too. `arrows` marks all that leaves the axes.
+    The axis of a percentage ends at 0 and 100. An interval is shown whole, unless it is so much longer than the others
+    that they would look flat. Means far below 0 % are left out too. `arrows` marks all that leaves the axes.
     """
     low, high = _shown(means, chart.is_in_percent)
     if np.isfinite([low, high, high - low]).all():
@@ -52,7 +52,7 @@ def _shown(means: pd.DataFrame, percent: bool) -> tuple[float, float]:
 
 
 def length(positions: Sequence[float]) -> float:
-    """How long an x axis is that shows `positions`, in their unit."""
+    """The length of an x axis that shows `positions`, in their unit."""
     return (1 + 2 * _ASIDE) * (max(positions) - min(positions)) or 2 * _FLAT
 
 

@@ -92,7 +92,7 @@ class Claim:
         kinds: The kinds of its parts (`verdicts.LEGEND`).
         parts: Its parts.
         refuted_by: What decides it.
-        about: The operators and metrics of a claim without parts.
+        about: For a claim without parts, the operators and metrics that it is about.
     """
 
     number: int

@@ -1,6 +1,6 @@
-"""`--only operator=` and `--metric` for what the paper prints: which rows, columns and claims are shown.
+"""`--only operator=` and `--metric` for the paper's tables and claims: which rows, columns and claims are shown.
 
-They choose what is shown and change no number: tests, pooled variances and Holm's families are those of all rows.
+The two flags change no number. Tests and pooled variances use all rows, and Holm adjusts p over all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lightning_xvol.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown. Empty sets stand for everything.
+    """The operators and metrics that are shown. An empty set stands for all.
 
     Attributes:
         operators: The labels of rows.
@@ -29,9 +29,10 @@ class Shown:
 
     @classmethod
     def of(cls, only: Mapping[str, Sequence[str]], metrics: Sequence[str], strict: bool = True) -> Shown:
-        """What `--only` and `--metric` ask for.
+        """The operators and metrics that `--only` and `--metric` choose.
 
-        With `strict`, they may name only what the paper has. A report shows sweeps too, which have more.
+        With `strict`, they may name only what the paper has. A report is not strict, because its sweeps have more
+        operators and metrics.
 
         Raises:
             UserError: for a key, an operator or a metric that the paper does not have.
@@ -39,7 +40,7 @@ class Shown:
         labels, known = _labels(), _metrics()
         for key in only if strict else ():
             if key != "operator":
-                raise UserError(f"--only {key}: only operator chooses among what the paper prints")
+                raise UserError(f"--only {key}: in the paper's tables and claims, only operator can be chosen")
         asked = only.get("operator", ())
         found = [row_named(value, labels) for value in asked]
         for value, row in zip(asked, found, strict=True):
@@ -69,14 +70,14 @@ class Shown:
         return about and (not self.metrics or bool(self.metrics & {*subjects, *verdict.metrics}))
 
     def note(self, shown: int, of: int, what: str) -> str:
-        """`Shown: 3 of 27 claims (operator xvolution); ...`; empty where everything is shown."""
+        """A footnote such as `Shown: 3 of 27 claims (operator xvolution); ...`; empty where everything is shown."""
         if self.all:
             return ""
         chosen = [f"operator {', '.join(sorted(self.operators))}"] if self.operators else []
         chosen += [f"metric {', '.join(sorted(self.metrics))}"] if self.metrics else []
         return (
             f"Shown: {shown} of {of} {what} ({'; '.join(chosen)}); intervals, p and verdicts are those of all rows, so "
-            "hiding some changes none."
+            "hiding some rows does not change them."
         )
 
 

@@ -34,7 +34,7 @@ PRIMARY = {1: "top1", 2: "box_ap", 3: "mask_ap", 4: "box_ap", 6: "box_ap"}
 WITH_DELTAS = (2, 3, 6)  # Tables 1 and 4 print none
 WITHOUT_BOLD = (4,)
 MOST_CHANGES = 6  # in a caption
-LONGEST_NAME = 150  # of the data in the name of a file
+LONGEST_NAME = 150  # characters of the data in the name of a file
 OTHER_METRICS = ("top1", "top5")  # shown on data that have none of the table's metrics
 
 

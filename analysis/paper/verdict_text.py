@@ -1,4 +1,4 @@
-"""The verdicts for a terminal: those that runs or printed numbers decide first, with their evidence below the claim."""
+"""The verdicts for a terminal. Those that runs or printed numbers decide come first, with the evidence below each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def to_text(found: Sequence[Verdict], width: int, every: bool = False, note: str
     Args:
         found: The verdicts.
         width: The width of the terminal.
-        every: Whether claims are shown that nothing decides.
+        every: Whether the claims that are not decided are shown too.
         note: A sentence on what is shown.
     """
     shown = [item for item in found if every or item.kind not in UNDECIDED]
@@ -57,10 +57,11 @@ def _lines(found: Sequence[Verdict], width: int) -> list[str]:
 
 
 def _left(found: Sequence[Verdict]) -> str:
-    """How many claims are left out."""
+    """A sentence on how many claims are left out; empty for none."""
     left = {item.claim.number for item in found}
     left -= {item.claim.number for item in found if item.kind not in UNDECIDED}
     if not left:
         return ""
     told = f"{numbers.counted(len(left), 'claim')} {'is' if len(left) == 1 else 'are'}"
-    return f"{told} not decided by these runs; --all shows {'it' if len(left) == 1 else 'them'}, and what would decide."
+    them = "it" if len(left) == 1 else "them"
+    return f"{told} not decided by these runs; --all shows {them} and what would decide {them}."

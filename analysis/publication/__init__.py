@@ -1,1 +1,1 @@
-"""What is published beside the records: pages whose numbers are rendered from them, RO-Crate and Croissant files."""
+"""What is published beside the records: pages with numbers from them, and descriptions (RO-Crate and Croissant)."""

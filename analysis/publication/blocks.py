@@ -1,4 +1,4 @@
-"""The kinds of marks in a page, with their flags: `KINDS`. Each renders from records what stands at its place.
+"""The kinds of marks in a page, with their flags: `KINDS`. Each kind renders the content of its marks from records.
 
 | kind | what stands there |
 | --- | --- |
@@ -7,9 +7,9 @@
 | `figure` | a figure of a sweep; `--to FILE.png` and `FILE.csv` get the figure and its numbers |
 | `verdicts` | a line for each claim, with its parts: runs, interval, equality, control, parameters |
 | `tally` | the number of claims by verdict |
-| `gains` | rows of a sweep minus their static controls, with the largest gain that the runs allow |
+| `gains` | rows of a sweep minus their static controls, with the upper end of each 95 % interval |
 | `cost` | the cells of each sweep by state, with CPU and clock time |
-| `protocol` | the protocol with its SHA-256, and what of each sweep is exploratory |
+| `protocol` | the protocol with its SHA-256, and which runs of each sweep are exploratory |
 | `number`, `verdict`, `hours` | a few words in a sentence |
 """
 
@@ -36,14 +36,14 @@ from lightning_xvol.ledger.protocol import read_protocol
 
 @dataclass
 class Place:
-    """What a kind needs: its flags, the page's folder, and open sources.
+    """What a kind needs to render a mark: its flags, the folder of the page, and open sources.
 
     Attributes:
-        folder: The folder of the page, below which files are written.
+        folder: The folder of the page. Files are written below it.
         opened: The sources by their names, each opened once for all pages.
-        texts: Takes the text of each file that belongs to the page.
-        drawings: Takes a function that draws, for each figure that belongs to the page.
-        notes: Takes a sentence for each file that cannot be read whole.
+        texts: The text of each file that belongs to the page; the kinds fill it.
+        drawings: A function that draws, for each figure that belongs to the page; the kinds fill it.
+        notes: A sentence for each file that cannot be read whole.
         flags: The flags of the mark.
     """
 
@@ -56,9 +56,14 @@ class Place:
 
     @property
     def sources(self) -> Collection:
+        """The sources that the mark or `defaults` names.
+
+        Raises:
+            UserError: if neither names one, or one holds no runs.
+        """
         names = tuple(self.flags.source)
         if not names:
-            raise UserError("--source is missing, here and in <!-- analysis defaults -->")
+            raise UserError("--source is missing, both here and in <!-- analysis defaults -->")
         if names not in self.opened:
             self.opened[names] = Collection(names)
         self.notes |= dict.fromkeys(self.opened[names].losses)
@@ -66,6 +71,7 @@ class Place:
 
     @property
     def sweep(self) -> SweepResults:
+        """The sweep that the mark names. It raises errors as `load_sweep` does."""
         only = {key: values.split(",") for key, values in self.flags.only}
         return render.load_sweep(self.sources, self.flags.sweep, interval=self.flags.interval, only=only)
 
@@ -92,7 +98,7 @@ def table(place: Place) -> str:
 
 
 def _planned(place: Place, results: SweepResults) -> list[str]:
-    """What of a sweep the protocol planned, and what is exploratory; nothing without `--protocol`."""
+    """Sentences on what the protocol planned in a sweep and what is exploratory; none without `--protocol`."""
     if place.flags.protocol is None:
         return []
     sources = place.sources
@@ -108,7 +114,7 @@ def paper(place: Place) -> str:
     number = place.flags.table
     found = paper_tables(number, pools(place.sources, str(number)), "last")
     if not found:
-        raise UserError(f"no finished run for Table {number}")
+        raise UserError(f"--table {number}: the source has no finished run of this table of the paper")
     return "\n\n".join(item.to_markdown().strip() for item in found)
 
 
@@ -153,7 +159,7 @@ def protocol(place: Place) -> str:
     path = place.flags.protocol
     frozen = Frozen.of(place.sources, found, None if path is None else Path(path))
     if frozen.protocol is None:
-        raise UserError("no protocol here: name its file with --protocol")
+        raise UserError("the runs name no protocol that can be found here; name its file with --protocol")
     lines = [f"Protocol: {frozen.fact}.", *(f"Warning: {text}." for text in frozen.warnings())]
     for item in found:
         about = f"`{item.layout.name}` (recipe {item.layout.recipe})"
@@ -166,9 +172,9 @@ class Kind:
     """A kind of mark.
 
     Attributes:
-        render: What stands at its place.
-        flags: The flags that it needs beside `--source` and `--protocol`.
-        is_block: Whether its comment begins a line.
+        render: Returns the content of a mark.
+        flags: The flags that it takes beside `--source` and `--protocol`.
+        is_block: Whether its mark begins a line and holds a block of lines.
     """
 
     render: Callable[[Place], str]
@@ -241,11 +247,11 @@ def _parsed(name: str, flags: Sequence[str], words: Sequence[str]) -> argparse.N
 
 
 def rendered(mark: Mark, place: Place) -> str:
-    """What stands at `mark`.
+    """The content of `mark`.
 
     Raises:
-        UserError: for an unknown kind, an unknown flag, or records that do not give what the mark names. The sentence
-            begins with the line.
+        UserError: for an unknown kind, an unknown flag, or records that lack what the mark names. The sentence begins
+            with the line.
     """
     try:
         name, *words = mark.words

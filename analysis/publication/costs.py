@@ -1,4 +1,4 @@
-"""What the runs of sources cost: cells by state, CPU time and clock time."""
+"""The cost of the runs of sources: cells by state, CPU time and clock time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OF = ("cpu", "clock", "runs")
 
 @dataclass(frozen=True)
 class Cost:
-    """What cells cost.
+    """The cost of cells.
 
     Attributes:
         states: The number of cells in each of `overview.STATES`.
@@ -56,7 +56,7 @@ def _cells(found: Iterable[overview.Overview]) -> dict[str, str]:
 
 
 def table(sources: Collection) -> str:
-    """A line for each sweep and one for all runs, which counts a run that sweeps share once."""
+    """A Markdown table with a line for each sweep and one for all runs. The last line counts a shared run once."""
     found, _ = overview.overviews(sources)
     lines = [(f"{item.layout.name} ({item.layout.recipe})", cost_of(sources, _cells([item]))) for item in found]
     lines.append(("all, each run once", cost_of(sources, _cells(found))))
@@ -72,7 +72,15 @@ def table(sources: Collection) -> str:
 
 
 def words(sources: Collection, of: str) -> str:
-    """The CPU time, the clock time or the number of all runs, each run once."""
+    """The CPU time, the clock time or the number of all runs, each run once.
+
+    Args:
+        sources: The sources of the runs.
+        of: One of `OF`: `cpu`, `clock` or `runs`.
+
+    Raises:
+        UserError: where no sweep can be read, or for `cpu` where a record holds no CPU time.
+    """
     found, _ = overview.overviews(sources)
     cost = cost_of(sources, _cells(found))
     if of == "runs":

@@ -1,7 +1,9 @@
-"""The folder of open records as an RO-Crate 1.1: `ro-crate-metadata.json` lists its files with size and SHA-256.
+"""The folder of open records as an RO-Crate 1.1, a format for the description of research data.
 
-Source: RO-Crate Metadata Specification 1.1 (https://w3id.org/ro/crate/1.1). Licence, authors and the paper are those
-of CITATION.cff. Beside it lie the Croissant descriptions of the generated data sets (`analysis.publication.croissant`).
+`ro-crate-metadata.json` lists the files of the folder with their size and SHA-256. Licence, authors and the paper come
+from CITATION.cff. The folder also gets descriptions of the generated data sets (`analysis.publication.croissant`).
+
+Source: RO-Crate Metadata Specification 1.1 (https://w3id.org/ro/crate/1.1).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Citation:
     """What a description takes from CITATION.cff.
 
     Attributes:
-        title, version: Those of the software.
+        title, version: The name and the version of the software.
         license: The SPDX name of its licence.
         authors: The name of each author, and whether it is a person.
         papers: The references: title, year, the names of the authors, and their address.
@@ -104,10 +106,10 @@ def descriptions(folder: Path, citation: Citation, date: str | None = None) -> d
     Args:
         folder: The folder of the records.
         citation: What CITATION.cff says.
-        date: The date of publication, `YYYY-MM-DD`. By default it is the one in the metadata that is there, else today.
+        date: The date of publication, `YYYY-MM-DD`. By default it is the date in the existing metadata, else today.
 
     Raises:
-        UserError: for another form of `date`, a folder without records, or an archive that cannot be read.
+        UserError: for a `date` of another form, a folder without records, or an archive that cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"no folder {str(folder)!r}; python -m analysis archive writes records into one")
@@ -198,7 +200,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _date_of(folder: Path) -> str | None:
-    """The date in the metadata that are there."""
+    """The date in the existing metadata; None where there are none."""
     content = files.read_json(folder / METADATA)
     graph = content.get("@graph") if isinstance(content, dict) else None
     entities = graph if isinstance(graph, list) else []

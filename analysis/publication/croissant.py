@@ -1,4 +1,6 @@
-"""Croissant 1.0 descriptions of the data sets that code generates: no file is distributed, so the generator is.
+"""Descriptions of the data sets that code generates, in Croissant 1.0, a format for data sets of machine learning.
+
+No file of images is distributed. Each description names the code that makes the images instead.
 
 Source: Croissant Format Specification 1.0 (http://mlcommons.org/croissant/1.0), with its recommended context.
 """
@@ -44,14 +46,14 @@ class Generated:
     """A data set that code generates.
 
     Attributes:
-        description: What it shows.
-        code: The files of its code, below the root of the repository. `call` is found in the first.
-        call: Python that makes it.
+        description: What its images show.
+        code: The files of its code, below the root of the repository. The first one has the class that `call` imports.
+        call: The Python code that makes it.
         classes: The names of its classes by their numbers.
         splits: The option with the number of images, for each split.
         fields: Its fields beside split and label: name, data types and description.
         label: The description of the label.
-        repeated: The fields of which an image has several values.
+        repeated: The fields that have several values for each image.
     """
 
     description: str

@@ -1,4 +1,4 @@
-"""Rows of a sweep against their static controls: what they gain, and the largest gain that the runs allow."""
+"""Rows of a sweep against their static controls: their gain, and the largest gain that the runs allow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from lightning_xvol.errors import UserError
 
 
 def gains(results: SweepResults) -> str:
-    """A line for each row with a control and each value of the axes: difference, largest gain, equality, verdict.
+    """A Markdown table with a line for each row that has a control, at each value of the axes.
+
+    A line has the difference to the control, the largest gain that the runs allow (the upper end of the 95 % interval),
+    whether the two are equal within margins, and whether the difference is resolved.
 
     Raises:
         UserError: where no row has a control with runs.

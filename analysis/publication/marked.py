@@ -1,4 +1,4 @@
-"""Marked places in a Markdown page: what stands between two comments is rendered, and the page is its own template.
+"""Marks in a Markdown page. A mark is a pair of comments, and what stands between them is rendered from records.
 
     <!-- analysis defaults --source results/match_small.jsonl.gz -->
 
@@ -8,8 +8,9 @@
 
     X-volution has <!-- analysis number --sweep operator --row xvolution -->98.4 ± 1.9<!-- /analysis --> %.
 
-A comment names a kind and its flags, as on a command line. One that begins a line holds a block, and one within a line
-holds a few words. Comments in code are text. `defaults` gives flags to all marks after it, up to the next `defaults`.
+The first comment names a kind and its flags, as on a command line. A mark that begins a line holds a block of lines. A
+mark within a line holds a few words. Comments in code are plain text and no marks. `defaults` gives flags to all marks
+after it, up to the next `defaults`.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ _STARTS_A_BLOCK = re.compile(r" (?=(?:[-+*#>]+|\d+[.)]) )")
 
 @dataclass(frozen=True)
 class Mark:
-    """A marked place.
+    """A mark.
 
     Attributes:
         words: The kind and its flags.
-        defaults: The flags of `defaults`.
-        line: The number of the line with its comment.
-        start, end: The place of its content in the page.
-        is_block: Whether its comment begins a line.
+        defaults: The flags of the last `defaults` before it.
+        line: The number of the line with its first comment.
+        start, end: The first character of its content in the page, and the one after the last.
+        is_block: Whether it begins a line.
     """
 
     words: tuple[str, ...]
@@ -52,10 +53,10 @@ class Mark:
 
 
 def marks(text: str) -> Iterator[Mark]:
-    """The marked places of a page, from its top to its bottom.
+    """The marks of a page, from its top to its bottom.
 
     Raises:
-        UserError: for a comment without an end, an end without a beginning, or flags that no shell would read.
+        UserError: for a comment without an end, an end without a beginning, or flags that no shell can read.
     """
     code = [match.span() for match in _CODE.finditer(text)]
     defaults: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ def marks(text: str) -> Iterator[Mark]:
         line = text.count("\n", 0, match.start()) + 1
         if match["end"]:
             if opened is None:
-                raise UserError(f"line {line}: <!-- /analysis --> ends nothing; its beginning is missing")
+                raise UserError(f"line {line}: <!-- /analysis --> has no beginning, such as <!-- analysis table -->")
             words, begun, first = opened
             before = text[text.rfind("\n", 0, first.start()) + 1 : first.start()]
             yield Mark(words, defaults, begun, first.end(), match.start(), not before.strip(f"{_MARK_OF_UTF_8} \t"))
@@ -89,7 +90,7 @@ def marks(text: str) -> Iterator[Mark]:
 
 
 def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:
-    """The page `text` with what `render` returns at each marked place, and the lines of the places that change.
+    """The page `text` with `render(mark)` as the content of each mark, and the lines of the marks that change.
 
     New lines end like those of the page, with `\\r\\n` or with `\\n`.
     """

@@ -1,4 +1,4 @@
-"""Renders the marked places of pages again, in place, or checks that they are what the records give."""
+"""Renders the marks of pages again, in place, or checks that their contents are what the records give."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_xvol.ledger import files
 
 @dataclass(frozen=True)
 class Page:
-    """A page as the records make it.
+    """A page that is filled from records.
 
     Attributes:
         path: Its file. Where the name that was given is a link, this is the file that it leads to.
-        text: Its text.
+        text: Its text after filling.
         place: The files that belong to it.
-        stale: The lines of the marks whose content in the file is another.
+        stale: The lines of the marks whose content in the file differs from that in `text`.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Page:
     stale: tuple[int, ...]
 
     def differences(self) -> list[str]:
-        """A sentence for each place or file that is not what the records give. The numbers of a figure stand for it."""
+        """A sentence for each mark and file that is not what the records give. A figure counts by its CSV."""
         found = [f"{self.path}, line {line}: not what its records give" for line in self.stale]
         for path, text in self.place.texts.items():
             if not path.is_file():

@@ -19,7 +19,12 @@ SHOW = ("mean", "n", "params", "macs", "gain", "verdict")
 
 
 def value(results: SweepResults, flags: argparse.Namespace) -> str:
-    """What `flags` names: `row`, `at` (values of axes), `minus` (another row), `metric`, `show` and `decimals`.
+    """The number that `flags` names.
+
+    Args:
+        results: The sweep.
+        flags: Has `row`, `at` (pairs of an axis and its value), `minus` (another row, or None), `metric`, `show` (one
+            of `SHOW`) and `decimals`.
 
     Raises:
         UserError: for a row, an axis, a value or a metric that the sweep does not have, or where it has no such number.
@@ -47,13 +52,13 @@ def _difference(found: Difference, p_holm: float, resolved: bool, show: str) -> 
         return str(found.n)
     if show == "gain":
         if not found.can_decide:
-            raise UserError(f"--show gain needs {FEWEST_SEEDS} runs of both rows, and a spread")
+            raise UserError(f"--show gain needs {FEWEST_SEEDS} runs of both rows, with some spread between runs")
         return numbers.signed(max(found.high, 0.0), 2)
     if show == "verdict":
         if p_holm != p_holm:
             raise UserError("--show verdict needs two rows that the table of the sweep compares")
         return "resolved" if resolved else "not resolved"
-    raise UserError(f"--show {show} takes no --minus")
+    raise UserError(f"--show {show} is a number of one row and takes no --minus")
 
 
 def _group(results: SweepResults, row: str, at: list[tuple[str, str]], metric: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims: a table with a line per claim, and one with a line per part and its numbers."""
+"""The verdicts on the paper's claims: a table with a line for each claim, and one with a line for each of its parts."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ PRIMARY = " (primary)"
 PRIMARY_NOTE = "Primary: a contrast that the protocol names. Every other difference is exploratory."
 _PARTS = {"yes": "holds", "no": "fails", "open": "not resolved"}
 NOTES = (
-    "Points: the difference of the means over seeds, of all n runs of each row, with its 95 % interval. Claimed: its "
-    "sign by the claim, or equality.",
-    "Equal within a margin: yes, no or open by two one-sided tests and by a test against equality, each at 5 %, "
-    "unadjusted. The margin in points is half of what the paper claims for X-volution on the metric.",
-    "Gain over the static control: a row minus the same taps without a query-key product; its 95 % interval, whose "
-    "upper end is the largest gain that the runs allow.",
-    f"A claim holds where every part does at 5 %, and fails where a part is refuted after Holm over its parts. Fewer "
-    f"than {FEWEST_SEEDS} runs of a row decide nothing.",
+    "Points: the difference of the means over seeds, of all n runs of each row, with its 95 % interval. Claimed: the "
+    "sign that the claim gives to the difference, or equality.",
+    "Equal within a margin: yes where two one-sided tests show it, no where a test refutes it, and open otherwise. "
+    "Each test has the level 5 %, unadjusted. The margin in points is half of what the paper claims for X-volution on "
+    "the metric.",
+    "Gain over the static control: a row minus the same taps without a query-key product, with its 95 % interval. "
+    "The upper end is the largest gain that the runs allow.",
+    "A claim holds where each of its parts holds at 5 %. It fails where a part is refuted after Holm over its parts. "
+    f"Fewer than {FEWEST_SEEDS} runs of a row decide nothing.",
 )
 
 
 def found_by(sources: Sources, select: str = "last") -> tuple[list[Verdict], ByTable]:
-    """The verdicts, and the pools of runs that they come from."""
+    """The verdicts, and the pools of runs that they come from, by the table of the paper (`pools.SWEEPS`)."""
     by_table = {table: pools(sources, table, select) for table in SWEEPS}
     return verdicts.judged_by(by_table), by_table
 
@@ -59,7 +60,7 @@ def chosen(found: Sequence[Verdict], claims: Collection[int]) -> list[Verdict]:
 
 
 def verdict_table(found: Sequence[Verdict], by_table: ByTable, protocol: Protocol | None = None) -> str:
-    """The table with its footnotes as Markdown. It marks the primary contrasts of `protocol`.
+    """The two tables with their footnotes as Markdown. They mark the primary contrasts of `protocol`.
 
     Raises:
         UserError: where `found` is empty.
@@ -123,7 +124,7 @@ def is_primary(part: Part, pool: Pool, protocol: Protocol | None) -> bool:
 
 
 def equal_within(found: Difference, margin: float) -> str:
-    """Whether the difference lies within the margin: `yes`, `no` or `open`."""
+    """Whether the difference lies within +-`margin`, in points: `yes`, `no`, or `open` where no test decides."""
     if equivalence(found, margin) < ALPHA:
         return "yes"
     return "no" if outside(found, margin) < ALPHA else "open"
@@ -151,7 +152,7 @@ def in_words(part: Part, pool: Pool) -> str:
 
 
 def _namer(pool: Pool) -> Callable[[Row], tuple[str, str]]:
-    """A function from a row to its name in our tables, and to what is beside it (`, K=3`)."""
+    """A function from a row to its name in our tables and to what tells it apart there (`, K=3`)."""
     labels = {row: label for sweep in pool.sweeps for row, label in sweep.labels.items()}
 
     def name(row: Row) -> tuple[str, str]:

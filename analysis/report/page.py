@@ -84,8 +84,8 @@ def write_report(
         The path of the file.
 
     Raises:
-        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, `protocol` is none, or
-            `notes` has no such value.
+        UserError: if no sweep can be shown, `path` is a folder, the file cannot be written, `protocol` is not a
+            protocol, or `notes` is unknown.
     """
     check_notes(notes)
     path = Path(path)

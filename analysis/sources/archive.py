@@ -216,9 +216,10 @@ class ToArchive:
 
 
 def curves_of(runs: Any, result: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, dict[int, tuple[int, float]]]:
-    """The curves of a run by the names of their metrics: those of its record, and `metrics` of the sweeps that show it.
+    """The curves of a run, by the names of their metrics. A curve has an epoch and a value for each step.
 
-    A run that diverged may have values of a metric that its record lacks.
+    The metrics are those of its record and `metrics`, which are those of the sweeps that show the run. A run that
+    diverged may have values of a metric that its record lacks.
     """
     wanted = {*(result["metrics"] or ()), *metrics, *map(validation_name, metrics)}
     curves = {name: runs.curve(result["cell_id"], name) for name in sorted(wanted)}

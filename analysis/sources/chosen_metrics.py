@@ -13,7 +13,7 @@ from lightning_xvol.errors import UserError, nearest
 
 
 def with_metrics(sweep: SweepLayout, frame: pd.DataFrame, names: Sequence[str]) -> tuple[SweepLayout, pd.DataFrame]:
-    """`sweep` with the metrics `names` alone, and without costs. The first is its own, the others are below it.
+    """`sweep` with only the metrics `names`, and without costs. The first becomes the main metric.
 
     A run that does not have the first metric counts as missing. Without `names`, both are returned as they are.
 
@@ -42,7 +42,7 @@ def with_metrics(sweep: SweepLayout, frame: pd.DataFrame, names: Sequence[str]) 
 
 
 def label_of(sweep: SweepLayout, name: str) -> str:
-    """The name of a metric in tables; one that no table has by itself keeps its name in records."""
+    """The name of a metric in tables. A metric that no table shows by default keeps its name in records."""
     labels = {sweep.metric: sweep.metric_label, **sweep.secondary_metrics}
     for metric in METRICS.values():
         for known in (metric, metric.on_validation()):

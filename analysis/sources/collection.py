@@ -46,7 +46,7 @@ class Source(Protocol):
         """The outcome of a cell; None where the source does not know the cell."""
 
     def cells(self) -> list[str]:
-        """The ids of the cells that it holds, also of those that none of its plans lists any more."""
+        """The ids of the cells that it holds, also of those that no plan lists any more."""
 
     def predictions(self, cell_id: str) -> Predictions | None:
         """The predictions of a finished cell; None where the source holds none."""
@@ -209,7 +209,7 @@ class Collection:
         """
         found = [plan for plan in self._plans if plan.name == name]
         if not found:
-            self.load(name)  # which says what there is
+            self.load(name)  # its error names the sweeps that there are
         return found
 
     def variants(self, names: Sequence[str]) -> list[tuple[SweepLayout, pd.DataFrame]]:

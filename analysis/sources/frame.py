@@ -83,14 +83,17 @@ class SweepLayout:
 
     @property
     def origin(self) -> str:
-        """What the runs are of, for a title: `recipe match_small`, or the data and what was set by hand."""
+        """The origin of the runs, for a title: `recipe match_small`, or the data and what was set by hand."""
         if not self.set_by_hand:
             return f"recipe {self.recipe}"
         return f"{self.data}; set by hand: {', '.join(self.set_by_hand)}"
 
     @property
     def changes(self) -> str:
-        """What differs from the recipe, for a footnote, with its name where the title lacks it; empty for nothing."""
+        """The settings that differ from the recipe, for a footnote; empty for none.
+
+        The text also names the recipe if the title does not.
+        """
         recipe = f"; recipe: {self.recipe}" if self.set_by_hand else ""
         return f"{recipe}; changed: {', '.join(self.settings)}" if self.settings else ""
 
@@ -108,17 +111,17 @@ class SweepLayout:
         return str(x) if x in COSTS else self.column_axis
 
     def value_label(self, axis: str, value: Any) -> str:
-        """The text of `value` in tables and figures: `ResNet-18` where a network is called `resnet18`."""
+        """The text of `value` in tables and figures: `ResNet-18` for the network `resnet18`."""
         named = isinstance(value, str) and axis in registry.KINDS and registry.is_known(axis, value)
         return registry.label(axis, value) if named else str(value)
 
     def heading(self, axis: str, value: Any) -> str:
-        """`value_label`, with a mark at the paper's own value."""
+        """`value_label`, with `(paper)` behind the paper's own value."""
         text = self.value_label(axis, value)
         return f"{text} (paper)" if self.paper.get(axis) == value else text
 
     def place(self, axis: str, value: Any) -> str:
-        """`kernel size K = 3`."""
+        """The axis and its value in words: `kernel size K = 3`."""
         return f"{self.axis_label(axis)} = {self.value_label(axis, value)}"
 
     def axis_label(self, axis: str) -> str:

@@ -71,7 +71,7 @@ class Ledger:
         return Outcome(str(folder)) if folder.is_dir() else None
 
     def cells(self) -> list[str]:
-        """The ids of the cells that have a folder. A folder that `--force` put aside is none."""
+        """The ids of the cells that have a folder. A folder that `--force` put aside does not count."""
         try:
             names = sorted(path.name for path in (self.folder / "cells").iterdir())
         except OSError:

@@ -55,7 +55,7 @@ def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
     first = plans[0]
     if len(plans) == 1:
         return first
-    # A former version may have called a row by another label; the first plan names it.
+    # An older version may have given a row another label; the first plan names it.
     cells: dict[str, Mapping[str, Any]] = {}
     for cell in (cell for plan in plans for cell in plan.content["cells"]):
         own = {key: value for key, value in cell.items() if key != "label"}

@@ -1,10 +1,10 @@
-"""Archives as a ledger again: a sweep goes on from their cells, on this machine or another.
+"""Turns archives into a ledger, so that a sweep goes on from their cells, on this machine or another.
 
-A finished cell of a source becomes the folder of a cell that has ended: its record, its configuration, and the rows of
-its evaluations. An archive holds no checkpoints, no predictions of single images and no training losses. The plan of a
-sweep becomes its `cells.json`, so the tables are those of the source before the sweep runs again.
+A finished cell of a source becomes the folder of a cell that has ended. The folder holds its record, its configuration
+and its evaluations. An archive holds no checkpoints, no predictions of single images and no training losses. The plan
+of a sweep becomes its `cells.json`. So the tables of the ledger are those of the source until the sweep runs again.
 
-A folder that is there is never changed. A new one appears whole or not at all.
+A folder that exists is never changed. A new folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lightning_xvol.ledger import checks, files
 from lightning_xvol.ledger.spellings import as_recorded
 
 CELLS = "cells"
-"""The folder of all cells in a ledger, which can be that of no sweep."""
+"""The folder of all cells in a ledger. No sweep can have this name."""
 
 
 @dataclass
@@ -36,9 +36,9 @@ class Restored:
     """What was restored, by the ids of the cells and the names of the sweeps.
 
     Attributes:
-        cells, sweeps: What was written.
-        kept_cells, kept_sweeps: What the ledger had already.
-        refused: A sentence for each cell or sweep that is not what it claims to be.
+        cells, sweeps: Those that were written.
+        kept_cells, kept_sweeps: Those that the ledger had already.
+        refused: A sentence for each cell or sweep that was left out because it contradicts itself or has no place.
     """
 
     cells: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ def restore(runs: Collection, out: Path) -> Restored:
 
     Raises:
         UserError: for a folder that cannot be written to.
-        OSError: as a full disk raises it. What was written stays, and the next call goes on.
+        OSError: for a full disk, for example. What was written stays, and the next call goes on.
     """
     done = Restored()
     files.make_folder(out / CELLS)
@@ -76,11 +76,14 @@ def restore(runs: Collection, out: Path) -> Restored:
         (done.cells if new else done.kept_cells).append(cell_id)
     for plan in plans:
         if checks.problems(plan.name, checks.name) or plan.name == CELLS:
-            done.refused.append(f"{plan.where}: the name of the sweep {checks.shown(plan.name)} cannot name its folder")
+            done.refused.append(
+                f"{plan.where}: the sweep {checks.shown(plan.name)} is left out, because a folder cannot have its name"
+            )
             continue
         if plan.name in done.sweeps:
             done.refused.append(
-                f"{plan.where}: another sweep {plan.name!r}, and a ledger holds one; name another --out"
+                f"{plan.where}: a second sweep {plan.name!r} is left out, because a ledger holds one; name another "
+                "--out for it"
             )
             continue
         new = _write_folder(out, plan.name, {"cells.json": files.json_bytes(plan.content)})
@@ -89,7 +92,7 @@ def restore(runs: Collection, out: Path) -> Restored:
 
 
 def _foreign(result: Mapping[str, Any]) -> str:
-    """Why a record cannot be that of its cell, as a sentence; empty where it can.
+    """A sentence that says why a record cannot be that of its cell; empty where it can.
 
     The id must follow from the configuration, because a sweep looks for its results by their ids alone.
     """
@@ -98,7 +101,7 @@ def _foreign(result: Mapping[str, Any]) -> str:
     except (AttributeError, KeyError, TypeError) as error:
         return f"its configuration cannot be read ({first_line(error)}), so it is left out"
     except UserError as error:
-        return f"this version does not take its configuration ({error}), so it is left out"
+        return f"this version does not accept its configuration ({error}), so it is left out"
     for key, own in (("cell_id", config.cell_id), ("group_id", config.group_id), ("seed", config.seed)):
         if result[key] != own:
             return f"its {key} is {checks.shown(result[key])}, and its configuration gives {own!r}; it is left out"
@@ -122,9 +125,9 @@ def _cell_files(runs: Collection, result: Mapping[str, Any], metrics: set[str]) 
 
 
 def _write_folder(ledger: Path, name: str, content: Mapping[str, bytes]) -> bool:
-    """Write the folder `name` of `ledger` with files of this content. Returns False where something has its name.
+    """Write the folder `name` of `ledger` with files of this content. Returns False if the name is taken.
 
-    It is written under another name and then renamed, which fails where another process was faster.
+    The folder is written under another name and then renamed. Renaming fails if another process was faster.
     """
     folder = ledger / name
     if os.path.lexists(folder):

@@ -1,4 +1,7 @@
-"""The rows and columns of a table that are shown: those of `--only` with results. Statistics are of the whole table."""
+"""The rows and columns of a table that are shown: those of `--only` that have results.
+
+The statistics stay those of the whole table.
+"""
 
 from __future__ import annotations
 
@@ -43,24 +46,25 @@ def describe(only: Mapping[str, Sequence[str]]) -> str:
 def note(only: Mapping[str, Sequence[str]], count: int, of: int, metrics: Sequence[str] = ()) -> str:
     """The footnote of a table that shows `count` of its `of` groups, or `metrics` alone; empty where it shows all."""
     shown = [f"{count} of {of} groups (--only {describe(only)})"] if only else []
-    shown += [f"only what --metric {','.join(metrics)} names"] if metrics else []
+    shown += [f"only --metric {','.join(metrics)}"] if metrics else []
     if not shown:
         return ""
     hiding = " or metrics" if metrics else ""
     return (
-        f"Shown: {'; '.join(shown)}; intervals and p are those of the whole table, so hiding rows{hiding} changes none."
+        f"Shown: {'; '.join(shown)}; intervals and p are those of the whole table, so hiding rows{hiding} does not "
+        "change them."
     )
 
 
 def with_results(summary: pd.DataFrame, lines: Sequence[str | None]) -> pd.DataFrame:
-    """`summary` without the lines of the table in which no run has finished or diverged.
+    """`summary` without the rows and columns of the table in which no run has finished or diverged.
 
     Args:
         summary: A row per group.
         lines: The columns of `summary` whose values are the rows and the columns of the table; None for no columns.
 
     Returns:
-        The rows that are left; all of them where no run has a result.
+        The groups that are left; all of them where no run has a result.
     """
     done = summary[(summary["n"] > 0) | (summary["diverged"] > 0)]
     if done.empty:

@@ -110,7 +110,7 @@ def overviews(
     for sweep, frame in sources.variants(sources.sweeps()):
         try:
             item = Overview.of(sources, sweep, frame, select, only=only, metrics=metrics)
-            _ = item.summary  # which raises where nothing of the sweep is asked for
+            _ = item.summary  # raises where the sweep has nothing of what is asked for
             found.append(item)
         except UserError as error:
             left_out.append(UserError(f"sweep {sweep.name!r}: {error}"))

@@ -24,9 +24,8 @@ _WITH = {
 
 _FINE_TUNED_NOTE = (
     " Fine-tuned: the network with mean coefficients after further training of all its weights, for a share of the "
-    "budget (train.finetune_ablated) and from a tenth of the largest learning rate. The intact network has no such "
-    "further training, so the difference to it, also paired by seed, favours the "
-    "fine-tuned network."
+    "budget (train.finetune_ablated), from a tenth of the largest learning rate. The difference to the intact network "
+    "is also paired by seed. It favours the fine-tuned network, because the intact one gets no further training."
 )
 
 

@@ -29,7 +29,7 @@ class SweepResults:
         select: Which evaluation of a run counts, `last` or `best`.
         sources: Where the runs come from.
         interval: How intervals are computed: `moderated` or `t`.
-        only: The rows and columns that are shown: the values of `operator` or of an axis. Everything is computed from
+        only: The rows and columns that are shown, as values of `operator` or of an axis. The statistics stay those of
             the whole table.
         metrics: The metrics that are shown instead of the sweep's own.
     """
@@ -66,7 +66,7 @@ class SweepResults:
 
     @functools.cached_property
     def visible(self) -> pd.DataFrame:
-        """The rows of `summary` that a table prints: it leaves out rows and columns in which no run has a result."""
+        """The groups of `summary` that a table prints. It leaves out rows and columns in which no run has a result."""
         return display.with_results(self.summary, ("row", self.layout.column_axis))
 
     @functools.cached_property

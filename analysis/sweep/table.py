@@ -185,7 +185,7 @@ def axis_values(summary: pd.DataFrame, axis: str | None) -> list[Any]:
 
 
 def _best(groups: Sequence[Mapping[str, Any]]) -> str | None:
-    """The highest mean as it is written, so that visible ties are all bold.
+    """The highest mean as it is written, so that all means that look equal are bold.
 
     None where there is nothing to compare, or where the highest is a single run.
     """
@@ -210,7 +210,7 @@ def _score(group: Mapping[str, Any] | None, common: int, best: str | None) -> Ta
 
 
 def run_remarks(group: Mapping[str, Any], common: int) -> tuple[str, ...]:
-    """Remarks on the runs of a group: extremes that lie far apart, another number than `common`, diverged runs."""
+    """Remarks on the runs of a group: extremes that lie far apart, a number of runs other than `common`, divergence."""
     remarks = []
     extremes = numbers.extremes(group["runs"])
     if extremes:

@@ -79,11 +79,11 @@ class Table:
         spanner: The heading above all other columns; empty for none.
         columns: The headings of the other columns.
         blocks: The rows.
-        bold: The meaning of bold table cells.
+        bold: The meaning of bold table cells, for a footnote.
         notes: The footnotes.
         tidy: The numbers behind the table, which are its CSV.
-        short_notes: The same in short: a sentence on estimator and n, one on the data, and warnings.
-        shown_notes: Which of the two are shown: `full`, `short` or `none`.
+        short_notes: The short footnotes: a sentence on estimator and n, one on the data, and warnings.
+        shown_notes: The footnotes that are shown: `full`, `short` or `none`.
         paper_number: The number of the table in the paper; None for a table that the paper does not print.
     """
 
@@ -114,7 +114,7 @@ class Table:
 
     @property
     def label(self) -> str:
-        """The name in the letters of a label of LaTeX."""
+        """The name in the letters that a label of LaTeX can have."""
         return slug(transliterate(self.name)) or "table"
 
     @property
@@ -158,7 +158,10 @@ class Table:
         return latex.to_latex(self, siunitx)
 
     def to_text(self, width: int = 100) -> str:
-        """The table for a terminal: remarks are below their value, and columns that do not fit follow further down."""
+        """The table for a terminal of `width` columns. Remarks are below their value.
+
+        Columns that do not fit follow further down.
+        """
         stub = max(
             len(text)
             for text in (self.stub, self.spanner, *(label for block in self.blocks for label, _ in block.rows))
@@ -176,13 +179,15 @@ class Table:
         return printable("\n\n".join([caption, *pieces, *(["\n".join(notes)] if notes else [])]))
 
     def with_notes(self, shown: str) -> Table:
-        """The table with its `full`, its `short` or no footnotes (`none`)."""
+        """The table with the footnotes `shown`: `full`, `short` or `none`."""
         return replace(self, shown_notes=shown)
 
     def footnotes(self, mark: str, turned: bool = False) -> list[str]:
-        """The notes that are shown, with the meaning of `mark` where the table has bold cells.
+        """The footnotes that are shown, with the meaning of `mark` if the table has bold cells.
 
-        `turned` says that the rows of the table are shown as columns.
+        Args:
+            mark: What marks the bold cells, such as `Bold`.
+            turned: Whether the rows of the table are shown as columns.
         """
         bold = self.bold.replace("its column", "its row") if turned else self.bold
         meaning = f"{mark}: {bold}." if any(cell.bold for cell in self.cells) else ""

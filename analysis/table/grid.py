@@ -1,4 +1,4 @@
-"""A table as LaTeX shows it: the lines of its headings and cells, and about how wide and how high it is.
+"""A table as LaTeX shows it: the lines of its headings and cells, and its approximate width and height.
 
 Widths are estimates in points, from the widths of letters in Computer Modern. LaTeX itself measures the result.
 """
@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from analysis import numbers
 
 SIZE, LINE, ROW_GAP, RULE = 8.0, 9.6, 2.0, 5.0
-"""Points: the size of the text, the distance of lines, the space after a row of several lines, and that of a rule."""
+"""In points: the size of the text, the distance of lines, the space after a row of several lines, that of a rule."""
 STUB_GAP, GAP = 12.0, 8.0
 """Points after the row labels, and between two other columns."""
 LABEL, TEXT, HEADING, LONGEST_WORD = 32, 36, 12, 24
-"""Characters: of a line in row labels and in text cells, of one in headings at least, and of a word in them at most."""
+"""In characters: a line of row labels, a line of text cells, the least line of headings, the longest word in them."""
 
 _EM, _BOLDER = 8.5, 1.08  # the small letters of Computer Modern are wider than their size says
 _WIDTHS = {
@@ -88,7 +88,7 @@ class Grid:
 
     @functools.cached_property
     def digits(self) -> list[int]:
-        """The digits of each column's standard deviations before the decimal point: two at most, without outliers."""
+        """The digits before the decimal point of each column's standard deviations: two at most, and no outliers."""
         found = ([SECOND.findall(piece.text) for piece in self.column(index)] for index in range(len(self.headings)))
         return [min(2, max((len(each) for texts in column for each in texts), default=0)) for column in found]
 
@@ -108,7 +108,7 @@ class Grid:
 
     @functools.cached_property
     def column_widths(self) -> list[float]:
-        """The points of each column, with the gap before it."""
+        """The width of each column in points, with the gap before it."""
         return [GAP + self._width(index) for index in range(len(self.headings))]
 
     def _width(self, index: int) -> float:
@@ -116,15 +116,15 @@ class Grid:
         return max(sum(self._sides(index)), *map(points, self.heading_lines[index]), *texts)
 
     def _sides(self, index: int) -> tuple[float, float]:
-        """The points before the decimal point, and of the rest."""
+        """The width in points before the decimal point, and that of the rest."""
         pieces = [piece for piece in self.column(index) if piece.number]
         return max(map(_left, pieces), default=0.0), max(map(_right, pieces), default=0.0)
 
     @functools.cached_property
     def indents(self) -> list[tuple[Piece | None, float]]:
-        """For each column, its piece that is widest before the decimal point, and the points that centre the numbers.
+        """For each column, the piece that is widest before the decimal point, and a space in points.
 
-        The space before this piece moves all numbers of the column below the middle of a wide heading.
+        The space stands before this piece. It moves all numbers of the column below the middle of a wide heading.
         """
         found: list[tuple[Piece | None, float]] = []
         for index, width in enumerate(self.column_widths):
@@ -146,7 +146,7 @@ class Grid:
 
     @property
     def width(self) -> float:
-        """The points of the whole table. The heading above all columns may be wider than they are."""
+        """The width of the whole table in points. The heading above all columns may be wider than the columns."""
         above = (GAP + points(line) for line in self.spanner_lines)
         return self.stub_width + max([sum(self.column_widths), *above])
 
@@ -157,7 +157,7 @@ class Grid:
 
     @property
     def height(self) -> float:
-        """The points from the first rule to the last."""
+        """The height in points, from the first rule to the last."""
         rows = sum(row_height(row) for rows in self.blocks for row in rows)
         headings = sum(LINE * len(self.block_heading_lines(heading)) for heading in self.block_headings)
         return self.head_height + rows + headings + RULE * len(self.blocks)
@@ -167,7 +167,7 @@ class Grid:
 
     @staticmethod
     def _fill(heading: str, width: float) -> list[str]:
-        """The lines of a heading above something so many points wide."""
+        """The lines of a heading that is at most `width` points wide."""
         return lines_of(heading, max(LABEL, int(width / (0.6 * _EM))))
 
     def columns(self, start: int, stop: int) -> Grid:
@@ -179,7 +179,7 @@ class Grid:
 
 
 def _left(piece: Piece) -> float:
-    """The points before the decimal point. The sign of a difference in brackets stands in the gap before the column."""
+    """The width in points before the decimal point. The sign of a bracketed difference stands in the gap before it."""
     found = piece.number
     text = "" if found is None else found["digits"] if found["open"] else found["sign"] + found["digits"]
     return points(text) * _boldness(piece)
@@ -199,7 +199,7 @@ def row_height(row: Sequence[Line]) -> float:
 
 
 def lines_of(text: str, width: int) -> list[str]:
-    """`text` in lines of at most so many characters, none of which divides `a = b`; one empty line for no text."""
+    """`text` in lines of at most `width` characters. No line divides `a = b`. An empty text is one empty line."""
     return textwrap.wrap(text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), width) or [""]
 
 

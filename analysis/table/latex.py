@@ -1,8 +1,8 @@
 """A table as LaTeX that a paper includes as it is.
 
-The body has text of 8 points, or of 7 if it does not fit on the page then, and never less than its notes, which have 7.
-A wide table spans both columns of a page, is turned, or stands in panels below each other (`analysis.table.pages`). A
-high one goes on in further floats. LaTeX measures the body, because the width of a column depends on the document.
+The body has text of 8 points. If it does not fit on the page then, it has 7 points, as its notes do. A wide table spans
+both columns of a page, is turned, or stands in panels, one below the other (`analysis.table.pages`). A high table goes
+on in further floats. LaTeX measures the body, because the width of a column depends on the document.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from analysis.table import Table
 
 COLUMN = 235.0
-"""The points of a column of a page of two."""
+"""The width of a column in points, on a page with two columns."""
 PAGE, LIMITS = 490.0, (COLUMN, 490.0, 505.0)
-"""The points of a page with two columns, and the widths that a table may have there, the last with text of 7 points."""
+"""In points: the width of a page with two columns, and the widths of tables there. The last is for text of 7 points."""
 NARROW_PAGE, NARROW_LIMITS = 345.0, (COLUMN, 350.0)
 """The same for a narrower page: the one column of LaTeX's `article`."""
 HEIGHT = 530.0
-"""Points of a float at most, so that it fits on a page of every common class."""
+"""The largest height of a float in points, so that it fits on a page of every common class."""
 _CAPTION = (4.9, 12.0)
 _NOTE = (3.3, 8.4)
-"""Points of a character and of a line."""
+"""The width of a character and the height of a line of the notes, in points."""
 _MOST_BELOW = HEIGHT / 3
-"""Notes up to this height stay below the last part of the body."""
+"""Notes up to this height, in points, stay below the last part of the body."""
 
 _HEAD = r"""% Needs {packages}. pdfLaTeX and LuaLaTeX compile it.
 % The text has 8 points. The table spans both columns if it is wider than one. If it does not fit on the page then, its
@@ -73,7 +73,7 @@ _CONTINUED = r"\tablename~\thetable{} (continued)"
 
 @dataclass
 class _Float:
-    """What a float holds, or a part of that: names of tabulars, notes, and their height in points."""
+    """The contents of a float, or a part of them: names of tabulars, notes, and their height in points."""
 
     bodies: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ class _Float:
 
 
 def to_latex(table: Table, siunitx: bool = False) -> str:
-    """`table` as one or several floats. With `siunitx`, this package aligns the numbers in the document's style."""
+    """`table` as one or several floats. With `siunitx`, LaTeX's package of this name aligns the numbers."""
     wide = _layout(table, LIMITS, PAGE, siunitx)
     narrow = _layout(table, NARROW_LIMITS, NARROW_PAGE, siunitx)
     packages = ("booktabs", "graphicx", *(["siunitx"] if siunitx else []))
@@ -160,7 +160,7 @@ def _letters(number: int) -> str:
 
 
 def _foreign(table: Table) -> str:
-    """A comment with what stands in the place of letters that pdfTeX lacks; empty where there is none."""
+    """A comment that lists the letters that pdfTeX lacks, with their replacements; empty where there are none."""
     found = foreign(" ".join(table.texts))
     listed = ", ".join(f"{letter} = {text or 'nothing'}" for letter, text in found.items())
     return f"% Letters that pdfTeX lacks are replaced: {listed}.\n" if found else ""

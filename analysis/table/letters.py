@@ -1,4 +1,4 @@
-"""Text for LaTeX that every engine can typeset. pdfTeX knows Latin letters, Greek ones as symbols, and few others."""
+"""Text for LaTeX that every engine can typeset. pdfTeX has Latin letters, Greek letters as symbols, and few others."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ _LATIN = _pairs(
     "h ت t ث th ج j ح h خ kh د d ذ dh ر r ز z س s ش sh ص s ض d ط t ظ z ع ' غ gh ف f ق q ك k ل l م m ن n ه h و w ى a "
     "ي y پ p چ ch ژ zh گ g ک k ی y"
 )
-"""Letters of other scripts in Latin ones: simple, and the same for every language that has the letter."""
+"""The Latin letters for letters of other scripts. They are the same for every language that has the letter."""
 
 
 def escape_latex(text: str) -> str:
-    """`text` in LaTeX, in ASCII and in one line. Letters beyond pdfTeX's are in Latin ones (`transliterate`)."""
+    """`text` as LaTeX in ASCII, in one line. Letters that pdfTeX lacks become Latin letters (`transliterate`)."""
     parts: list[str] = []
     for character in transliterate(text):
         # Two of these in a row would become a dash or a quotation mark.
@@ -97,7 +97,7 @@ def transliterate(text: str) -> str:
     """`text` in the letters that `escape_latex` can write.
 
     Letters lose accents that pdfTeX lacks. Cyrillic, Hebrew and Arabic letters and the syllables of Korean and Japanese
-    become Latin letters, symbols their name in brackets (`[grinning face]`), and other letters their number
+    become Latin letters. A symbol becomes its name in brackets (`[grinning face]`). Any other letter becomes its number
     (`[U+4E2D]`).
     """
     composed = unicodedata.normalize("NFC", printable(text).replace("\n", " "))
@@ -105,7 +105,7 @@ def transliterate(text: str) -> str:
 
 
 def foreign(text: str) -> dict[str, str]:
-    """Maps each letter of `text` that pdfTeX lacks to what stands in its place."""
+    """Maps each letter of `text` that pdfTeX lacks to its replacement."""
     composed = unicodedata.normalize("NFC", printable(text).replace("\n", " "))
     return {each: _replacement(each) for each in composed if _replacement(each) != each}
 
@@ -140,7 +140,7 @@ def _is_known(character: str) -> bool:
 
 
 def _with_first_accent(parts: str) -> str:
-    """A letter and its combining accents, with the first one that pdfTeX has; any other text part by part."""
+    """A letter with the first of its combining accents that pdfTeX has. Any other text is replaced part by part."""
     accents = [each for each in parts[1:] if each in _ACCENTS]
     accented = unicodedata.normalize("NFC", parts[0] + accents[0]) if accents else ""
     if len(accented) == 1 and _is_known(accented) and all(unicodedata.combining(each) for each in parts[1:]):

@@ -1,4 +1,4 @@
-"""How a table lies on a page: as it is, turned (rows and columns swapped), in panels below each other, in parts."""
+"""How a table lies on a page: as it is, turned (rows and columns swapped), in panels, or in parts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from analysis.table import Table, TableCell
 
 TALLEST_TURNED = 380.0
-"""Points: a table is not turned if it is higher then."""
+"""In points: a table is not turned if it would become higher than this."""
 
 
 def panels(table: Table, limits: Sequence[float]) -> list[Grid]:
-    """The panels of `table`. It is as it is or turned, whatever fits first in one of the widths `limits`, in points.
+    """The panels of `table`, for the widths `limits` in points.
 
-    A table that is turned must not become too high. A table that fits in none of the widths is divided into panels of
-    its columns, which fit in the last one.
+    For each width in turn, the table is tried as it is and then turned. A turned table must not become too high. A
+    table that fits in no width is divided by columns into panels that fit in the last width.
     """
     plain, turned = _plain(table), _turned(table)
     for limit in limits:
@@ -40,8 +40,8 @@ def panels(table: Table, limits: Sequence[float]) -> list[Grid]:
 def _spans(grid: Grid, limit: float) -> list[tuple[int, int]]:
     """The columns of each panel, as many as fit in `limit` points, and one at least.
 
-    A heading that several columns have, such as `printed`, says nothing without the column before it. So they stay
-    together where that fits.
+    A heading that several columns have, such as `printed`, needs the column before it. So the two stay together if they
+    fit.
     """
     count = len(grid.headings)
     starts = [number for number, heading in enumerate(grid.headings) if grid.headings.count(heading) == 1 or not number]
@@ -110,7 +110,7 @@ _Block = tuple[str, tuple[tuple[Line, ...], ...]]  # the heading and the rows
 
 
 def parts(grid: Grid, height: float) -> Iterator[Grid]:
-    """`grid` in parts of at most `height` points. A block is cut only if it is higher than that by itself."""
+    """`grid` in parts of at most `height` points. A block is cut only if it alone is higher than that."""
     if not grid.blocks:
         yield grid
     pairs = zip(grid.block_headings, grid.blocks, strict=True)

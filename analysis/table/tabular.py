@@ -14,9 +14,9 @@ _SIUNITX = "detect-weight,retain-explicit-plus,table-align-text-pre=false,table-
 
 
 def tabular(grid: Grid, siunitx: bool = False) -> str:
-    """The environment `tabular`. A column of numbers is two of LaTeX's: up to the decimal point, and from there on.
+    """The environment `tabular`. A column of numbers is two columns of LaTeX, which meet at the decimal point.
 
-    With `siunitx`, the first one is of the kind `S` and holds the number itself; the second one holds what follows it.
+    With `siunitx`, the first column is of the kind `S` and holds the number. The second one holds what follows it.
     """
     kinds = rf"@{{}}l@{{\hspace{{{STUB_GAP:g}pt}}}}{_columns(grid, siunitx)}@{{}}"
     lines = [r"\toprule", *_head(grid), *_body(grid, siunitx), r"\bottomrule"]

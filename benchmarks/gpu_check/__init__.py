@@ -1,5 +1,5 @@
-"""Everything that a GPU has to tell about PSSA's Triton kernels, in one short visit: `python -m benchmarks.gpu_check`.
+"""Checks and measures PSSA's Triton kernels in one short visit to a GPU: `python -m benchmarks.gpu_check`.
 
-A variant changes how maps are cut into tiles and in which order sums are added, and so perhaps the last digits of
-results. No run uses a variant. What wins can become the default once the identity of a run tells the two apart.
+A variant of the kernels cuts maps into other tiles or adds sums in another order, which may change the last digits of
+results. No run uses a variant. A variant that wins can become the default once the id of a run tells the two apart.
 """

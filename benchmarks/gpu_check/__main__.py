@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
     Attributes:
         name: for `--only`, and in the name of its file.
-        seconds: how long it takes on a card of the year 2022 with 16 CPU cores. This is an estimate.
+        seconds: an estimate of its time on a card of the year 2022 with 16 CPU cores.
         what: what it does.
     """
 
@@ -50,7 +50,7 @@ PLAN = (
     ),
     Step("copy", 5, f"bandwidth of a copy of {list(SHAPE)} in bfloat16"),
     Step("sweep", 90, f"every variant at {list(SHAPE)} in bfloat16: error, forward and backward, 20 launches each"),
-    Step("paths", 45, "the fastest variant against the eager path and the literal reference"),
+    Step("paths", 45, "the fastest variant against the eager kernels and the literal reference"),
     Step(
         "network", 150,
         "ResNet-50 training step, plain and with X-volution in conv5_x, batch 128, bfloat16, channels_last, eager and "
@@ -66,11 +66,11 @@ def make_parser() -> Parser:
     parser.add_argument("--only", metavar="A,B", help=f"run only these steps: {', '.join(step.name for step in PLAN)}")
     parser.add_argument(
         "--minutes", type=float, default=MINUTES, metavar="N",
-        help=f"start nothing after so many minutes (default: {MINUTES})",
+        help=f"start nothing new after N minutes (default: {MINUTES})",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), metavar="DIR",
-        help="folder of the files (default: runs/benchmarks)",
+        help="folder for the CSV files (default: runs/benchmarks)",
     )  # fmt: skip
     return parser
 
@@ -103,7 +103,7 @@ def describe(plan: Sequence[Step]) -> str:
 
 
 def compile_without_gpu(out: Path) -> None:
-    """Compile every variant for `CAPABILITIES`, and write and print what the compiler says.
+    """Compile every variant for `CAPABILITIES`, and write and print registers, spills and barriers.
 
     Raises:
         UserError: where Triton is missing.
@@ -148,7 +148,7 @@ def visit(plan: Sequence[Step], minutes: float, out: Path) -> ExitCode:
     for step in plan:
         start = time.perf_counter()
         if start > end:
-            _say(f"{step.name}: left out, since {minutes:g} min are over")
+            _say(f"{step.name}: left out, because {minutes:g} min are over")
             continue
         try:
             _write_rows(out / f"gpu-check-{step.name}-{where}.csv", _rows(step.name, bench), end)
@@ -179,7 +179,7 @@ def _rows(step: str, bench: Any) -> Iterator[dict[str, Any]]:
 
 
 def tests_command() -> list[str]:
-    """The tests of this visit, in several processes, since their time goes into compiling programs."""
+    """The command of the tests. It uses several processes, because most of its time goes into compiling programs."""
     processes = min(8, os.cpu_count() or 1)
     return [
         sys.executable, "-m", "pytest", "-q", "-x", "-n", str(processes), "tests/gpu",
@@ -196,7 +196,7 @@ def _write_rows(path: Path, rows: Iterable[dict[str, Any]], end: float) -> None:
         if "code" not in row:
             _say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
         if time.perf_counter() > end:
-            _say(f"the time is over, and {path.name} may lack rows")
+            _say(f"the time is over, so {path.name} may lack rows")
             break
 
 

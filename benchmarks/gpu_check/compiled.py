@@ -1,4 +1,4 @@
-"""The machine code of every variant, compiled without a GPU: registers, spills, shared memory, barriers, shuffles."""
+"""Compiles every variant without a GPU, and counts registers, spills, shared memory, barriers and shuffles."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LINE = 120
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a program, which was recorded and did not happen.
+    """One launch of a program. It was recorded and did not happen.
 
     Attributes:
-        name: what the program does: `forward`, `backward`, or the sides of backward, `dq, dw` and `dk, dv`.
-        program: the program of Triton.
+        name: the pass of the program: `forward`, `backward`, or one of two halves of backward, `dq, dw` or `dk, dv`.
+        program: the Triton program.
         arguments: its arguments at run time.
         constants: its compile-time arguments.
     """
@@ -45,7 +45,7 @@ class Launch:
     constants: dict[str, Any]
 
     def compile(self, capability: int) -> Any:
-        """The program for a GPU of this compute capability, 90 for 9.0."""
+        """The program, compiled for a GPU of this compute capability (90 for 9.0)."""
         from triton.runtime import driver
 
         before = driver._active
@@ -58,7 +58,7 @@ class Launch:
 
 
 class NoDriver:
-    """Tells Triton's compiler about a GPU that need not be there."""
+    """Tells Triton's compiler about a GPU that the machine need not have."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
@@ -77,7 +77,7 @@ class NoDriver:
 
 @contextmanager
 def recording() -> Iterator[list[Launch]]:
-    """A list of the launches that the block asks for. None of them happens."""
+    """Record the launches within the block in a list. None of them happens."""
     from lightning_xvol.kernels import triton_programs
 
     launches: list[Launch] = []
@@ -92,7 +92,7 @@ def recording() -> Iterator[list[Launch]]:
 
 @dataclass(frozen=True)
 class _Recorder:
-    """Stands for a program, and notes its launches."""
+    """Takes the place of a program and records its launches."""
 
     name: str
     program: Any
@@ -108,7 +108,7 @@ class _Recorder:
 
 
 def launches(variant: str, form: str, memory_format: str) -> list[Launch]:
-    """What one forward and one backward pass of `variant` launch at `SHAPE` in bfloat16."""
+    """The launches of one forward and one backward pass of `variant`, at `SHAPE` in bfloat16."""
     from lightning_xvol.kernels import triton
 
     if VARIANTS[variant].get("converts"):
@@ -131,7 +131,7 @@ class _Job:
     capability: int
 
     def run(self) -> Row:
-        """The columns of `COLUMNS` from `COUNTS` on. A program that does not compile has an error."""
+        """The columns of `COLUMNS` from `COUNTS` on, or an error for a program that does not compile."""
         launch = launches(self.variant, self.form, self.memory_format)[self.place]
         try:
             compiled = launch.compile(self.capability)
@@ -169,7 +169,7 @@ def compile_all(
 
 
 def _compile(jobs: dict[Any, _Job], say: Callable[[str], None]) -> dict[Any, Row]:
-    """What each job found, by its key."""
+    """The row of each job, by its key."""
     found: dict[Any, Row] = {}
     processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(jobs)))
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=end_with_parent) as pool:
@@ -184,11 +184,14 @@ def _compile(jobs: dict[Any, _Job], say: Callable[[str], None]) -> dict[Any, Row
 
 
 def counts(compiled: Any) -> Row:
-    """What `COUNTS` lists, of a compiled program, and a short hash of its machine code.
+    """The values of `COUNTS` for a compiled program, and a short hash of its machine code.
 
-    Registers of a thread, bytes of a thread in local memory and bytes of shared memory come from `cuobjdump`, which is
-    a part of Triton's package. Barriers, shuffles and loads of 16 bytes are instructions in the code, and a loop counts
-    once.
+    `cuobjdump`, which is a part of Triton's package, tells the registers of a thread, its bytes in local memory, and
+    the bytes of shared memory. Barriers, shuffles and loads of 16 bytes are counted as instructions in the code. So a
+    loop counts once.
+
+    Raises:
+        UserError: if `cuobjdump` cannot read the program.
     """
     import triton
 
@@ -198,7 +201,7 @@ def counts(compiled: Any) -> Row:
         file.flush()
         text = output_of([str(tool), "--dump-resource-usage", file.name])
     if text is None:
-        raise UserError(f"{str(tool)!r} does not read what Triton has compiled; reinstall triton")
+        raise UserError(f"{str(tool)!r} cannot read the program that Triton compiled; reinstall triton")
     numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
     code = compiled.asm["ptx"]
     found = {name: len(re.findall(pattern, code)) for name, pattern in _INSTRUCTIONS.items()}
@@ -221,8 +224,8 @@ _INSTRUCTIONS = {
 def tables(rows: Sequence[Row]) -> str:
     """`rows` as a Markdown table for each form and memory format: registers / spilled bytes / barriers.
 
-    A cell holds the programs of one pass; `=` says that their code is that of the shipped variant. A line below each
-    table lists the variants that would have nothing but such cells.
+    An entry holds the programs of one pass. `=` says that their code is that of the shipped variant. A line below each
+    table lists the variants whose entries would all be `=`.
     """
     capabilities = list(dict.fromkeys(row["capability"] for row in rows))
     passes = [(forward, capability) for forward in (True, False) for capability in capabilities]

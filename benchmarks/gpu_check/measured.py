@@ -1,4 +1,4 @@
-"""What only a GPU can tell: the bandwidth of a copy, every variant, the other paths, and the training step."""
+"""The measurements on a GPU: the bandwidth of a copy, every variant, the other kernels, and the training step."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TOLERANCE = 2e-2  # of bfloat16, as in the tests
 
 @dataclass
 class Bench:
-    """Where and on what it measures.
+    """The device and the sizes of a measurement.
 
     Attributes:
         device: `cuda`; tests use `cpu`.
         shape: `[B, C, H, W]` of the maps.
-        launches: how many launches a time is the mean of, after one that is not counted.
+        launches: the number of launches whose mean is a time; one more launch before them is not counted.
         images: the batch and the side of the images of the training step.
         fastest: the fastest variant of each form and memory format, once `sweep` has found it.
     """
@@ -44,31 +44,35 @@ class Bench:
     fastest: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def seconds(self, call: Callable[[], object]) -> float:
+        """The mean time of `call` in seconds, over `launches` calls."""
         call()
         return seconds_per_call(call, self.launches, torch.device(self.device))
 
     @functools.cached_property
     def copy_seconds(self) -> float:
-        """Of a copy of one map in bfloat16."""
+        """The seconds of a copy of one map in bfloat16."""
         source = torch.ones(self.shape, device=self.device, dtype=torch.bfloat16)
         target = torch.empty_like(source)
         return self.seconds(lambda: target.copy_(source))
 
     def leaves(self, form: str, memory_format: str) -> list[Tensor]:
-        """Query, key, value and weights, from a normal distribution, to be differentiated."""
+        """Query, key, value and weights with random normal values, which require gradients."""
         generator = torch.Generator(self.device).manual_seed(0)
         tensors = empty(form, memory_format, self.shape, self.device)
         return [x.normal_(generator=generator).requires_grad_() for x in tensors]
 
 
 def copy(bench: Bench) -> Iterator[Row]:
-    """The bandwidth of a copy, which reads a map and writes one."""
+    """A row with the bandwidth of a copy in GB/s. A copy reads one map and writes one."""
     size = 2 * math.prod(bench.shape)
     yield {"copy_gb_per_second": round(2 * size / bench.copy_seconds / 1e9, 1)}
 
 
 def sweep(bench: Bench) -> Iterator[Row]:
-    """Both passes of every variant. The error is relative to the eager path in float32."""
+    """Rows for both passes of every variant: milliseconds, share of a copy's bandwidth, and error.
+
+    The error is the largest deviation from the eager kernels in float32, relative to their largest value.
+    """
     for form in FORMS:
         for memory_format in FORMATS:
             leaves = bench.leaves(form, memory_format)
@@ -81,7 +85,7 @@ def sweep(bench: Bench) -> Iterator[Row]:
                     with use(variant):
                         error = max(map(_distance, _outcome(attend, leaves), expected))
                         found = _passes(bench, attend, leaves)
-                except Exception as failure:  # the other variants still have something to tell
+                except Exception as failure:  # the other variants are still measured
                     yield {**columns, "failure": f"{type(failure).__name__}: {first_line(failure)}"}
                     continue
                 if error < TOLERANCE:
@@ -93,7 +97,7 @@ def sweep(bench: Bench) -> Iterator[Row]:
 
 
 def paths(bench: Bench) -> Iterator[Row]:
-    """The fastest variant of each form and memory format against the eager path and the literal reference."""
+    """Rows with the milliseconds of the fastest variant, the eager kernels and the literal reference."""
     for form in FORMS:
         for memory_format in FORMATS:
             variant = bench.fastest.get((form, memory_format), SHIPPED)
@@ -115,7 +119,7 @@ def paths(bench: Bench) -> Iterator[Row]:
 
 
 def network(bench: Bench) -> Iterator[Row]:
-    """The training step of ResNet-50, plain and with X-volution in conv5_x, under bfloat16 autocast."""
+    """Rows with the milliseconds of a training step of ResNet-50, plain and with X-volution in conv5_x, in bfloat16."""
     batch, side = bench.images
     images = torch.randn(batch, 3, side, side, device=bench.device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch, device=bench.device)

@@ -15,7 +15,7 @@ HEADS = 4
 SHIPPED = "as shipped"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     SHIPPED: {},
-    # How large tiles are, and how many threads share one.
+    # The size of tiles, and the number of threads that share a tile.
     "8 warps": {"warps": 8},
     "2 warps": {"warps": 2},
     "4 warps for heads": {"warps_of_heads": 4},
@@ -27,7 +27,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "8 entries a thread": {"thread_entries": 8},
     "2 entries a thread": {"thread_entries": 2},
     "2048 runs": {"runs": 2048},
-    # Which positions a tile has. A rectangle shares more of its neighbours than a row does.
+    # The positions of a tile. A rectangle shares more of its neighbours than a row does.
     "4x16": {"tile": (4, 16)},
     "8x8": {"tile": (8, 8)},
     "8x8, 32 bytes": {"tile": (8, 8), "thread_bytes": 32},
@@ -52,16 +52,16 @@ def use(name: str) -> AbstractContextManager[None]:
 
 
 def spec(form: str) -> Any:
-    """The `Spec` of the taps and heads that are tried."""
+    """The `Spec` with the taps and heads of the measurements."""
     from lightning_xvol.kernels.spec import Spec
 
     return Spec(form, DISTANCES, num_heads=HEADS)
 
 
 def empty(form: str, memory_format: str, shape: Sequence[int], device: str) -> list[Any]:
-    """Query, key and value in bfloat16, `[B, C, H, W]`, and the weights of `form`, with any values.
+    """Query, key and value in bfloat16, `[B, C, H, W]`, and the weights of `form`. Their values are not set.
 
-    Memory on a CPU is not even touched.
+    So on a CPU they take no memory until someone writes to them.
     """
     import torch
 

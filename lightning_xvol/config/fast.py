@@ -14,7 +14,7 @@ SETTINGS = (
     ("train.pssa_products", "float32"),
     ("train.weight_gradient", "live_taps_bfloat16"),
 )
-"""The fields that `--fast` sets. They are in the ids of the cells whose results they change."""
+"""The fields that `--fast` sets. A field is in the id of a cell whose results it changes."""
 
 HELP = "train in bfloat16, the products of PSSA in float32; for a processor with avx512_bf16 or AMX; changes the ids"
 NOTE = f"--fast: {', '.join('='.join(pair) for pair in SETTINGS)}"

@@ -10,13 +10,13 @@ from lightning_xvol.config.schema import OptimConfig, RunConfig
 LEARNING_RATE = 0.1
 """The first learning rate, as a share of the run's largest.
 
-A cosine over the whole budget has this rate when four fifths of the budget are done. So a fine-tuning of some percent
-of the budget neither begins the training anew nor leaves the weights where they are.
+A cosine over the whole budget has this rate after four fifths of the budget. It is low enough not to begin the training
+again, and high enough to move the weights in some percent of the budget.
 """
 
 
 def is_fine_tuned(config: RunConfig) -> bool:
-    """Whether the run of the resolved `config` ends with a fine-tuning, as far as that is known from it.
+    """Whether the run of the resolved `config` ends with a fine-tuning, as far as the configuration tells.
 
     A registered operator without a product of PSSA has nothing to remove. The run then keeps its id and its results.
     """
@@ -31,7 +31,7 @@ def _may_have_product(config: RunConfig) -> bool:
 
 
 def fine_tuning_steps(config: RunConfig, total_steps: int) -> int:
-    """The steps that follow a training of `total_steps`: at least one."""
+    """The number of steps of the fine-tuning after a training of `total_steps` steps: at least one."""
     return max(1, round(config.train.finetune_ablated * total_steps))
 
 

@@ -31,7 +31,7 @@ from lightning_xvol.errors import UserError
 SCHEMA = 1
 ID_LENGTH = 12
 COMPUTE = ("devices", "accumulate", "threads", "memory_format", "compile", "weight_gradient", "finetune_ablated")
-"""The fields of `train` that say how an optimisation is computed, or what follows it, not what is optimised."""
+"""The fields of `train` that say how an optimisation is computed or what follows it, but not what is optimised."""
 
 
 _EFFECTS = {
@@ -168,9 +168,9 @@ def optimisation(config: RunConfig) -> dict[str, Any]:
     """The canonical configuration without the seed and `COMPUTE`: equal for two runs of one optimisation.
 
     Such runs have the same operator, network, detector, data, batch size, optimizer, budget and precision. They may
-    differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation,
-    which change ids and weights, and in a fine-tuning that follows. Detectors may start from different classification
-    runs of one optimisation.
+    differ in the processes, accumulated steps and threads that share a batch, in the memory format and in compilation.
+    These change ids and weights. They may also differ in a fine-tuning that follows. Detectors may start from different
+    classification runs of one optimisation.
     """
     values = canonical(one_form(config))
     del values["seed"]

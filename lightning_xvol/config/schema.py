@@ -160,14 +160,14 @@ class TrainConfig:
         threads: CPU threads of each process; fixed, because the number of threads changes the weights.
         checkpoint_every: optimizer steps from one checkpoint to the next.
         weight_gradient: `live_taps` computes the weight gradient of convolutions tap by tap where that is faster on a
-            CPU (`lightning_xvol.config.weight_gradient`), which changes the last digits. `live_taps_bfloat16` does so
-            under `bf16-mixed` alone. `plain` leaves all of them to PyTorch, and so do the other two in every other
-            precision. Runs without a gradient that is computed tap by tap are the same run.
+            CPU (`lightning_xvol.config.weight_gradient`), in float32 and float64. `live_taps_bfloat16` does so only
+            under `bf16-mixed`. This changes the last digits. `plain` leaves all of them to PyTorch. In a run without a
+            gradient that is computed tap by tap, all values are the same run.
         pssa_products: the precision of PSSA between its projections and its batch norm, under `bf16-mixed`: `float32`,
             which is faster on a CPU, or that of the projections.
-        finetune_ablated: the share of the budget for which a copy of the final network is trained further after the
-            product of PSSA has been removed from it (`lightning_xvol.training.fine_tuning`); 0 for no such training. In
-            a run without a product all values are the same run.
+        finetune_ablated: the share of the budget, from 0 to 1, for which a copy of the final network is trained further
+            without the product of PSSA (`lightning_xvol.training.fine_tuning`); 0 for no such training. In a run
+            without a product, all values are the same run.
     """
 
     epochs: int = 3

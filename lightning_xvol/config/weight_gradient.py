@@ -16,7 +16,7 @@ from lightning_xvol.config import registry
 from lightning_xvol.config.schema import BackboneConfig, DataConfig, OperatorConfig, RunConfig
 
 PRECISIONS = {"live_taps": ("32-true", "64-true"), "live_taps_bfloat16": ("bf16-mixed",)}
-"""The precisions in which each value of `train.weight_gradient` takes live taps. Otherwise PyTorch's form runs."""
+"""The precisions in which each value of `train.weight_gradient` uses live taps. In all others PyTorch's form runs."""
 
 DILATION = 2
 """The dilation of the second convolution of the convolution branch (paper, 6.1.2)."""
@@ -27,7 +27,8 @@ def live_taps_win(
 ) -> bool:
     """Whether a KxK convolution of a map of this size is faster with one product per live tap as its weight gradient.
 
-    Forward and backward with PyTorch's weight gradient over the same with live taps, one CPU thread, float32, `[B, C]`:
+    The table has the time of forward and backward with PyTorch's weight gradient, divided by that with live taps, on
+    one CPU thread in float32, for `[B, C]`:
 
     | memory format | K, dilation | map | [64, 16] | [64, 64] | [16, 256] | [16, 512] |
     | --- | --- | --- | --- | --- | --- | --- |
@@ -50,9 +51,9 @@ def live_taps_win(
     | contiguous | 9, 1 | 4x4 | | | 1.2 | 1.4 |
     | contiguous | 3, 1 | 1x1 | | | 1.3 | 1.4 |
 
-    On larger maps it loses: oneDNN has a fast form for a dilated kernel where the kernel is not larger than the map.
-    The rule leaves out some shapes in contiguous memory that win a little; another rule would change the ids of runs
-    again. Other processors and GPUs are not measured; GPUs take PyTorch's form.
+    On larger maps live taps lose, because oneDNN has a fast form for a dilated kernel that is not larger than the map.
+    The rule leaves out some shapes in contiguous memory that win a little, because another rule would change the ids of
+    runs again. Other processors and GPUs are not measured. GPUs use PyTorch's form.
     """
     reach, side = dilation * (kernel_size // 2), max(height, width)
     if channels_last:

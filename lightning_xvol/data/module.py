@@ -185,7 +185,7 @@ class ImageDataModule(LightningDataModule):
         return make_plan(config, self.train_size)
 
     def continued(self, steps: int) -> Self:
-        """The same data for a training of `steps` more steps, which goes on in the order of images after the last."""
+        """The same data for a training of `steps` more steps. Their order of images continues that of this training."""
         further = copy.copy(self)
         further.first_step = self.plan.total_steps
         further.plan = dataclasses.replace(self.plan, total_steps=self.plan.total_steps + steps)

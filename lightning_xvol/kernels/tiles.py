@@ -1,6 +1,6 @@
-"""How the Triton programs cut maps into tiles of channels x positions, and the variants that a GPU may prove faster.
+"""How the Triton programs cut maps into tiles of channels x positions, and variants that may be faster on a GPU.
 
-Nothing is tuned at run time, since that would break exact resume.
+Nothing is tuned at run time, because that would break exact resume.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 from torch import Tensor
 
 WARP = 32
-MOST_WARPS = 16  # of a program whose tile has a fixed number of positions: more leave too few registers for a thread
+MOST_WARPS = 16  # the most warps of a program with rectangular tiles: more leave too few registers for a thread
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How tiles are cut and sums are ordered. Every run uses `SHIPPED`; `benchmarks.gpu_check` and tests try others.
+    """A way to cut tiles and to order sums. Every run uses `SHIPPED`; `benchmarks.gpu_check` and tests try others.
 
     Nobody has measured any of them on a GPU. The values of `SHIPPED` keep a thread's values in its registers and, in
     channels_last, its loads at 16 bytes. Another variant may change the last digits of results.
 
     Attributes:
-        warps: the warps of a program.
-        warps_of_heads: the same for `dot` in NCHW, for runs of 16 pixels with 64 channels a head.
+        warps: the warps of a program. A warp has 32 threads.
+        warps_of_heads: the same for `dot` in NCHW. With 64 channels a head, a tile then has 16 neighbouring pixels.
         thread_bytes: the bytes of one map per thread, in channels_last.
         thread_entries: the entries of one map per thread, in NCHW, where each entry has its own address.
         channels: the channels of a tile for `hadamard` in channels_last, because it has no heads.
-        runs: the gradients of the weights go into at most this many partial sums. These are enough programs for a GPU,
-            and they need little memory.
-        tile: the rows and columns of a tile, both powers of two. The number of warps follows from them. None: a tile
-            has consecutive positions, and the other attributes say how many.
+        runs: the largest number of partial sums of the gradients of the weights. Each program of backward makes one of
+            them, from a run of tiles. The default is enough programs for a GPU and needs little memory.
+        tile: the rows and columns of a tile, both powers of two. The number of warps follows from them. With None, a
+            tile has consecutive positions, and the other attributes say how many.
         position_sums: whether the gradients of the weights have a sum for each position of a tile. A program adds these
             sums up once, at the end of its run. Otherwise it adds the positions up for each tile.
         split: whether backward has two programs, one for the gradients of query and weights, one for key and value.
@@ -77,7 +77,7 @@ class Tiles:
     """The tiles of one launch. The sides of a tile are powers of two.
 
     Attributes:
-        variant: what they follow.
+        variant: the variant that they follow.
         channels_last: the memory format of the maps.
         per_head: whether the tables have a row per head.
         group: the channels of one program.
@@ -100,7 +100,10 @@ class Tiles:
 
     @classmethod
     def of(cls, query: Tensor, weight: Tensor) -> Tiles:
-        """The tiles of maps like `query`, `[B, C, H, W]`, by the variant in force. `weight` is `[h, T]` or `[C, T]`."""
+        """The tiles of maps like `query`, `[B, C, H, W]`, by the variant in force. `weight` is `[h, T]` or `[C, T]`.
+
+        T is the number of taps, and h the number of heads.
+        """
         variant, channels, rows = in_force(), query.shape[1], weight.shape[0]
         per_head, last = rows != channels, channels_last(query)
         if per_head:

@@ -122,7 +122,7 @@ def attend_backward(
     tables = _tables(weight, static, acc)
 
     def launch(cut: Tensor, steps: int, queries: bool, keys: bool) -> None:
-        """Start a program for each run of `steps` tiles of `cut`. It does the sides of backward that are asked for."""
+        """Start a program for each run of `steps` tiles of `cut`, for the gradients of `queries`, `keys` or both."""
         programs.backward[ceil(tiles.count(cut), steps), tiles.groups](
             *grads, partial_weight, partial_static, grad, query, key, value, *tables,
             *(x.stride() for x in (*grads, grad, query, key, value)),
@@ -192,7 +192,7 @@ def _memory_format(x: Tensor) -> torch.memory_format:
 
 
 def _converted(*maps: Tensor) -> Sequence[Tensor]:
-    """The maps as the programs read them: in channels_last where the variant converts them."""
+    """The maps as the programs read them: in channels_last if the variant converts them."""
     return [x.contiguous(memory_format=torch.channels_last) for x in maps] if in_force().converts else maps
 
 

@@ -17,7 +17,7 @@ def program_channels(group, channels, CHANNEL_AXIS: tl.constexpr, BLOCK_C: tl.co
 
 @triton.jit
 def ring_distance(ring, DISTANCES: tl.constexpr):
-    """The distance of a ring of eight taps. The rings are a loop: unrolled, their loads would fill all registers."""
+    """The distance of a ring of eight taps. The rings are a loop, because the loads of all would fill the registers."""
     distance = 0
     for index in tl.static_range(len(DISTANCES)):
         distance = tl.where(ring == index, DISTANCES[index], distance)
@@ -47,7 +47,7 @@ def tile_positions(
 ):
     """Image, row and column of the `BLOCK_P` positions of a tile, and a mask of those that exist.
 
-    Only numbers of tiles and images, and of positions in the batch, need 64 bits.
+    Only the numbers of tiles, of images, and of positions in the batch need 64 bits.
     """
     count = tl.arange(0, BLOCK_P)
     if TILE_COLUMNS == 0:
@@ -104,7 +104,7 @@ def no_sums(
 
 @triton.jit
 def with_added(sums, x, slot, ring, direction: tl.constexpr, POSITION_SUMS: tl.constexpr, CHANNEL_AXIS: tl.constexpr):
-    """`sums` and, at one tap, the tile `x`. The compiler knows the direction of this tap, and not its ring."""
+    """`sums` with the tile `x` added at one tap. The compiler knows the direction of this tap, but not its ring."""
     if POSITION_SUMS:
         added = ()
         for tap in tl.static_range(len(sums)):

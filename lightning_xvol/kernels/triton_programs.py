@@ -10,8 +10,8 @@ channel.
 
 How a program works:
 
-* It computes tiles of channels x positions. Positions are counted through all images of the batch, so that small maps
-  fill a tile, or a tile is a rectangle of one image (`TILE_COLUMNS`).
+* It computes tiles of channels x positions. Either positions are counted through all images of the batch, so that small
+  maps fill a tile, or a tile is a rectangle of one image (`TILE_COLUMNS`).
 * The axis that is contiguous in memory comes last in a tile: channels in channels_last, else positions.
 * Everything is gathered, without atomics, and every sum has a fixed order. So every run gives the same bits.
 * `ACC` is the type of all arithmetic. Offsets are 64-bit.
@@ -83,7 +83,7 @@ def forward(
     store_tile(output, output_strides, image, channel, row, column, valid, y)
 
 
-# Every number of steps takes the same code.
+# All numbers of steps share one compiled program.
 @triton.jit(do_not_specialize=["steps"])
 def backward(
     grad_query, grad_key, grad_value, partial_weight, partial_static,

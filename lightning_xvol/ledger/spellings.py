@@ -44,7 +44,7 @@ def as_begun(configs: Sequence[Resolved], out: Path) -> list[Resolved]:
 
 
 def as_recorded(result: Mapping[str, Any]) -> AsWritten:
-    """The configuration of a record in the spelling of its run, so with the ids of that run.
+    """The configuration of a record in the spelling of its run. So it has the ids of that run.
 
     Raises:
         UserError: for the configuration of another version.

@@ -13,14 +13,14 @@ from lightning_xvol.kernels.plain import plain_wanted
 class SpatialConv2d(nn.Conv2d):
     """`nn.Conv2d` with a square kernel and "same" zero padding; the map keeps its size at stride 1.
 
-    Its weights, its output and the gradient of its input are those of `nn.Conv2d`. The weight gradient is one product
-    per live tap (`lightning_xvol.kernels.live_taps`) where `live_taps_win` says so, on a CPU in float32 and float64,
-    and on request in bfloat16 under autocast. It differs from PyTorch's in the last digits. Second derivatives, forward
-    mode, `torch.func`, compilers and exports take PyTorch's.
+    Its weights, its output and the gradient of its input are those of `nn.Conv2d`. Where `live_taps_win` says so, the
+    weight gradient is one product per live tap (`lightning_xvol.kernels.live_taps`). This form runs on a CPU in float32
+    and float64, and on request in bfloat16 under autocast. It differs from PyTorch's in the last digits. Second
+    derivatives, forward mode, `torch.func`, compilers and exports use PyTorch's form.
 
     Attributes:
-        live_taps: whether that form may be taken.
-        live_taps_bfloat16: whether it may be taken under autocast to bfloat16.
+        live_taps: whether live taps may be used outside autocast.
+        live_taps_bfloat16: whether they may be used under autocast to bfloat16.
     """
 
     live_taps = True
@@ -58,8 +58,8 @@ class SpatialConv2d(nn.Conv2d):
         )
 
     def _may_compute_in(self, of_x: torch.dtype, of_weight: torch.dtype) -> bool:
-        """Whether live taps may be taken for an input and a weight of these types, under the autocast that is on."""
-        if of_x == of_weight == torch.float64:  # autocast leaves it as it is
+        """Whether live taps may be used for an input and a weight of these types, under the autocast that is on."""
+        if of_x == of_weight == torch.float64:  # autocast does not change float64
             return self.live_taps
         if torch.is_autocast_enabled("cpu"):
             types = {of_x, of_weight, torch.get_autocast_dtype("cpu")}
@@ -86,9 +86,9 @@ def use_live_taps(network: nn.Module, wanted: bool, bfloat16: bool = False) -> N
     """Choose for every spatial convolution of `network` whether its weight gradient may be computed tap by tap.
 
     Args:
-        network: is changed in place.
-        wanted: outside autocast.
-        bfloat16: under autocast to bfloat16.
+        network: The network, which is changed in place.
+        wanted: Whether this is so outside autocast.
+        bfloat16: Whether this is so under autocast to bfloat16.
     """
     for module in network.modules():
         if isinstance(module, SpatialConv2d):

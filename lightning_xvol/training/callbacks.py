@@ -116,7 +116,7 @@ class Segments:
 
 
 def begin_at(trainer: Trainer, plan: StepPlan, step: int) -> None:
-    """Let `trainer` count its epochs and steps as if it had done `step` steps. Setting these counters is enough."""
+    """Let `trainer` count its epochs and steps as if it had done `step` steps. Only these counters have to be set."""
     epoch, _ = plan.position(step)
     loop = trainer.fit_loop
     for name in ("ready", "started", "processed", "completed"):

@@ -99,7 +99,7 @@ class FinalEvaluation:
     def product_use(self, trainer: Trainer, module: TrainedModule) -> Summary:
         """The metric of the last weights under each probe of the task, and after a fine-tuning without the product.
 
-        It is empty for a network without a product.
+        The summary is empty for a network without a product.
         """
         if not with_product(module.network):
             return {}

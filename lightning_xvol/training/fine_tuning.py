@@ -4,15 +4,16 @@ The start is the network of the probe `mean_ablated` (`lightning_xvol.training.p
 coefficient has its mean over training images, so each PSSA is a static convolution. A copy of this network is trained
 for the given share of the run's steps, and evaluated once more on the split of the final evaluation.
 
-* All weights are trained that the run trained. The tap weights of the static convolution are among them, and begin with
-  the mean coefficients in them. Query and key are gone.
+* The weights that the run trained are trained further. Among them are the tap weights of the static convolution, which
+  begin with the mean coefficients in them. Query and key are gone.
 * The optimizer is that of the run, begun anew. Its learning rate falls as a cosine from one tenth of the run's largest
   to zero, without warm-up (`lightning_xvol.config.fine_tuning`).
 * Steps and epochs count on from the end of the training, and with them the order of the images, their augmentation and
   the seeds.
 
-Nothing of it is in a checkpoint. A run that is killed in a fine-tuning resumes at its last step and begins the
-fine-tuning anew, so its results are the same. The weights and all other metrics of the run are as without it.
+No checkpoint holds a fine-tuning. A run that is killed during the fine-tuning resumes at its last step and begins the
+fine-tuning anew, so its results are the same. The weights and all other metrics of the run are those of a run without
+it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from lightning_xvol.training.trainer import make_trainer
 ABLATED = "mean_ablated"
 """The probe whose network is fine-tuned."""
 FINE_TUNED = "mean_finetuned"
-"""The last part of the name of the metric of the fine-tuned network, as a probe has one."""
+"""The end of the name of the fine-tuned network's metric, like the name of a probe."""
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +47,18 @@ log = logging.getLogger(__name__)
 def fine_tuned(
     ablated: nn.Module, config: RunConfig, data: ImageDataModule, compute: Mapping[str, Any]
 ) -> TrainedModule | None:
-    """A fine-tuned copy of `ablated`; None where its loss does not stay finite.
+    """A fine-tuned copy of `ablated`; None if its loss does not stay finite.
 
     Args:
-        ablated: the network of a finished run without its products.
+        ablated: the module of a finished run, without the products of its network.
         config: the configuration of the run.
-        data: its data.
-        compute: the arguments with which a trainer of the run computes.
+        data: the data of the run.
+        compute: the arguments of the run's trainer that say how it computes.
     """
     steps = fine_tuning_steps(config, data.plan.total_steps)
     further = data.continued(steps)
     tuned = dataclasses.replace(config, optim=fine_tuning_schedule(config.optim))
-    # The copy also turns tensors of the inference mode of the evaluation into ones that can be trained.
+    # Tensors from the inference mode of the evaluation cannot be trained, but copies of them can.
     module = task_of(config).module(copy.deepcopy(ablated).train(), tuned, further)
     module.total_steps = steps  # the schedule begins anew
     log.info("fine-tuning without the product: %d steps", steps)
@@ -80,7 +81,7 @@ def fine_tuned(
     try:
         trainer.fit(module, datamodule=further)
     except Diverged as error:
-        log.warning("fine-tuning without the product: %s; it gives no result", error)
+        log.warning("fine-tuning without the product: %s; the run has no result of it", error)
         return None
     return module
 
@@ -97,7 +98,7 @@ class _GoOn(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Each of several processes sees its own loss, and all of them must stop.
+        # Each process sees its own loss, but all of them must stop.
         if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(outputs["loss"]))):
             raise Diverged(trainer.global_step)
 

@@ -68,7 +68,7 @@ def task_of(config: RunConfig) -> Task:
 
 
 def without_effect(config: RunConfig, network: nn.Module) -> list[str]:
-    """A sentence for a fine-tuning that the network has no use for."""
+    """A sentence if the configuration asks for a fine-tuning that has no effect on this network; nothing otherwise."""
     share = config.train.finetune_ablated
     if not share or with_product(network):
         return []

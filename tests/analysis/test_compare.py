@@ -174,10 +174,10 @@ def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     write_runs(tmp_path / "runs", few[1], ("optim.lr", 0.05))
     lines, markdown = compare("--source", str(tmp_path / "runs"), *TWO)
     assert {line["resolved"] for line in lines[1::2]} == {"False"} and "+1.15" in markdown
-    assert "no difference without" not in markdown
+    assert "there is no difference" not in markdown
     write_runs(tmp_path / "one", {place: values[:1] for place, values in MINE.items()}, ("optim.lr", 0.2))
     _, markdown = compare("--source", str(tmp_path / "runs"), "--source", str(tmp_path / "one"))
-    assert "- –: no difference without two runs of both." in markdown
+    assert "- –: there is no difference, because a side has fewer than two runs." in markdown
     assert "[" not in markdown.split("- Sides")[0].replace("\\", ""), "an interval of two runs is in the CSV alone"
 
 
@@ -233,8 +233,8 @@ def test_a_mix_that_cannot_be_compared_is_one_sentence(tmp_path: Path, case: str
         (["--set", "optim.lr=0.1", "--set", "optim.lr=1e-1"], "the same settings in every row"),
         (["--set", "optim.rl=0.1", "--set", "optim.rl=0.05"], "no field 'optim.rl'; optim has: lr"),
         (["--set", "optim.lr=0.1,data.batch_size=64", *TWO[2:]], "a space separates"),
-        (["--set", "seed=0", "--set", "seed=1"], "no setting to compare"),
-        (["--set", "operator.name=pssa", "--set", "operator.name=xvolution"], "no setting to compare"),
+        (["--set", "seed=0", "--set", "seed=1"], "cannot be compared"),
+        (["--set", "operator.name=pssa", "--set", "operator.name=xvolution"], "cannot be compared"),
         ([*TWO, "--sweep", "kernel_sise"], "did you mean 'kernel_size'"),
         ([*TWO, "--only", "operator=pssa"], "selects nothing"),
     ],

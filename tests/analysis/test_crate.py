@@ -118,7 +118,7 @@ def test_the_same_folder_gives_the_same_bytes_and_the_check_sees_a_change(result
     (results / "a folder/notes.md").write_text("changed")
     capsys.readouterr()
     assert main([*CRATE, "--check"]) == 1
-    assert capsys.readouterr().out == "results/ro-crate-metadata.json: not what the folder gives\n"
+    assert capsys.readouterr().out == "results/ro-crate-metadata.json: missing or out of date\n"
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -89,7 +89,7 @@ def test_a_figure_without_room_is_named_and_the_others_are_drawn(make_ledger, tm
 
 def test_a_size_without_room_for_any_figure_is_an_error_that_names_one_with_room(make_ledger, tmp_path: Path) -> None:
     source = ["figures", "--source", str(make_ledger().out), "--out", str(tmp_path / "out")]
-    with pytest.raises(UserError, match=r"figure: 1x1 inches have no room for this figure") as raised:
+    with pytest.raises(UserError, match=r"figure: 1x1 inches are too small for this figure") as raised:
         main([*source, "--size", "1x1"])
     assert not (tmp_path / "out").exists()
     for name, width, height in re.findall(r"(\w+): 1x1 .*? needs about ([\d.]+)x([\d.]+)", str(raised.value)):

@@ -49,7 +49,7 @@ def test_the_table_shows_the_metrics_alone_and_says_so(make_ledger) -> None:
     text = render_table(load_sweep(runs.out, "kernel_size", metrics=["val_top1", "top1"], only={"kernel_size": [3, 5]}))
     assert "Validation top-1 accuracy (%), mean ± standard deviation." in text and "| *Top-1 accuracy (%)*" in text
     assert "Parameters" not in text
-    assert "Shown: 6 of 15 groups (--only kernel_size=3,5); only what --metric val_top1,top1 names; intervals" in text
+    assert "Shown: 6 of 15 groups (--only kernel_size=3,5); only --metric val_top1,top1; intervals" in text
     assert "Parameters" in render_table(load_sweep(runs.out, "kernel_size"))
     runs.sweep["axes"], runs.sweep["figure"] = [], None
     runs.sweep["cells"] = [cell for cell in runs.cells if cell["axes"]["kernel_size"] == 3]
@@ -149,7 +149,7 @@ def test_claims_of_an_operator_or_a_metric(paper, capsys) -> None:
     ("words", "sentence"),
     [
         (["--only", "operator=involutoin"], "did you mean 'involution'"),
-        (["--only", "kernel_size=3"], "only operator chooses"),
+        (["--only", "kernel_size=3"], "only operator can be chosen"),
         (["--metric", "box_pa"], "did you mean 'box_ap'"),
         (["--metric", ""], "must name a metric"),
     ],

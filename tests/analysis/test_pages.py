@@ -255,7 +255,7 @@ def test_marks_in_code_are_text(fill) -> None:
     ("text", "message"),
     [
         ("a\n<!-- analysis cost -->\n", "line 2: no <!-- /analysis --> after it"),
-        (f"a\n\n{END}", "line 3: <!-- /analysis --> ends nothing"),
+        (f"a\n\n{END}", "line 3: <!-- /analysis --> has no beginning"),
         (
             f"<!-- analysis cost -->\n\n<!-- analysis cost -->{END}",
             "line 1: no <!-- /analysis --> before the next mark",
@@ -268,14 +268,14 @@ def test_marks_in_code_are_text(fill) -> None:
         (f"a <!-- analysis cost -->{END}", "line 1: a mark of the kind 'cost' must begin a line"),
         (f"<!-- analysis hours -->{END}", "a mark of the kind 'hours' must stand within a line, after a word"),
         (f"<!-- analysis defaults --sweep a -->\n<!-- analysis cost -->{END}", "line 2: defaults: unrecognized"),
-        (f"<!-- analysis cost -->{END}", "line 1: --source is missing, here and in <!-- analysis defaults -->"),
+        (f"<!-- analysis cost -->{END}", "line 1: --source is missing, both here and in <!-- analysis defaults -->"),
         (f"<!-- analysis cost --source none -->{END}", "line 1: no runs at 'none'"),
         (f"<!-- analysis table --source runs --sweep stage -->{END}", "line 1: no sweep 'stage'"),
         (f"<!-- analysis table --source runs --sweep kernel_size --csv ../a.csv -->{END}", "'../a.csv' must be a file"),
         (f"<!-- analysis table --source runs --sweep kernel_size --csv /a.csv -->{END}", "below the page's folder"),
         (f"<!-- analysis figure --source runs --sweep kernel_size --to a.pdf -->{END}", "that ends in .png"),
-        (f"<!-- analysis paper --source runs --table 1 -->{END}", "line 1: no finished run for Table 1"),
-        (f"<!-- analysis protocol --source runs -->{END}", "line 1: no protocol here: name its file with --protocol"),
+        (f"<!-- analysis paper --source runs --table 1 -->{END}", "line 1: --table 1: the source has no finished run"),
+        (f"<!-- analysis protocol --source runs -->{END}", "line 1: the runs name no protocol that can be found here"),
         *(
             (f"a <!-- analysis number --source runs --sweep kernel_size {words} -->{END}", message)
             for words, message in (

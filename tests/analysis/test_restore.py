@@ -133,7 +133,7 @@ def test_what_is_there_stays(ledger: Path, capsys: pytest.CaptureFixture[str]) -
     assert {path.name for path in (out / "cells").iterdir()} == {first, second, third, *others}
     assert not (out / "cells" / "nowhere").exists()
     told = capsys.readouterr().out
-    assert f"{len(others)} new cells, 3 that were there" in told
+    assert f"{len(others)} new cells, 3 existing cells" in told
     assert "kernel_size: the folder of the sweep stays as it is" in told
 
 
