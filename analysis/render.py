@@ -1,7 +1,4 @@
-"""A sweep in memory (`load_sweep`, `render_table`, `draw_figure`) and in files (`render`, `render_figures`).
-
-Importing this module loads nothing heavy; its functions do.
-"""
+"""A sweep in memory and in files. Importing this module loads nothing heavy; its functions do."""
 
 from __future__ import annotations
 
@@ -293,8 +290,7 @@ def render_confusion(
         out: The folder of the results.
         only: Chooses rows by pairs of a key (`operator` or an axis) and its values: `("kernel_size", "3,5")`.
         problems: Takes a sentence for each file of predictions that cannot be used.
-        style, caption: As in `draw_figure`.
-        notes, siunitx: As in `render_table`.
+        style, caption, notes, siunitx: As in `draw_figure` and `render_table`.
 
     Raises:
         UserError: as `load_sweep`, for an unknown key or value in `only`, or where runs of one row have other classes.
