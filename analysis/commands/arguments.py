@@ -109,7 +109,7 @@ def metrics_of(parsed: argparse.Namespace) -> list[str]:
     for text in parsed.metric:
         if not all(text.split(",")):
             raise UserError(f"--metric {text!r} must name a metric of the records, for example --metric val_top1")
-    return list(dict.fromkeys(name for text in parsed.metric for name in text.split(",") if name))
+    return list(dict.fromkeys(name for text in parsed.metric for name in text.split(",")))
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
