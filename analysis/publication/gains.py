@@ -48,7 +48,7 @@ def gains(results: SweepResults) -> str:
     table = markdown_table(list(map(escape_markdown, header)), [list(map(escape_markdown, row)) for row in rows], marks)
     notes = (
         f"{layout.metric_label[:1].upper()}{layout.metric_label[1:]}, in points. Largest gain: the upper end of the "
-        "95 % interval, or +0.00 where that is below 0. Resolved: p below 5 % after Holm over all "
+        "95 % interval, or 0.00 where that is below 0. Resolved: p below 5 % after Holm over all "
         f"differences of the table of the sweep. Fewer than {FEWEST_SEEDS} runs of a row decide nothing."
     )
     return f"{table}\n\n{escape_markdown(notes)}"
