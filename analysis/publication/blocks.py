@@ -7,6 +7,7 @@
 | `figure` | a figure of a sweep; `--to FILE.png` and `FILE.csv` get the figure and its numbers |
 | `verdicts` | a line for each claim, with its parts: runs, interval, equality, control, parameters |
 | `tally` | the number of claims by verdict |
+| `contrasts` | the primary contrasts of the protocol in a sweep, with intervals, p and parameters |
 | `gains` | rows of a sweep minus their static controls, with the upper end of each 95 % interval |
 | `cost` | the cells of each sweep by state, with CPU and clock time |
 | `protocol` | the protocol with its SHA-256, and which runs of each sweep are exploratory |
@@ -22,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from analysis import render
-from analysis.publication import costs, gains, values, verdict_table
+from analysis.publication import contrasts, costs, gains, values, verdict_table
 from analysis.publication.marked import Mark
 from analysis.report.frozen import Frozen
 from analysis.sources.collection import Collection
@@ -156,6 +157,12 @@ def verdict(place: Place) -> str:
     return escape_markdown("; ".join(dict.fromkeys(item.verdict for item in own)))
 
 
+def primary(place: Place) -> str:
+    if place.flags.protocol is None:
+        raise UserError("--protocol is missing, both here and in <!-- analysis defaults -->")
+    return contrasts.contrasts(place.sweep, read_protocol(Path(place.flags.protocol)))
+
+
 def protocol(place: Place) -> str:
     found, _ = overview.overviews(place.sources)
     path = place.flags.protocol
@@ -192,6 +199,7 @@ KINDS: Mapping[str, Kind] = {
     "figure": Kind(figure, (*_OF_SWEEP, "figure", "to", "size", "alt")),
     "verdicts": Kind(verdicts, ("claims",)),
     "tally": Kind(tally, ("claims",)),
+    "contrasts": Kind(primary, _OF_SWEEP),
     "gains": Kind(lambda place: gains.gains(place.sweep), _OF_SWEEP),
     "cost": Kind(lambda place: costs.table(place.sources)),
     "protocol": Kind(protocol),

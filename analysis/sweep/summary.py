@@ -71,6 +71,13 @@ class Measured:
         groups = self.places[place], self.places[there]
         return Comparison(self._difference(*groups), self._adjusted.get(frozenset(groups), NAN))
 
+    def compare_also(self, wanted: Sequence[tuple[Place, Place]]) -> list[Comparison]:
+        """The first of each two places minus the second. Holm's family is that of the table and these differences."""
+        own = [(self.places[place], self.places[other]) for place, other in wanted]
+        known = {frozenset(pair): pair for pair in (*self.pairs, *own)}
+        adjusted = dict(zip(known, holm([self._difference(*pair).p for pair in known.values()]), strict=True))
+        return [Comparison(self._difference(*pair), adjusted[frozenset(pair)]) for pair in own]
+
     def _difference(self, group: str, other: str) -> Difference:
         return contrast([(1.0, self.estimates[group]), (-1.0, self.estimates[other])])
 

@@ -54,8 +54,11 @@ class PlannedSweep:
 
     def covers(self, row: str, axes: Mapping[str, Any], seed: int) -> bool:
         """Whether the cell of `row` at these values of the axes and this seed is planned."""
-        in_axes = all(axis in axes and as_text(axes[axis]) in values for axis, values in self.axes.items())
-        return (self.rows is None or row in self.rows) and in_axes and seed in self.seeds
+        return (self.rows is None or row in self.rows) and self.covers_axes(axes) and seed in self.seeds
+
+    def covers_axes(self, axes: Mapping[str, Any]) -> bool:
+        """Whether these values of the axes are planned for any row."""
+        return all(axis in axes and as_text(axes[axis]) in values for axis, values in self.axes.items())
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from analysis.__main__ import main
 from analysis.paper import verdicts
 from analysis.publication.marked import WIDTH, wrapped
 from analysis.sources.collection import Collection
+from analysis.statistics import holm
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.protocol import read_protocol
 from tests.analysis.conftest import PARAMS, SCORES
@@ -230,6 +231,31 @@ def test_the_protocol_stands_with_its_hash_and_what_is_exploratory(fill, make_le
     assert "Every other difference is exploratory" in marked
     with pytest.raises(UserError, match=r"page\.md, line 1: cannot read the protocol 'other\.md'"):
         block(fill, "protocol --protocol other.md")
+
+
+def test_primary_contrasts_are_judged_with_all_differences_of_their_table(fill, make_ledger) -> None:
+    """A contrast that the table does not tell adds to Holm's family; one that it tells does not."""
+    Path("protocol.md").write_text(
+        "```yaml protocol\nrecipe: match_small\nsweeps:\n  kernel_size: {axes: {kernel_size: [1, 3]}, seeds: 0-2, "
+        "contrasts: [xvolution - convolution, xvolution - xvolution_static]}\n```\n"
+    )
+    make_ledger(controls={})
+    measured = analysis.load_sweep("runs", "kernel_size").measured
+    told = [measured.compare((row, size), "convolution") for row in list(SCORES)[1:] for size in SCORES[row]]
+    added = [measured.compare(("xvolution", size), "xvolution_static") for size in (1, 3)]
+    adjusted = holm([item.difference.p for item in (*told, *added)])
+    lines = block(fill, "contrasts --sweep kernel_size --protocol protocol.md").splitlines()[2:6]
+    rows = [[cell.strip() for cell in line.strip("|").replace("&lt;", "<").split("|")] for line in lines]
+    assert [row[:3] for row in rows] == [
+        ["X-volution − Convolution", "1", "3"], ["X-volution − Convolution", "3", "3"],
+        ["X-volution − X-volution (static)", "1", "3"], ["X-volution − X-volution (static)", "3", "3"],
+    ]  # fmt: skip
+    for row, p, item in zip(rows, [*adjusted[:2], *adjusted[-2:]], [*told[:2], *added], strict=True):
+        assert row[4] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+        assert row[7] == ("not resolved" if p >= 0.05 else "above 0" if item.difference.mean > 0 else "below 0")
+    assert rows[2][6] == "33.9k; 28.4k" and {row[7] for row in rows} == {"above 0", "not resolved"}
+    with pytest.raises(UserError, match="--protocol is missing"):
+        block(fill, "contrasts --sweep kernel_size")
 
 
 def test_own_flags_replace_the_defaults_and_later_defaults_the_earlier_ones(fill, make_ledger) -> None:
