@@ -18,7 +18,7 @@ from analysis.commands.arguments import (
     open_sources,
     out_folder,
 )  # fmt: skip
-from analysis.render import render_comparison
+from analysis.output.comparison import render_comparison
 from lightning_xvol.commandline import setting
 from lightning_xvol.errors import ExitCode, UserError
 
