@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.output.rendering import Rendering, folder_of, save_figure, write_table
+from analysis.output.rendering import Rendering, draw_and_save, folder_of, write_table
 from analysis.render import render_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def render_comparison(compared: Comparison, out: Path, notes: str = "full", siun
     table, crowd = comparison_table(compared), figures.too_many_rows(compared)
     folder = folder_of(out / "compare", sweep)
     paths = write_table(table, folder, "table", notes=notes, siunitx=siunitx)
-    for stem, draw in ({} if crowd else {"figure": figures.means, "differences": figures.differences}).items():
-        ax = draw(compared)
-        paths |= {} if ax is None else save_figure(ax, folder, stem)
+    for name in figures.FIGURES:
+        paths |= draw_and_save(compared, name, folder, name)
     return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, note=crowd)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from analysis.render import render_table
+from analysis.render import draw_figure, render_table
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.compare.comparison import Comparison
+    from analysis.sweep.results import SweepResults
     from analysis.table import Table
 
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -71,6 +73,19 @@ def write_table(
         paths[f"{name}.{suffix}"] = folder / f"{stem}.{suffix}"
         files.write_text(paths[f"{name}.{suffix}"], render_table(table, kind, notes, siunitx))
     return paths
+
+
+def draw_and_save(
+    results: SweepResults | Comparison, name: str, folder: Path, stem: str, **look: Any
+) -> dict[str, Path]:
+    """Write the figure `name` in every format. Nothing is written if there is nothing to draw."""
+    from analysis.sweep.figures import NothingToDrawError
+
+    try:
+        ax = draw_figure(results, name, **look)
+    except NothingToDrawError:
+        return {}
+    return save_figure(ax, folder, stem)
 
 
 def save_figure(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.style import SANS
-from analysis.output.rendering import Rendering, folder_of, path_of, save_figure, write_table
-from analysis.render import FIGURES, draw_figure, load_sweep, render_table
+from analysis.output.rendering import Rendering, draw_and_save, folder_of, path_of, write_table
+from analysis.render import FIGURES, load_sweep, render_table
 from lightning_xvol.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.sources.collection import Sources
-    from analysis.sweep.results import SweepResults
 
 
 def render(
@@ -36,7 +35,7 @@ def render(
 
     folder = folder_of(out, sweep)
     paths = write_table(table, folder, "table", notes=notes, siunitx=siunitx)
-    paths |= _draw("figure", folder, "figure", results)
+    paths |= draw_and_save(results, "figure", folder, "figure")
     shown = {"note": too_many_rows(results), "diagnostic": results.diagnostic()}
     return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, **shown)
 
@@ -66,21 +65,10 @@ def render_figures(
     for name in names:
         stem = name if size is None else f"{name}-{size}"
         try:
-            paths |= _draw(name, folder, stem, results, size=size, style=style, caption=caption)
+            paths |= draw_and_save(results, name, folder, stem, size=size, style=style, caption=caption)
         except TooSmallError as error:
             too_small.append(f"{name}: {error}")
     if too_small and not paths:
         raise UserError(f"sweep {sweep!r}: {'; '.join(too_small)}")
     notes += too_small
     return Rendering(sweep, "", "", paths, note="\n".join(notes))
-
-
-def _draw(name: str, folder: Path, stem: str, results: SweepResults, **look: Any) -> dict[str, Path]:
-    """Write the figure `name` in every format. Nothing is written if the sweep has no such figure."""
-    from analysis.sweep.figures import NothingToDrawError
-
-    try:
-        ax = draw_figure(results, name, **look)
-    except NothingToDrawError:
-        return {}
-    return save_figure(ax, folder, stem)
