@@ -19,7 +19,7 @@ from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import SweepPlan, merged
 from analysis.sources.predictions import Predictions
 from analysis.sources.server import ServerRuns, is_server
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import tracked
 from lightning_xvol.ledger.record import optimisation_of

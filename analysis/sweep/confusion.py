@@ -18,7 +18,7 @@ from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell, slug
 from lightning_xvol.commandline import row_named
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.errors import UserError, nearest
 
 MOST_COLUMNS = 20
