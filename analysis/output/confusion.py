@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.figures.style import SANS
-from analysis.output.rendering import Rendering, folder_of, save_figure, write_table
+from analysis.output.rendering import EVERY_FORMAT, Rendering, folder_of, remove_older, save_figure, write_table
 from analysis.render import load_sweep, render_table
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def render_confusion(
     """Write the predictions of the runs of a sweep, as tables and figures, into `out/<sweep>/`.
 
     `classes.md|tex|csv` have the accuracy on each class of each row, and `confusion-<row>.md|tex|csv|png|pdf|svg` the
-    confusion matrix of a row. A sweep without predictions gets no file, and the text of the result says so.
+    confusion matrix of a row. An older matrix of a row that has no predictions now is removed. A sweep without
+    predictions gets no file, and the text of the result says so.
 
     Args:
         sources: As in `load_sweep`.
@@ -40,7 +41,8 @@ def render_confusion(
 
     paths: dict[str, Path] = {}
     found: list[confusion.ByClass] = []
-    for group in confusion.confusions(results, confusion.chosen(results, only), [] if problems is None else problems):
+    chosen = confusion.chosen(results, only)
+    for group in confusion.confusions(results, chosen, [] if problems is None else problems):
         folder = folder_of(out, sweep)
         stem = f"confusion-{group.stem}"
         if f"{stem}.md" in paths:  # names that differ in other characters than letters and digits
@@ -50,6 +52,9 @@ def render_confusion(
         found.append(confusion.ByClass.of(group))
     if not found:
         return Rendering(sweep, confusion.none_found(results), "", {})
-    table = confusion.class_table(results, found)
-    paths = write_table(table, folder_of(out, sweep), "classes", "classes", notes, siunitx) | paths
-    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths)
+    table, folder = confusion.class_table(results, found), folder_of(out, sweep)
+    paths = write_table(table, folder, "classes", "classes", notes, siunitx) | paths
+    stems = [f"confusion-{confusion.stem_of(results.layout, group)}" for group in chosen.to_dict("records")]
+    removed = [remove_older(folder, stem, EVERY_FORMAT) for stem in stems if f"{stem}.md" not in paths]
+    note = "\n".join(filter(None, removed))
+    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from analysis.sweep.results import SweepResults
     from analysis.table import Table
 
+TABLE_SUFFIXES = {"md": "markdown", "tex": "latex", "csv": "csv"}
 FIGURE_FORMATS = ("png", "pdf", "svg")
+EVERY_FORMAT = (*TABLE_SUFFIXES, *FIGURE_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Rendering:
         text: The table for a terminal of 100 columns.
         markdown: The table in Markdown.
         paths: The path of each file by its name.
-        note: A sentence on why there is no figure: the sweep has too many rows, or the size is too small.
+        note: A line for each figure that is left out, with the reason, and for each older figure that was removed.
         diagnostic: What the variances of a sweep's table have in common.
     """
 
@@ -69,7 +71,7 @@ def write_table(
 ) -> dict[str, Path]:
     """Write `table` in every format, and return the paths by the names `name.md`, `name.tex` and `name.csv`."""
     paths = {}
-    for suffix, kind in {"md": "markdown", "tex": "latex", "csv": "csv"}.items():
+    for suffix, kind in TABLE_SUFFIXES.items():
         paths[f"{name}.{suffix}"] = folder / f"{stem}.{suffix}"
         files.write_text(paths[f"{name}.{suffix}"], render_table(table, kind, notes, siunitx))
     return paths
@@ -96,3 +98,18 @@ def save_figure(ax: Axes, folder: Path, stem: str) -> dict[str, Path]:
     for path in paths.values():
         kinds.write(ax, path)
     return paths
+
+
+def remove_older(folder: Path, stem: str, suffixes: Iterable[str] = FIGURE_FORMATS) -> str:
+    """Remove the files of an earlier rendering that this one did not make again, and say so.
+
+    Beside a new table, an older figure would look as if it showed the same results.
+    """
+    older = [path for suffix in suffixes if (path := folder / f"{stem}.{suffix}").is_file()]
+    for path in older:
+        path.unlink(missing_ok=True)
+    if not older:
+        return ""
+    first, *others = older
+    more = f" ({', '.join(path.suffix for path in others)})" if others else ""
+    return f"removed {first}{more}, because it showed earlier results"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.style import SANS
-from analysis.output.rendering import Rendering, draw_and_save, folder_of, path_of, write_table
+from analysis.output.rendering import Rendering, draw_and_save, folder_of, path_of, remove_older, write_table
 from analysis.render import FIGURES, load_sweep, render_table
 from lightning_xvol.errors import UserError
 
@@ -22,7 +22,8 @@ def render(
 ) -> Rendering:  # fmt: skip
     """Write `table.md|tex|csv` and the figure of a sweep as `png|pdf|svg` into `out/<sweep>/`.
 
-    `notes` and `siunitx` are those of `render_table`.
+    Where the sweep has no figure now, an older one is removed, and a note says so. `notes` and `siunitx` are those of
+    `render_table`.
 
     Raises:
         UserError: as `load_sweep`, or where the folder cannot be written to.
@@ -35,9 +36,11 @@ def render(
 
     folder = folder_of(out, sweep)
     paths = write_table(table, folder, "table", notes=notes, siunitx=siunitx)
-    paths |= draw_and_save(results, "figure", folder, "figure")
-    shown = {"note": too_many_rows(results), "diagnostic": results.diagnostic()}
-    return Rendering(sweep, render_table(table, "text", notes), render_table(table, notes=notes), paths, **shown)
+    drawn = draw_and_save(results, "figure", folder, "figure")
+    removed = "" if drawn else remove_older(folder, "figure")
+    note = "\n".join(filter(None, [too_many_rows(results), removed]))
+    text, markdown = render_table(table, "text", notes), render_table(table, notes=notes)
+    return Rendering(sweep, text, markdown, paths | drawn, note, results.diagnostic())
 
 
 def render_figures(
@@ -49,7 +52,8 @@ def render_figures(
 
     `size`, `style` and `caption` are those of `draw_figure`, but a size in inches is a text such as `3.5x2.4`. The
     names of the files contain the size. Without a size, each figure has the width that suits it. A figure without runs
-    is left out. A figure that does not fit into its size is also left out, and a note says so.
+    is left out. A figure that does not fit into its size is also left out, and a note says so. Where a figure is left
+    out, an older one is removed.
 
     Raises:
         UserError: as `render`, and where none of the figures has room in the size; nothing is written then.
@@ -61,14 +65,17 @@ def render_figures(
     folder = path_of(out, sweep)
     paths: dict[str, Path] = {}
     notes = [note for note in [too_many_rows(results)] if note]
-    too_small = []
+    too_small, left_out = [], []
     for name in names:
         stem = name if size is None else f"{name}-{size}"
         try:
-            paths |= draw_and_save(results, name, folder, stem, size=size, style=style, caption=caption)
+            drawn = draw_and_save(results, name, folder, stem, size=size, style=style, caption=caption)
         except TooSmallError as error:
             too_small.append(f"{name}: {error}")
+            drawn = {}
+        paths |= drawn
+        left_out += [] if drawn else [stem]
     if too_small and not paths:
         raise UserError(f"sweep {sweep!r}: {'; '.join(too_small)}")
-    notes += too_small
+    notes += [*too_small, *filter(None, (remove_older(folder, stem) for stem in left_out))]
     return Rendering(sweep, "", "", paths, note="\n".join(notes))
