@@ -142,6 +142,8 @@ def tally(place: Place) -> str:
     from analysis.paper.verdicts import tally as counted
 
     found, _ = verdict_table.found_by(place.sources)
+    if place.flags.claims:
+        found = verdict_table.chosen(found, place.flags.claims)
     return "\n".join(
         f"- {escape_markdown(data or 'no runs')}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
         for data, kinds in counted(found).items()
@@ -189,7 +191,7 @@ KINDS: Mapping[str, Kind] = {
     "paper": Kind(paper, ("table",)),
     "figure": Kind(figure, (*_OF_SWEEP, "figure", "to", "size", "alt")),
     "verdicts": Kind(verdicts, ("claims",)),
-    "tally": Kind(tally),
+    "tally": Kind(tally, ("claims",)),
     "gains": Kind(lambda place: gains.gains(place.sweep), _OF_SWEEP),
     "cost": Kind(lambda place: costs.table(place.sources)),
     "protocol": Kind(protocol),

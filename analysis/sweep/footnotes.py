@@ -223,19 +223,24 @@ def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Compari
 def _control_sentence(sweep: SweepLayout, pair: str, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
     values = [_position(sweep, key, ": ") + difference_text(item.difference) for key, item in differences.items()]
     axes = f", by {' / '.join(map(sweep.axis_label, sweep.axes))}" if sweep.axes else ""
+    interval = " [95 % interval each]" if any(_has_interval(item.difference) for item in differences.values()) else ""
     return (
-        f"Against its control, {pair}, mean difference [95 % interval each]{axes}: {'; '.join(values)}; the difference "
+        f"Against its control, {pair}, mean difference{interval}{axes}: {'; '.join(values)}; the difference "
         f"{conclusion(sweep, differences)}."
     )
+
+
+def _has_interval(item: Difference) -> bool:
+    return item.n >= FEWEST_SEEDS and item.is_tested  # the interval of two runs stands in the CSV alone
 
 
 def difference_text(item: Difference) -> str:
     """`+0.70 [−0.41, +1.81]`: the difference, and its interval from three runs on."""
     mean = numbers.signed(item.mean, decimals=2)
-    if item.n < FEWEST_SEEDS:  # the interval of two runs stands in the CSV alone
-        return mean
-    if not item.is_tested:
+    if item.n >= FEWEST_SEEDS and not item.is_tested:
         return f"{mean} (no spread, no interval)"
+    if not _has_interval(item):
+        return mean
     return f"{mean} [{numbers.signed(item.low, decimals=2)}, {numbers.signed(item.high, decimals=2)}]"
 
 

@@ -334,6 +334,12 @@ def test_a_damaged_line_of_records_is_told(fill, capsys) -> None:
     assert capsys.readouterr().err.count("note: match.jsonl: line 46 is not a finished cell and is left out\n") == 1
 
 
+def test_a_tally_counts_the_claims_that_it_is_given(fill) -> None:
+    whole, chosen = block(fill, "tally"), block(fill, "tally --claims 19,3")
+    counts = [sum(map(int, re.findall(r"(\d+) (?:holds|fails|not|contradicted)", text))) for text in (whole, chosen)]
+    assert counts[0] > counts[1] == 2, f"claims 19 and 3: {chosen}"
+
+
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_what_stands_around_the_marks_keeps_its_bytes(fill, start: str, end: str) -> None:
