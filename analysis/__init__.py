@@ -7,6 +7,7 @@
     print(analysis.render_table(sweep, "latex"))
     ax = analysis.draw_figure(sweep, size=(3.5, 2.5))             # inches; or draw_figure(sweep, ax=ax)
     ax.figure.savefig("figure.pdf")
+    compared = analysis.load_comparison(["mine", "yours"], "kernel_size")     # a comparison is drawn like a sweep
     analysis.write_report("runs", "report.html")
 
 A source is the `--out` folder of a sweep, an archive of one (`results/<recipe>.jsonl.gz`, which
@@ -36,7 +37,7 @@ Several sweeps may share a run, which then has rows in each of them:
 `runs.drop_duplicates(["cell_id", "metric"])` counts every run once. Runs of `python -m lightning_xvol fit` belong to no
 sweep and are left out.
 
-`load_sweep(...).frame` has the same columns but `sweep` and `recipe`. The columns of `.summary` are listed at
+`load_sweep(...).frame` has the same columns without `sweep` and `recipe`. The columns of `.summary` are listed at
 `analysis.sweep.summary.summarise`.
 
 Names load on first use: importing the package loads neither pandas nor matplotlib. It never imports torch.
@@ -48,14 +49,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.render import draw_figure, load_sweep, render_table
+    from analysis.render import draw_figure, load_comparison, load_sweep, render_table
     from analysis.report.page import write_report
     from analysis.sources.collection import load_runs
 
-__all__ = ["draw_figure", "load_runs", "load_sweep", "render_table", "write_report"]
+__all__ = ["draw_figure", "load_comparison", "load_runs", "load_sweep", "render_table", "write_report"]
 
 _HOME = {
     "draw_figure": "analysis.render",
+    "load_comparison": "analysis.render",
     "load_runs": "analysis.sources.collection",
     "load_sweep": "analysis.render",
     "render_table": "analysis.render",

@@ -89,7 +89,7 @@ def run(parsed: argparse.Namespace, session: Session) -> None:
     notes = (*NOTES, PEAK_NOTE if cuda else SAVED_NOTE)
     written = session.write("growth", "Growth of time and memory", notes, text, COLUMNS, rows)
     if not plot.available():
-        print(f"{written}; {plot.MISSING}")
+        print(f"{written}; {plot.left_out(session.stem('growth'))}")
         return
     paths = plot.write_growth(rows, str(session.where), parsed.smoke, session.stem("growth"))
     print(f"{written}; figure: {', '.join(path.suffix for path in paths)}")

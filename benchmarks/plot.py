@@ -51,10 +51,22 @@ def write_growth(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool, stem
 def _write(draw: Callable[[], Any], stem: Path) -> list[Path]:
     with style.settings(_RC):
         drawn = draw()
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in style.FORMATS]
+    paths = _paths(stem)
     for path in paths:
         figure.write(drawn, path)
     return paths
+
+
+def _paths(stem: Path) -> list[Path]:
+    return [stem.with_name(f"{stem.name}.{suffix}") for suffix in style.FORMATS]
+
+
+def left_out(stem: Path) -> str:
+    """Say that there is no figure at `stem`, and remove an older one, which would not show what the table shows."""
+    older = [path for path in _paths(stem) if path.is_file()]
+    for path in older:
+        path.unlink(missing_ok=True)
+    return f"{MISSING}; an older figure of other numbers is removed" if older else MISSING
 
 
 def draw_scaling(rows: Sequence[Mapping[str, Any]], note: str, smoke: bool) -> Any:

@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace, session: Session) -> None:
     name, notes = ("scaling-core", CORE_NOTES) if parsed.core else ("scaling", NOTES)
     written = session.write(name, "Time against pixels", notes, text, COLUMNS, rows)
     if not plot.available():
-        print(f"{written}; {plot.MISSING}")
+        print(f"{written}; {plot.left_out(session.stem(name))}")
         return
     paths = plot.write_scaling(rows, str(session.where), parsed.smoke, session.stem(name))
     print(f"{written}; figure: {', '.join(path.suffix for path in paths)}")

@@ -28,8 +28,8 @@ HOUSE = {
         "flags shapes session measure power_law growth_tables subjects pictures report plot gpu_check/"
     ),
     "analysis": (
-        "statistics numbers render table/ sources/ sweep/ compare/ paper/ figures/ report/ dashboard/ publication/ "
-        "commands/"
+        "statistics numbers render table/ sources/ sweep/ compare/ paper/ figures/ output/ report/ dashboard/ "
+        "publication/ commands/"
     ),
     "ablations": "all rows engine/",  # and the sweeps
 }

@@ -81,3 +81,8 @@ def tracked_python_files() -> list[Path]:
 def test_no_python_file_is_over_400_lines() -> None:
     long = {path.name: count for path in tracked_python_files() if (count := len(path.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_no_file_holds_the_marks_of_an_unfinished_merge() -> None:
+    found = subprocess.run(["git", "grep", "-nIE", "^(<{7}|>{7}) "], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 1, found.stdout + found.stderr

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ablations.engine.sweep import Cell
 from ablations.engine.tracked import tracking_of
 from lightning_xvol.commandline import Reached, is_helper_process
-from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import METRICS
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.errors import UserError, one_line
 from lightning_xvol.ledger import contents, files, record
@@ -209,7 +209,7 @@ def summary(result: dict) -> str:
     metrics = [
         f"{name} {values['last']:.1f}"
         for name, values in (result["metrics"] or {}).items()
-        if name in {metric.name for metric in registry.METRICS.values()} and values.get("last") is not None
+        if name in {metric.name for metric in METRICS.values()} and values.get("last") is not None
     ]
     return ", ".join(metrics)
 

@@ -130,7 +130,7 @@ def _check_settings(
                 f"--set {path} would override a value that tells the rows of this sweep apart; choose rows with --only "
                 "operator=, or use a sweep whose rows all have the same value"
             )
-        if cells and not any(_concerns(path, cell.config) for cell in cells):
+        if not any(_concerns(path, cell.config) for cell in cells):
             set_value(cells[-1].config, path, value)  # raises, with the nearest option
 
 
@@ -159,7 +159,7 @@ def _check_row_settings(
                     f"the same data and budget; --set {path} sets all rows"
                 )
         alike = next(iter(varied.values()))  # a row that `--set` adds has the axes of the others
-        _check_settings(settings, [], {row: varied.get(row, alike)})
+        _check_settings(settings, cells, {row: varied.get(row, alike)})
     optim = {cell.row: cell.config.optim for cell in cells} if own else {}
     for row, controls in sweep.controls.items():
         for control in controls:

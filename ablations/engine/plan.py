@@ -13,6 +13,7 @@ from ablations.engine.cell import has_result
 from ablations.engine.options import Options
 from ablations.engine.sweep import Cell, Sweep
 from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import METRICS, Metric
 from lightning_xvol.config.recipes import Recipe
 from lightning_xvol.config.resolved import SCHEMA
 from lightning_xvol.config.schema import to_dict
@@ -146,9 +147,9 @@ def describe_cells(
     }
 
 
-def metric_of(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell]) -> registry.Metric:
+def metric_of(sweep: Sweep, recipe: Recipe, cells: Sequence[Cell]) -> Metric:
     """The metric that the table of `sweep` shows."""
-    metric, data = registry.METRICS[recipe.task], cells[0].config.data
+    metric, data = METRICS[recipe.task], cells[0].config.data
     has_test = registry.has_test_split(data.name, data.options)
     return metric.on_validation() if sweep.on_validation and has_test else metric
 

@@ -286,7 +286,7 @@ def put_aside(cells: Sequence[Cell], out: Path) -> None:
 
 def render(out: Path, sweep: str) -> Mapping[str, Path]:
     """Write the table and the figure of `sweep`, print the table, and return the path of each file."""
-    from analysis.render import render as render_sweep
+    from analysis.output.sweep import render as render_sweep
     from analysis.sources.collection import Collection
 
     rendering = render_sweep(Collection([out]), sweep, out)

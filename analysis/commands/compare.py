@@ -18,7 +18,8 @@ from analysis.commands.arguments import (
     open_sources,
     out_folder,
 )  # fmt: skip
-from analysis.render import render_comparison
+from analysis.output.comparison import render_comparison
+from analysis.render import load_comparison
 from lightning_xvol.commandline import setting
 from lightning_xvol.errors import ExitCode, UserError
 
@@ -50,22 +51,16 @@ def add_to(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     only, metrics = only_of(parsed), metrics_of(parsed)
-    groups = [tuple(group) for group in parsed.groups]
-    _check(parsed.source, groups)
-    if len(metrics) > 1:
-        raise UserError(f"--metric {', '.join(metrics)}: a comparison shows one metric")
-    if groups:
-        merged = open_sources(parsed.source)
-        sources, names = [merged], merged.sweeps()
-    else:
-        sources = [open_sources([name]) for name in parsed.source]
-        names = _in_all(sources, parsed.source)
-    from analysis.compare.comparison import load_comparison
-
+    _check(parsed.source, parsed.groups)
+    groups = [dict(group) for group in parsed.groups]
+    sources = [open_sources(parsed.source)] if groups else [open_sources([name]) for name in parsed.source]
+    names = _in_all(sources)
     out = out_folder(parsed)
 
     def act(name: str) -> str:
-        compared = load_comparison(sources, parsed.source, groups, name, parsed.select, parsed.interval, only, metrics)
+        compared = load_comparison(
+            sources[0] if groups else sources, name, groups, parsed.select, parsed.interval, only, metrics
+        )
         rendering = render_comparison(compared, out, parsed.notes, parsed.siunitx)
         return f"{rendering.text}\n\n{rendering.where()}\n"
 
@@ -99,11 +94,9 @@ def _check(source: list[str], groups: list[Any]) -> None:
     for path, value in (pair for group in groups for pair in group):
         if re.search(r",[\w.]+=", value):
             raise UserError(f"--set {path}={value}: a space separates the settings of one side, not a comma")
-        if path in ("seed", "operator.name"):
-            raise UserError(f"--set {path} cannot be compared: `python -m analysis tables` shows rows and seeds")
 
 
-def _in_all(sources: list[Any], names: list[str]) -> list[str]:
+def _in_all(sources: list[Any]) -> list[str]:
     """The sweeps that all sources hold.
 
     Raises:
@@ -112,6 +105,6 @@ def _in_all(sources: list[Any], names: list[str]) -> list[str]:
     held = [source.sweeps() for source in sources]
     shared = [name for name in held[0] if all(name in others for others in held)]
     if not shared:
-        listed = "; ".join(f"{name!r} has {', '.join(own)}" for name, own in zip(names, held, strict=True))
+        listed = "; ".join(f"{source.where} has {', '.join(own)}" for source, own in zip(sources, held, strict=True))
         raise UserError(f"no sweep is in all sources: {listed}")
     return shared

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from analysis.commands.arguments import add_look, add_notes, add_out, add_source, open_sources, out_folder
-from analysis.render import render_confusion
+from analysis.output.confusion import render_confusion
 from lightning_xvol.commandline import selection
 from lightning_xvol.errors import ExitCode
 

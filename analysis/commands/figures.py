@@ -18,7 +18,8 @@ from analysis.commands.arguments import (
     out_folder,
 )  # fmt: skip
 from analysis.figures.style import read_size
-from analysis.render import FIGURES, render_figures
+from analysis.output.sweep import render_figures
+from analysis.render import FIGURES
 from lightning_xvol.errors import ExitCode
 
 

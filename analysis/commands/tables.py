@@ -18,7 +18,9 @@ from analysis.commands.arguments import (
     out_folder,
     tell_left_out,
 )  # fmt: skip
-from analysis.render import PAPER_TABLES, WITHOUT_RUNS, render, render_paper
+from analysis.output.paper import render_paper
+from analysis.output.sweep import render
+from analysis.render import PAPER_TABLES, WITHOUT_RUNS
 from lightning_xvol.errors import ExitCode
 
 

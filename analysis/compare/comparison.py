@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare.settings import TRAINING_ALONE, Group, differing, names_of, text_of
-from analysis.compare.sides import Side, sides_of_settings, sides_of_sources
-from analysis.sources.collection import Collection
+from analysis.compare.settings import TRAINING_ALONE, differing, names_of, text_of
+from analysis.compare.sides import Side
 from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import Comparison as Difference
 from analysis.sweep import display
@@ -89,26 +88,6 @@ class Comparison:
         return self.measured.compare((group["side"], group["operator"], *map(group.get, self.layout.axes)), FIRST)
 
 
-def load_comparison(
-    sources: Sequence[Collection], names: Sequence[str], groups: Sequence[Group], sweep: str, select: str = "last",
-    interval: str = "moderated", only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
-) -> Comparison:  # fmt: skip
-    """The rows of a sweep under several settings, with their differences to the first.
-
-    Args:
-        sources: The runs of each side. With `groups`, one collection that holds the runs of all sides.
-        names: The name of each of `sources`.
-        groups: The settings of each side, as pairs of a field and its value. Without `groups`, each source is a side.
-        sweep: The name of the sweep.
-        select, interval, only, metrics: As in `analysis.render.load_sweep`.
-
-    Raises:
-        UserError: as `load_sweep`, and for runs that cannot be compared.
-    """
-    sides = sides_of_settings(sources[0], sweep, groups) if groups else sides_of_sources(sources, names, sweep)
-    return compare(sides, select, interval, only, metrics)
-
-
 def compare(
     sides: Sequence[Side], select: str = "last", interval: str = "moderated",
     only: Mapping[str, Sequence[str]] | None = None, metrics: Sequence[str] = (),
@@ -120,9 +99,16 @@ def compare(
         select, interval, only, metrics: As in `analysis.render.load_sweep`.
 
     Raises:
-        UserError: for runs that cannot be compared: of different metrics or data, without a common row, or with the
-            same settings on all sides.
+        UserError: for a single side, for several metrics, and for runs that cannot be compared: of different metrics or
+            data, without a common row, or with the same settings on all sides.
     """
+    if len(sides) < 2:
+        raise UserError(
+            f"{' and '.join(side.where for side in sides) or 'no side'}: a comparison has two sides or more; name "
+            "a source for each, or the settings of each"
+        )
+    if len(metrics) > 1:
+        raise UserError(f"--metric {', '.join(metrics)}: a comparison shows one metric")
     sides = [side.with_metrics(metrics) for side in sides]
     sweep = sides[0].layout
     _check_layouts(sides)

@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from analysis.compare.comparison import FIRST, Comparison
-from analysis.figures import common, kinds
+from analysis.figures import categories, common, kinds
 from analysis.figures.chart import Chart
-from analysis.figures.style import PALETTE, SIZES
+from analysis.figures.style import PALETTE, SANS, SIZES, Size
 from analysis.statistics import FEWEST_SEEDS
-from analysis.sweep.figures import MOST_ROWS
+from analysis.sweep.figures import MOST_ROWS, OWN, NothingToDrawError
+from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.surroundings.printing import printable
 
+FIGURES = (OWN, "differences")
+"""The mean of each row under each setting, and the differences to the first. Each row has a line of the figure."""
 _APART = 0.18  # between the sides of a row, in rows
 _LONG_NAME = 20  # characters
 _MARKERS = "sD^v"  # of the sides after the first
 _BAR: Any = {"fmt": "none", "elinewidth": 0.9, "capsize": 2, "capthick": 0.9}
 
 
-def means(compared: Comparison) -> Axes:
-    """Draw the means: a line of the figure for each row, with a mean and its interval for each setting."""
-    return kinds.dots(_chart(compared, compared.layout.metric_label))
+def figure(
+    compared: Comparison, kind: str = OWN, size: Size | None = None, ax: Axes | None = None, style: str = SANS,
+    caption: bool = True,
+) -> Axes:  # fmt: skip
+    """Draw a figure of a comparison and return its axes.
+
+    Args:
+        compared: The comparison.
+        kind: `figure`: the means; or `differences`: the differences to the first side.
+        size, ax, style, caption: As in `analysis.sweep.figures.figure`.
+
+    Raises:
+        NothingToDrawError: for more rows than a figure can show, or where no row has a difference.
+        UserError: for an unknown kind.
+    """
+    if kind not in FIGURES:
+        close = nearest(str(kind), FIGURES)
+        raise UserError(f"a comparison has no kind of figure {kind!r}{close}; known kinds: {', '.join(FIGURES)}")
+    crowd = too_many_rows(compared)
+    if crowd:
+        raise NothingToDrawError(crowd)
+    label = compared.layout.metric_label if kind == OWN else _label_of_differences(compared)
+    chart = dataclasses.replace(_chart(compared, label), size=size, style=style, caption=caption)
+    return kinds.dots(chart, ax) if kind == OWN else _draw_differences(compared, chart, ax)
 
 
-def differences(compared: Comparison) -> Axes | None:
-    """Draw the differences to the first setting: a line of the figure for each row. None where no row has one."""
+def _label_of_differences(compared: Comparison) -> str:
     first, *others = compared.names
     what = f"{others[0]} minus {first}" if len(others) == 1 else f"difference to {first}"
-    chart = _chart(compared, f"{what}: {compared.layout.metric_label.replace(' (%)', '')} (points), 95 % interval")
+    return f"{what}: {compared.layout.metric_label.replace(' (%)', '')} (points), 95 % interval"
+
+
+def _draw_differences(compared: Comparison, chart: Chart, ax: Axes | None) -> Axes:
+    """A line of the figure for each row, with its differences to the first setting."""
     found = chart.data[(chart.data["side"] != FIRST) & chart.data["delta"].notna()]
     if found.empty:
-        return None
+        raise NothingToDrawError("no figure of the differences: every row has a side with fewer than two runs")
     rows, sides = common.row_names(found), list(found["side"].drop_duplicates())
-    size = SIZES["page" if max(map(len, rows)) > _LONG_NAME else "column"]
+    size = chart.sized(SIZES["page" if max(map(len, rows)) > _LONG_NAME else "column"])
     size = size.with_height(0.7 + 0.22 * len(rows) + 0.15 * (len(sides) > 1))
-    with common.drawing(size, None) as ax:
+    with common.drawing(size, ax) as ax:
         ax.axvline(0, color="0.6", linewidth=0.8, zorder=0.5)
         for number, side in enumerate(sides):
             own = found[found["side"] == side]
@@ -50,7 +78,7 @@ def differences(compared: Comparison) -> Axes | None:
                     ax.errorbar([group["delta"]], [place], xerr=ends, ecolor=look["color"], **_BAR)
         ax.set_yticks(range(len(rows)), rows)
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_xlabel(chart.y_label)
+        categories.label_metric_across(ax, chart, size)
         common.grid(ax, "x")
         common.mark_smoke(ax, chart)
         if len(sides) > 1:

@@ -82,21 +82,25 @@ class Side:
         return found
 
 
-def sides_of_sources(collections: Sequence[Collection], names: Sequence[str], sweep: str) -> list[Side]:
-    """A side for each of the sources `names`.
+def sides_of_sources(sources: Sequence[Collection], sweep: str) -> list[Side]:
+    """A side for each of `sources`.
 
     Raises:
         UserError: where one of them does not hold the sweep, or holds it more than once.
     """
-    return [Side(repr(name), source, *source.load(sweep)) for name, source in zip(names, collections, strict=True)]
+    return [Side(source.where, source, *source.load(sweep)) for source in sources]
 
 
 def sides_of_settings(sources: Collection, sweep: str, groups: Sequence[Group]) -> list[Side]:
     """A side for each of `groups`. It has runs of the last command and of earlier ones.
 
     Raises:
-        UserError: for a field that no run has, a group without a finished run, or a row with two configurations.
+        UserError: for the seed or the operator, for a field that no run has, a group without a finished run, or a row
+            with two configurations.
     """
+    for path in (path for group in groups for path, _ in group):
+        if path in ("seed", "operator.name"):
+            raise UserError(f"--set {path} cannot be compared: `python -m analysis tables` shows rows and seeds")
     runs = _Runs(sources, _plan(sources, sweep), groups)
     return [
         Side(described(group), sources, *sources.assemble(replace(runs.plan, content=runs.content(group))))

@@ -30,6 +30,7 @@ from analysis.sources.frame import SweepLayout, assemble, axis_value
 from analysis.sources.plans import SweepPlan
 from analysis.sweep.results import SweepResults
 from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.config.schema import flat
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.plan import COSTS
@@ -84,7 +85,7 @@ def sections_of(sources: Collection, select: str) -> list[Section]:
             row: [_filter("run", "group", "IN", _groups(sources, groups["group_id"].tolist()))]
             for row, groups in results.summary.groupby("row", sort=False)
         }
-        validated = registry.validation_name(sweep.metric)
+        validated = validation_name(sweep.metric)
         curve = validated if (frame["metric"] == validated).any() else sweep.metric
         sections.append(Section(sweep, (curve,), rows, _column(sweep, frame, sources), render_table(results)))
     return sections
@@ -124,7 +125,7 @@ def _known_section(content: Mapping[str, Any]) -> Section:
             _filter("config", "row", "=", cell["operator"]),
             *(_filter("config", _axis(axis), "=", value) for axis, value in axes.items()),
         ]
-    return Section(sweep, (registry.validation_name(sweep.metric), sweep.metric), rows, _labelled_column(sweep))
+    return Section(sweep, (validation_name(sweep.metric), sweep.metric), rows, _labelled_column(sweep))
 
 
 def _column(sweep: SweepLayout, frame: pd.DataFrame, sources: Collection) -> str:
@@ -225,7 +226,7 @@ def report(
 
 def _panels(section: Section, group: wr.Config | wr.Metric) -> list[Any]:
     sweep, metric, label = section.sweep, section.sweep.metric, section.sweep.metric_label
-    shown = f"validation {label}" if section.curves == (registry.validation_name(metric),) else label
+    shown = f"validation {label}" if section.curves == (validation_name(metric),) else label
     cost = sweep.figure_x if sweep.figure_x in COSTS else "macs"
     groups: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
     groups |= {"max_runs_to_show": MOST}

@@ -133,10 +133,15 @@ def show_rows(ax: Axes, rows: list[str], above: float = 0.0) -> None:
 
 def finish_rows(ax: Axes, chart: Chart, size: Size, remark: str, title: str = "") -> None:
     """Add what a figure with a line for each row has: the metric across, the legend and a caption."""
-    names = text.widest([item.get_text() for item in ax.get_yticklabels()], size.rc()["ytick.labelsize"], size.style)
-    room = 72 * size.width - names - _AROUND
-    ax.set_xlabel(text.balanced(chart.y_label, room, size.rc()["axes.labelsize"], size.style))
+    label_metric_across(ax, chart, size)
     common.grid(ax, "x")
     legend.add([ax], size, title)
     common.caption([ax], chart, remark, size)
     common.mark_smoke(ax, chart)
+
+
+def label_metric_across(ax: Axes, chart: Chart, size: Size) -> None:
+    """Name the metric below the axes, in as few lines as fit beside the names of the lines of the figure."""
+    names = text.widest([item.get_text() for item in ax.get_yticklabels()], size.rc()["ytick.labelsize"], size.style)
+    room = 72 * size.width - names - _AROUND
+    ax.set_xlabel(text.balanced(chart.y_label, room, size.rc()["axes.labelsize"], size.style))

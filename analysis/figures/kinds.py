@@ -23,8 +23,8 @@ from lightning_xvol.ledger import files
 from lightning_xvol.visualize.style import settings
 
 __all__ = [
-    "KINDS", "Chart", "confusion", "curves", "dots", "facets", "groups", "learning", "lines", "scatter", "seeds",
-    "with_costs", "write",
+    "KINDS", "NAMES", "Chart", "confusion", "curves", "dots", "facets", "groups", "learning", "lines", "scatter",
+    "seeds", "with_costs", "write",
 ]  # fmt: skip
 
 KINDS: dict[str, Callable[..., Axes]] = {
@@ -39,6 +39,8 @@ KINDS: dict[str, Callable[..., Axes]] = {
 }
 """The kinds of figure that a sweep can ask for. Each shows means; `seeds` and `learning` show single runs, and
 `confusion` shows predictions. Old plans call `groups` by its former name, `bars`."""
+NAMES = tuple(name for name in KINDS if name != "bars")
+"""The kinds without former names."""
 
 # Files hold neither dates nor versions: the same numbers give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {

@@ -21,6 +21,7 @@ from analysis.sources.frame import SweepLayout
 from analysis.sources.samples import estimates_of
 from analysis.statistics import Estimate
 from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.config.recipes import RECIPES, lengthen
 from lightning_xvol.config.resolved import canonical
 from lightning_xvol.config.schema import from_record
@@ -271,7 +272,7 @@ def _add_curves(pool: Pool, key: RowKey, rows: pd.DataFrame, sweep: SweepLayout,
     """Add the metric after each epoch (Fig. 3 (b)), measured on the validation split if there is a test split too."""
     done = rows[(rows["metric"] == sweep.metric) & (rows["state"] == "finished")]
     for seed, cell in zip(done["seed"], done["cell_id"], strict=True):
-        curve = sources.curve(cell, registry.validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
+        curve = sources.curve(cell, validation_name(sweep.metric)) or sources.curve(cell, sweep.metric)
         for epoch, value in curve.values():
             row = (*key[:2], f"epoch {epoch}")
             group = pool.groups.setdefault(row, str(rows["group_id"].iloc[0]))

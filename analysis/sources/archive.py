@@ -28,7 +28,7 @@ from typing import Any
 
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.ledger import files, record
 
 SUFFIXES = (".jsonl.gz", ".jsonl")

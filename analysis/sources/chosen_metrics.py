@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.sources.frame import SweepLayout
-from lightning_xvol.config.registry import METRICS
+from lightning_xvol.config.metrics import METRICS
 from lightning_xvol.errors import UserError, nearest
 
 

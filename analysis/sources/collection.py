@@ -19,7 +19,7 @@ from analysis.sources.offline import OfflineRuns, is_offline
 from analysis.sources.plans import SweepPlan, merged
 from analysis.sources.predictions import Predictions
 from analysis.sources.server import ServerRuns, is_server
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger import tracked
 from lightning_xvol.ledger.record import optimisation_of
@@ -171,7 +171,7 @@ class Collection:
             UserError: where no run belongs to a sweep.
         """
         if not self._plans:
-            raise UserError(f"no sweep at {self._where()}: its runs belong to no sweep, and single runs make no table")
+            raise UserError(f"no sweep at {self.where}: its runs belong to no sweep, and single runs make no table")
         return sorted({plan.name for plan in self._plans})
 
     def load(self, name: str) -> tuple[SweepLayout, pd.DataFrame]:
@@ -187,7 +187,7 @@ class Collection:
             if plan.name == name:
                 raise UserError(plan.fault)
         if not found:
-            raise UserError(f"no sweep {name!r} at {self._where()}{nearest(name, known)}; known: {', '.join(known)}")
+            raise UserError(f"no sweep {name!r} at {self.where}{nearest(name, known)}; known: {', '.join(known)}")
         if len(found) > 1:
             first, second = (plan.content for plan in found[:2])
             different = [key for key in {**first, **second} if first.get(key) != second.get(key) and key != "cells"]
@@ -255,7 +255,9 @@ class Collection:
         check_same(f"sweep {sweep.name!r}", results)
         return with_true_name(sweep, results), frame
 
-    def _where(self) -> str:
+    @property
+    def where(self) -> str:
+        """The names of the sources in messages."""
         return ", ".join(repr(source.where) for source in self.sources)
 
     def cells(self) -> list[str]:

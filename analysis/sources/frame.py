@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.sources.plans import SweepPlan, row_of, two_configurations
 from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.errors import UserError
 from lightning_xvol.ledger import checks, record
 from lightning_xvol.ledger.plan import COSTS
@@ -240,7 +241,7 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
     shared |= {key: environment.get(key) for key in ("torch", "device")}
     if "timm" in environment:  # a table of two of its versions is mixed, as one of two versions of torch
         shared["torch"] = f"{shared['torch']} with timm {environment['timm']}"
-    validated = registry.validation_name("")
+    validated = validation_name("")
     images = _images(result)
     return [
         {

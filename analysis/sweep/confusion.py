@@ -18,7 +18,7 @@ from analysis.sweep import footnotes
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell, slug
 from lightning_xvol.commandline import row_named
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.errors import UserError, nearest
 
 MOST_COLUMNS = 20
@@ -56,7 +56,7 @@ class Confusion:
     @property
     def stem(self) -> str:
         """The name in file names."""
-        return slug("-".join(str(self.group[key]) for key in ("operator", *self.sweep.layout.axes)))
+        return stem_of(self.sweep.layout, self.group)
 
     @property
     def mean(self) -> np.ndarray:
@@ -82,6 +82,11 @@ class Confusion:
             shares = [100 * a / b for a, b in zip(right.tolist(), images.tolist(), strict=True) if b]
             found.append(_estimate(shares, int(images[0])))
         return found
+
+
+def stem_of(layout: SweepLayout, group: Mapping[str, Any]) -> str:
+    """The name of a row of the summary in file names."""
+    return slug("-".join(str(group[key]) for key in ("operator", *layout.axes)))
 
 
 def _estimate(shares: Sequence[float], images: int) -> Estimate:

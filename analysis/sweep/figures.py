@@ -54,7 +54,7 @@ def figure(
     if kind == OWN:
         kind = _asked_for(results)
     elif kind not in (*kinds.KINDS, *_OF_RUNS):
-        known = (OWN, *_OF_RUNS, *kinds.KINDS)
+        known = (OWN, *_OF_RUNS, *kinds.NAMES)
         raise UserError(f"no kind of figure {kind!r}{nearest(str(kind), known)}; known kinds: {', '.join(known)}")
     if ax is not None and kind in _WITH_PANELS:
         raise UserError(f"a figure {kind!r} has several panels and makes its own axes; call it without ax")
@@ -79,7 +79,7 @@ def _asked_for(results: SweepResults) -> str:
     if kind is None:
         raise NothingToDrawError(f"the sweep {sweep.name!r} asks for no figure; choose a kind, for example seeds")
     if kind not in kinds.KINDS:
-        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(kinds.KINDS)}")
+        raise UserError(f"sweep {sweep.name!r} asks for a figure {kind!r}; known kinds: {', '.join(kinds.NAMES)}")
     return str(kind)
 
 

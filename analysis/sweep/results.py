@@ -16,7 +16,7 @@ from analysis.sources.samples import STATISTICS
 from analysis.statistics import NAN, Prior
 from analysis.sweep import display, product_use
 from analysis.sweep.summary import Measured, describe, pairs_of, summarise
-from lightning_xvol.config.registry import METRICS
+from lightning_xvol.config.metrics import METRICS
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Recipe:
 
     @property
     def task(self) -> str:
-        """The task of its data set: a key of `registry.METRICS`."""
+        """The task of its data set: a key of `lightning_xvol.config.metrics.METRICS`."""
         data = self.config().data
         return registry.task(data.name, data.options)
 

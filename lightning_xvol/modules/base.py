@@ -13,7 +13,7 @@ from torch.distributed import all_gather_object, get_world_size, is_available, i
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import Metric
 
-from lightning_xvol.config.registry import validation_name
+from lightning_xvol.config.metrics import validation_name
 from lightning_xvol.config.schema import OptimConfig, RunConfig
 from lightning_xvol.seeding import derive_seed, seed_generators
 
@@ -108,7 +108,7 @@ class SupervisedModule(TrainedModule):
 
     Each evaluation logs the loss, and every metric in percent. Its steps return the outputs, for callbacks. If the data
     have a test split (`has_test`), metrics on the validation split have a name of their own
-    (`registry.validation_name`).
+    (`lightning_xvol.config.metrics.validation_name`).
     """
 
     def __init__(

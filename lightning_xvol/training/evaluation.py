@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, Trainer
 
 from lightning_xvol.config import registry
 from lightning_xvol.config.fine_tuning import is_fine_tuned
+from lightning_xvol.config.metrics import METRICS, validation_name
 from lightning_xvol.config.schema import RunConfig
 from lightning_xvol.data.module import ImageDataModule
 from lightning_xvol.ledger.record import DECIMALS, summarise
@@ -31,12 +32,12 @@ _TRAINING_METRICS = ("train_", "lr")  # the names of metrics of training steps b
 
 def metric_of(config: RunConfig) -> str:
     """The metric by which runs of this task are compared."""
-    return registry.METRICS[registry.task(config.data.name, config.data.options)].name
+    return METRICS[registry.task(config.data.name, config.data.options)].name
 
 
 def selected_by(config: RunConfig) -> str:
     """The metric that chooses the best epoch, in a run with a test split."""
-    return registry.validation_name(metric_of(config))
+    return validation_name(metric_of(config))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The data set decides the task (`registry.task`): images with labels are for classification, pairs of maps for
 regression, annotated images for detection, and with masks for segmentation. Everything else, from the trainer to the
-record, is the same for all tasks. `registry.METRICS` names the metric of each.
+record, is the same for all tasks. `lightning_xvol.config.metrics` names the metric of each.
 """
 
 from __future__ import annotations

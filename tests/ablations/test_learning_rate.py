@@ -14,6 +14,7 @@ from ablations.engine.plan import describe_cells
 from ablations.engine.selection import cells_of, choose
 from ablations.engine.sweep import recipes_for
 from lightning_xvol.config import registry
+from lightning_xvol.config.metrics import METRICS
 from lightning_xvol.config.recipes import RECIPES, get_recipe
 from lightning_xvol.data import build_data
 
@@ -47,7 +48,7 @@ def test_the_table_shows_the_validation_split(recipe: str, metric: str) -> None:
     plan = describe_cells(learning_rate.SWEEP, get_recipe(recipe), cells, smoke=False)
     assert plan["metric"] == metric and plan["metric_label"].startswith("validation ") == (metric == "val_top1")
     other = describe_cells(operator.SWEEP, get_recipe(recipe), cells, smoke=False)
-    assert other["metric"] == registry.METRICS[get_recipe(recipe).task].name
+    assert other["metric"] == METRICS[get_recipe(recipe).task].name
 
 
 def test_what_the_registry_says_about_test_splits_is_true(tmp_path: Path, monkeypatch: Any) -> None:

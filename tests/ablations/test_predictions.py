@@ -7,7 +7,7 @@ import json
 import pandas as pd
 from sweep_bench import Ledger
 
-from analysis.render import render_confusion
+from analysis.output.confusion import render_confusion
 
 
 def test_a_matrix_adds_up_to_its_test_draw_and_its_trace_to_its_accuracy(undisturbed: Ledger, tmp_path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.paper import published
 from lightning_xvol.config import recipes, registry
+from lightning_xvol.config.metrics import METRICS
 from lightning_xvol.config.resolved import resolve
 from lightning_xvol.config.schema import RunConfig, set_value, to_dict
 from lightning_xvol.ledger import record
@@ -70,7 +71,7 @@ def write_sweep(
                 "data": contents_of(run),
             }  # fmt: skip
             (folder / "result.json").write_text(json.dumps(result))
-    metric = registry.METRICS[recipes.get_recipe(recipe).task]
+    metric = METRICS[recipes.get_recipe(recipe).task]
     reproduces = recipes.get_recipe(recipe).reproduces
     plan = {
         "schema": 1, "sweep": name, "title": name, "recipe": recipe, "data": "the data", "budget": "the budget",

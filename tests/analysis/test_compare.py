@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
+import analysis
 from analysis.__main__ import build_parser, main
 from analysis.commands.arguments import only_of
-from analysis.compare.comparison import load_comparison
 from analysis.compare.table import comparison_table
-from analysis.sources.collection import Collection
 from analysis.statistics import contrast, estimates, holm
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.errors import UserError
@@ -40,9 +41,8 @@ TWO = ["--set", "optim.lr=0.1", "--set", "optim.lr=0.05"]
 def compare(*words: str) -> tuple[list[dict[str, str]], str]:
     """The rows of the CSV, and the Markdown, that the command writes for `kernel_size`. It draws nothing."""
     parsed = build_parser().parse_args(["compare", *words])
-    groups = [tuple(group) for group in parsed.groups]
-    sources = [Collection(parsed.source)] if groups else [Collection([name]) for name in parsed.source]
-    table = comparison_table(load_comparison(sources, parsed.source, groups, "kernel_size", only=only_of(parsed)))
+    settings = [dict(group) for group in parsed.groups]
+    table = comparison_table(analysis.load_comparison(parsed.source, "kernel_size", settings, only=only_of(parsed)))
     return list(csv.DictReader(table.to_csv().splitlines())), table.to_markdown()
 
 
@@ -326,3 +326,62 @@ def test_the_command_ends_with_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "analysis", "compare", *words], capture_output=True, text=True)
     assert done.returncode == 2 and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and "the same settings" in done.stderr
+
+
+def test_python_renders_and_draws_what_the_command_writes(tmp_path: Path, one_ledger, two_ledgers) -> None:
+    settings = [{"optim.lr": 0.1}, {"optim.lr": 0.05}]
+    both = [
+        (two_ledgers, analysis.load_comparison(two_ledgers[1::2], "kernel_size", interval="t")),
+        (one_ledger, analysis.load_comparison(one_ledger[1], "kernel_size", settings, interval="t")),
+    ]
+    for number, (words, compared) in enumerate(both):
+        out = tmp_path / str(number)
+        assert main(["compare", *words, "--interval", "t", "--out", str(out)]) == 0
+        folder = out / "compare" / "kernel_size"
+        for form, suffix in {"markdown": "md", "latex": "tex", "csv": "csv"}.items():
+            assert analysis.render_table(compared, form) == (folder / f"table.{suffix}").read_text()
+        for kind, name in {None: "figure", "differences": "differences"}.items():
+            figure = analysis.draw_figure(compared, kind).figure
+            shown = [f"{inches:.4f}" for inches in figure.get_size_inches()]
+            [box] = re.findall(rb"/MediaBox \[ 0 0 ([0-9. ]+) \]", (folder / f"{name}.pdf").read_bytes())
+            assert shown == [f"{float(points) / 72:.4f}" for points in box.split()]
+
+
+def test_a_figure_of_a_comparison_has_the_size_and_the_axes_that_python_asks_for(one_ledger) -> None:
+    settings = [{"optim.lr": 0.1}, {"optim.lr": 0.05}]
+    compared = analysis.load_comparison(one_ledger[1], "kernel_size", settings, only={"kernel_size": [3]})
+    figure = Figure(figsize=(8, 3))
+    left, right = figure.subplots(1, 2)
+    assert analysis.draw_figure(compared, ax=left) is left
+    assert analysis.draw_figure(compared, "differences", ax=right) is right
+    gains = compared.summary.set_index(["operator", "side"])["delta"]
+    assert sorted(x for line in right.get_lines() for x in line.get_xdata() if line.get_marker() == "s") == sorted(
+        gains.dropna()
+    )
+    for kind in (None, "differences"):
+        ax = analysis.draw_figure(compared, kind, size=(5, 3), style="serif", caption=False)
+        assert tuple(ax.figure.get_size_inches()) == (5, 3)
+        assert ax.get_xticklabels()[0].get_fontfamily()[0].startswith("STIX")
+
+
+def test_mistakes_from_python_are_one_sentence(tmp_path: Path, one_ledger) -> None:
+    runs = one_ledger[1]
+    compared = analysis.load_comparison(runs, "kernel_size", [{"optim.lr": 0.1}, {"optim.lr": 0.05}])
+    mistakes: dict[str, Callable[[], object]] = {
+        "a comparison has two sides or more": lambda: analysis.load_comparison(runs, "kernel_size"),
+        "runs': a comparison has two": lambda: analysis.load_comparison([runs], "kernel_size"),
+        "lr=0.1: a comparison has two": lambda: analysis.load_comparison(runs, "kernel_size", [{"optim.lr": 0.1}]),
+        "no side: a comparison": lambda: analysis.load_comparison([], "kernel_size"),
+        "a mapping for each side": lambda: analysis.load_comparison(runs, "kernel_size", {"optim.lr": 0.1}),
+        "seed cannot be compared": lambda: analysis.load_comparison(runs, "kernel_size", [{"seed": 0}, {"seed": 1}]),
+        "shows one metric": lambda: analysis.load_comparison([runs, runs], "kernel_size", metrics=["a", "b"]),
+        "select='lats' must be one of": lambda: analysis.load_comparison([runs, runs], "kernel_size", select="lats"),
+        "no such folder": lambda: analysis.load_comparison([runs, tmp_path / "none"], "kernel_size"),
+        r"no kind of figure 'diferences' \(did you mean 'differences'": lambda: analysis.draw_figure(
+            compared, "diferences"
+        ),
+    }
+    for message, call in mistakes.items():
+        with pytest.raises(UserError, match=message) as raised:
+            call()
+        assert "\n" not in str(raised.value)

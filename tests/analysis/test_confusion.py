@@ -21,7 +21,7 @@ from analysis import load_sweep
 from analysis.__main__ import main
 from analysis.figures import kinds
 from analysis.figures.chart import Chart
-from analysis.render import render_confusion
+from analysis.output.confusion import render_confusion
 from analysis.sources.predictions import read_predictions
 from analysis.sweep import confusion
 from lightning_xvol.errors import UserError

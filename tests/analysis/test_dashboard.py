@@ -16,7 +16,8 @@ from ablations import SWEEPS
 from ablations.engine.catalogue import plans
 from analysis import dashboard
 from analysis.__main__ import main
-from analysis.render import render, render_paper
+from analysis.output.paper import render_paper
+from analysis.output.sweep import render
 from analysis.sources import server
 from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError, run_command_line

@@ -79,7 +79,7 @@ def test_a_figure_without_room_is_named_and_the_others_are_drawn(make_ledger, tm
             raise TooSmallError("no room")
         return draw_figure(sweep, kind, **look)
 
-    monkeypatch.setattr("analysis.render.draw_figure", draw)
+    monkeypatch.setattr("analysis.output.rendering.draw_figure", draw)
     assert main(["figures", "--source", str(make_ledger().out), "--out", str(tmp_path / "out"), "--size", "3x3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "seeds: no room"
     assert sorted(path.name for path in tmp_path.glob("out/*/*")) == [

@@ -17,7 +17,7 @@ from analysis.figures.chart import Chart
 from analysis.figures.costs import CostLocator
 from analysis.figures.style import SIZES, Size
 from analysis.render import load_sweep
-from lightning_xvol.config.registry import METRICS, Metric
+from lightning_xvol.config.metrics import METRICS, Metric
 from tests.analysis import drawn
 
 NASTY = r"_a%&#$x{}~^\frac$$ <script>alert(1)</script>"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.render import render
+from analysis.output.sweep import render
 from analysis.sources.collection import Collection as Sources
 
 pytest.importorskip("wandb")

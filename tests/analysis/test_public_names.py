@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 import analysis
 from analysis.__main__ import main
+from analysis.figures import kinds
 from lightning_xvol.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +184,8 @@ def test_a_figure_without_runs_is_refused(make_ledger):
     sweep = analysis.load_sweep(runs.out, "kernel_size")
     with pytest.raises(UserError, match="asks for no figure; choose a kind"):
         analysis.draw_figure(sweep)
+    with pytest.raises(UserError, match="known kinds: figure, seeds, learning, lines, facets, scatter, groups, dots"):
+        analysis.draw_figure(sweep, "bar")
     with pytest.raises(UserError, match=r"'bars' needs an axis.*use dots or scatter"):
         analysis.draw_figure(sweep, "bars")
     runs.lose("convolution", 1, 0)
@@ -197,6 +201,13 @@ def test_a_file_that_cannot_be_read_whole_gives_a_warning(make_ledger, start_run
     with pytest.warns(UserWarning, match=r"run-2\.wandb: the file is empty"):
         frame = analysis.load_runs(tmp_path / "wandb")
     assert set(frame["state"]) == {"missing"} and len(frame) == len(runs.cells)
+
+
+def test_pages_name_every_kind_of_figure_by_its_name_of_today():
+    [sweeps] = re.findall(r"^- `figure` is one of(.*?)\.$", (ROOT / "docs/ablations.md").read_text(), re.M | re.S)
+    assert set(re.findall(r"`(\w+)`", sweeps)) == set(kinds.NAMES)
+    [python] = re.findall(r"Kinds are(.*?)\.", (ROOT / "docs/analysis.md").read_text(), re.S)
+    assert set(re.findall(r"`(\w+)`", python)) == {*kinds.NAMES, "seeds", "learning"}
 
 
 def test_no_public_name_is_the_name_of_a_module():

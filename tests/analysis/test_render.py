@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.render import render
+from analysis.output.sweep import render
 from analysis.sources.collection import Collection
 from lightning_xvol.errors import UserError
 
@@ -128,7 +128,7 @@ def test_rendering_loads_neither_torch_nor_wandb_nor_ablations(make_ledger) -> N
 import sys
 import time
 from pathlib import Path
-from analysis.render import render
+from analysis.output.sweep import render
 from analysis.sources.collection import Collection
 out = Path({str(make_ledger().out)!r})
 render(Collection([out]), "kernel_size", out)

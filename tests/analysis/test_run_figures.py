@@ -178,8 +178,8 @@ def test_a_sweep_is_never_drawn_outside_its_folder(make_ledger, tmp_path: Path) 
     (folder / "cells.json").rename(runs.out / "..name" / "cells.json")
     assert main(["figures", "--source", str(runs.out), "--figure", "seeds", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "..name" / "seeds.png").exists()
-    from analysis.render import _folder
+    from analysis.output.rendering import folder_of
 
     for name in ("../up", "a/b", "..", ""):
         with pytest.raises(UserError, match="must be a plain name"):
-            _folder(tmp_path, name)
+            folder_of(tmp_path, name)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from analysis.render import render
+from analysis.output.sweep import render
 from analysis.sources.collection import Collection
 from analysis.sources.wandb_runs import make_segment
 from lightning_xvol.errors import UserError

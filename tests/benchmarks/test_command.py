@@ -206,7 +206,11 @@ def test_without_matplotlib_the_tables_are_written(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run(tmp_path, "scaling", "--operator", "convolution", "--rounds", "1")
-    assert plot.MISSING in capsys.readouterr().out
+    assert f"{plot.MISSING}\n" in capsys.readouterr().out
+    [table] = tmp_path.glob("scaling-*.csv")
+    table.with_name(f"{table.stem}.svg").write_text("older")
+    run(tmp_path, "scaling", "--operator", "convolution", "--rounds", "1")
+    assert f"{plot.MISSING}; an older figure" in capsys.readouterr().out
     assert {path.suffix for path in tmp_path.glob("scaling-*")} == {".csv", ".md"}
 
 
