@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis import numbers
 from analysis.paper.claims import margin_of
-from analysis.publication.verdict_table import equal_within, told
+from analysis.publication.verdict_table import equalities, told, verdict_of
 from analysis.sources.samples import Comparison
 from analysis.sweep.results import SweepResults
 from analysis.sweep.summary import Place
@@ -28,19 +28,17 @@ def contrasts(results: SweepResults, protocol: Protocol) -> str:
     if not wanted:
         raise UserError(f"{protocol.file} names no contrast of the sweep {layout.name!r} on {layout.recipe}")
     margin = margin_of(layout.metric)
-    factors = [] if margin is None else [factor * margin for factor in (0.5, 1, 2)]
     rows = []
     for (first, second), compared in zip(wanted, results.measured.compare_also(wanted), strict=True):
         found = compared.difference
         names = [layout.labels.get(place[0], place[0]) for place in (first, second)]
-        equal = ", ".join(equal_within(found, each) for each in factors) if found.can_decide else ""
+        equal = numbers.DASH if margin is None or not found.can_decide else equalities(found, margin)
         rows.append([
             f" {numbers.MINUS} ".join(names), *map(str, first[1:]), str(found.n), told(found), _p(compared),
-            equal or numbers.DASH, _parameters(results, first, second), _verdict(compared),
+            equal, _parameters(results, first, second), verdict_of(compared),
         ])  # fmt: skip
-    within = "" if margin is None else f" (half, once, twice {numbers.PLUS_MINUS}{margin:g})"
     header = (
-        "Contrast", *map(layout.axis_label, layout.axes), "n", "Difference [95 %]", "p", f"Equal within{within}",
+        "Contrast", *map(layout.axis_label, layout.axes), "n", "Difference [95 %]", "p", "Equal within",
         "Parameters", "Verdict",
     )  # fmt: skip
     aligned = (":--", *[":-:"] * (len(header) - 2), ":--")
@@ -49,7 +47,8 @@ def contrasts(results: SweepResults, protocol: Protocol) -> str:
     )
     notes = (
         f"{layout.metric_label[:1].upper()}{layout.metric_label[1:]}, in points. p: after Holm over all differences of "
-        f"the table of the sweep and these. The contrasts are those of {protocol.file}."
+        f"the table of the sweep and these. The tests of equality have the level 5 %, unadjusted. The contrasts "
+        f"are those of {protocol.file}."
     )
     return f"{table}\n\n{escape_markdown(notes)}"
 
@@ -75,12 +74,6 @@ def _p(compared: Comparison) -> str:
     if not compared.difference.can_decide:
         return numbers.DASH
     return "< 0.001" if compared.p_holm < 0.001 else numbers.number(compared.p_holm, 3)
-
-
-def _verdict(compared: Comparison) -> str:
-    if not compared.is_resolved:
-        return "not resolved"
-    return "above 0" if compared.difference.mean > 0 else "below 0"
 
 
 def _parameters(results: SweepResults, *places: Place) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis import numbers
 from analysis.paper.claims import margin_of
-from analysis.publication.verdict_table import equal_within, told
+from analysis.publication.verdict_table import equalities, told, verdict_of
 from analysis.statistics import FEWEST_SEEDS
 from analysis.sweep.footnotes import against_controls
 from analysis.sweep.results import SweepResults
@@ -30,25 +30,24 @@ def gains(results: SweepResults) -> str:
         for place, compared in found.items():
             difference = compared.difference
             decided = difference.can_decide
-            largest = numbers.signed(max(difference.high, 0.0), 2) if decided else numbers.DASH
-            equal = numbers.DASH
-            if decided and margin is not None:
-                equal = ", ".join(equal_within(difference, factor * margin) for factor in (0.5, 1, 2))
+            largest = numbers.DASH
+            if decided:
+                largest = numbers.signed(difference.high, 2) if difference.high > 0 else "none"
+            equal = equalities(difference, margin) if decided and margin is not None else numbers.DASH
             rows.append([
                 pair.replace(" minus ", f" {numbers.MINUS} "), *map(str, place), str(difference.n),
-                told(difference), largest, equal,
-                "resolved" if compared.is_resolved else "not resolved",
+                told(difference), largest, equal, verdict_of(compared),
             ])  # fmt: skip
     if not rows:
         raise UserError(f"no row of the sweep {layout.name!r} has a control with two runs")
-    within = "" if margin is None else f" (half, once, twice {numbers.PLUS_MINUS}{margin:g})"
-    beside = ("n", "Difference [95 %]", "Largest gain", f"Equal within{within}", "Verdict")
+    beside = ("n", "Difference [95 %]", "Largest gain", "Equal within", "Verdict")
     header = ("Row minus its static control", *axes, *beside)
     marks = (":--", *[":-:"] * (len(header) - 2), ":--")
     table = markdown_table(list(map(escape_markdown, header)), [list(map(escape_markdown, row)) for row in rows], marks)
     notes = (
         f"{layout.metric_label[:1].upper()}{layout.metric_label[1:]}, in points. Largest gain: the upper end of the "
-        "95 % interval, or 0.00 where that is below 0. Resolved: p below 5 % after Holm over all "
-        f"differences of the table of the sweep. Fewer than {FEWEST_SEEDS} runs of a row decide nothing."
+        "95 % interval, and none where that is below 0. Verdict: above or below 0 where p is below 5 % after Holm over "
+        "all differences of the table of the sweep. The tests of equality have the level 5 %, unadjusted. Fewer than "
+        f"{FEWEST_SEEDS} runs of a row decide nothing."
     )
     return f"{table}\n\n{escape_markdown(notes)}"

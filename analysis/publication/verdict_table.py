@@ -12,6 +12,7 @@ from analysis.paper.pools import PAPER, SWEEPS, Pool, pools
 from analysis.paper.published import WITH_POSITION
 from analysis.paper.verdicts import Verdict
 from analysis.sources.collection import Collection as Sources
+from analysis.sources.samples import Comparison
 from analysis.statistics import ALPHA, FEWEST_SEEDS, Difference, contrast, equivalence, outside
 from analysis.table import escape_markdown
 from lightning_xvol.commandline import markdown_table
@@ -21,18 +22,18 @@ from lightning_xvol.ledger.protocol import Protocol
 ByTable = Mapping[str, Sequence[Pool]]
 OVERVIEW = ("#", "Claim", "Data", "n", "Verdict")
 COLUMNS = (
-    "#", "Difference", "n", "Claimed", "Points [95 %]", "Equal within half, once, twice the margin",
+    "#", "Difference", "n", "Claimed", "Points [95 %]", "Equal within",
     "Gain over the static control", "Parameters", "Verdict",
 )  # fmt: skip
 PRIMARY = " (primary)"
-PRIMARY_NOTE = "Primary: a contrast that the protocol names. Every other difference is exploratory."
+PRIMARY_NOTE = "Primary: a contrast that the protocol names as primary. The other differences are secondary."
 _PARTS = {"yes": "holds", "no": "fails", "open": "not resolved"}
 NOTES = (
     "Points: the difference of the means over seeds, of all n runs of each row, with its 95 % interval. Claimed: the "
     "sign that the claim gives to the difference, or equality.",
     "Equal within a margin: yes where two one-sided tests show it, no where a test refutes it, and open otherwise. "
-    "Each test has the level 5 %, unadjusted. The margin in points is half of what the paper claims for X-volution on "
-    "the metric.",
+    "Each test has the level 5 %, unadjusted. The middle margin is half of what the paper claims for X-volution on the "
+    "metric.",
     "Gain over the static control: a row minus the same taps without a query-key product, with its 95 % interval. "
     "The upper end is the largest gain that the runs allow.",
     "A claim holds where each of its parts holds at 5 %. It fails where a part is refuted after Holm over its parts. "
@@ -104,8 +105,7 @@ def _cells(finding: Finding, pool: Pool, answer: Answer, protocol: Protocol | No
         claimed += f" (printed {numbers.signed(finding.printed)})"
     equal = numbers.DASH
     if found.can_decide and finding.margin == finding.margin and len(part.terms) == 2:
-        words = [equal_within(found, factor * finding.margin) for factor in (0.5, 1, 2)]
-        equal = f"{', '.join(words)} ({numbers.PLUS_MINUS}{finding.margin:g})"
+        equal = equalities(found, finding.margin)
     lost = f" ({'; '.join(facts)})" if (facts := [fact for fact in finding.facts if ": " in fact]) else ""
     named = in_words(part, pool) + PRIMARY * is_primary(part, pool, protocol)
     return (
@@ -130,12 +130,25 @@ def equal_within(found: Difference, margin: float) -> str:
     return "no" if outside(found, margin) < ALPHA else "open"
 
 
+def equalities(found: Difference, margin: float) -> str:
+    """`±0.3 no, ±0.6 open, ±1.2 yes`: `equal_within` for half the margin, the margin, and twice the margin."""
+    margins = [factor * margin for factor in (0.5, 1, 2)]
+    return ", ".join(f"{numbers.PLUS_MINUS}{each:g} {equal_within(found, each)}" for each in margins)
+
+
 def told(found: Difference) -> str:
     """`+0.09 [−0.29, +0.47]`; the mean alone where it has no interval, or fewer than three runs."""
     mean = numbers.signed(found.mean, 2)
     if not found.can_decide:
         return mean
     return f"{mean} [{numbers.signed(found.low, 2)}, {numbers.signed(found.high, 2)}]"
+
+
+def verdict_of(compared: Comparison) -> str:
+    """Which side of 0 a difference is on, where it is resolved."""
+    if not compared.is_resolved:
+        return "not resolved"
+    return "above 0" if compared.difference.mean > 0 else "below 0"
 
 
 def in_words(part: Part, pool: Pool) -> str:

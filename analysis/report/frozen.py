@@ -137,8 +137,8 @@ def _stamp(sources: Collection, cell: str) -> tuple[str, str] | None:
 def _primary(overview: Overview, planned: Sequence[PlannedSweep]) -> str:
     pairs = dict.fromkeys(pair for each in planned for pair in each.contrasts)
     if not pairs:
-        return "In the protocol, without a primary contrast: every difference is exploratory."
-    return f"Primary contrasts: {'; '.join(_difference(overview, *pair) for pair in pairs)}. Others are exploratory."
+        return "In the protocol, without a primary contrast: every difference is secondary."
+    return f"Primary contrasts: {'; '.join(_difference(overview, *pair) for pair in pairs)}. Others are secondary."
 
 
 def _difference(overview: Overview, row: str, other: str) -> str:

@@ -50,7 +50,7 @@ def test_what_is_not_planned_is_exploratory(make_ledger, protocol) -> None:
     stamp(ledger, protocol)
     page = html(Collection([ledger.out]), "c")
     assert f"protocol.md, SHA-256 {read_protocol(protocol).sha256} (45 of 45 runs)" in page
-    assert "Primary contrasts: X-volution − Convolution. Others are exploratory." in page
+    assert "Primary contrasts: X-volution − Convolution. Others are secondary." in page
     [line] = [line for line in page.splitlines() if "as not in the protocol" in line]
     assert "Convolution, kernel size K = 1 (seeds 2)" in line and "kernel size K = 5 (seeds 0, 1, 2)" in line, line
     assert "and 5 more" in line, "15 places; all of them but none wholly planned"

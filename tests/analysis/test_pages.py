@@ -182,7 +182,7 @@ def test_every_claim_with_runs_has_a_line_with_the_numbers_of_claims(fill) -> No
     [line] = [line for line in parts.splitlines() if "| X-volution − Convolution, K=1 " in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:4] == ["X-volution − Convolution, K=1", "3", "above 0"]
-    assert cells[5] == "no, no, no (±0.6)" and cells[6].startswith("X-volution: −0.20 [")
+    assert cells[5] == "±0.3 no, ±0.6 no, ±1.2 no" and cells[6].startswith("X-volution: −0.20 [")
     assert cells[7:] == ["X-volution 33.9k; Convolution 26.3k", "holds"]
 
 
@@ -225,10 +225,10 @@ def test_the_protocol_stands_with_its_hash_and_what_is_exploratory(fill, make_le
     assert "Exploratory, as not in the protocol: X-volution, kernel size K = 1 (seeds 0, 1, 2)" in text
     assert "Convolution, kernel" not in text
     beside = " ".join(block(fill, "table --sweep kernel_size --protocol protocol.md").split())
-    assert "- Primary contrasts: X-volution − Convolution. Others are exploratory. - Exploratory, as not in" in beside
+    assert "- Primary contrasts: X-volution − Convolution. Others are secondary. - Exploratory, as not in" in beside
     marked = block(fill, "verdicts --protocol protocol.md")
     assert set(re.findall(r"\| ([^|]*?) \(primary\)", marked)) == {"X-volution − Convolution, K=1"}
-    assert "Every other difference is exploratory" in marked
+    assert "The other differences are secondary" in marked
     with pytest.raises(UserError, match=r"page\.md, line 1: cannot read the protocol 'other\.md'"):
         block(fill, "protocol --protocol other.md")
 
