@@ -28,6 +28,7 @@ The columns of `load_runs`, which has a row per sweep, run and metric:
     best_epoch            that epoch; with a test split, the validation split chooses it
     params, macs          parameters, and multiply-adds of one image
     wall_seconds          training and evaluation
+    cpu_seconds           the same in CPU time; missing in old records
     torch, device, commit where it was computed, and by which version of the code
     error                 why a failed run failed
     images                the number of test images behind the metric, missing where it is not known

@@ -24,11 +24,11 @@ from lightning_xvol.ledger.tracked import value_text
 
 _CELL_KEYS = ("operator", "label", "seed", "cell_id", "group_id")
 _INTEGERS = ("best_epoch", "params", "macs", "images")
-_NUMBERS = ("last", "best", "wall_seconds")
+_NUMBERS = ("last", "best", "wall_seconds", "cpu_seconds")
 _TEXTS = ("torch", "device", "commit", "error")
 _NO_RESULT: dict[str, Any] = {
     "metric": None, "last": None, "best": None, "best_epoch": None, "params": None, "macs": None, "wall_seconds": None,
-    "torch": None, "device": None, "commit": None, "error": None, "images": None,
+    "cpu_seconds": None, "torch": None, "device": None, "commit": None, "error": None, "images": None,
 }  # fmt: skip
 _DATA_AND_NETWORK = ("data.name", "data.options", "data.limit", "operator.", "backbone.", "detector.preset")
 _BUDGET_AXES = {"epochs", "steps", "schedule"}
@@ -238,6 +238,7 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
         return [{"metric": metric, "state": "failed", "error": f"it has no metric {metric!r}; it has: {named}"}]
     environment = result["environment"] or {}
     shared = {key: result[key] for key in ("params", "macs", "wall_seconds", "commit")}
+    shared |= {"cpu_seconds": result.get("cpu_seconds")}  # old records have none
     shared |= {key: environment.get(key) for key in ("torch", "device")}
     if "timm" in environment:  # a table of two of its versions is mixed, as one of two versions of torch
         shared["torch"] = f"{shared['torch']} with timm {environment['timm']}"

@@ -12,6 +12,19 @@ import pandas as pd
 from analysis import numbers
 from lightning_xvol.commandline import row_named
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger.plan import COSTS
+
+
+def costs(summary: pd.DataFrame) -> dict[str, str]:
+    """The costs that stand beside the scores of `summary`, columns with their names.
+
+    CPU time takes the place of wall time where every group has it, because other work on the machine lengthens wall
+    time.
+    """
+    has_cpu_time = summary.loc[summary["n"] > 0, "cpu_seconds"].notna()
+    if has_cpu_time.empty or not has_cpu_time.all():
+        return COSTS
+    return {key: label for key, label in COSTS.items() if key != "wall_seconds"} | {"cpu_seconds": "CPU seconds a run"}
 
 
 def shown(summary: pd.DataFrame, axes: Sequence[str], only: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -15,6 +15,13 @@ from analysis.statistics import ALPHA, FEWEST_SEEDS, Difference, equivalence
 from analysis.sweep import display, product_use
 from analysis.sweep.results import SweepResults
 
+_SECONDS = {
+    "wall_seconds": "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on "
+    "the machine lengthens it. MACs are those of one image.",
+    "cpu_seconds": "CPU seconds a run: mean CPU time of training and evaluation over the finished runs. MACs are "
+    "those of one image.",
+}
+
 
 def title(sweep: SweepLayout) -> str:
     return f"{'SMOKE: ' if sweep.smoke else ''}{sweep.title} ({sweep.origin})."
@@ -44,10 +51,7 @@ def notes(results: SweepResults) -> list[str]:
     lines += [display.left_note(results.summary, summary, runs, sweep.column_axis), *control_sentences(results)]
     lines += [product_use.note(results.others, sweep), sweep.note]
     if sweep.column_axis is None and not results.metrics:
-        lines.append(
-            "Seconds a run: mean wall time of training and evaluation over the finished runs; other work on the "
-            "machine lengthens it. MACs are those of one image."
-        )
+        lines += [text for cost, text in _SECONDS.items() if cost in display.costs(summary)]
     lines.append(f"Data: {sweep.data}; budget: {sweep.budget}{sweep.changes}; {computed_by(runs)}.")
     if sweep.smoke:
         lines.append("SMOKE: a budget of a few steps shows that everything runs; the numbers mean nothing.")

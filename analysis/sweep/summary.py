@@ -120,7 +120,8 @@ def summarise(
       its 95 % interval, and how it was computed (`Difference.method`); the baseline has none;
     - `delta_p`, `delta_p_holm`, `resolved`: its p, p after Holm, and whether it is below 5 % with three runs on both
       sides;
-    - `params`, `macs`, `wall_seconds`: the costs of a run, the seconds as the mean over the finished runs;
+    - `params`, `macs`, `wall_seconds`, `cpu_seconds`: the costs of a run, the seconds as the mean over the finished
+      runs. `cpu_seconds` is missing where one of them was not on a CPU or did not record it;
     - `added_params`: the parameters beyond those of the baseline.
 
     With `intact`, another evaluation of the same weights, the difference is to it, and paired by seed.
@@ -136,8 +137,6 @@ def summarise(
             compared = measured.compare(place, baseline)
         states = rows["state"]
         counts = {name: [each for each in rows[name] if not pd.isna(each)] for name in ("params", "macs")}
-        timed = zip(rows["wall_seconds"], states, strict=True)
-        seconds = [each for each, state in timed if state == "finished" and not pd.isna(each)]
         summary.append(
             {
                 "operator": place[0],
@@ -149,12 +148,29 @@ def summarise(
                 "runs": tuple(measured.samples[group].values()),
                 **statistics_of(item, compared),
                 **{name: int(count[0]) if count else pd.NA for name, count in counts.items()},
-                "wall_seconds": float(np.mean(seconds)) if seconds else NAN,
+                "wall_seconds": _mean([each for each in _finished(rows, "wall_seconds") if not pd.isna(each)]),
+                "cpu_seconds": _mean(_cpu_seconds(rows)),
                 "group_id": group,
             }
         )
     table = pd.DataFrame(summary).astype({"params": "Int64", "macs": "Int64", "resolved": "boolean"})
     return table.assign(added_params=_added(table, axes, baseline))
+
+
+def _finished(rows: Group, column: str) -> list[Any]:
+    """The values of a column for the finished runs of a group."""
+    return [each for each, state in zip(rows[column], rows["state"], strict=True) if state == "finished"]
+
+
+def _cpu_seconds(rows: Group) -> list[float]:
+    """The CPU time of the finished runs of a group; nothing where one of them was on another device or has none."""
+    seconds = _finished(rows, "cpu_seconds")
+    on_cpu = all(str(device).startswith("cpu") for device in _finished(rows, "device"))
+    return [] if not on_cpu or any(map(pd.isna, seconds)) else seconds
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else NAN
 
 
 def _paired(measured: Measured, intact: Measured) -> dict[str, Comparison]:

@@ -14,7 +14,7 @@ from analysis import numbers
 from analysis.paper import protocol, published
 from analysis.sources.samples import STATISTICS, estimates_of
 from analysis.statistics import NAN
-from analysis.sweep import footnotes, product_use
+from analysis.sweep import display, footnotes, product_use
 from analysis.sweep.results import SweepResults
 from analysis.table import Block, Table, TableCell
 from lightning_xvol.errors import UserError
@@ -85,6 +85,7 @@ def tidy(results: SweepResults) -> pd.DataFrame:
     sweep = results.layout
     columns = [
         "operator", *sweep.axes, "metric", "planned", "diverged", *STATISTICS, "published", *COSTS, "added_params",
+        "cpu_seconds",
     ]  # fmt: skip
     summary = pd.concat([results.summary, *results.others.values()], ignore_index=True)
     optimised = {} if sweep.reproduces is None else protocol.identities(results.sources.results(results.frame))
@@ -113,7 +114,7 @@ def sweep_table(results: SweepResults) -> Table:
         if metric in results.others
     ]
     if axis is None:
-        costs = {} if results.metrics else COSTS
+        costs = {} if results.metrics else display.costs(summary)
         rows = [
             (label, (*cells, *(other.rows[index][1][0] for other in others), *_costs(groups[label][None], costs)))
             for index, (label, cells) in enumerate(scores)
@@ -168,7 +169,7 @@ def _capital(heading: str) -> str:
 
 def _costs(group: Mapping[str, Any], costs: Iterable[str]) -> tuple[TableCell, ...]:
     """A table cell for each of `costs`."""
-    write: dict[str, Callable[[Any], str]] = {"wall_seconds": numbers.number}
+    write: dict[str, Callable[[Any], str]] = {"wall_seconds": numbers.number, "cpu_seconds": numbers.number}
     return tuple(TableCell(write.get(cost, numbers.count)(group[cost]), group_id=group["group_id"]) for cost in costs)
 
 

@@ -15,7 +15,7 @@ COSTS = {"params": "parameters", "macs": "MACs per image", "wall_seconds": "seco
 """What a run costs: columns of the frame and their names in tables and figures."""
 RESERVED = {
     "sweep", "recipe", "operator", "label", "seed", "cell_id", "group_id", "state", "metric", "last", "best",
-    "best_epoch", "torch", "device", "commit", "error", *COSTS,
+    "best_epoch", "torch", "device", "commit", "error", "cpu_seconds", *COSTS,
 }  # fmt: skip
 """Columns of every frame; no axis can have such a name."""
 

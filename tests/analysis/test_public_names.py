@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {"convolution": {1: [24.0, 25.0], 3: [70.0, 71.0]}, "xvolution": {1: [97.0, 98.0], 3: [98.0, 99.0]}}
 COLUMNS = [
     "sweep", "recipe", "operator", "label", "kernel_size", "seed", "cell_id", "group_id", "state", "metric", "last",
-    "best", "best_epoch", "params", "macs", "wall_seconds", "torch", "device", "commit", "error",
+    "best", "best_epoch", "params", "macs", "wall_seconds", "cpu_seconds", "torch", "device", "commit", "error",
     "images",
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from analysis.render import load_sweep
 from analysis.statistics import holm
 from analysis.sweep.table import points, sweep_table
 from lightning_xvol.errors import UserError
+from tests.analysis.conftest import ENVIRONMENT
 
 SMALL = {
     "convolution": {1: [24.0, 25.0, 26.0], 3: [70.0, 70.5, 71.0]},
@@ -82,7 +83,8 @@ LATEX += r"""These data cannot reproduce the paper.}
 
 HEADER = (
     "operator,kernel_size,metric,planned,diverged,n,mean,sd,sd_used,df,lowest,highest,ci_low,ci_high,delta,delta_low,"
-    "delta_high,delta_df,delta_method,delta_p,delta_p_holm,resolved,published,params,macs,wall_seconds,added_params"
+    "delta_high,delta_df,delta_method,delta_p,delta_p_holm,resolved,published,params,macs,wall_seconds,added_params,"
+    "cpu_seconds"
 )
 
 
@@ -133,8 +135,8 @@ def test_the_csv_is_as_it_was(make_ledger) -> None:
     assert len(lines) == 7
     frame = pd.read_csv(io.StringIO("\n".join(lines)))
     assert lines[1].split(",")[:8] == ["convolution", "1", "top1", "3", "0", "3", "25.0", "1.0"]
-    assert lines[1].split(",")[14:] == [*[""] * 4, "none", *[""] * 4, "26292", "26292000", "9.5", "0"]
-    assert lines[3].split(",")[-8:-4] == [lines[3].split(",")[-8], lines[3].split(",")[-7], "True", ""]
+    assert lines[1].split(",")[14:] == [*[""] * 4, "none", *[""] * 4, "26292", "26292000", "9.5", "0", ""]
+    assert lines[3].split(",")[-9:-5] == [lines[3].split(",")[-9], lines[3].split(",")[-8], "True", ""]
     assert frame["mean"].tolist()[2] == sum(SMALL["xvolution"][1]) / 3  # in full precision
     assert frame["published"].isna().all()
 
@@ -268,7 +270,7 @@ def test_a_table_without_finished_runs_has_dashes(make_ledger) -> None:
     table = table_of(runs)
     assert table.to_markdown().count("– (n = 0)") == 6
     assert "**98" not in table.to_markdown()
-    assert "convolution,1,top1,3,0,0,,,,,,,,,,,,,none,,,,,,,,\n" in table.to_csv()
+    assert "convolution,1,top1,3,0,0,,,,,,,,,,,,,none,,,,,,,,,\n" in table.to_csv()
     assert "Bold" not in table.to_latex()
 
 
@@ -368,6 +370,21 @@ def test_a_sweep_may_have_no_axes_or_two(make_ledger) -> None:
         cell["axes"]["distance"] = 12
     runs.write_sweep()
     assert "| Convolution, distance = 12 | 90.0, 91.0 |" in table_of(runs).to_markdown()
+
+
+def test_cpu_time_takes_the_place_of_wall_time_where_every_run_has_it(make_ledger) -> None:
+    """Other work on the machine lengthens wall time. On a GPU wall time is what a run costs."""
+    runs = make_ledger({"convolution": {1: [90.0, 91.0, 90.5]}}, axes=[], figure=None)
+    for cell, seconds in zip(runs.cells, (20.0, 22.0, 27.0), strict=True):
+        runs.write(cell, 90.0 + cell["seed"], cpu_seconds=seconds)
+    table = table_of(runs)
+    assert table.columns[-1] == "CPU seconds a run" and table.blocks[0].rows[0][1][-1].value == "23.0"
+    assert any(note.startswith("CPU seconds a run: mean CPU time") for note in table.notes)
+    assert pd.read_csv(io.StringIO(table.to_csv()))[["wall_seconds", "cpu_seconds"]].values.tolist() == [[9.5, 23.0]]
+    runs.write(runs.cells[0], 90.0, cpu_seconds=20.0, environment=ENVIRONMENT | {"device": "cuda (NVIDIA H200)"})
+    assert table_of(runs).columns[-1] == "seconds a run"
+    runs.write(runs.cells[0], 90.0)  # a record of a former version
+    assert table_of(runs).columns[-1] == "seconds a run"
 
 
 def test_further_metrics_stand_below_with_a_dash_where_a_run_is_missing(make_ledger):
