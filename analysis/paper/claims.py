@@ -273,8 +273,9 @@ CLAIMS: Sequence[Claim] = (
           (*(_difference("D", "top1", Row("1", "xvolution", f"stage{stage}", backbone),
                          Row("1", "xvolution_static", f"stage{stage}", backbone), 1)
              for backbone in (R34, R50) for stage in (3, 4, 5)),
-           *(_kernel("xvolution", size, "xvolution_static", size) for size in (1, 3))),
-          "the static control in `stage` and `kernel_size`, and sweep `controls`"),
+           *(_kernel("xvolution", size, "xvolution_static", size) for size in (1, 3)),
+           _coco("D", "xvolution", "xvolution_static", sign=1)),
+          "the static control in `stage`, `kernel_size` and `operator`, and sweep `controls`"),
     Claim(27, "+1.2 top-1, +1.7 box AP, +1.5 mask AP", "abstract", "M",
           (_table1("M", R34, "xvolution", "convolution", "stage3"), _coco("M", "xvolution_sa"),
            _mask("M", "xvolution_sa")), "ResNet-34 alone, and X-volution(SA), not PSSA: see 1, 2, 9, 14"),

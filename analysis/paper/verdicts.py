@@ -1,8 +1,8 @@
 """A verdict on each of the paper's claims, from our runs.
 
-On the paper's protocol a claim is reproduced, contradicted, not resolved or not run. On other data D it holds on D,
-fails on D or is not resolved on D: other data can neither reproduce nor contradict. `analysis.paper.judgement` judges
-the parts of a claim.
+On the paper's protocol a claim is reproduced, contradicted, not resolved, not complete (the parts that were run hold,
+and others were not run) or not run. On other data D it holds on D or fails on D, and so on: other data can neither
+reproduce nor contradict. `analysis.paper.judgement` judges the parts of a claim.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from analysis.sources.collection import Collection
 from analysis.table import escape_markdown
 
 PRINTED = "printed numbers"
-KINDS = ("reproduced", "holds", "contradicted", "fails", "not resolved", arithmetic.OWN, "not judged", "not run")
+KINDS = (
+    "reproduced", "holds", "contradicted", "fails", "not resolved", "not complete", arithmetic.OWN, "not judged",
+    "not run",
+)  # fmt: skip
+_ELSEWHERE = {"yes": "holds", "no": "fails", "open": "not resolved", "part": "not complete"}
+_ON_PAPER = {**_ELSEWHERE, "yes": "reproduced", "no": "contradicted"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def _judge(
     metrics = tuple(dict.fromkeys(finding.metric for finding in findings))
     if not findings:
         return Verdict(claim, data, f"{'not judged' if undecidable else 'not run'} on {data}", tuple(evidence))
-    answer: Answer = "no" if "no" in judged else "open" if "open" in judged or untold else "yes"
+    answer = "no" if "no" in judged else "open" if "open" in judged else "part" if untold else "yes"
     return Verdict(
         claim, data, word(answer, data), tuple(evidence), _most(findings, judged), runs,
         tuple(zip(findings, judged, strict=True)), metrics,
@@ -143,10 +148,11 @@ def _both_signs(data: str, by_table: Mapping[str, Sequence[Pool]]) -> frozenset[
     return frozenset(contrast for contrast, found in signs.items() if len(found) > 1)
 
 
-def word(answer: Answer, data: str) -> str:
+def word(answer: str, data: str) -> str:
+    """The verdict in words; the answer `part` says that the parts that were run hold, and that others were not run."""
     if data == PAPER:
-        return {"yes": "reproduced", "no": "contradicted", "open": "not resolved"}[answer]
-    return {"yes": "holds on", "no": "fails on", "open": "not resolved on"}[answer] + f" {data}"
+        return _ON_PAPER[answer]
+    return f"{_ELSEWHERE[answer]} on {data}"
 
 
 def _most(findings: Sequence[Finding], judged: Sequence[Answer]) -> int | None:

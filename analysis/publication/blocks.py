@@ -135,8 +135,9 @@ def figure(place: Place) -> str:
 
 def verdicts(place: Place) -> str:
     found, by_table = verdict_table.found_by(place.sources)
-    protocol = None if place.flags.protocol is None else read_protocol(Path(place.flags.protocol))
-    return verdict_table.verdict_table(verdict_table.chosen(found, place.flags.claims), by_table, protocol)
+    path = place.flags.protocol
+    primary = None if path is None else verdict_table.primary_contrasts(place.sources, read_protocol(Path(path)))
+    return verdict_table.verdict_table(verdict_table.chosen(found, place.flags.claims), by_table, primary)
 
 
 def tally(place: Place) -> str:

@@ -56,17 +56,13 @@ def contrasts(results: SweepResults, protocol: Protocol) -> str:
 def _wanted(results: SweepResults, protocol: Protocol) -> list[tuple[Place, Place]]:
     """The places of the two rows of each contrast."""
     layout, places = results.layout, results.measured.places
+    rows = {place[0] for place in places}
     found: dict[tuple[Place, Place], None] = {}
     for planned in protocol.of(layout.recipe, layout.name):
         for row, other in planned.contrasts:
-            own = [place for place in places if place[0] == row]
-            if not own or all(place[0] != other for place in places):
+            if not {row, other} <= rows:
                 raise UserError(f"the sweep {layout.name!r} has no run of {row!r} or of {other!r}")
-            for place in own:
-                there = (other, *place[1:])
-                axes = dict(zip(layout.axes, place[1:], strict=True))
-                if there in places and planned.covers_axes(axes):
-                    found[place, there] = None
+        found |= dict.fromkeys(planned.pairs(layout.axes, places))
     return list(found)
 
 

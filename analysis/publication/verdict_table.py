@@ -9,7 +9,6 @@ from analysis.paper import verdicts
 from analysis.paper.claims import Part, Row
 from analysis.paper.judgement import Answer, Finding, key_of
 from analysis.paper.pools import PAPER, SWEEPS, Pool, pools
-from analysis.paper.published import WITH_POSITION
 from analysis.paper.verdicts import Verdict
 from analysis.sources.collection import Collection as Sources
 from analysis.sources.samples import Comparison
@@ -20,6 +19,8 @@ from lightning_xvol.errors import UserError
 from lightning_xvol.ledger.protocol import Protocol
 
 ByTable = Mapping[str, Sequence[Pool]]
+Contrasts = Collection[tuple[str, frozenset[str]]]
+"""The metric and the two groups of runs of each contrast."""
 OVERVIEW = ("#", "Claim", "Data", "n", "Verdict")
 COLUMNS = (
     "#", "Difference", "n", "Claimed", "Points [95 %]", "Equal within",
@@ -60,8 +61,20 @@ def chosen(found: Sequence[Verdict], claims: Collection[int]) -> list[Verdict]:
     return [item for item in found if (item.claim.number in claims if claims else item.findings)]
 
 
-def verdict_table(found: Sequence[Verdict], by_table: ByTable, protocol: Protocol | None = None) -> str:
-    """The two tables with their footnotes as Markdown. They mark the primary contrasts of `protocol`.
+def primary_contrasts(sources: Sources, protocol: Protocol) -> Contrasts:
+    """The metric and the two groups of runs of each primary contrast of `protocol`, in every sweep that it names."""
+    found = set()
+    for sweep, frame in sources.variants(sources.sweeps()):
+        places = frame[["operator", *sweep.axes]].itertuples(index=False, name=None)
+        groups = dict(zip(places, frame["group_id"], strict=True))
+        for planned in protocol.of(sweep.recipe, sweep.name) if not sweep.smoke else ():
+            pairs = planned.pairs(sweep.axes, groups)
+            found |= {(sweep.metric, frozenset((groups[first], groups[second]))) for first, second in pairs}
+    return found
+
+
+def verdict_table(found: Sequence[Verdict], by_table: ByTable, primary: Contrasts | None = None) -> str:
+    """The two tables with their footnotes as Markdown. They mark the `primary` contrasts of a protocol, if it is given.
 
     Raises:
         UserError: where `found` is empty.
@@ -76,14 +89,15 @@ def verdict_table(found: Sequence[Verdict], by_table: ByTable, protocol: Protoco
         claims.append((str(item.claim.number), text, data, str(min(counts, default=numbers.DASH)), item.kind))
         beside = item.evidence[len(item.findings) :] if item.findings else ()
         own = [
-            _cells(finding, _pool_of(item, finding, by_table), answer, protocol) for finding, answer in item.findings
+            _cells(item, finding, _pool_of(item, finding, by_table), answer, primary or ())
+            for finding, answer in item.findings
         ]
         own += [(text, *[numbers.DASH] * 6, "") for text in beside]
         parts += [("" if place else str(item.claim.number), *cells) for place, cells in enumerate(own)]
     tables = [_markdown(OVERVIEW, claims, ("--:", ":--", ":--", ":-:", ":--"))]
     if parts:
         tables.append(_markdown(COLUMNS, parts, ("--:", ":--", *[":-:"] * 4, ":--", ":--", ":--")))
-        notes = NOTES if protocol is None else (*NOTES, PRIMARY_NOTE)
+        notes = NOTES if primary is None else (*NOTES, PRIMARY_NOTE)
         tables.append("\n".join(f"- {escape_markdown(note)}" for note in notes))
     return "\n\n".join(tables)
 
@@ -98,7 +112,7 @@ def _pool_of(item: Verdict, finding: Finding, by_table: ByTable) -> Pool:
     return pool
 
 
-def _cells(finding: Finding, pool: Pool, answer: Answer, protocol: Protocol | None) -> tuple[str, ...]:
+def _cells(item: Verdict, finding: Finding, pool: Pool, answer: Answer, primary: Contrasts) -> tuple[str, ...]:
     part, found = finding.part, finding.found
     claimed = "equal" if part.kind == "E" else "above 0" if part.sign > 0 else "below 0"
     if finding.printed is not None:
@@ -107,20 +121,15 @@ def _cells(finding: Finding, pool: Pool, answer: Answer, protocol: Protocol | No
     if found.can_decide and finding.margin == finding.margin and len(part.terms) == 2:
         equal = equalities(found, finding.margin)
     lost = f" ({'; '.join(facts)})" if (facts := [fact for fact in finding.facts if ": " in fact]) else ""
-    named = in_words(part, pool) + PRIMARY * is_primary(part, pool, protocol)
+    named = in_words(part, pool)
+    if (finding.metric, frozenset(group for _, group in finding.runs)) in primary:
+        named += PRIMARY
+    if finding.metric != item.metrics[0]:
+        named += f", {finding.metric}"
     return (
         named, f"{found.n}{lost}", claimed, told(found), equal,
         _against_control(part, pool, finding.metric), _parameters(part, pool), _PARTS[answer],
     )  # fmt: skip
-
-
-def is_primary(part: Part, pool: Pool, protocol: Protocol | None) -> bool:
-    """Whether the protocol names the difference of the two rows of `part` as a primary contrast."""
-    if protocol is None or len(part.terms) != 2:
-        return False
-    rows = {f"{row.label}_position" if row.setting == WITH_POSITION else row.label for _, row in part.terms}
-    planned = (each for sweep in pool.sweeps if not sweep.smoke for each in protocol.of(sweep.recipe, sweep.name))
-    return any(set(pair) == rows for each in planned for pair in each.contrasts)
 
 
 def equal_within(found: Difference, margin: float) -> str:
@@ -166,7 +175,8 @@ def in_words(part: Part, pool: Pool) -> str:
 
 def _namer(pool: Pool) -> Callable[[Row], tuple[str, str]]:
     """A function from a row to its name in our tables and to what tells it apart there (`, K=3`)."""
-    labels = {row: label for sweep in pool.sweeps for row, label in sweep.labels.items()}
+    # The first sweep decides: the others may add what tells their own tables apart.
+    labels = {row: label for sweep in reversed(pool.sweeps) for row, label in sweep.labels.items()}
 
     def name(row: Row) -> tuple[str, str]:
         text = row.text if pool.data == PAPER else row.on_other_data

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis import numbers
 from analysis.sources.collection import Collection
@@ -26,11 +25,13 @@ class Frozen:
         stamps: How many of the done runs name each protocol, as (file, SHA-256).
         runs: How many runs are done.
         protocol: The protocol, if its file is here.
+        planned: The cells that the protocol plans in any sweep.
     """
 
     stamps: Counter[tuple[str, str]]
     runs: int
     protocol: Protocol | None
+    planned: frozenset[str]
 
     @classmethod
     def of(cls, sources: Collection, found: Sequence[Overview], path: Path | None) -> Frozen:
@@ -55,7 +56,8 @@ class Frozen:
                 with contextlib.suppress(UserError):  # another file of that name
                     here = read_protocol(Path(file))
                     protocol = here if digest in here.versions else None
-        return cls(stamps, len(done), protocol)
+        planned = frozenset() if protocol is None else frozenset(_planned_cells(protocol, found))
+        return cls(stamps, len(done), protocol, planned)
 
     @property
     def fact(self) -> str:
@@ -105,7 +107,7 @@ class Frozen:
         for run in overview.runs.to_dict("records"):
             if run["state"] not in ("finished", "diverged"):
                 continue
-            if not self._covers(overview, run):
+            if run["cell_id"] not in self.planned:
                 places = [layout.place(axis, run[axis]) for axis in layout.axes]
                 seeds.setdefault(", ".join([run["label"], *places]), []).append(int(run["seed"]))
             elif not self._is_stamped(sources, run["cell_id"]):
@@ -116,16 +118,19 @@ class Frozen:
         runs = overview.runs[overview.runs["state"].isin(["missing", "failed"])].to_dict("records")
         return sum(any(each.covers(run["operator"], run, int(run["seed"])) for each in planned) for run in runs)
 
-    def _covers(self, overview: Overview, run: dict[Any, Any]) -> bool:
-        axes = {axis: run[axis] for axis in overview.layout.axes}
-        layout = overview.layout
-        return self.protocol is not None and self.protocol.covers(
-            layout.recipe, layout.name, run["operator"], axes, int(run["seed"])
-        )
-
     def _is_stamped(self, sources: Collection, cell: str) -> bool:
         stamp = _stamp(sources, cell)
         return self.protocol is not None and stamp is not None and stamp[1] in self.protocol.versions
+
+
+def _planned_cells(protocol: Protocol, found: Sequence[Overview]) -> Iterator[str]:
+    """The cells that the protocol plans; sweeps share cells."""
+    for overview in found:
+        layout = overview.layout
+        for planned in protocol.of(layout.recipe, layout.name):
+            for run in overview.runs.to_dict("records"):
+                if planned.covers(run["operator"], run, int(run["seed"])):
+                    yield run["cell_id"]
 
 
 def _stamp(sources: Collection, cell: str) -> tuple[str, str] | None:

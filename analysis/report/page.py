@@ -34,7 +34,7 @@ from lightning_xvol.ledger import files
 from lightning_xvol.surroundings.printing import printable
 
 HERE = Path(__file__).parent
-TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "own", "none", "none"), strict=True))
+TONES = dict(zip(verdicts.KINDS, ("good", "good", "bad", "bad", "open", "open", "own", "none", "none"), strict=True))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ _SEEDS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 _BLOCK_KEYS = ("recipe", "sweeps")
 _SWEEP_KEYS = ("rows", "axes", "seeds", "contrasts")
 _MOST_SEEDS = 10_000
+
+Place = tuple[Any, ...]
+"""A row of a sweep, and the value of each of its axes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class PlannedSweep:
     def covers_axes(self, axes: Mapping[str, Any]) -> bool:
         """Whether these values of the axes are planned for any row."""
         return all(axis in axes and as_text(axes[axis]) in values for axis, values in self.axes.items())
+
+    def pairs(self, axes: Sequence[str], places: Collection[Place]) -> Iterator[tuple[Place, Place]]:
+        """The two places of each primary contrast, at each planned value of `axes` that has both rows in `places`."""
+        for row, other in self.contrasts:
+            for place in places:
+                there = (other, *place[1:])
+                if place[0] == row and there in places and self.covers_axes(dict(zip(axes, place[1:], strict=True))):
+                    yield place, there
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
+from analysis.publication.verdict_table import found_by, primary_contrasts, verdict_table
+from analysis.report.frozen import Frozen
 from analysis.report.page import html
 from analysis.sources.collection import Collection
+from analysis.sweep.overview import overviews
 from lightning_xvol.ledger.protocol import read_protocol
+from tests.analysis.paper_runs import write_sweep
 
 PROTOCOL = """# Protocol
 ```yaml protocol
@@ -97,3 +102,31 @@ def test_only_a_protocol_below_the_current_folder_is_read_by_itself(make_ledger,
         named = {"file": file, "sha256": read_protocol(protocol).sha256}
         path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": named}))
     assert "the protocol is not here" in html(Collection([ledger.out]), "c")
+
+
+def test_a_run_that_another_sweep_plans_is_planned_and_a_contrast_is_primary_in_its_own_sweep(protocol) -> None:
+    block = """```yaml protocol
+recipe: cifar10_resnet18
+sweeps:
+  operator: {seeds: 0-2, contrasts: [xvolution - convolution]}
+  stage: {axes: {stages: [3, 5]}, seeds: 0-1}
+```
+"""
+    protocol.write_text(block)
+    values = {"convolution": {"top1": 90.0}, "xvolution": {"top1": 92.0}}
+    out = protocol.parent / "two"
+    write_sweep(out, "operator", "cifar10_resnet18", [(row, {}, values[row]) for row in values], seeds=3)
+    rows = [(row, {"stages": (stage,)}, values[row]) for row in values for stage in (3, 4, 5)]
+    write_sweep(out, "stage", "cifar10_resnet18", rows, seeds=3)
+    sources, plan = Collection([out]), read_protocol(protocol)
+    found = overviews(sources)[0]
+    frozen = Frozen.of(sources, found, protocol)
+    told = {item.layout.name: " ".join(frozen.lines(sources, item)) for item in found}
+    assert "not in the protocol" not in told["operator"]
+    [outside] = [line for line in told["stage"].split(": ") if "(seeds" in line]
+    # The convolution without a stage is the run of `operator`, and so is X-volution in stage 5, the recipe's own.
+    assert outside.startswith("xvolution, stages = 3 (seeds 2); xvolution, stages = 4 (seeds 0, 1, 2)."), outside
+    marked = verdict_table(*found_by(sources), primary_contrasts(sources, plan))
+    assert set(re.findall(r"\| ([^|]*?) \(primary\)", marked)) == {
+        "xvolution − convolution", "xvolution, stage5 − convolution",
+    }  # fmt: skip

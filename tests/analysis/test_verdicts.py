@@ -139,9 +139,12 @@ def test_lost_runs_are_told_and_the_others_are_used(tmp_path: Path) -> None:
 
 
 def test_a_row_that_was_not_run_leaves_its_claim_open(tmp_path: Path) -> None:
-    found = on_cifar(tmp_path, {"convolution": around(90.0), "xvolution": around(92.0), "xvolution_sa": around(92.0)})
-    assert found[9].kind == "not resolved" and "parts not run" in found[9].evidence[-1]
+    scores = {"convolution": around(90.0), "xvolution": around(92.0), "xvolution_sa": around(92.0)}
+    found = on_cifar(tmp_path / "hold", scores)
+    assert found[9].kind == "not complete" and "parts not run" in found[9].evidence[-1]
     assert 6 not in found
+    assert on_cifar(tmp_path / "open", scores | {"xvolution": around(90.0)})[9].kind == "not resolved"
+    assert on_cifar(tmp_path / "refuted", scores | {"xvolution": around(88.0)})[9].kind == "fails"
 
 
 def test_everything_at_the_ceiling_decides_no_direction(tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def test_a_gain_in_every_stage_lets_no_claim_contradict_another(tmp_path: Path) 
     write_sweep(tmp_path, "stage", "cifar10_resnet18", rows, noise)
     found = {item.claim.number: item for item in verdicts.verdicts(Collection([tmp_path])) if item.data == CIFAR}
     assert {number: item.kind for number, item in found.items() if number in (1, 2, 4, 27)} == {
-        1: "holds", 2: "holds", 4: "holds", 27: "not resolved",
+        1: "holds", 2: "holds", 4: "holds", 27: "not complete",
     }  # fmt: skip
     for number in (1, 2, 4):
         assert any("the paper has both signs" in text for text in found[number].evidence), number
