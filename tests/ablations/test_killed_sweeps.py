@@ -34,8 +34,15 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_nothing_had_happened(bench: Ben
     assert interrupted >= 2 and resumed >= 1
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-@pytest.mark.parametrize(("number", "loaders"), [(signal.SIGINT, "0"), (signal.SIGTERM, "1")], ids=["INT", "TERM"])
+@pytest.mark.parametrize(
+    ("number", "loaders", "jobs"),
+    [
+        pytest.param(signal.SIGINT, "0", "1", id="INT-1"),
+        pytest.param(signal.SIGTERM, "1", "2", id="TERM-2"),
+        pytest.param(signal.SIGINT, "1", "2", id="INT-2", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "0", "1", id="TERM-1", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_sweep_says_how_to_go_on_and_keeps_the_checkpoints(
     number: signal.Signals, loaders: str, jobs: str, bench: Bench, undisturbed: Ledger
 ) -> None:
