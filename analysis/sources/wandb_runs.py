@@ -18,7 +18,7 @@ from typing import Any
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan, widened
-from lightning_xvol.ledger import checks, files, record, tracked
+from lightning_xvol.ledger import checks, files, packed, record, tracked
 
 _NO_CURVES = {"epoch", "step", "trainer/global_step"}
 
@@ -31,7 +31,9 @@ class Segment:
         cell_id, sweep: The cell and the name of its sweep; empty where unknown.
         start_time: When the run began, in seconds since 1970.
         group_id, seed: The group and the seed of the cell; empty and -1 where unknown.
-        packed: The plan of the sweep, as `tracked.pack` writes it.
+        packed: The plan of the sweep, as `packed.pack` writes it.
+        digest: A short hash of this plan; empty where unknown.
+        number: The number of the group in this plan; -1 where unknown.
         plan: The same as JSON, as a former version wrote it.
         result: The record of the cell, as JSON.
         error: The error with which the run ended.
@@ -47,6 +49,8 @@ class Segment:
     group_id: str = ""
     seed: int = -1
     packed: str | None = None
+    digest: str = ""
+    number: int = -1
     plan: str | None = None
     result: str | None = None
     error: str | None = None
@@ -62,6 +66,7 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
     about = _parsed(_text(summary.get(tracked.CELL)))
     about = about if isinstance(about, dict) else config
     seed: Any = about.get("seed")
+    number: Any = about.get("number")
     segment = Segment(
         cell_id=_name(about.get("cell_id")),
         sweep=_text(about.get("sweep")) or "",
@@ -69,6 +74,8 @@ def make_segment(config: Mapping[str, Any], summary: Mapping[str, Any], start_ti
         group_id=_text(about.get("group_id")) or "",
         seed=seed if checks.is_whole(seed, 0) else -1,
         packed=_text(summary.get(tracked.PLAN)),
+        digest=_name(about.get("plan")),
+        number=number if checks.is_whole(number, 0) else -1,
         plan=_text(config.get("plan_json")),
         result=_text(summary.get(tracked.RESULT)) or _text(summary.get("result_json")),
         error=_text(summary.get("error")),
@@ -110,6 +117,8 @@ class TrackedRuns(ABC):
         self.losses: list[str] = []
         self._segments: dict[str, list[tuple[str, Segment]]] = {}
         self._cells: dict[tuple[str, int], str] = {}
+        self._texts: dict[str, dict[str, None]] = {}
+        self._groups: dict[str, dict[int, str]] = {}
 
     def _take(self, found: Iterable[tuple[str, Segment]]) -> None:
         """Add segments, each with its file or address."""
@@ -119,6 +128,10 @@ class TrackedRuns(ABC):
             if segment.cell_id:
                 self._segments.setdefault(segment.cell_id, []).append((where, segment))
                 self._cells[segment.group_id, segment.seed] = segment.cell_id
+                if segment.packed is not None:
+                    self._texts.setdefault(segment.digest, {})[segment.packed] = None
+                if segment.digest and segment.number >= 0 and segment.group_id:
+                    self._groups.setdefault(segment.digest, {})[segment.number] = segment.group_id
 
     def plans(self) -> list[SweepPlan]:
         """The newest plan of each sweep, as in a ledger. Another recipe or budget makes another sweep.
@@ -128,7 +141,7 @@ class TrackedRuns(ABC):
         newest: dict[str, tuple[float, SweepPlan]] = {}
         parsed: dict[str, SweepPlan] = {}
         for where, segment in (item for segments in self._segments.values() for item in segments):
-            text = segment.packed or segment.plan
+            text = (segment.packed and segment.digest) or segment.packed or segment.plan
             if text is None:
                 continue
             if text not in parsed:
@@ -142,7 +155,10 @@ class TrackedRuns(ABC):
         """The plan that `segment` carries, with the ids of the cells that have a run here."""
         if segment.packed is None:
             return _parsed(segment.plan)
-        return tracked.unpack(segment.packed, lambda group, seed: self._cells.get((group, seed)))
+        texts = self._texts[segment.digest] if segment.digest else [segment.packed]
+        name = segment.digest or tracked.digest({"text": segment.packed})
+        own = self._groups.get(segment.digest, {})
+        return packed.unpack(texts, own, lambda group, seed: self._cells.get((group, seed)), name)
 
     def _has_result(self, cell_id: str) -> bool:
         outcome = self.outcome(cell_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_xvol.config.resolved import SCHEMA, Resolved
 from lightning_xvol.config.schema import DEFAULT_PROJECT, flat, to_dict
-from lightning_xvol.ledger import tracked
+from lightning_xvol.ledger import packed, tracked
 
 if TYPE_CHECKING:
     from lightning_xvol.data.module import StepPlan
@@ -90,8 +90,9 @@ def first_summary(tracking: Tracking, config: Resolved, plan: StepPlan) -> dict[
     }
     if tracking.plan is None:
         return {tracked.CELL: json.dumps(cell)}
-    cell["plan"] = tracked.digest(tracking.plan)
-    return {tracked.CELL: json.dumps(cell), tracked.PLAN: tracked.pack(tracking.plan)}
+    text, number = packed.pack(tracking.plan, config.group_id)
+    cell |= {"plan": tracked.digest(tracking.plan), "number": number}
+    return {tracked.CELL: json.dumps(cell), tracked.PLAN: text}
 
 
 def last_summary(result: Mapping[str, Any]) -> dict[str, Any]:

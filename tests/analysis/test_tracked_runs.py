@@ -22,7 +22,7 @@ from analysis.output.sweep import render
 from analysis.sources.collection import Collection
 from analysis.sources.wandb_runs import make_segment
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import tracked
+from lightning_xvol.ledger import checks, packed, tracked
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "old_wandb_runs.zip"
 
@@ -69,20 +69,69 @@ def plan_of(rows: int, sizes: int, seeds: int) -> dict[str, Any]:
     return {"schema": 1, "sweep": "kernel_size", "axes": ["kernel_size"], "title": "A title", "cells": cells}
 
 
-def test_a_packed_plan_is_whole_where_every_run_is_known() -> None:
-    plan = plan_of(3, 4, 5)
-    del plan["cells"][7], plan["cells"][30]
+def read(texts: list[str], own: dict[int, str] | None = None, cells: dict[tuple[str, int], str] | None = None) -> Any:
+    return packed.unpack(texts, own or {}, lambda group, seed: (cells or {}).get((group, seed)), "plan")
+
+
+@pytest.mark.parametrize("rows", [3, 60, 90, 150, 400])
+def test_a_packed_plan_is_whole_where_every_run_is_known(rows: int) -> None:
+    plan = plan_of(rows, 4, 2)
+    del plan["cells"][7], plan["cells"][20]
+    plan["cells"][-1] |= {key: plan["cells"][3][key] for key in ("group_id", "cell_id")}  # one run in two places
     ids = {(cell["group_id"], cell["seed"]): cell["cell_id"] for cell in plan["cells"]}
-    assert tracked.unpack(tracked.pack(plan), lambda group, seed: ids[group, seed]) == plan
-    nobody = tracked.unpack(tracked.pack(plan), lambda group, seed: None)
-    assert [cell["begun"] for cell in nobody["cells"]] == [False] * len(ids)
-    assert len({cell["cell_id"] for cell in nobody["cells"]}) == len(ids), "ids of their own"
+    groups = list(dict.fromkeys(cell["group_id"] for cell in plan["cells"]))
+    own = dict(enumerate(groups))
+    texts = [packed.pack(plan, group)[0] for group in groups[:6]]
+    assert [packed.pack(plan, group)[1] for group in groups[:3]] == [0, 1, 2]
+    assert read(texts, {}, ids) == plan and read(texts[::-1], own, ids) == plan
+    nobody = read(texts)
+    assert [cell["begun"] for cell in nobody["cells"]] == [False] * len(plan["cells"])
+    if rows > 50:  # one run holds a part of each id, and its own
+        alone = read(texts[:1], {0: groups[0]}, ids)
+        known = [cell for cell in alone["cells"] if "begun" not in cell]
+        assert {cell["group_id"] for cell in known} == {groups[0]}
+        assert [{**cell, "group_id": "", "cell_id": ""} for cell in alone["cells"] if cell not in known] == [
+            {**cell, "group_id": "", "cell_id": "", "begun": False}
+            for cell in plan["cells"] if cell["group_id"] != groups[0]
+        ]  # fmt: skip
+        unknown = {cell["group_id"] for cell in alone["cells"]} - {groups[0]}
+        assert len(unknown) == len(groups) - 1 and not any(checks.problems(group, checks.name) for group in unknown)
 
 
-def test_a_packed_plan_does_not_grow_with_its_seeds() -> None:
-    few, many = (len(tracked.pack(plan_of(3, 5, seeds))) for seeds in (1, 67))
-    assert many < few + 64
-    assert len(tracked.pack(plan_of(67, 5, 3))) < 12 * 67 * 5, "some bytes a configuration, where a cell had 180"
+def test_a_packed_plan_hardly_grows_with_its_sweep() -> None:
+    def size(*shape: int) -> int:
+        plan = plan_of(*shape)
+        return len(packed.pack(plan, plan["cells"][0]["group_id"])[0])
+
+    assert size(3, 5, 67) < size(3, 5, 1) + 64
+    assert size(10, 100, 1) < size(2, 5, 1) + 2200, "1000 configurations; a finished run of the demo has 23000 bytes"
+
+
+def test_ids_of_another_kind_are_kept_whole() -> None:
+    plan = plan_of(400, 2, 1)
+    for cell in plan["cells"]:
+        cell["group_id"] = f"g-{cell['group_id']}"
+    ids = {(cell["group_id"], cell["seed"]): cell["cell_id"] for cell in plan["cells"]}
+    text, number = packed.pack(plan, "not in the plan")
+    assert number is None and read([text], {}, ids) == plan
+
+
+def test_a_text_of_a_former_version_is_read() -> None:
+    places = [[0, [1], "00000000000a", [[0, 1], [3, 3]]], [1, [1], "00000000000a", [[0, 0]]]]
+    former = {"plan": {"sweep": "s", "axes": ["K"]}, "rows": [["a", "A"], ["b", "B"]], "places": places}
+    text = base64.b64encode(zlib.compress(json.dumps(former).encode())).decode()
+    found = read([text], {}, {("00000000000a", 0): "cell"})
+    told = [(cell["operator"], cell["axes"], cell["seed"], cell["cell_id"]) for cell in found["cells"]]
+    assert told == [
+        ("a", {"K": 1}, 0, "cell"), ("a", {"K": 1}, 1, "00000000000a-s1"), ("a", {"K": 1}, 3, "00000000000a-s3"),
+        ("b", {"K": 1}, 0, "cell"),
+    ]  # fmt: skip
+
+
+GOOD: dict[str, Any] = {
+    "plan": {"axes": ["K"]}, "rows": [["a", "A"]], "row": [0, 0], "axes": [[[1, 3], [0, 1]]],
+    "seeds": [[[[0, 1]]], [0, 0]], "back": [0, 0], "part": [0, 1], "ids": base64.b64encode(bytes(12)).decode(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -97,17 +146,31 @@ def test_a_packed_plan_does_not_grow_with_its_seeds() -> None:
         zlib.compress(b'{"plan":{"axes":7},"rows":[["a","b"]],"places":[[0,[],"g",[[0,1]]]]}'),
         zlib.compress(b'{"plan":[],"rows":[["a","b"]],"places":[[0,[],["g"],[[true,1]]]]}'),
         zlib.compress(b" " * (1 << 28)),
+        *(
+            zlib.compress(json.dumps({**GOOD, **changes}).encode())
+            for changes in (
+                {"plan": 7}, {"plan": {"axes": [["K"]]}}, {"plan": {"axes": ["K", "L"]}}, {"rows": []},
+                {"rows": [["a"]]}, {"row": [0]}, {"row": [0, -1]}, {"row": [0, True]}, {"axes": [[[1], [0, 1]]]},
+                {"axes": [[[1], [0]]]}, {"axes": [7]}, {"seeds": [[[[0, 10**9]]], [0, 0]]}, {"seeds": [[], [0, 0]]},
+                {"back": [1, 0]}, {"back": [0, 2]}, {"back": [0, -1]}, {"back": [0]}, {"back": [0, 0.5]},
+                {"part": [1, 1]}, {"part": [0, 4]}, {"part": [-1, 2]}, {"part": [0]}, {"part": [0, 6]}, {"ids": "AAAA"},
+                {"ids": [1, 2]}, {"ids": None}, {"ids": {}},
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_packed_plan_of_somebody_else_is_none(content: bytes) -> None:
-    assert tracked.unpack(base64.b64encode(content).decode(), lambda group, seed: None) is None
+    assert read([base64.b64encode(zlib.compress(json.dumps(GOOD).encode())).decode()]) is not None
+    assert read([base64.b64encode(content).decode()]) is None
 
 
 def new_run(make: Any, plan: dict[str, Any], cell: dict[str, Any], result: dict[str, Any]) -> Any:
     about = {key: cell[key] for key in ("cell_id", "group_id", "seed")}
+    text, number = packed.pack(plan, cell["group_id"])
     about |= {"sweep": plan["sweep"], "steps_per_epoch": 10, "total_steps": 30}
+    about |= {"plan": tracked.digest(plan), "number": number}
     file = make().run(cell["cell_id"], {"row": cell["operator"]})
-    texts = {tracked.CELL: json.dumps(about), tracked.PLAN: tracked.pack(plan), tracked.RESULT: json.dumps(result)}
+    texts = {tracked.CELL: json.dumps(about), tracked.PLAN: text, tracked.RESULT: json.dumps(result)}
     return file.summary(**texts).exit(0)
 
 
@@ -183,11 +246,13 @@ def test_odd_values_in_what_a_run_says_of_itself_raise_nothing(make_ledger: Any)
     runs = make_ledger()
     cell = runs.cells[0]
     good = {"cell_id": cell["cell_id"], "group_id": cell["group_id"], "seed": 0, "sweep": "s", "total_steps": 3}
+    good |= {"plan": "0123456789ab", "number": 0}
+    plan, _ = packed.pack(runs.sweep, cell["group_id"])
     odd: list[Any] = [None, True, -1, 1.5, float("nan"), 10**400, "", "../x", [], {}, [[]], {"a": {}}, "x" * 10_000]
     for value in odd:
         for key in (*good, "table"):
             text = json.dumps({**good, key: value})
-            segment = make_segment({}, {tracked.CELL: text, tracked.PLAN: tracked.pack(runs.sweep)}, 0.0)
+            segment = make_segment({}, {tracked.CELL: text, tracked.PLAN: plan}, 0.0)
             assert segment.cell_id in ("", cell["cell_id"], *filter(lambda name: isinstance(name, str), [value]))
             assert segment.seed >= -1 and segment.total_steps >= 0 and isinstance(segment.group_id, str)
         for key in (tracked.CELL, tracked.PLAN, tracked.RESULT, "error"):

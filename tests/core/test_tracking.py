@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -163,22 +164,25 @@ def test_the_size_of_a_run_does_not_depend_on_the_size_of_its_sweep(environment,
     for name, value in environment.items():
         if value is not None:
             monkeypatch.setenv(name, value)
-    for seeds in (2, 200):
+    shapes = {"small": (1, 5, 2), "seeds": (1, 5, 200), "configurations": (10, 100, 1)}
+    for name, (rows, sizes, seeds) in shapes.items():
         cells = [
             {
-                "operator": "convolution", "label": "Convolution", "axes": {"kernel_size": size}, "seed": seed,
-                "cell_id": f"{size:06x}{seed:06x}", "group_id": f"{size:012x}",
+                "operator": f"row{row}", "label": f"Row {row}", "axes": {"kernel_size": size}, "seed": seed,
+                "cell_id": f"{row:04x}{size:04x}{seed:04x}",
+                "group_id": hashlib.sha256(bytes([row, size])).hexdigest()[:12],
             }
-            for size in range(5) for seed in range(seeds)
+            for row in range(rows) for size in range(sizes) for seed in range(seeds)
         ]  # fmt: skip
         plan = {"schema": 1, "title": "t" * 500, "axes": ["kernel_size"], "cells": cells}
-        folder = tmp_path / str(seeds)
+        folder = tmp_path / name
         config = resolve(tiny(seed=seeds))
         tracker = open_logger(Tracking("offline", plan=plan), config, folder, None, StepPlan(5, 23), print)
         tracker.finish(None, None)
     wandb.teardown()  # W&B's service has written everything when it has ended
-    small, large = (next(tmp_path.glob(f"{seeds}/wandb/offline-run-*/*.wandb")).stat().st_size for seeds in (2, 200))
-    assert 1000 < large < 1.02 * small, "1000 cells and 10 cells"
+    found = {name: next(tmp_path.glob(f"{name}/wandb/offline-run-*/*.wandb")).stat().st_size for name in shapes}
+    assert 1000 < found["seeds"] < 1.02 * found["small"], "1000 cells and 10 cells"
+    assert found["configurations"] < found["small"] + 2000, "a finished run of the demo has 23000 bytes"
 
 
 def test_a_killed_run_keeps_its_rows_and_the_resumed_one_adds_the_rest(track, tmp_path):

@@ -1,0 +1,208 @@
+"""The plan of a sweep as a short text in each of its W&B runs. Nothing here imports torch.
+
+The text has one entry for each configuration, and no ids of cells: each run names its own cell. Rows, axes and seeds
+repeat themselves and nearly vanish when they are compressed. The ids of groups do not, so in a large sweep each run
+holds some bytes of every id (`SHARE`), and its neighbours hold the others. A reader joins them. So a run of a sweep
+with 1,000 configurations is hardly longer than one of a sweep with ten. An id of which bytes are missing is not known
+but for the groups of the runs that are here. Such a configuration counts as one that has not begun.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_xvol.ledger import checks, files
+
+SHARE = 1000
+"""The most bytes of ids that a run holds, for up to `SHARE` configurations."""
+_ID = re.compile(r"[0-9a-f]{12}")
+_ID_BYTES = 6
+_MOST_BYTES, _MOST_CELLS = 1 << 24, 1_000_000
+
+FindCell = Callable[[str, int], str | None]
+
+
+def pack(plan: Mapping[str, Any], group_id: str) -> tuple[str, int | None]:
+    """The plan as a text for a run of `group_id`, and the number of this group in the plan, if it is there."""
+    rows = {cell["operator"]: cell["label"] for cell in plan["cells"]}
+    numbers = {row: number for number, row in enumerate(rows)}
+    found: dict[str, list[int]] = {}
+    for cell in plan["cells"]:
+        axes = [cell["axes"][axis] for axis in plan["axes"]]
+        found.setdefault(json.dumps([cell["operator"], axes, cell["group_id"]]), []).append(cell["seed"])
+    places = [json.loads(place) for place in found]
+    first: dict[str, int] = {}
+    back = []  # 0 for a new group; else how many groups ago it came first. It is nearly always 0.
+    for *_, group in places:
+        back.append(len(first) - first[group] if group in first else 0)
+        first.setdefault(group, len(first))
+    number = first.get(group_id)
+    part, parts, ids = _share(list(first), number or 0)
+    content = {
+        "plan": {key: value for key, value in plan.items() if key != "cells"},
+        "rows": list(rows.items()),
+        "row": [numbers[row] for row, *_ in places],
+        "axes": [_column([axes[place] for _, axes, _ in places]) for place in range(len(plan["axes"]))],
+        "seeds": _column([_ranges(seeds) for seeds in found.values()]),
+        "back": back,
+        "part": [part, parts],
+        "ids": ids,
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode(), number
+
+
+def _share(groups: Sequence[str], number: int) -> tuple[int, int, Any]:
+    """Which part of each id a run of group `number` holds, of how many parts, and these bytes of all ids."""
+    if not all(map(_ID.fullmatch, groups)):
+        return 0, 1, list(groups)
+    parts = next((parts for parts in (1, 2, 3) if len(groups) * _ID_BYTES <= SHARE * parts), _ID_BYTES)
+    part, width = number % parts, _ID_BYTES // parts
+    pieces = (bytes.fromhex(group)[part * width : (part + 1) * width] for group in groups)
+    return part, parts, base64.b64encode(b"".join(pieces)).decode()
+
+
+def _column(values: Sequence[Any]) -> list[Any]:
+    """The different values in the order in which they come, and for each of `values` its number there."""
+    numbers: dict[str, int] = {}
+    column = [numbers.setdefault(json.dumps(value), len(numbers)) for value in values]
+    return [[json.loads(text) for text in numbers], column]
+
+
+def _ranges(seeds: Iterable[int]) -> list[list[int]]:
+    """Ascending whole numbers as pairs of the first and the last of each run of neighbours."""
+    pairs: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if pairs and pairs[-1][1] == seed - 1:
+            pairs[-1][1] = seed
+        else:
+            pairs.append([seed, seed])
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """What one text holds.
+
+    Attributes:
+        plan: The plan without its cells.
+        places: The row, its label, the values of the axes, the number of the group, and the seeds of each place.
+        part, parts: Which part of each id the text holds, of how many.
+        pieces: This part of the id of each group, as hexadecimal digits; the whole ids where `parts` is 1.
+    """
+
+    plan: Mapping[str, Any]
+    places: Sequence[tuple[str, str, Mapping[str, Any], int, Sequence[range]]]
+    part: int
+    parts: int
+    pieces: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of parts, and that of groups."""
+        return self.parts, len(self.pieces)
+
+
+def unpack(texts: Iterable[str], own: Mapping[int, str], find_cell: FindCell, name: str) -> Any:
+    """The plan in the texts of its runs, or None where none of them holds one. It is not checked otherwise.
+
+    Args:
+        texts: The texts of the runs of one plan. Others of the same plan may lack.
+        own: Maps the number of a group to its id, for the groups of these runs.
+        find_cell: Returns the id of the cell of (group id, seed), or None where no run of it is known. Such a cell has
+            `begun: false`, and an id that no run has.
+        name: A text that no other plan has. It begins the ids of groups that are not known.
+    """
+    read = [found for text in texts if (found := _read(text)) is not None]
+    if not read:
+        return None
+    first = read[0]
+    parts = {item.part: item.pieces for item in read if (item.parts, len(item.pieces)) == first.shape}
+    groups: dict[int, str] = {}
+    if len(parts) == first.parts:
+        joined = zip(*(parts[part] for part in range(first.parts)), strict=True)
+        groups = {number: "".join(pieces) for number, pieces in enumerate(joined)}
+    groups |= own
+    cells = [
+        _cell(row, label, axes, groups.get(number, f"{name}-{number}"), seed, find_cell)
+        for row, label, axes, number, spans in first.places
+        for seed in itertools.chain.from_iterable(spans)
+    ]
+    return {**first.plan, "cells": cells}
+
+
+def _cell(row: str, label: str, axes: Mapping[str, Any], group: str, seed: int, find_cell: FindCell) -> dict[str, Any]:
+    known = find_cell(group, seed)
+    cell = {"operator": row, "label": label, "axes": dict(axes), "seed": seed, "cell_id": known or f"{group}-s{seed}"}
+    return {**cell, "group_id": group, **({} if known else {"begun": False})}
+
+
+def _read(text: str) -> _Packed | None:
+    """What a text holds; None for a text of somebody else."""
+    try:
+        content: Any = files.parse_json(zlib.decompressobj().decompress(base64.b64decode(text), _MOST_BYTES))
+        read = _of_former_version(content) if "places" in content else _of_this_version(content)
+        return read if sum(len(span) for *_, spans in read.places for span in spans) <= _MOST_CELLS else None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, zlib.error):
+        return None
+
+
+def _of_this_version(content: Any) -> _Packed:
+    plan, rows = content["plan"], content["rows"]
+    part, parts = content["part"]
+    if parts not in (1, 2, 3, _ID_BYTES) or not checks.is_whole(part, 0) or part >= parts:
+        raise ValueError("not a part of the ids")
+    numbers, count = [], 0
+    for back in content["back"]:
+        numbers.append(_item(range(count), count - back) if back else count)
+        count += not back
+    pieces = content["ids"]
+    if isinstance(pieces, str):
+        held, width = base64.b64decode(pieces), _ID_BYTES // parts
+        pieces = [held[place : place + width].hex() for place in range(0, len(held), width)]
+    if len(pieces) != count or not all(isinstance(piece, str) for piece in pieces):
+        raise ValueError("not an id for each group")
+    axes = [dict.fromkeys(plan["axes"]) for _ in numbers]
+    for axis, column in zip(plan["axes"], content["axes"], strict=True):
+        for own, value in zip(axes, _values(column), strict=True):
+            own[axis] = value
+    labels = [_item(rows, row) for row in content["row"]]
+    columns = zip(labels, axes, numbers, map(_spans, _values(content["seeds"])), strict=True)
+    places = [(row, label, own, number, spans) for (row, label), own, number, spans in columns]
+    return _Packed(plan, places, part, parts, pieces)
+
+
+def _of_former_version(content: Any) -> _Packed:
+    """A text that holds each place with the whole id of its group."""
+    plan, rows = content["plan"], content["rows"]
+    groups: dict[str, int] = {}
+    places = []
+    for row, axes, group, pairs in content["places"]:
+        number = groups.setdefault(group, len(groups))
+        (operator, label), own = _item(rows, row), dict(zip(plan["axes"], axes, strict=True))
+        places.append((operator, label, own, number, _spans(pairs)))
+    return _Packed(plan, places, 0, 1, list(groups))
+
+
+def _values(column: Any) -> list[Any]:
+    values, numbers = column
+    return [_item(values, number) for number in numbers]
+
+
+def _item(items: Sequence[Any], number: Any) -> Any:
+    if not checks.is_whole(number, 0):
+        raise ValueError("not a place in a list")
+    return items[number]
+
+
+def _spans(pairs: Sequence[Sequence[int]]) -> list[range]:
+    if not all(map(checks.is_whole, itertools.chain.from_iterable(pairs))):
+        raise ValueError("not the seeds of a sweep")
+    return [range(first, last + 1) for first, last in pairs]
