@@ -70,7 +70,9 @@ def note(only: Mapping[str, Sequence[str]], count: int, of: int, metrics: Sequen
 
 
 def with_results(summary: pd.DataFrame, lines: Sequence[str | None]) -> pd.DataFrame:
-    """`summary` without the rows and columns of the table in which no run has finished or diverged.
+    """`summary` without the rows and columns of the table in which no run of their own has finished or diverged.
+
+    Groups that stand in every column, such as a convolution beside stages, are nobody's own.
 
     Args:
         summary: A row per group.
@@ -84,7 +86,9 @@ def with_results(summary: pd.DataFrame, lines: Sequence[str | None]) -> pd.DataF
         return summary
     kept = summary
     for line in filter(None, lines):
-        kept = kept[kept[line].isin(done[line])]
+        places = done.groupby("group_id")[line].nunique()
+        own = done[done["group_id"].isin(places.index[places < summary[line].nunique()])]
+        kept = kept[kept[line].isin((done if own.empty else own)[line])]
     return kept
 
 
@@ -105,7 +109,8 @@ def left_note(summary: pd.DataFrame, visible: pd.DataFrame, runs: pd.DataFrame, 
         return ""
     cells = runs[runs["group_id"].isin(summary["group_id"])].drop_duplicates("cell_id")
     left = int((~cells["state"].isin(["finished", "diverged"])).sum())
+    their = "its" if hidden in (["1 row"], ["1 column"]) else "their"
     return (
-        f"Not shown: {' and '.join(hidden)} in which no run has finished; {left} of {len(cells)} runs are left. "
-        "The CSV lists all."
+        f"Not shown: {' and '.join(hidden)} without a finished run of {their} own; {left} of {len(cells)} runs are "
+        "left. The CSV lists all."
     )

@@ -40,7 +40,7 @@ def test_another_setting_starts_another_table(bench: Any, undisturbed: Any) -> N
     assert bench.here(*bench.four_cells[:-4], *one).code == 0
     assert counts(bench) == {("convolution", "1"): "1"}
     table = (bench.out / "kernel_size" / "table.md").read_text()
-    assert "n = 0" not in table and "rows and 4 columns in which no run has finished" in table
+    assert "n = 0" not in table and "rows and 4 columns without a finished run of their own" in table
     sides = ["--set", "optim.lr=0.1", "--set", "optim.lr=0.05"]
     assert main(["compare", "--source", str(bench.out), *sides]) == 0, "the runs of both settings are in the ledger"
     with (bench.out / "compare" / "kernel_size" / "table.csv").open(newline="") as file:

@@ -1,9 +1,10 @@
-"""Rows and columns in which no run has finished are no part of a table, in any rendering; one sentence counts them."""
+"""Rows and columns without a finished run of their own are no part of a table; one sentence counts them."""
 
 from __future__ import annotations
 
 import csv
 import itertools
+import json
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from analysis import load_sweep, render_table, write_report
 from analysis.render import TABLE_FORMATS
 from analysis.sweep.table import sweep_table
 from tests.analysis.conftest import SCORES
+from tests.analysis.paper_runs import write_sweep
 
 
 def lose(runs, kept) -> None:
@@ -25,7 +27,8 @@ def test_a_sweep_of_some_rows_and_columns_shows_these_alone(make_ledger, tmp_pat
     lose(runs, {("xvolution", 3), ("xvolution", 5)})
     sweep = load_sweep(runs.out, "kernel_size")
     sentence = (
-        "Not shown: 2 rows and 3 columns in which no run has finished; 39 of 45 runs are left. The CSV lists all."
+        "Not shown: 2 rows and 3 columns without a finished run of their own; 39 of 45 runs are left. The CSV lists "
+        "all."
     )
     for format in set(TABLE_FORMATS) - {"csv"}:
         text = render_table(sweep, format)
@@ -70,4 +73,18 @@ def test_the_sentence_counts_what_was_asked_for(make_ledger) -> None:
     runs = make_ledger(SCORES)
     lose(runs, {("xvolution", 3), ("convolution", 3)})
     text = render_table(load_sweep(runs.out, "kernel_size", only={"operator": ["xvolution"]}))
-    assert "Not shown: 4 columns in which no run has finished; 12 of 15 runs are left." in text
+    assert "Not shown: 4 columns without a finished run of their own; 12 of 15 runs are left." in text
+
+
+def test_a_run_that_stands_in_every_column_shows_none_by_itself(tmp_path) -> None:
+    """A convolution has no stage with an operator: it is the same run beside every stage."""
+    rows = [(row, {"stages": (stage,)}, {"top1": 90.0}) for row in ("convolution", "xvolution") for stage in (3, 4, 5)]
+    write_sweep(tmp_path, "stage", "cifar10_resnet18", rows, seeds=3)
+    whole = sweep_table(load_sweep(tmp_path, "stage"))
+    cells = json.loads((tmp_path / "stage" / "cells.json").read_text())["cells"]
+    for cell in cells:
+        if cell["operator"] == "xvolution" and cell["axes"]["stages"] == [4]:
+            (tmp_path / "cells" / cell["cell_id"] / "result.json").unlink()
+    table = sweep_table(load_sweep(tmp_path, "stage"))
+    assert table.columns == (whole.columns[0], whole.columns[2])
+    assert any("Not shown: 1 column without a finished run of its own; 3 of 12" in note for note in table.notes)
