@@ -34,8 +34,8 @@ SWEEP = Sweep(
     controls=rows.CONTROLS,
     figure="curves",
     figure_x="schedule",
-    note="Schedule n is n times the base schedule: one epoch on match_small and the shapes, elsewhere the recipe's own "
-    "budget. The figure shows the longest by epoch, on the images that each epoch is validated on.",
+    note="Schedule n trains n times as long as schedule 1. The figure shows the longest by epoch, on the images that "
+    "each epoch is validated on.",
     tasks=ON_IMAGES,
 )
 

@@ -51,12 +51,14 @@ class Part:
         terms: The weights and the rows of the sum.
         metric: The metric of the rows.
         sign: The sign of the sum by the claim, for `D` and `M`.
+        shorter: The same question to fewer rows, for other data on which not all rows were run.
     """
 
     kind: str
     terms: tuple[tuple[float, Row], ...]
     metric: str
     sign: int = 1
+    shorter: Part | None = None
 
     @property
     def published(self) -> float | None:
@@ -156,9 +158,11 @@ def _order(backbone: str, *stages: int) -> tuple[Part, ...]:
     return tuple(_difference("D", "top1", better, worse, 1) for better, worse in itertools.pairwise(rows))
 
 
-def _slope(label: str) -> Part:
-    """The slope of the gain against the logarithm of the number of epochs, by least squares."""
-    epochs = (12, 24, 36, 72)
+def _slope(label: str, epochs: Sequence[int] = (12, 24, 36, 72)) -> Part:
+    """The slope of the gain against the logarithm of the number of epochs, by least squares.
+
+    On other data without the longest schedule it is the slope over the others.
+    """
     logs = [math.log2(number) for number in epochs]
     mean = math.fsum(logs) / len(logs)
     spread = math.fsum((value - mean) ** 2 for value in logs)
@@ -166,7 +170,7 @@ def _slope(label: str) -> Part:
     for number, value in zip(epochs, logs, strict=True):
         weight = (value - mean) / spread
         terms += [(weight, Row("6", label, f"{number} epochs")), (-weight, Row("6", "convolution", f"{number} epochs"))]
-    return Part("D", tuple(terms), "box_ap")
+    return Part("D", tuple(terms), "box_ap", shorter=_slope(label, epochs[:-1]) if len(epochs) > 3 else None)
 
 
 def _position(kind: str, label: str) -> Part:

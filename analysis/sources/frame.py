@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -169,6 +169,8 @@ def assemble(plan: SweepPlan, outcome: Callable[[str], Outcome | None]) -> tuple
     if len(budgets) > 1 and not _BUDGET_AXES & set(sweep.axes):
         listed = " and ".join(f"{budget} (cell {cell})" for budget, cell in budgets.items())
         raise UserError(f"sweep {sweep.name!r} mixes budgets: {listed}; one table holds runs of one budget")
+    if _BUDGET_AXES & set(sweep.axes):
+        sweep = replace(sweep, budget=_joined(budgets) or sweep.budget)  # the plan may list more than was run
     frame = _tidy(pd.DataFrame(rows), sweep)
     for axis in sweep.axes:
         if frame[axis].nunique() < len({json.dumps(cell["axes"][axis]) for cell in plan.content["cells"]}):
@@ -217,6 +219,16 @@ def _own(known: Outcome | None, cell: Mapping[str, Any]) -> Outcome | None:
                 "move it away and run the sweep's command again",
             )
     return known
+
+
+def _joined(budgets: Iterable[str]) -> str:
+    """`1, 2, 3 epochs` for `1 epochs`, `2 epochs` and `3 epochs`; empty for budgets that cannot be joined."""
+    pairs = [budget.split() for budget in budgets]
+    units = {unit for _, unit in pairs}
+    if len(units) != 1 or not all(amount.isdigit() for amount, _ in pairs):
+        return ""
+    amounts = sorted(int(amount) for amount, _ in pairs)
+    return f"{', '.join(map(str, amounts))} {units.pop().removesuffix('s' * (amounts == [1]))}"
 
 
 def _budget(result: Mapping[str, Any]) -> str:

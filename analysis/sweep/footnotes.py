@@ -149,7 +149,9 @@ def replication(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
     apart = any(numbers.extremes(values) for values in summary["runs"])
     extremes = f"; runs more than {numbers.FAR_APART:g} points apart: lowest to highest in brackets" if apart else ""
     diverged = "; diverged runs are not averaged" if summary["diverged"].any() else ""
-    seeds = runs["seed"].unique().tolist()
+    usual = runs[runs["group_id"].isin(summary.loc[summary["n"] == common_n(summary), "group_id"])]
+    usual = usual[usual["state"] == "finished"]
+    seeds = sorted((runs if usual.empty else usual)["seed"].unique().tolist())
     named = f"seed{'s' if len(seeds) > 1 else ''} {numbers.integers(seeds)}"
     return f"{_count(summary, f' ({named})')}{few}{extremes}{diverged}."
 

@@ -30,7 +30,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     sweep, summary = results.layout, results.summary
     if kind == "curves":
         axis = sweep.column_axis
-        last = axis_values(summary, axis)[-1] if axis else None
+        last = axis_values(results.visible, axis)[-1] if axis else None
         where = f", {sweep.axis_label(axis)} {sweep.value_label(axis, last)}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
@@ -46,7 +46,7 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
 
 
 def epochs_of(results: SweepResults) -> pd.DataFrame:
-    """The mean over seeds after each epoch, with its interval, at the last value of the axis that runs across.
+    """The mean over seeds after each epoch, with its interval, at the last value with results of the axis across.
 
     Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`, `runs`. An epoch that a run of its
     group lacks is left out. Variances are pooled within one epoch.
@@ -54,7 +54,7 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     sweep, summary = results.layout, results.summary
     epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
-    shown = summary if axis is None else summary[summary[axis] == axis_values(summary, axis)[-1]]
+    shown = summary if axis is None else summary[summary[axis] == axis_values(results.visible, axis)[-1]]
     keys = ["operator", *sweep.axes]
     samples: dict[Any, dict[str, list[float]]] = {}
     by_group = dict(iter(epochs.groupby(keys, sort=False)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import zlib
 from collections import Counter
@@ -145,6 +146,35 @@ def test_a_row_that_was_not_run_leaves_its_claim_open(tmp_path: Path) -> None:
     assert 6 not in found
     assert on_cifar(tmp_path / "open", scores | {"xvolution": around(90.0)})[9].kind == "not resolved"
     assert on_cifar(tmp_path / "refuted", scores | {"xvolution": around(88.0)})[9].kind == "fails"
+
+
+@pytest.mark.parametrize("schedules", [(1, 2), (1, 2, 3), (1, 2, 3, 6)])
+def test_the_slope_of_a_gain_is_taken_over_the_schedules_that_were_run(tmp_path: Path, schedules: tuple) -> None:
+    """Claim 17 has four schedules. On other data three are enough, and the plan may list more than were run."""
+    gains = dict(zip((1, 2, 3, 6), (0.0, 1.0, 3.0, 9.0), strict=True))
+    rows = [
+        (row, {"schedule": schedule}, {"top1": 80.0 + (gains[schedule] if row == "pssa" else 0.0)})
+        for row in ("convolution", "pssa") for schedule in gains
+    ]  # fmt: skip
+    write_sweep(tmp_path, "schedule", "cifar10_resnet18", rows, noise)
+    cells = json.loads((tmp_path / "schedule" / "cells.json").read_text())["cells"]
+    budgets = set()
+    for cell in cells:
+        path = tmp_path / "cells" / cell["cell_id"] / "result.json"
+        if cell["axes"]["schedule"] in schedules:
+            budgets.add(json.loads(path.read_text())["config"]["train"]["epochs"])
+        else:
+            path.unlink()
+    [layout] = [layout for layout, _ in Collection([tmp_path]).variants(["schedule"])]
+    assert layout.budget == f"{', '.join(map(str, sorted(budgets)))} epochs" and len(budgets) == len(schedules)
+    found = [item for item in verdicts.verdicts(Collection([tmp_path])) if item.claim.number == 17 and item.findings]
+    assert len(found) == (len(schedules) > 2)
+    for item in found:
+        [(finding, answer)] = item.findings
+        x = np.log2(schedules)
+        expected = np.polyfit(x, [gains[schedule] for schedule in schedules], 1)[0]
+        assert answer == "yes" and finding.found.mean == pytest.approx(expected, abs=0.05)
+        assert layout.budget in item.data
 
 
 def test_everything_at_the_ceiling_decides_no_direction(tmp_path: Path) -> None:
