@@ -1,7 +1,7 @@
 """A cache of what was read from W&B runs; an entry is valid while the stamp of its run stays the same.
 
 The stamp is a file's size and time of change, or the time of a run's last activity on a server. The cache is one SQLite
-file, `lightning-xvol/wandb-runs-4.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
+file, `lightning-xvol/wandb-runs-5.sqlite` in the user's cache folder, which may be deleted at any time. Where the file
 is damaged or cannot be written, or the user has no such folder, the cache is in memory.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from lightning_xvol.surroundings.variables import cache_folder
 
-VERSION = 4  # the version of the content; another version begins a new file
+VERSION = 5  # the version of the content; another version begins a new file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, content TEXT, digest TEXT);
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT);

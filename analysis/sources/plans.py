@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
+from lightning_xvol.ledger import packed
 from lightning_xvol.ledger import plan as ledger_plan
 from lightning_xvol.ledger.record import further_cells
 
@@ -51,8 +52,63 @@ def merged(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
     return [_merged(group) for group in groups.values()]
 
 
+def agreed(plans: Sequence[SweepPlan]) -> list[SweepPlan]:
+    """The plans of one sweep, where each takes the ids of groups that it does not know whole from the others.
+
+    The plan of W&B runs may hold some digits alone of an id (`lightning_xvol.ledger.packed`).
+    """
+    cells = [cell for plan in plans for cell in plan.content["cells"]]
+    if not any("partial_id" in cell for cell in cells):
+        return list(plans)
+    groups = _same_groups(cells)
+    return [
+        replace(plan, content={**plan.content, "cells": [_in_group(cell, groups) for cell in plan.content["cells"]]})
+        for plan in plans
+    ]
+
+
+def _same_groups(cells: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Each group to its name, which is one for groups that are the same, and to the digits of its id.
+
+    Two groups are the same if they share a place in the table, and the digits that both know are equal.
+    """
+    digits: dict[str, str] = {}
+    same: dict[str, str] = {}  # a group to another name of it
+
+    def last(group: str) -> str:
+        while group in same:
+            group = same[group]
+        return group
+
+    at: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        digits.setdefault(cell["group_id"], cell.get("partial_id", cell["group_id"]))
+        there, group = at.setdefault(_position(cell), {}), last(cell["group_id"])
+        for other in dict.fromkeys(map(last, there)):
+            if other != group and packed.agree(digits[other], digits[group]):
+                group, other = (other, group) if digits[other] == other else (group, other)  # a whole id stays
+                same[other], digits[group] = group, packed.joined(digits[group], digits[other])
+        there[group] = None
+    return {group: (last(group), digits[last(group)]) for group in digits}
+
+
+def _in_group(cell: Mapping[str, Any], groups: Mapping[str, tuple[str, str]]) -> Mapping[str, Any]:
+    if "partial_id" not in cell:
+        return cell
+    name, digits = groups[cell["group_id"]]
+    group = name if "_" in digits else digits
+    own = {key: value for key, value in cell.items() if key != "partial_id"}
+    unknown = {} if group == digits else {"partial_id": digits}
+    return {**own, **unknown, "group_id": group, "cell_id": packed.nobodys(group, cell["seed"])}
+
+
+def _position(cell: Mapping[str, Any]) -> str:
+    """The row and the column of a cell."""
+    return json.dumps([cell["operator"], cell["axes"]], sort_keys=True)
+
+
 def _merged(plans: Sequence[SweepPlan]) -> SweepPlan:
-    first = plans[0]
+    first, *_ = plans = agreed(plans)
     if len(plans) == 1:
         return first
     # An older version may have given a row another label; the first plan names it.

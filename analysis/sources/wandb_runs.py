@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.sources.cache import Curves
 from analysis.sources.frame import Outcome
-from analysis.sources.plans import SweepPlan, widened
+from analysis.sources.plans import SweepPlan, agreed, widened
 from lightning_xvol.ledger import checks, files, packed, record, tracked
 
 _NO_CURVES = {"epoch", "step", "trainer/global_step"}
@@ -138,27 +138,43 @@ class TrackedRuns(ABC):
 
         A run of fewer seeds, or of fewer rows, does not hide the finished cells of an earlier plan.
         """
-        newest: dict[str, tuple[float, SweepPlan]] = {}
         parsed: dict[str, SweepPlan] = {}
+        starts: dict[str, float] = {}
         for where, segment in (item for segments in self._segments.values() for item in segments):
             text = (segment.packed and segment.digest) or segment.packed or segment.plan
-            if text is None:
-                continue
-            if text not in parsed:
-                parsed[text] = SweepPlan.of(segment.sweep, self._content(segment), where)
-            plan = parsed[text]
-            if segment.start_time >= newest.get(plan.identity, (0.0,))[0]:
-                newest[plan.identity] = (segment.start_time, plan)
-        return [widened(plan, list(parsed.values()), self._has_result) for _, plan in newest.values()]
+            if text is not None:
+                if text not in parsed:
+                    parsed[text] = SweepPlan.of(segment.sweep, self._content(segment), where)
+                starts[text] = max(segment.start_time, starts.get(text, segment.start_time))
+        sweeps: dict[str, list[SweepPlan]] = {}
+        for text in sorted(parsed, key=starts.__getitem__):
+            sweeps.setdefault(parsed[text].identity, []).append(parsed[text])
+        return [self._newest(plans) for plans in sweeps.values()]
 
     def _content(self, segment: Segment) -> Any:
-        """The plan that `segment` carries, with the ids of the cells that have a run here."""
+        """The plan that `segment` carries."""
         if segment.packed is None:
             return _parsed(segment.plan)
         texts = self._texts[segment.digest] if segment.digest else [segment.packed]
         name = segment.digest or tracked.digest({"text": segment.packed})
-        own = self._groups.get(segment.digest, {})
-        return packed.unpack(texts, own, lambda group, seed: self._cells.get((group, seed)), name)
+        return packed.unpack(texts, self._groups.get(segment.digest, {}), name)
+
+    def _newest(self, plans: Sequence[SweepPlan]) -> SweepPlan:
+        """The last of `plans`, which are of one sweep, with the finished cells that the others list."""
+        if plans[-1].fault:
+            return plans[-1]
+        linked = [
+            replace(plan, content={**plan.content, "cells": list(map(self._linked, plan.content["cells"]))})
+            for plan in agreed(plans)
+        ]
+        return widened(linked[-1], linked, self._has_result)
+
+    def _linked(self, cell: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`cell` with the id of its run, if one is here."""
+        run = self._cells.get((cell["group_id"], cell["seed"]))
+        if run is None or cell.get("begun", True):
+            return cell
+        return {**{key: value for key, value in cell.items() if key != "begun"}, "cell_id": run}
 
     def _has_result(self, cell_id: str) -> bool:
         outcome = self.outcome(cell_id)

@@ -3,8 +3,8 @@
 The text has one entry for each configuration, and no ids of cells: each run names its own cell. Rows, axes and seeds
 repeat themselves and nearly vanish when they are compressed. The ids of groups do not, so in a large sweep each run
 holds some bytes of every id (`SHARE`), and its neighbours hold the others. A reader joins them. So a run of a sweep
-with 1,000 configurations is hardly longer than one of a sweep with ten. An id of which bytes are missing is not known
-but for the groups of the runs that are here. Such a configuration counts as one that has not begun.
+with 1,000 configurations is hardly longer than one of a sweep with ten. Where runs are missing, so may be bytes of an
+id. The id is then a `partial_id` such as `04__________`, unless a run of its group is here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,6 @@ SHARE = 1000
 _ID = re.compile(r"[0-9a-f]{12}")
 _ID_BYTES = 6
 _MOST_BYTES, _MOST_CELLS = 1 << 24, 1_000_000
-
-FindCell = Callable[[str, int], str | None]
 
 
 def pack(plan: Mapping[str, Any], group_id: str) -> tuple[str, int | None]:
@@ -104,44 +102,57 @@ class _Packed:
     parts: int
     pieces: Sequence[str]
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The number of parts, and that of groups."""
-        return self.parts, len(self.pieces)
+    def is_beside(self, other: _Packed) -> bool:
+        """Whether both are texts of one plan, in one version."""
+        return (self.parts, self.plan, self.places) == (other.parts, other.plan, other.places)
 
 
-def unpack(texts: Iterable[str], own: Mapping[int, str], find_cell: FindCell, name: str) -> Any:
+def unpack(texts: Iterable[str], own: Mapping[int, str], name: str) -> Any:
     """The plan in the texts of its runs, or None where none of them holds one. It is not checked otherwise.
+
+    Every cell has `begun: false` and an id that no run has; a reader finds its run. A cell whose group is not known
+    has what is known of its id as `partial_id`.
 
     Args:
         texts: The texts of the runs of one plan. Others of the same plan may lack.
         own: Maps the number of a group to its id, for the groups of these runs.
-        find_cell: Returns the id of the cell of (group id, seed), or None where no run of it is known. Such a cell has
-            `begun: false`, and an id that no run has.
-        name: A text that no other plan has. It begins the ids of groups that are not known.
+        name: A text that no other plan has. It begins the names of groups that are not known.
     """
     read = [found for text in texts if (found := _read(text)) is not None]
     if not read:
         return None
-    first = read[0]
-    parts = {item.part: item.pieces for item in read if (item.parts, len(item.pieces)) == first.shape}
-    groups: dict[int, str] = {}
-    if len(parts) == first.parts:
-        joined = zip(*(parts[part] for part in range(first.parts)), strict=True)
-        groups = {number: "".join(pieces) for number, pieces in enumerate(joined)}
-    groups |= own
-    cells = [
-        _cell(row, label, axes, groups.get(number, f"{name}-{number}"), seed, find_cell)
-        for row, label, axes, number, spans in first.places
-        for seed in itertools.chain.from_iterable(spans)
-    ]
+    first = min(read, key=lambda item: item.parts)  # a text of a former version holds whole ids
+    parts = {item.part: item.pieces for item in read if item.is_beside(first)}
+    nothing = ["_" * (2 * _ID_BYTES // first.parts)] * len(first.pieces)
+    ids = ["".join(pieces) for pieces in zip(*(parts.get(part, nothing) for part in range(first.parts)), strict=True)]
+    # The digits show a number that is damaged.
+    ids = [own[number] if agree(own.get(number, ""), text) else text for number, text in enumerate(ids)]
+    cells = []
+    for row, label, axes, number, spans in first.places:
+        group, unknown = ids[number], {}
+        if "_" in group and first.parts > 1:
+            group, unknown = f"{name}-{number}", {"partial_id": group}
+        cell = {"operator": row, "label": label, "axes": axes, "group_id": group, "begun": False, **unknown}
+        cells += [
+            {**cell, "seed": seed, "cell_id": nobodys(group, seed)} for seed in itertools.chain.from_iterable(spans)
+        ]
     return {**first.plan, "cells": cells}
 
 
-def _cell(row: str, label: str, axes: Mapping[str, Any], group: str, seed: int, find_cell: FindCell) -> dict[str, Any]:
-    known = find_cell(group, seed)
-    cell = {"operator": row, "label": label, "axes": dict(axes), "seed": seed, "cell_id": known or f"{group}-s{seed}"}
-    return {**cell, "group_id": group, **({} if known else {"begun": False})}
+def nobodys(group_id: str, seed: int) -> str:
+    """An id for a cell that has not begun, which no run has."""
+    return f"{group_id}-s{seed}"
+
+
+def agree(first: str, second: str) -> bool:
+    """Whether two ids of groups may be one. Their unknown digits are `_`."""
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(one == other or "_" in (one, other) for one, other in pairs)
+
+
+def joined(first: str, second: str) -> str:
+    """The digits that either of two ids knows; they `agree`."""
+    return "".join(other if one == "_" else one for one, other in zip(first, second, strict=True))
 
 
 def _read(text: str) -> _Packed | None:

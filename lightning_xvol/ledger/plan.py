@@ -45,7 +45,8 @@ _CELL = checks.fields(
     {
         "operator": checks.text, "label": checks.text, "axes": checks.mapping_of(_axis_value), "seed": checks.whole,
         "cell_id": checks.name, "group_id": checks.text,
-    }
+    },
+    {"partial_id": checks.text},
 )  # fmt: skip
 _PLAN = checks.fields(
     {

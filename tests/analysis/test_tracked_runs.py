@@ -70,7 +70,12 @@ def plan_of(rows: int, sizes: int, seeds: int) -> dict[str, Any]:
 
 
 def read(texts: list[str], own: dict[int, str] | None = None, cells: dict[tuple[str, int], str] | None = None) -> Any:
-    return packed.unpack(texts, own or {}, lambda group, seed: (cells or {}).get((group, seed)), "plan")
+    found = packed.unpack(texts, own or {}, "plan")
+    for cell in found["cells"] if found else ():
+        if (cell["group_id"], cell["seed"]) in (cells or {}):
+            cell["cell_id"] = (cells or {})[cell["group_id"], cell["seed"]]
+            del cell["begun"]
+    return found
 
 
 @pytest.mark.parametrize("rows", [3, 60, 90, 150, 400])
@@ -90,10 +95,11 @@ def test_a_packed_plan_is_whole_where_every_run_is_known(rows: int) -> None:
         alone = read(texts[:1], {0: groups[0]}, ids)
         known = [cell for cell in alone["cells"] if "begun" not in cell]
         assert {cell["group_id"] for cell in known} == {groups[0]}
-        assert [{**cell, "group_id": "", "cell_id": ""} for cell in alone["cells"] if cell not in known] == [
-            {**cell, "group_id": "", "cell_id": "", "begun": False}
-            for cell in plan["cells"] if cell["group_id"] != groups[0]
-        ]  # fmt: skip
+        others = [cell for cell in plan["cells"] if cell["group_id"] != groups[0]]
+        about = ("operator", "label", "axes", "seed")
+        for cell, true in zip((cell for cell in alone["cells"] if cell not in known), others, strict=True):
+            assert [cell[key] for key in about] == [true[key] for key in about] and not cell["begun"]
+            assert packed.agree(cell["partial_id"], true["group_id"]) and set(cell["partial_id"]) > {"_"}
         unknown = {cell["group_id"] for cell in alone["cells"]} - {groups[0]}
         assert len(unknown) == len(groups) - 1 and not any(checks.problems(group, checks.name) for group in unknown)
 
@@ -105,6 +111,20 @@ def test_a_packed_plan_hardly_grows_with_its_sweep() -> None:
 
     assert size(3, 5, 67) < size(3, 5, 1) + 64
     assert size(10, 100, 1) < size(2, 5, 1) + 2200, "1000 configurations; a finished run of the demo has 23000 bytes"
+
+
+def test_the_bytes_of_an_id_show_a_damaged_number_and_another_plan() -> None:
+    plan = plan_of(400, 4, 1)
+    plan["cells"][3]["group_id"], plan["cells"][9]["group_id"] = "0123456789ab", "ba9876543210"
+    groups = [cell["group_id"] for cell in plan["cells"]]
+    text = packed.pack(plan, groups[3])[0]
+    assert [read([text], {number: groups[3]})["cells"][number]["group_id"] for number in (3, 9)] == [
+        groups[3],
+        "plan-9",
+    ]
+    other = {**plan, "cells": [{**cell, "axes": {"kernel_size": 0}} for cell in plan["cells"]]}
+    texts = [packed.pack(plan if number else other, groups[number])[0] for number in range(6)]
+    assert all("partial_id" in cell for cell in read(texts)["cells"]), "texts of two plans under one digest"
 
 
 def test_ids_of_another_kind_are_kept_whole() -> None:
@@ -164,12 +184,14 @@ def test_a_packed_plan_of_somebody_else_is_none(content: bytes) -> None:
     assert read([base64.b64encode(content).decode()]) is None
 
 
-def new_run(make: Any, plan: dict[str, Any], cell: dict[str, Any], result: dict[str, Any]) -> Any:
+def new_run(
+    make: Any, plan: dict[str, Any], cell: dict[str, Any], result: dict[str, Any], start: float = 1_700_000_000.0
+) -> Any:
     about = {key: cell[key] for key in ("cell_id", "group_id", "seed")}
     text, number = packed.pack(plan, cell["group_id"])
     about |= {"sweep": plan["sweep"], "steps_per_epoch": 10, "total_steps": 30}
     about |= {"plan": tracked.digest(plan), "number": number}
-    file = make().run(cell["cell_id"], {"row": cell["operator"]})
+    file = make().run(cell["cell_id"], {"row": cell["operator"]}, start)
     texts = {tracked.CELL: json.dumps(about), tracked.PLAN: text, tracked.RESULT: json.dumps(result)}
     return file.summary(**texts).exit(0)
 
