@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from analysis.figures import kinds
 from analysis.figures.chart import Chart
 from analysis.figures.style import SANS, Size
+from analysis.sweep import display
 from analysis.sweep.results import SweepResults
 from analysis.sweep.table import points
 from lightning_xvol.errors import UserError, nearest
@@ -67,7 +68,7 @@ def figure(
 
 def too_many_rows(results: SweepResults) -> str:
     """A sentence where the sweep has too many rows for any figure; else empty."""
-    rows = results.summary["row"].nunique()
+    rows = results.visible["row"].nunique()
     if rows <= MOST_ROWS:
         return ""
     return f"no figure of {results.layout.name!r}: {rows} rows are more than the {MOST_ROWS} that a figure can show"
@@ -99,25 +100,28 @@ def _chart_of_means(results: SweepResults, kind: str) -> Chart:
 def _chart_of_runs(results: SweepResults) -> Chart:
     sweep, frame = results.layout, results.frame
     runs = frame[(frame["metric"] == sweep.metric) & (frame["state"] == "finished")]
-    if not len(runs):
-        raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished")
     means = ("n", "mean", "ci_low", "ci_high")
     runs = _named(runs.assign(value=runs[results.select]), results, means)
+    if runs.empty:
+        raise NothingToDrawError(f"no run of the sweep {sweep.name!r} has finished{_chosen(results)}")
     axis = sweep.column_axis
     return Chart(runs, axis, sweep.axis_label(axis) if axis else "", sweep.metric_label)
 
 
 def _chart_of_epochs(results: SweepResults) -> Chart:
     sweep = results.layout
-    epochs = results.sources.epochs(sweep, results.frame)
-    if not len(epochs):
-        raise NothingToDrawError(f"no finished run of the sweep {sweep.name!r} has a learning curve")
-    epochs = _named(epochs, results)
+    epochs = _named(results.sources.epochs(sweep, results.frame), results)
+    if epochs.empty:
+        raise NothingToDrawError(f"no finished run of the sweep {sweep.name!r} has a learning curve{_chosen(results)}")
     axis = sweep.column_axis
     panel, label = (axis, sweep.axis_label(axis)) if axis else (None, "")
     if axis is None and epochs["row"].nunique() > _MANY_ROWS:
         panel = "row"
     return Chart(epochs, panel, label, metric_by_epoch(results))
+
+
+def _chosen(results: SweepResults) -> str:
+    return f" with --only {display.describe(results.only)}" if results.only else ""
 
 
 def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()) -> pd.DataFrame:
@@ -127,7 +131,7 @@ def _named(runs: pd.DataFrame, results: SweepResults, beside: Sequence[str] = ()
     """
     sweep = results.layout
     keys, axis = ["operator", *sweep.axes], sweep.column_axis
-    named = results.summary[[*keys, "row", *beside]].merge(runs, "inner", keys)
+    named = results.visible[[*keys, "row", *beside]].merge(runs, "inner", keys)
     if axis is not None and not pd.api.types.is_numeric_dtype(named[axis]):
         named[axis] = [sweep.heading(axis, value) for value in named[axis]]
     return named

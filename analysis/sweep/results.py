@@ -66,7 +66,7 @@ class SweepResults:
 
     @functools.cached_property
     def visible(self) -> pd.DataFrame:
-        """The groups of `summary` that a table prints. It leaves out rows and columns in which no run has a result."""
+        """The groups of `summary` in the rows and columns that tables and figures show (`display.with_results`)."""
         return display.with_results(self.summary, ("row", self.layout.column_axis))
 
     @functools.cached_property

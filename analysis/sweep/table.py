@@ -27,10 +27,10 @@ def points(results: SweepResults, kind: str) -> tuple[pd.DataFrame, str | None, 
     Raises:
         UserError: where the kind needs an axis and the sweep has none.
     """
-    sweep, summary = results.layout, results.summary
+    sweep, summary = results.layout, results.visible
     if kind == "curves":
         axis = sweep.column_axis
-        last = axis_values(results.visible, axis)[-1] if axis else None
+        last = axis_values(summary, axis)[-1] if axis else None
         where = f", {sweep.axis_label(axis)} {sweep.value_label(axis, last)}" if axis else ""
         return epochs_of(results), "epoch", f"epoch{where}"
     x = sweep.figure_x if kind in ("scatter", "lines") else sweep.column_axis
@@ -51,10 +51,10 @@ def epochs_of(results: SweepResults) -> pd.DataFrame:
     Columns: `operator`, `row`, the axes, `epoch`, `n`, `mean`, `ci_low`, `ci_high`, `runs`. An epoch that a run of its
     group lacks is left out. Variances are pooled within one epoch.
     """
-    sweep, summary = results.layout, results.summary
+    sweep, summary = results.layout, results.visible
     epochs = results.sources.epochs(sweep, results.frame)
     axis = sweep.column_axis
-    shown = summary if axis is None else summary[summary[axis] == axis_values(results.visible, axis)[-1]]
+    shown = summary if axis is None else summary[summary[axis] == axis_values(summary, axis)[-1]]
     keys = ["operator", *sweep.axes]
     samples: dict[Any, dict[str, list[float]]] = {}
     by_group = dict(iter(epochs.groupby(keys, sort=False)))
@@ -95,7 +95,7 @@ def tidy(results: SweepResults) -> pd.DataFrame:
 
 
 def sweep_table(results: SweepResults) -> Table:
-    """The table of `results`. It leaves out rows and columns in which no run has a result; its CSV has them all."""
+    """The table of `results`. It leaves out rows and columns without a result of their own; its CSV has them all."""
     sweep, summary = results.layout, results.visible
     axis = sweep.column_axis
     values = axis_values(summary, axis)

@@ -10,7 +10,10 @@ import random
 import pytest
 
 from analysis import load_sweep, render_table, write_report
+from analysis.output.sweep import render_figures
 from analysis.render import TABLE_FORMATS
+from analysis.sources.collection import Collection
+from analysis.sweep.figures import NothingToDrawError, figure, plotted
 from analysis.sweep.table import sweep_table
 from tests.analysis.conftest import SCORES
 from tests.analysis.paper_runs import write_sweep
@@ -88,3 +91,24 @@ def test_a_run_that_stands_in_every_column_shows_none_by_itself(tmp_path) -> Non
     table = sweep_table(load_sweep(tmp_path, "stage"))
     assert table.columns == (whole.columns[0], whole.columns[2])
     assert any("Not shown: 1 column without a finished run of its own; 3 of 12" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("kind", ["lines", "dots", "scatter", "seeds"])
+def test_a_figure_shows_the_rows_and_columns_of_the_table(kind: str, make_ledger) -> None:
+    runs = make_ledger(SCORES)
+    lose(runs, {("xvolution", 3), ("xvolution", 5), ("convolution", 5)})
+    sweep = load_sweep(runs.out, "kernel_size")
+    shown = plotted(sweep, kind)
+    assert {*shown["kernel_size"]} == {3, 5} and {*shown["operator"]} == {"xvolution", "convolution"}
+    assert {*sweep_table(sweep).columns} == {"3", "5"}
+
+
+@pytest.mark.parametrize("kind", ["seeds", "learning"])
+def test_a_figure_of_rows_without_runs_is_refused_or_left_out(kind: str, make_ledger, tmp_path) -> None:
+    runs = make_ledger(SCORES)
+    runs.write_curves()
+    lose(runs, {("xvolution", 3)})
+    only = {"operator": ["convolution"]}
+    with pytest.raises(NothingToDrawError, match="--only operator=convolution"):
+        figure(load_sweep(runs.out, "kernel_size", only=only), kind)
+    assert not render_figures(Collection([runs.out]), "kernel_size", tmp_path, [kind], only=only).paths
