@@ -154,12 +154,16 @@ def signed_contrast(part: Part, pool: Pool) -> tuple[tuple[Any, ...], int]:
 
 
 def judge(part: Part, pool: Pool) -> Finding | None:
-    """What the runs of `pool` say of `part`, or of its shorter form; None where one of its rows has not been run."""
+    """What the runs of `pool` say of `part`, or of its shorter form; None where one of its rows has no result.
+
+    A row whose runs diverged was run, and no shorter form leaves it out.
+    """
     metric, on_paper = metric_on(part, pool), pool.data == PAPER
     rows = [key_of(row, pool) for _, row in part.terms]
     estimates = [pool.estimate(row, metric) for row in rows]
-    if not all(item.n for item in estimates):
-        return None if on_paper or part.shorter is None else judge(part.shorter, pool)
+    if lacking := [row for row, item in zip(rows, estimates, strict=True) if not item.n]:
+        diverged = any("diverged" in pool.losses(row) for row in lacking)
+        return None if on_paper or diverged or part.shorter is None else judge(part.shorter, pool)
     found = contrast([(weight, item) for (weight, _), item in zip(part.terms, estimates, strict=True)])
     networks = dict.fromkeys(filter(None, (pool.network(row) for row in rows)))
     facts = (*([] if on_paper else networks), *losses(part, pool))

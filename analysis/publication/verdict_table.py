@@ -121,15 +121,19 @@ def _cells(item: Verdict, finding: Finding, pool: Pool, answer: Answer, primary:
     if found.can_decide and finding.margin == finding.margin and len(part.terms) == 2:
         equal = equalities(found, finding.margin)
     lost = f" ({'; '.join(facts)})" if (facts := [fact for fact in finding.facts if ": " in fact]) else ""
-    named = in_words(part, pool)
-    if (finding.metric, frozenset(group for _, group in finding.runs)) in primary:
-        named += PRIMARY
+    named = in_words(part, pool) + PRIMARY * _is_primary(finding, primary)
     if finding.metric != item.metrics[0]:
         named += f", {finding.metric}"
     return (
         named, f"{found.n}{lost}", claimed, told(found), equal,
         _against_control(part, pool, finding.metric), _parameters(part, pool), _PARTS[answer],
     )  # fmt: skip
+
+
+def _is_primary(finding: Finding, primary: Contrasts) -> bool:
+    """Whether `finding` is one of `primary`, with its sign or the other one. A difference at an epoch is none."""
+    metric, *terms = finding.contrast
+    return (metric, frozenset(group for group, _ in terms)) in primary and {abs(weight) for _, weight in terms} == {1.0}
 
 
 def equal_within(found: Difference, margin: float) -> str:

@@ -130,3 +130,20 @@ sweeps:
     assert set(re.findall(r"\| ([^|]*?) \(primary\)", marked)) == {
         "xvolution − convolution", "xvolution, stage5 − convolution",
     }  # fmt: skip
+
+
+def test_a_difference_after_an_epoch_is_no_primary_contrast(protocol) -> None:
+    """Claim 21 compares the rows after some epochs; a contrast of the protocol is that of whole runs."""
+    protocol.write_text(
+        "```yaml protocol\nrecipe: cifar10_resnet18\n"
+        "sweeps: {schedule: {seeds: 0-2, contrasts: [xvolution - convolution]}}\n```\n"
+    )
+    out = protocol.parent / "schedule"
+    rows = [(row, {"schedule": 1}, {"top1": 90.0, "val_top1": 90.0}) for row in ("convolution", "xvolution")]
+    write_sweep(out, "schedule", "cifar10_resnet18", rows, lambda row, seed: seed / 10, seeds=3)
+    for folder in (out / "cells").iterdir():
+        lines = [f"{epoch},{epoch},val_top1,{50 + epoch}" for epoch in range(1, 5)]
+        (folder / "metrics.csv").write_text("\n".join(["step,epoch,name,value", *lines]) + "\n")
+    sources = Collection([out])
+    table = verdict_table(*found_by(sources), primary_contrasts(sources, read_protocol(protocol)))
+    assert "xvolution − convolution, epoch 3 |" in re.sub(" +", " ", table) and "(primary)" not in table

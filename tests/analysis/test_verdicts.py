@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -177,6 +178,16 @@ def test_the_slope_of_a_gain_is_taken_over_the_schedules_that_were_run(tmp_path:
         assert layout.budget in item.data
 
 
+def test_a_slope_leaves_out_no_schedule_that_diverged(tmp_path: Path) -> None:
+    rows = [(row, {"schedule": schedule}, {"top1": 80.0}) for row in ("convolution", "pssa") for schedule in (1, 2, 3)]
+    longest = [(row, {"schedule": 6}, {"top1": 80.0}) for row in ("convolution", "pssa")]
+    write_sweep(tmp_path / "other", "schedule", "cifar10_resnet18", longest, noise, diverged={"pssa": 3})
+    write_sweep(tmp_path, "schedule", "cifar10_resnet18", [*rows, *longest], noise)
+    shutil.copytree(tmp_path / "other" / "cells", tmp_path / "cells", dirs_exist_ok=True)
+    [found] = [item for item in verdicts.verdicts(Collection([tmp_path])) if item.claim.number == 17 and item.evidence]
+    assert found.kind == "not run" and "pssa schedule 6x: 3 of 3 diverged" in found.evidence[-1]
+
+
 def test_everything_at_the_ceiling_decides_no_direction(tmp_path: Path) -> None:
     rows = ("convolution", "pssa", "xvolution", "self_attention", "aa_convolution", "involution")
     found = on_cifar(tmp_path, {row: [100.0] * 3 for row in rows})
@@ -200,7 +211,7 @@ def test_a_gain_in_every_stage_lets_no_claim_contradict_another(tmp_path: Path) 
             if "parts" not in text:
                 assert "ResNet-18" in text
                 signs.setdefault(text.partition(":")[0], set()).add(item.kind)
-    assert all(kinds <= {"holds", "not resolved"} for kinds in signs.values())
+    assert all(kinds <= {"holds", "not resolved", "not complete"} for kinds in signs.values())
 
 
 def finding(part: Part, mean: float, error: float = 0.1, n: int = 5) -> Finding:
