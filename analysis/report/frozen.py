@@ -56,7 +56,7 @@ class Frozen:
                 with contextlib.suppress(UserError):  # another file of that name
                     here = read_protocol(Path(file))
                     protocol = here if digest in here.versions else None
-        planned = frozenset() if protocol is None else frozenset(_planned_cells(protocol, found))
+        planned = frozenset() if protocol is None else frozenset(_planned_cells(protocol, sources))
         return cls(stamps, len(done), protocol, planned)
 
     @property
@@ -123,12 +123,11 @@ class Frozen:
         return self.protocol is not None and stamp is not None and stamp[1] in self.protocol.versions
 
 
-def _planned_cells(protocol: Protocol, found: Sequence[Overview]) -> Iterator[str]:
-    """The cells that the protocol plans; sweeps share cells."""
-    for overview in found:
-        layout = overview.layout
-        for planned in protocol.of(layout.recipe, layout.name):
-            for run in overview.runs.to_dict("records"):
+def _planned_cells(protocol: Protocol, sources: Collection) -> Iterator[str]:
+    """The cells that the protocol plans in any sweep, shown or not; sweeps share cells."""
+    for sweep, frame in sources.variants(sources.sweeps()):
+        for planned in protocol.of(sweep.recipe, sweep.name):
+            for run in frame[frame["metric"] == sweep.metric].to_dict("records"):
                 if planned.covers(run["operator"], run, int(run["seed"])):
                     yield run["cell_id"]
 

@@ -126,6 +126,8 @@ sweeps:
     [outside] = [line for line in told["stage"].split(": ") if "(seeds" in line]
     # The convolution without a stage is the run of `operator`, and so is X-volution in stage 5, the recipe's own.
     assert outside.startswith("xvolution, stages = 3 (seeds 2); xvolution, stages = 4 (seeds 0, 1, 2)."), outside
+    [stage] = overviews(sources, only={"stages": ["5"]})[0]  # `operator` has no such axis
+    assert " ".join(Frozen.of(sources, [stage], protocol).lines(sources, stage)) == told["stage"]
     marked = verdict_table(*found_by(sources), primary_contrasts(sources, plan))
     assert set(re.findall(r"\| ([^|]*?) \(primary\)", marked)) == {
         "xvolution − convolution", "xvolution, stage5 − convolution",
