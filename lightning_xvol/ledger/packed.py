@@ -1,10 +1,24 @@
 """The plan of a sweep as a short text in each of its W&B runs. Nothing here imports torch.
 
-The text has one entry for each configuration, and no ids of cells: each run names its own cell. Rows, axes and seeds
-repeat themselves and nearly vanish when they are compressed. The ids of groups do not, so in a large sweep each run
-holds some bytes of every id (`SHARE`), and its neighbours hold the others. A reader joins them. So a run of a sweep
-with 1,000 configurations is hardly longer than one of a sweep with ten. Where runs are missing, so may be bytes of an
-id. The id is then a `partial_id` such as `04__________`, unless a run of its group is here.
+The text has one entry for each place of the table (a row, with a value of each axis), and no ids of cells: each run
+names its own cell. Rows, axes and seeds repeat themselves and nearly vanish when they are compressed. The ids of groups
+do not, so in a large sweep each run holds some bytes of every id (`SHARE`), and its neighbours hold the others. A
+reader joins them. So a run of a sweep with 1,000 configurations is hardly longer than one of a sweep with ten. Where
+runs are missing, so may be bytes of an id. The id is then a `partial_id` such as `04__________`, unless a run of its
+group is here.
+
+The text is JSON, compressed and in base64:
+
+| key | content |
+| --- | --- |
+| `plan` | the plan without its cells |
+| `rows` | the name and the label of each row |
+| `row` | for each place, its row, by number |
+| `axes` | for each axis, its different values, and for each place the number of its value |
+| `seeds` | the different sets of seeds, and for each place the number of its set |
+| `back` | for each place, 0 if its group is new, else how many groups ago it came first |
+| `part` | which part of each id follows, and of how many parts |
+| `ids` | this part of the id of each group; the ids as they are, where they are of another kind |
 """
 
 from __future__ import annotations
@@ -21,7 +35,7 @@ from typing import Any
 from lightning_xvol.ledger import checks, files
 
 SHARE = 1000
-"""The most bytes of ids that a run holds, for up to `SHARE` configurations."""
+"""The most bytes of ids that a run holds, for up to `SHARE` groups."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _ID_BYTES = 6
 _MOST_BYTES, _MOST_CELLS = 1 << 24, 1_000_000
@@ -31,24 +45,24 @@ def pack(plan: Mapping[str, Any], group_id: str) -> tuple[str, int | None]:
     """The plan as a text for a run of `group_id`, and the number of this group in the plan, if it is there."""
     rows = {cell["operator"]: cell["label"] for cell in plan["cells"]}
     numbers = {row: number for number, row in enumerate(rows)}
-    found: dict[str, list[int]] = {}
+    seeds: dict[str, list[int]] = {}
     for cell in plan["cells"]:
         axes = [cell["axes"][axis] for axis in plan["axes"]]
-        found.setdefault(json.dumps([cell["operator"], axes, cell["group_id"]]), []).append(cell["seed"])
-    places = [json.loads(place) for place in found]
-    first: dict[str, int] = {}
-    back = []  # 0 for a new group; else how many groups ago it came first. It is nearly always 0.
+        seeds.setdefault(json.dumps([cell["operator"], axes, cell["group_id"]]), []).append(cell["seed"])
+    places = [json.loads(place) for place in seeds]
+    groups: dict[str, int] = {}  # the number of each
+    back = []
     for *_, group in places:
-        back.append(len(first) - first[group] if group in first else 0)
-        first.setdefault(group, len(first))
-    number = first.get(group_id)
-    part, parts, ids = _share(list(first), number or 0)
+        back.append(len(groups) - groups[group] if group in groups else 0)
+        groups.setdefault(group, len(groups))
+    number = groups.get(group_id)
+    part, parts, ids = _share(list(groups), number or 0)
     content = {
         "plan": {key: value for key, value in plan.items() if key != "cells"},
         "rows": list(rows.items()),
         "row": [numbers[row] for row, *_ in places],
-        "axes": [_column([axes[place] for _, axes, _ in places]) for place in range(len(plan["axes"]))],
-        "seeds": _column([_ranges(seeds) for seeds in found.values()]),
+        "axes": [_column([axes[axis] for _, axes, _ in places]) for axis in range(len(plan["axes"]))],
+        "seeds": _column([_ranges(those) for those in seeds.values()]),
         "back": back,
         "part": [part, parts],
         "ids": ids,
@@ -122,21 +136,27 @@ def unpack(texts: Iterable[str], own: Mapping[int, str], name: str) -> Any:
     if not read:
         return None
     first = min(read, key=lambda item: item.parts)  # a text of a former version holds whole ids
-    parts = {item.part: item.pieces for item in read if item.is_beside(first)}
-    nothing = ["_" * (2 * _ID_BYTES // first.parts)] * len(first.pieces)
-    ids = ["".join(pieces) for pieces in zip(*(parts.get(part, nothing) for part in range(first.parts)), strict=True)]
-    # The digits show a number that is damaged.
-    ids = [own[number] if agree(own.get(number, ""), text) else text for number, text in enumerate(ids)]
+    ids = _ids([item for item in read if item.is_beside(first)])
     cells = []
     for row, label, axes, number, spans in first.places:
         group, unknown = ids[number], {}
-        if "_" in group and first.parts > 1:
+        if agree(own.get(number, ""), group):  # the bytes show a number that is damaged
+            group = own[number]
+        elif "_" in group and first.parts > 1:
             group, unknown = f"{name}-{number}", {"partial_id": group}
         cell = {"operator": row, "label": label, "axes": axes, "group_id": group, "begun": False, **unknown}
         cells += [
             {**cell, "seed": seed, "cell_id": nobodys(group, seed)} for seed in itertools.chain.from_iterable(spans)
         ]
     return {**first.plan, "cells": cells}
+
+
+def _ids(texts: Sequence[_Packed]) -> list[str]:
+    """The id of each group, from some texts of one plan. A digit that they do not hold is `_`."""
+    parts, groups = texts[0].parts, len(texts[0].pieces)
+    held = {text.part: text.pieces for text in texts}
+    unknown = ["_" * (2 * _ID_BYTES // parts)] * groups
+    return ["".join(pieces) for pieces in zip(*(held.get(part, unknown) for part in range(parts)), strict=True)]
 
 
 def nobodys(group_id: str, seed: int) -> str:

@@ -136,11 +136,14 @@ def test_ids_of_another_kind_are_kept_whole() -> None:
     assert number is None and read([text], {}, ids) == plan
 
 
-def test_a_text_of_a_former_version_is_read() -> None:
+def test_a_text_of_a_former_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     places = [[0, [1], "00000000000a", [[0, 1], [3, 3]]], [1, [1], "00000000000a", [[0, 0]]]]
     former = {"plan": {"sweep": "s", "axes": ["K"]}, "rows": [["a", "A"], ["b", "B"]], "places": places}
     text = base64.b64encode(zlib.compress(json.dumps(former).encode())).decode()
     found = read([text], {}, {("00000000000a", 0): "cell"})
+    monkeypatch.setattr(packed, "SHARE", 1)
+    newer, _ = packed.pack(found, "00000000000a")
+    assert "partial_id" in read([newer])["cells"][0] and read([newer, text], {}, {("00000000000a", 0): "cell"}) == found
     told = [(cell["operator"], cell["axes"], cell["seed"], cell["cell_id"]) for cell in found["cells"]]
     assert told == [
         ("a", {"K": 1}, 0, "cell"), ("a", {"K": 1}, 1, "00000000000a-s1"), ("a", {"K": 1}, 3, "00000000000a-s3"),
