@@ -1,4 +1,4 @@
-"""Compiles tables with LaTeX and measures the text of the PDF. It also reads tables back from their Markdown."""
+"""Compiles tables with LaTeX and measures the text of the PDF. It also reads tables back from their LaTeX."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
 import pytest
-
-from analysis.table import Block, Table, TableCell
 
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 CLASSES = {
@@ -69,34 +66,6 @@ def point_height(folder: Path, size: int) -> float:
     (folder / "reference").mkdir(exist_ok=True)
     compiled(folder / "reference", rf"\fontsize{{{size}}}{{{size}}}\selectfont reference")
     return words(folder / "reference" / "document.pdf")[0].height
-
-
-def read_markdown(path: Path) -> Table:
-    """The table that `path` shows, without the numbers behind it."""
-    text = path.read_text()
-    caption = re.fullmatch(r"\*\*(.*)\*\* ?(.*)", text.splitlines()[0])
-    assert caption is not None
-    lines = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    head, _, *rows = [[cell.strip().replace("\\", "") for cell in line] for line in lines]
-    blocks: list[tuple[str, list[tuple[str, tuple[TableCell, ...]]]]] = [("", [])]
-    for label, *cells in rows:
-        if label.startswith("*") and not any(cells):
-            blocks.append((label.strip("*"), []))
-        else:
-            blocks[-1][1].append((label, tuple(map(_cell, cells))))
-    spanner = "" if head[0] in ("Operator", "stage", "Setting") else head[0]
-    return Table(
-        path.parent.name, caption[1], caption[2], "Operator" if spanner else head[0], spanner, tuple(head[1:]),
-        tuple(Block(tuple(rows), heading) for heading, rows in blocks), "highest mean of its column",
-        tuple(line[2:].replace("\\", "") for line in re.findall("^- (?!Bold:).*", text, re.M)), pd.DataFrame(),
-    )  # fmt: skip
-
-
-def _cell(text: str) -> TableCell:
-    value, _, remarks = text.partition(" (")
-    return TableCell(
-        value.replace("**", ""), tuple(remarks.removesuffix(")").split("; ")) if remarks else (), "**" in value
-    )
 
 
 def read_latex(latex: str) -> list[list[str]]:
