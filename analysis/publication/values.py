@@ -41,11 +41,11 @@ def value(results: SweepResults, flags: argparse.Namespace) -> str:
     if flags.metric not in (None, results.layout.metric):
         raise UserError(f"--minus compares {results.layout.metric} alone, not {flags.metric}")
     place = (group["operator"], *(group[axis] for axis in results.layout.axes))
-    compared = results.measured.compare(place, other["operator"])
-    return _difference(compared.difference, compared.p_holm, compared.is_resolved, show)
+    [compared] = results.measured.compare_also([(place, (other["operator"], *place[1:]))])
+    return _difference(compared.difference, compared.is_resolved, show)
 
 
-def _difference(found: Difference, p_holm: float, resolved: bool, show: str) -> str:
+def _difference(found: Difference, resolved: bool, show: str) -> str:
     if show == "mean":
         return told(found)
     if show == "n":
@@ -55,8 +55,6 @@ def _difference(found: Difference, p_holm: float, resolved: bool, show: str) -> 
             raise UserError(f"--show gain needs {FEWEST_SEEDS} runs of both rows, with some spread between runs")
         return numbers.signed(max(found.high, 0.0), 2)
     if show == "verdict":
-        if p_holm != p_holm:
-            raise UserError("--show verdict needs two rows that the table of the sweep compares")
         return "resolved" if resolved else "not resolved"
     raise UserError(f"--show {show} is a number of one row and takes no --minus")
 
