@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import random
 import re
@@ -50,17 +51,25 @@ def filled(rows: int, columns: int, **changes: object) -> Table:
     return table_of(*names, [[cell] * columns] * rows, **changes)
 
 
-@needs_latex
-@pytest.mark.skipif(not ARCHIVES, reason="results/ holds no records")
-@pytest.mark.parametrize("layout", CLASSES)
-def test_every_table_of_the_results_compiles_with_text_of_seven_points(layout: str, tmp_path: Path) -> None:
+@functools.cache
+def recorded_tables() -> list[Table]:
+    """The tables of every sweep in results/, the same rows in the layout of the paper, and the tables without runs."""
     tables = [table_5(), table_7()]
     for archive in ARCHIVES:
         sources = Collection([archive])
         tables += [sweep_table(load_sweep(sources, name)) for name in sources.sweeps()]
         tables += [table for number in (1, 2, 3, 4, 6) for table in paper_tables(number, pools(sources, str(number)))]
+    return [dataclasses.replace(table, name=f"{table.name}-{number}") for number, table in enumerate(tables)]
+
+
+@needs_latex
+@pytest.mark.skipif(not ARCHIVES, reason="results/ holds no records")
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=() if "columns" in name else pytest.mark.slow) for name in CLASSES]
+)
+def test_every_table_of_the_results_compiles_with_text_of_seven_points(layout: str, tmp_path: Path) -> None:
+    tables = recorded_tables()
     assert len(tables) > 2 + 2 * len(ARCHIVES)
-    tables = [dataclasses.replace(table, name=f"{table.name}-{number}") for number, table in enumerate(tables)]
     printed = compiled(tmp_path, r"\clearpage".join(table.to_latex() for table in tables), layout)
     assert not re.findall("Overfull|Float too large|multiply defined|Missing character", printed)
     heights = [word.height for word in words(tmp_path / "document.pdf")]
