@@ -25,9 +25,11 @@ $(VENV)/.synced: requirements.txt
 demo: env
 	$(BIN)/python -m ablations.kernel_size --seeds $(SEEDS) --jobs $(JOBS)
 
-# The same contrast on real images: Fashion-MNIST, from Debian's package dataset-fashion-mnist or ./data.
+# The headline of docs/reproduction.md with three of its ten seeds, on Fashion-MNIST from Debian's package
+# dataset-fashion-mnist or ./data.
 demo-real: env
-	$(BIN)/python -m ablations.kernel_size --recipe fashion_small --only kernel_size=3 --seeds 3 --jobs $(JOBS) --out runs/fashion
+	$(BIN)/python -m ablations.operator --config docs/protocol/fashion/operator.yaml --seeds 3 --jobs $(JOBS) \
+	  --only operator=convolution,xvolution,xvolution_static --out runs/fashion
 
 test: env
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not smoke and not gpu and not slurm"
