@@ -3,6 +3,7 @@
 | kind | what stands there |
 | --- | --- |
 | `table` | the table of a sweep, with caption and footnotes, as `tables` writes it; `--csv FILE` gets its CSV |
+| `scores` | the means of a sweep alone, without differences, costs and footnotes |
 | `paper` | rows of a table of the paper (`--table 2`), in its layout |
 | `figure` | a figure of a sweep; `--to FILE.png` and `FILE.csv` get the figure and its numbers |
 | `verdicts` | a line for each claim, with its parts: runs, interval, equality, control, parameters |
@@ -29,6 +30,7 @@ from analysis.report.frozen import Frozen
 from analysis.sources.collection import Collection
 from analysis.sweep import overview
 from analysis.sweep.results import SweepResults
+from analysis.sweep.table import sweep_table
 from analysis.table import escape_markdown, to_csv
 from lightning_xvol.commandline import Parser
 from lightning_xvol.errors import UserError, nearest
@@ -90,12 +92,17 @@ class Place:
 
 def table(place: Place) -> str:
     results, csv = place.sweep, place.flags.csv
-    text = render.render_table(results, "markdown").strip()
-    text += "".join(f"\n- {escape_markdown(line)}" for line in _planned(place, results))
-    if csv is None:
-        return text
-    place.texts[place.file(csv, ".csv")] = render.render_table(results, "csv")
-    return f"{text}\n- [The numbers]({PurePosixPath(csv)}) in full precision."
+    text = render.render_table(results, "markdown", place.flags.notes).strip()
+    beside = [escape_markdown(line) for line in _planned(place, results)]
+    if csv is not None:
+        place.texts[place.file(csv, ".csv")] = render.render_table(results, "csv")
+        beside.append(f"[The numbers]({PurePosixPath(csv)}) in full precision.")
+    before = "\n" if place.flags.notes == "none" and beside else ""  # a list ends the table, or goes on
+    return "\n".join([text + before, *(f"- {line}" for line in beside)])
+
+
+def scores(place: Place) -> str:
+    return sweep_table(place.sweep).scores().markdown_grid()
 
 
 def _planned(place: Place, results: SweepResults) -> list[str]:
@@ -195,7 +202,8 @@ class Kind:
 _SHARED = ("source", "protocol")
 _OF_SWEEP = ("sweep", "only", "interval")
 KINDS: Mapping[str, Kind] = {
-    "table": Kind(table, (*_OF_SWEEP, "csv")),
+    "table": Kind(table, (*_OF_SWEEP, "csv", "notes")),
+    "scores": Kind(scores, _OF_SWEEP),
     "paper": Kind(paper, ("table",)),
     "figure": Kind(figure, (*_OF_SWEEP, "figure", "to", "size", "alt")),
     "verdicts": Kind(verdicts, ("claims",)),
@@ -231,6 +239,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "only": {"action": "append", "default": [], "type": _pair},
     "interval": {"choices": render.INTERVALS, "default": render.INTERVALS[0]},
     "csv": {},
+    "notes": {"choices": render.NOTES, "default": render.NOTES[0]},
     "table": {"type": int, "choices": (1, 2, 3, 4, 6), "required": True},
     "figure": {"choices": render.FIGURES, "default": render.FIGURES[0]},
     "to": {"required": True},

@@ -139,17 +139,28 @@ class Table:
         """The CSV: floats in full precision, integers as integers, nothing where a value is missing."""
         return to_csv(self.tidy)
 
+    def scores(self) -> Table:
+        """The first block alone, without the remarks beside its values."""
+        rows = tuple(
+            (label, tuple(replace(cell, remarks=()) for cell in cells)) for label, cells in self.blocks[0].rows
+        )
+        return replace(self, blocks=(Block(rows),))
+
     def to_markdown(self) -> str:
+        """The caption, the table and its footnotes."""
+        notes = "".join(f"- {escape_markdown(note)}\n" for note in self.footnotes("Bold"))
+        caption = f"**{escape_markdown(self.numbered_title)}** {escape_markdown(self.caption)}"
+        return f"{caption}\n\n{self.markdown_grid()}\n" + (f"\n{notes}" if notes else "")
+
+    def markdown_grid(self) -> str:
+        """The table in Markdown, without caption and footnotes."""
         header = [escape_markdown(text) for text in (self.spanner or self.stub, *self.columns)]
         lines = []
         for block in self.blocks:
             if block.heading:
                 lines.append([f"*{escape_markdown(block.heading)}*", *[""] * len(self.columns)])
             lines += [[escape_markdown(label), *map(_markdown_cell, row)] for label, row in block.rows]
-        grid = markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
-        notes = "".join(f"- {escape_markdown(note)}\n" for note in self.footnotes("Bold"))
-        caption = f"**{escape_markdown(self.numbered_title)}** {escape_markdown(self.caption)}"
-        return f"{caption}\n\n{grid}\n" + (f"\n{notes}" if notes else "")
+        return markdown_table(header, lines, (":--", *[":-:"] * len(self.columns)))
 
     def to_latex(self, siunitx: bool = False) -> str:
         """A whole environment `table`, as `analysis.table.latex` describes it."""

@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 import analysis
+from analysis import render
 from analysis.__main__ import main
 from analysis.paper import verdicts
 from analysis.publication.marked import WIDTH, wrapped
@@ -78,6 +79,21 @@ def inline(fill: Callable[..., str], words: str) -> str:
 def block(fill: Callable[..., str], words: str) -> str:
     page = fill(f"<!-- analysis {words} --source runs -->\n{END}\n")
     return page.partition("-->")[2].partition("<!--")[0].strip()
+
+
+def test_the_means_alone_and_tables_with_fewer_notes(fill) -> None:
+    means = block(fill, "scores --sweep kernel_size --only kernel_size=1,3").splitlines()
+    assert [line.replace(" ", "").replace("*", "") for line in means if ":-" not in line] == [
+        "|kernelsizeK|1|3|", "|Convolution|24.7±0.3|70.5±0.6|", "|X-volution|98.2±1.3|98.5±0.6|",
+        "|X-volution(static)|98.4±1.7|99.5±0.2|",
+    ]  # fmt: skip
+    table = "table --sweep kernel_size --csv table.csv --notes"
+    notes = {kind: block(fill, f"{table} {kind}").partition("|\n\n")[2].split("\n- ") for kind in render.NOTES}
+    assert notes["none"] == ["- [The numbers](table.csv) in full precision."]
+    assert len(notes["none"]) < len(notes["short"]) < len(notes["full"])
+    assert {kind: found[-1] for kind, found in notes.items() if kind != "none"} == dict.fromkeys(
+        ("short", "full"), notes["none"][0].removeprefix("- ")
+    )
 
 
 def test_filling_again_changes_nothing_and_the_check_agrees(fill, capsys) -> None:
