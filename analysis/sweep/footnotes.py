@@ -260,7 +260,8 @@ def _verdict(item: Comparison, margin: float | None) -> tuple[str, str]:
         return "is not resolved", f"n < {FEWEST_SEEDS}" if few else "no spread"
     if margin is not None and equivalence(found, margin) < ALPHA:
         return f"is equivalent within {numbers.PLUS_MINUS}{margin:g} (two one-sided tests)", ""
-    return "is not resolved", f"a gain above {numbers.number(max(found.high, 0.0), 2)} is excluded"
+    excluded = "any gain" if found.high <= 0 else f"a gain above {numbers.number(found.high, 2)}"
+    return "is not resolved", f"{excluded} is excluded"
 
 
 def _position(sweep: SweepLayout, key: tuple[Any, ...], end: str = "") -> str:
