@@ -29,8 +29,10 @@ def value(results: SweepResults, flags: argparse.Namespace) -> str:
     Raises:
         UserError: for a row, an axis, a value or a metric that the sweep does not have, or where it has no such number.
     """
-    group = _group(results, flags.row, flags.at, flags.metric)
     show = flags.show
+    if flags.decimals is not None and (show != "mean" or flags.minus is not None):
+        raise UserError("--decimals is for a mean alone, without --minus and --show")
+    group = _group(results, flags.row, flags.at, flags.metric)
     if flags.minus is None:
         if show in ("gain", "verdict"):
             raise UserError(f"--show {show} needs --minus ROW")
@@ -73,6 +75,8 @@ def _group(results: SweepResults, row: str, at: list[tuple[str, str]], metric: s
         raise UserError(f"no row {row!r}{nearest(row, operators)}; rows: {', '.join(operators)}")
     own = summary[summary["operator"] == named]
     for axis, text in at:
+        if len([each for each, _ in at if each == axis]) > 1:
+            raise UserError(f"--at {axis} is given twice; a number has one value of an axis")
         if axis not in layout.axes:
             raise UserError(f"--at {axis}: no such axis{nearest(axis, layout.axes)}; axes: {', '.join(layout.axes)}")
         present = dict.fromkeys(map(str, own[axis]))
