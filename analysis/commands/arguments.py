@@ -156,8 +156,8 @@ def each_sweep(names: Iterable[str], wanted: str | None, act: Callable[[str], st
     tell_left_out(left_out)
 
 
-def tell_left_out(errors: Iterable[UserError]) -> None:
-    """Print a line on stderr for each sweep that cannot be read."""
+def tell_left_out(errors: Iterable[UserError | str]) -> None:
+    """Print a line on stderr for each sweep or file that cannot be read."""
     for error in errors:
         print(f"note: left out: {in_one_line(error)}", file=sys.stderr)
 

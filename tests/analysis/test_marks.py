@@ -147,3 +147,24 @@ def test_a_page_that_is_no_file(fill, make: Callable[[str], None]) -> None:
     make("page.md")
     with pytest.raises(UserError, match=r"the page 'page\.md' cannot be read: (Too many|not a regular file)"):
         main(["fill", "page.md"])
+
+
+def test_a_sweep_that_is_left_out_is_told_by_marks_that_count_all_sweeps(fill, capsys) -> None:
+    Path("runs/other").mkdir()
+    Path("runs/other/cells.json").write_text('{"schema": 9}')
+    fill(TABLE)
+    assert "note" not in capsys.readouterr().err and main(["fill", "--check", "page.md"]) == 0
+    for words in ("cost", "tally", "verdicts"):
+        fill(f"<!-- analysis {words} --source runs -->\n{END}\n")
+        assert capsys.readouterr().err.startswith("note: left out: ")
+        assert main(["fill", "--check", "page.md"]) == 1
+        told = capsys.readouterr()
+        assert told.err.startswith("note: left out: ")
+        assert told.out == "1 page checked: 0 differences; some records are left out\n"
+
+
+def test_a_damaged_line_of_records_fails_the_check(fill) -> None:
+    assert main(["archive", "--source", "runs", "--out", "match.jsonl"]) == 0
+    Path("match.jsonl").write_text(Path("match.jsonl").read_text() + "{}\n")
+    fill(TABLE.replace("runs", "match.jsonl"))
+    assert main(["fill", "--check", "page.md"]) == 1
