@@ -102,6 +102,8 @@ def test_only_may_be_repeated(fill) -> None:
         (f"{NUMBER} --minus convolution --decimals 3", "--decimals is for a mean alone, without --minus and --show"),
         (f"{NUMBER} --show n --decimals 1", "--decimals is for a mean alone, without --minus and --show"),
         (f"{NUMBER} --show params --decimals 0", "--decimals is for a mean alone, without --minus and --show"),
+        (f"{NUMBER} --interval t", "--interval t is for a difference and needs --minus ROW"),
+        (f"{NUMBER} --show params --metric top1", "--show params is the same for each metric and takes no --metric"),
         (f"{NUMBER} --at kernel_size=5", "--at kernel_size is given twice"),
         (f"{NUMBER} --row=convolution", "number: --row is given twice"),
         ("verdict --source runs", "--claims is missing; it names the claim"),
