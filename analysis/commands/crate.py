@@ -44,7 +44,8 @@ def run(parsed: argparse.Namespace) -> int:
             files.write_text(path, text)
             print(f"description: {path}")
         return ExitCode.FAILURE if left_out else ExitCode.SUCCESS
-    stale = [path for path, text in texts.items() if not path.is_file() or files.read_text(path) != text]
+    contents = {path: files.text_bytes(text) for path, text in texts.items()}
+    stale = [path for path, content in contents.items() if not path.is_file() or files.read_bytes(path) != content]
     for path in stale:
         print(f"{path}: missing or out of date")
     return ExitCode.FAILURE if stale or left_out else ExitCode.SUCCESS

@@ -179,7 +179,7 @@ def _file(path: Path, folder: Path, text: str | None) -> tuple[dict[str, Any], l
 
     `text` is the content of the file if it is not written yet.
     """
-    content = files.read_bytes(path) if text is None else text.encode()
+    content = files.read_bytes(path) if text is None else files.text_bytes(text)
     name = os.fsencode(path.relative_to(folder).as_posix())  # it need not be UTF-8
     entity: dict[str, Any] = {
         "@id": urllib.parse.quote(name),

@@ -39,7 +39,7 @@ class Page:
         for path, text in self.place.texts.items():
             if not path.is_file():
                 found.append(f"{path}: missing")
-            elif files.read_text(path) != text:
+            elif files.read_bytes(path) != files.text_bytes(text):
                 found.append(f"{path}: not what its records give")
         return found + [f"{path}: missing" for path in self.place.drawings if not path.is_file()]
 

@@ -171,7 +171,8 @@ def test_a_citation_that_cannot_be_used_is_one_sentence(results, old: str, new: 
 
 
 def test_a_title_may_look_like_a_date_and_a_name_may_be_no_utf_8(results) -> None:
-    Path("CITATION.cff").write_text(CITATION.replace('"The paper"', "2001-01-01"))
+    text = CITATION.replace('"The paper"', "2001-01-01").replace('"A suite"', r'"A \ud800 suite"')
+    Path("CITATION.cff").write_text(text)
     (results / os.fsdecode(b"n\xff.md")).write_text("text")
     assert main(CRATE) == 0 and main([*CRATE, "--check"]) == 0
     found = entities(results)
