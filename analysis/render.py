@@ -102,6 +102,22 @@ def load_comparison(
     return compare(sides, select, interval, _texts(only), metrics)
 
 
+def read_only(texts: Iterable[str]) -> dict[str, list[str]]:
+    """The values by key of texts such as `operator=convolution,xvolution`. Several texts may have one key.
+
+    Raises:
+        UserError: for a text that is not KEY=V1,V2.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        chosen = [value for value in values.split(",") if value]
+        if not (key and equals and chosen):
+            raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
+        found.setdefault(key, []).extend(chosen)
+    return found
+
+
 def _texts(only: Mapping[str, Sequence[Any]] | None) -> dict[str, list[str]]:
     return {key: [str(value) for value in values] for key, values in (only or {}).items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.figures.style import FONTS, SANS
-from analysis.render import INTERVALS, NOTES, SELECT
+from analysis.render import INTERVALS, NOTES, SELECT, read_only
 from lightning_xvol.errors import UserError
 from lightning_xvol.surroundings.printing import in_one_line
 
@@ -90,14 +90,7 @@ def only_of(parsed: argparse.Namespace) -> dict[str, list[str]]:
     Raises:
         UserError: for a text that is not KEY=V1,V2.
     """
-    found: dict[str, list[str]] = {}
-    for text in parsed.only:
-        key, equals, values = text.partition("=")
-        chosen = [value for value in values.split(",") if value]
-        if not (key and equals and chosen):
-            raise UserError(f"--only {text!r} must be KEY=V1,V2, for example --only operator=convolution,xvolution")
-        found.setdefault(key, []).extend(chosen)
-    return found
+    return read_only(parsed.only)
 
 
 def metrics_of(parsed: argparse.Namespace) -> list[str]:
@@ -163,8 +156,8 @@ def each_sweep(names: Iterable[str], wanted: str | None, act: Callable[[str], st
     tell_left_out(left_out)
 
 
-def tell_left_out(errors: Iterable[UserError]) -> None:
-    """Print a line on stderr for each sweep that cannot be read."""
+def tell_left_out(errors: Iterable[UserError | str]) -> None:
+    """Print a line on stderr for each sweep or file that cannot be read."""
     for error in errors:
         print(f"note: left out: {in_one_line(error)}", file=sys.stderr)
 

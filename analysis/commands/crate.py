@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from analysis.commands.arguments import tell_left_out
 from lightning_xvol.errors import ExitCode
 
 
@@ -36,13 +37,15 @@ def run(parsed: argparse.Namespace) -> int:
     from analysis.publication import crate
     from lightning_xvol.ledger import files
 
-    texts = crate.descriptions(parsed.folder, crate.read_citation(parsed.citation), parsed.date)
+    texts, left_out = crate.descriptions(parsed.folder, crate.read_citation(parsed.citation), parsed.date)
+    tell_left_out(left_out)
     if not parsed.check:
         for path, text in texts.items():
             files.write_text(path, text)
             print(f"description: {path}")
-        return ExitCode.SUCCESS
-    stale = [path for path, text in texts.items() if not path.is_file() or files.read_text(path) != text]
+        return ExitCode.FAILURE if left_out else ExitCode.SUCCESS
+    contents = {path: files.text_bytes(text) for path, text in texts.items()}
+    stale = [path for path, content in contents.items() if not path.is_file() or files.read_bytes(path) != content]
     for path in stale:
         print(f"{path}: missing or out of date")
-    return ExitCode.FAILURE if stale else ExitCode.SUCCESS
+    return ExitCode.FAILURE if stale or left_out else ExitCode.SUCCESS

@@ -6,6 +6,7 @@ files. Figures of means leave out rows and values of `x` without a finished run,
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from lightning_xvol.ledger import files
 from lightning_xvol.visualize.style import settings
 
 __all__ = [
-    "KINDS", "NAMES", "Chart", "confusion", "curves", "dots", "facets", "groups", "learning", "lines", "scatter",
-    "seeds", "with_costs", "write",
+    "KINDS", "NAMES", "Chart", "confusion", "content", "curves", "dots", "facets", "groups", "learning", "lines",
+    "scatter", "seeds", "with_costs", "write",
 ]  # fmt: skip
 
 KINDS: dict[str, Callable[..., Axes]] = {
@@ -54,9 +55,15 @@ _SAVING: Any = {"pdf.fonttype": 42, "svg.hashsalt": "lightning-xvol", "savefig.d
 
 def write(ax: Axes, path: Path) -> None:
     """Save the figure of `ax` atomically. The suffix of `path` chooses the format: pdf, png or svg."""
+    files.write_bytes(path, content(ax, path.suffix.removeprefix(".")))
+
+
+def content(ax: Axes, kind: str) -> bytes:
+    """The figure of `ax` as a file of the format `kind`: pdf, png or svg."""
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("these axes belong to no figure")
-    kind = path.suffix.removeprefix(".")
+    file = io.BytesIO()
     with settings(_SAVING):
-        files.write_by(path, lambda file: figure.savefig(file, format=kind, metadata=_METADATA[kind]))
+        figure.savefig(file, format=kind, metadata=_METADATA[kind])
+    return file.getvalue()

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from analysis import render
 from analysis.publication import contrasts, costs, gains, values, verdict_table
 from analysis.publication.marked import Mark
+from analysis.publication.place import Place
 from analysis.report.frozen import Frozen
-from analysis.sources.collection import Collection
 from analysis.sweep import overview
 from analysis.sweep.results import SweepResults
 from analysis.sweep.table import sweep_table
@@ -37,65 +37,12 @@ from lightning_xvol.errors import UserError, nearest
 from lightning_xvol.ledger.protocol import read_protocol
 
 
-@dataclass
-class Place:
-    """What a kind needs to render a mark: its flags, the folder of the page, and open sources.
-
-    Attributes:
-        folder: The folder of the page. Files are written below it.
-        opened: The sources by their names, each opened once for all pages.
-        texts: The text of each file that belongs to the page; the kinds fill it.
-        drawings: A function that draws, for each figure that belongs to the page; the kinds fill it.
-        notes: A sentence for each file that cannot be read whole.
-        flags: The flags of the mark.
-    """
-
-    folder: Path
-    opened: dict[tuple[str, ...], Collection]
-    texts: dict[Path, str] = field(default_factory=dict)
-    drawings: dict[Path, Callable[[], Any]] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
-    flags: argparse.Namespace = field(default_factory=argparse.Namespace)
-
-    @property
-    def sources(self) -> Collection:
-        """The sources that the mark or `defaults` names.
-
-        Raises:
-            UserError: if neither names one, or one holds no runs.
-        """
-        names = tuple(self.flags.source)
-        if not names:
-            raise UserError("--source is missing, both here and in <!-- analysis defaults -->")
-        if names not in self.opened:
-            self.opened[names] = Collection(names)
-        self.notes |= dict.fromkeys(self.opened[names].losses)
-        return self.opened[names]
-
-    @property
-    def sweep(self) -> SweepResults:
-        """The sweep that the mark names. It raises errors as `load_sweep` does."""
-        only = {key: values.split(",") for key, values in self.flags.only}
-        return render.load_sweep(self.sources, self.flags.sweep, interval=self.flags.interval, only=only)
-
-    def file(self, name: str, *suffixes: str) -> Path:
-        """The path of a file of the page.
-
-        Raises:
-            UserError: for a path that leads out of the page's folder, or another suffix.
-        """
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.suffix not in suffixes:
-            raise UserError(f"{name!r} must be a file below the page's folder that ends in {' or '.join(suffixes)}")
-        return self.folder / path
-
-
 def table(place: Place) -> str:
     results, csv = place.sweep, place.flags.csv
     text = render.render_table(results, "markdown", place.flags.notes).strip()
     beside = [escape_markdown(line) for line in _planned(place, results)]
     if csv is not None:
-        place.texts[place.file(csv, ".csv")] = render.render_table(results, "csv")
+        place.add_csv(csv, render.render_table(results, "csv"))
         beside.append(f"[The numbers]({PurePosixPath(csv)}) in full precision.")
     before = "\n" if place.flags.notes == "none" and beside else ""  # a list ends the table, or goes on
     return "\n".join([text + before, *(f"- {line}" for line in beside)])
@@ -128,13 +75,14 @@ def paper(place: Place) -> str:
 
 def figure(place: Place) -> str:
     flags, results = place.flags, place.sweep
-    path = place.file(flags.to, ".png")
     from analysis.sweep import figures as sweep_figures  # with matplotlib, which pages without figures do not need
 
-    place.texts[path.with_suffix(".csv")] = to_csv(sweep_figures.plotted(results, flags.figure))
-    place.drawings[path] = lambda: render.draw_figure(results, flags.figure, size=flags.size)
     label = f"{results.layout.title} (recipe {results.layout.recipe})"
     file = PurePosixPath(flags.to)
+    drawn = to_csv(sweep_figures.plotted(results, flags.figure))
+    content = (label, drawn, flags.figure, flags.size)
+    place.add_figure(flags.to, content, lambda: render.draw_figure(results, flags.figure, size=flags.size))
+    place.add_csv(str(file.with_suffix(".csv")), drawn)
     return (
         f"![{escape_markdown(flags.alt or label)}]({file})\n\n[The numbers]({file.with_suffix('.csv')}) of the figure."
     )
@@ -160,6 +108,8 @@ def tally(place: Place) -> str:
 
 
 def verdict(place: Place) -> str:
+    if not place.flags.claims:
+        raise UserError("--claims is missing; it names the claim, for example --claims 6")
     found, _ = verdict_table.found_by(place.sources)
     own = verdict_table.chosen(found, place.flags.claims)
     return escape_markdown("; ".join(dict.fromkeys(item.verdict for item in own)))
@@ -221,8 +171,11 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+def _claims(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be the numbers of claims, such as 6,7") from error
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -236,7 +189,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "source": {"action": "append", "default": []},
     "protocol": {},
     "sweep": {"required": True},
-    "only": {"action": "append", "default": [], "type": _pair},
+    "only": {"action": "append", "default": []},
     "interval": {"choices": render.INTERVALS, "default": render.INTERVALS[0]},
     "csv": {},
     "notes": {"choices": render.NOTES, "default": render.NOTES[0]},
@@ -245,7 +198,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "to": {"required": True},
     "size": {"choices": ("column", "page", "slide")},
     "alt": {},
-    "claims": {"type": _numbers, "default": []},
+    "claims": {"type": _claims, "default": []},
     "row": {"required": True},
     "at": {"action": "append", "default": [], "type": _pair},
     "minus": {},
@@ -258,7 +211,10 @@ _FLAGS: dict[str, dict[str, Any]] = {
 
 def _parsed(name: str, flags: Sequence[str], words: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=name, add_help=False, allow_abbrev=False)
+    given = [word.partition("=")[0] for word in words]
     for flag in flags:
+        if given.count(f"--{flag}") > 1 and "action" not in _FLAGS[flag]:
+            raise UserError(f"{name}: --{flag} is given twice")
         parser.add_argument(f"--{flag}", **_FLAGS[flag])
     try:
         return parser.parse_args(list(words))

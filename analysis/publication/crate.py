@@ -12,6 +12,8 @@ import datetime
 import hashlib
 import json
 import mimetypes
+import os
+import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ METADATA = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.1"
 CONTEXT = [f"{SPECIFICATION}/context", {"sha256": "https://schema.org/sha256"}]
 """The context of version 1.1 has no term for a SHA-256."""
+_SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 _FORMATS = {".jsonl.gz": "application/gzip", ".jsonl": "application/jsonl", ".md": "text/markdown"}
 
 
@@ -75,10 +78,13 @@ def read_citation(path: Path) -> Citation:
         content = yaml.safe_load(files.read_text(path))
         authors = tuple(_name(author) for author in content["authors"])
         papers = tuple(_paper(reference) for reference in content.get("references", ()))
-        return Citation(str(content["title"]), str(content["version"]), str(content["license"]), authors, papers)
+        license = str(content["license"])
+        if not authors or not _SPDX.fullmatch(license):
+            raise ValueError(f"license {license!r} must be a name of SPDX, such as MIT" if authors else "no author")
+        return Citation(str(content["title"]), str(content["version"]), license, authors, papers)
     except OSError as error:
         raise UserError(f"cannot read {str(path)!r} ({error.strerror}); name the file with --citation") from error
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UserError(f"{str(path)!r} is no CITATION.cff that this command can use ({first_line(error)})") from error
 
 
@@ -90,18 +96,23 @@ def _name(author: Mapping[str, Any]) -> tuple[str, bool]:
 
 def _paper(reference: Mapping[str, Any]) -> dict[str, Any]:
     arxiv = [each["value"] for each in reference.get("identifiers", ()) if str(each["value"]).startswith("arXiv:")]
-    address = reference.get("url") or (f"https://arxiv.org/abs/{arxiv[0].removeprefix('arXiv:')}" if arxiv else None)
+    url = reference.get("url")
+    if not isinstance(url, str | None):
+        raise TypeError(f"url {url!r} must be a text")
+    address = url or (f"https://arxiv.org/abs/{arxiv[0].removeprefix('arXiv:')}" if arxiv else None)
     return {
         "@id": address or f"#{slug(str(reference['title']))}",
         "@type": "ScholarlyArticle",
-        "name": reference["title"],
+        "name": str(reference["title"]),
         "author": [_name(author)[0] for author in reference["authors"]],
         "datePublished": str(reference["year"]),
     }
 
 
-def descriptions(folder: Path, citation: Citation, date: str | None = None) -> dict[Path, str]:
-    """The text of each descriptive file of `folder`: the Croissant files, and the RO-Crate metadata that list them too.
+def descriptions(folder: Path, citation: Citation, date: str | None = None) -> tuple[dict[Path, str], list[str]]:
+    """The text of each descriptive file of `folder`, and a sentence for each file or sweep that they leave out.
+
+    The descriptive files are the Croissant files and the RO-Crate metadata, which list the Croissant files too.
 
     Args:
         folder: The folder of the records.
@@ -113,17 +124,25 @@ def descriptions(folder: Path, citation: Citation, date: str | None = None) -> d
     """
     if not folder.is_dir():
         raise UserError(f"no folder {str(folder)!r}; python -m analysis archive writes records into one")
-    date = _checked(date) if date else _date_of(folder) or datetime.date.today().isoformat()
+    if date is not None and not _is_date(date):
+        raise UserError(f"--date {date!r} must be a date such as 2026-11-29")
+    date = date or _date_of(folder) or datetime.date.today().isoformat()
     texts = {
         folder / f"{name}.croissant.json": _json(croissant.description(name, folder, citation, date))
         for name in croissant.SETS
     }
-    present = {path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))}
-    parts = [_file(path, folder, texts.get(path)) for path in sorted({*present, *texts} - {folder / METADATA})]
+    found = {path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))}
+    present = {path for path in found if path.resolve().is_relative_to(folder.resolve())}
+    left_out = [f"{path} is a link to a file outside {str(folder)!r}" for path in sorted(found - present)]
+    parts = []
+    for path in sorted({*present, *texts} - {folder / METADATA}):
+        part, without = _file(path, folder, texts.get(path))
+        parts.append(part)
+        left_out += without
     if not any(is_archive(path) for path in present):
         raise UserError(f"no records (.jsonl.gz) in {str(folder)!r}; python -m analysis archive writes them")
     texts[folder / METADATA] = _json({"@context": CONTEXT, "@graph": list(_graph(citation, date, parts))})
-    return texts
+    return texts, left_out
 
 
 def _graph(citation: Citation, date: str, parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -155,13 +174,17 @@ def _graph(citation: Citation, date: str, parts: list[dict[str, Any]]) -> Iterat
     yield from parts
 
 
-def _file(path: Path, folder: Path, text: str | None) -> dict[str, Any]:
-    """The entity of a file; `text` is its content if it is not written yet."""
-    content = path.read_bytes() if text is None else text.encode()
+def _file(path: Path, folder: Path, text: str | None) -> tuple[dict[str, Any], list[str]]:
+    """The entity of a file, and a sentence for each sweep in it that is left out.
+
+    `text` is the content of the file if it is not written yet.
+    """
+    content = files.read_bytes(path) if text is None else files.text_bytes(text)
+    name = os.fsencode(path.relative_to(folder).as_posix())  # it need not be UTF-8
     entity: dict[str, Any] = {
-        "@id": urllib.parse.quote(path.relative_to(folder).as_posix()),
+        "@id": urllib.parse.quote(name),
         "@type": "File",
-        "name": path.name,
+        "name": os.fsencode(path.name).decode(errors="replace"),
         "contentSize": str(len(content)),
         "encodingFormat": _format(path.name),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -172,12 +195,16 @@ def _file(path: Path, folder: Path, text: str | None) -> dict[str, Any]:
             "conformsTo": {"@id": croissant.SPECIFICATION},
         }
     elif is_archive(path):
-        entity["description"] = _records(path)
-    return entity
+        entity["description"], left_out = _records(path)
+        return entity, left_out
+    return entity, []
 
 
-def _records(path: Path) -> str:
-    """What an archive holds: `45 runs on recipe match_small, sweeps: kernel_size; commits: 0123456789`."""
+def _records(path: Path) -> tuple[str, list[str]]:
+    """What an archive holds, and a sentence for each sweep that cannot be read.
+
+    The text is such as `45 runs on recipe match_small, sweeps: kernel_size; commits: 0123456789`.
+    """
     sources = Collection([path])
     if sources.losses:
         raise UserError(f"{sources.losses[0]}; the records to describe must be whole")
@@ -187,7 +214,8 @@ def _records(path: Path) -> str:
     recipes = ", ".join(dict.fromkeys(item.layout.recipe for item in found))
     sweeps = ", ".join(dict.fromkeys(item.layout.name for item in found))
     commits = ", ".join(sorted(set(done["commit"].map(numbers.short_commit))))
-    return f"{numbers.counted(len(done), 'run')} on recipe {recipes}; sweeps: {sweeps}; commits: {commits}."
+    text = f"{numbers.counted(len(done), 'run')} on recipe {recipes}; sweeps: {sweeps}; commits: {commits}."
+    return text, [f"{path}: {error}" for error in sources.left_out()]
 
 
 def _format(name: str) -> str:
@@ -200,19 +228,20 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _date_of(folder: Path) -> str | None:
-    """The date in the existing metadata; None where there are none."""
+    """The date in the existing metadata; None where there is none of this form."""
     content = files.read_json(folder / METADATA)
     graph = content.get("@graph") if isinstance(content, dict) else None
     entities = graph if isinstance(graph, list) else []
     dates = (each.get("datePublished") for each in entities if isinstance(each, dict) and each.get("@id") == "./")
-    return next((date for date in dates if isinstance(date, str)), None)
+    return next((date for date in dates if isinstance(date, str) and _is_date(date)), None)
 
 
-def _checked(date: str) -> str:
+def _is_date(text: str) -> bool:
+    """Whether `text` is a date `YYYY-MM-DD`."""
     try:
-        return datetime.date.fromisoformat(date).isoformat()
-    except ValueError as error:
-        raise UserError(f"--date {date!r} must be a date such as 2026-11-29") from error
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _json(content: Any) -> str:

@@ -18,17 +18,18 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from analysis.publication.code import code_spans
 from lightning_xvol.errors import UserError
 
 DEFAULTS = "defaults"
 WIDTH = 120
 _MARK_OF_UTF_8 = "\ufeff"  # some editors write it at the start of a file
-_MARK = re.compile(r"<!--\s*analysis\s(?P<words>.*?)-->|<!--\s*(?P<end>/analysis)\s*-->", re.DOTALL)
-_FENCED = r"^(?P<fence>`{3,}|~{3,})[\s\S]*?^(?P=fence)[`~]*[ \t\r]*$"
-_CODE = re.compile(rf"{_FENCED}|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)", re.MULTILINE)
+_COMMENT = re.compile(r"<!--\s*(?:analysis(?=\s|-->|\Z)|(?P<end>/analysis)\s*-->)")
+_BEFORE_A_BLOCK = re.compile(rf"[{_MARK_OF_UTF_8} \t]*")
 _STARTS_A_BLOCK = re.compile(r" (?=(?:[-+*#>]+|\d+[.)]) )")
 
 
@@ -52,31 +53,60 @@ class Mark:
     is_block: bool
 
 
+@dataclass(frozen=True)
+class _Comment:
+    """A comment of a mark; `words` is what follows `analysis`, and None at the end of a mark."""
+
+    words: str | None
+    line: int
+    start: int
+    end: int
+    begins_line: bool
+
+
+def _comments(text: str) -> Iterator[_Comment]:
+    code = code_spans(text)
+    lines = [0, *(match.end() for match in re.finditer("\n", text))]
+    at = 0
+    while match := _COMMENT.search(text, at):
+        start, at = match.span()
+        around = bisect_right(code, (start, len(text))) - 1
+        if around >= 0 and start < code[around][1]:
+            continue
+        line = bisect_right(lines, start)
+        before = _BEFORE_A_BLOCK.match(text, lines[line - 1], start)
+        begins_line = before is not None and before.end() == start
+        if match["end"]:
+            yield _Comment(None, line, start, at, begins_line)
+            continue
+        end = text.find("-->", at)
+        if end < 0:
+            raise UserError(f"line {line}: the comment has no end (-->)")
+        words, at = text[at:end], end + len("-->")
+        yield _Comment(words, line, start, at, begins_line)
+
+
 def marks(text: str) -> Iterator[Mark]:
     """The marks of a page, from its top to its bottom.
 
     Raises:
         UserError: for a comment without an end, an end without a beginning, or flags that no shell can read.
     """
-    code = [match.span() for match in _CODE.finditer(text)]
     defaults: tuple[str, ...] = ()
-    opened: tuple[tuple[str, ...], int, re.Match[str]] | None = None
-    for match in _MARK.finditer(text):
-        if any(start <= match.start() < end for start, end in code):
-            continue
-        line = text.count("\n", 0, match.start()) + 1
-        if match["end"]:
+    opened: tuple[tuple[str, ...], _Comment] | None = None
+    for comment in _comments(text):
+        line = comment.line
+        if comment.words is None:
             if opened is None:
                 raise UserError(f"line {line}: <!-- /analysis --> has no beginning, such as <!-- analysis table -->")
-            words, begun, first = opened
-            before = text[text.rfind("\n", 0, first.start()) + 1 : first.start()]
-            yield Mark(words, defaults, begun, first.end(), match.start(), not before.strip(f"{_MARK_OF_UTF_8} \t"))
+            words, first = opened
+            yield Mark(words, defaults, first.line, first.end, comment.start, first.begins_line)
             opened = None
             continue
         if opened is not None:
-            raise UserError(f"line {opened[1]}: no <!-- /analysis --> before the next mark in line {line}")
+            raise UserError(f"line {opened[1].line}: no <!-- /analysis --> before the next mark in line {line}")
         try:
-            words = tuple(shlex.split(match["words"]))
+            words = tuple(shlex.split(comment.words))
         except ValueError as error:
             raise UserError(f"line {line}: the comment cannot be read as a command ({error})") from error
         if not words:
@@ -84,9 +114,9 @@ def marks(text: str) -> Iterator[Mark]:
         if words[0] == DEFAULTS:
             defaults = words[1:]
         else:
-            opened = words, line, match
+            opened = words, comment
     if opened is not None:
-        raise UserError(f"line {opened[1]}: no <!-- /analysis --> after it")
+        raise UserError(f"line {opened[1].line}: no <!-- /analysis --> after it")
 
 
 def replaced(text: str, render: Callable[[Mark], str]) -> tuple[str, list[int]]:

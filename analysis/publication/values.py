@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.publication.verdict_table import told
+from analysis.render import INTERVALS
 from analysis.statistics import FEWEST_SEEDS, Difference
 from analysis.sweep.results import SweepResults
 from lightning_xvol.commandline import row_named
@@ -24,13 +25,14 @@ def value(results: SweepResults, flags: argparse.Namespace) -> str:
     Args:
         results: The sweep.
         flags: Has `row`, `at` (pairs of an axis and its value), `minus` (another row, or None), `metric`, `show` (one
-            of `SHOW`) and `decimals`.
+            of `SHOW`), `decimals` and `interval` (one of `INTERVALS`).
 
     Raises:
         UserError: for a row, an axis, a value or a metric that the sweep does not have, or where it has no such number.
     """
-    group = _group(results, flags.row, flags.at, flags.metric)
     show = flags.show
+    _check_effects(flags)
+    group = _group(results, flags.row, flags.at, flags.metric)
     if flags.minus is None:
         if show in ("gain", "verdict"):
             raise UserError(f"--show {show} needs --minus ROW")
@@ -43,6 +45,16 @@ def value(results: SweepResults, flags: argparse.Namespace) -> str:
     place = (group["operator"], *(group[axis] for axis in results.layout.axes))
     [compared] = results.measured.compare_also([(place, (other["operator"], *place[1:]))])
     return _difference(compared.difference, compared.is_resolved, show)
+
+
+def _check_effects(flags: argparse.Namespace) -> None:
+    """Raises a UserError for an option that would change nothing."""
+    if flags.decimals is not None and (flags.show != "mean" or flags.minus is not None):
+        raise UserError("--decimals is for a mean alone, without --minus and --show")
+    if flags.interval != INTERVALS[0] and flags.minus is None:
+        raise UserError(f"--interval {flags.interval} is for a difference and needs --minus ROW")
+    if flags.metric is not None and flags.show in ("params", "macs"):
+        raise UserError(f"--show {flags.show} is the same for each metric and takes no --metric")
 
 
 def _difference(found: Difference, resolved: bool, show: str) -> str:
@@ -73,6 +85,8 @@ def _group(results: SweepResults, row: str, at: list[tuple[str, str]], metric: s
         raise UserError(f"no row {row!r}{nearest(row, operators)}; rows: {', '.join(operators)}")
     own = summary[summary["operator"] == named]
     for axis, text in at:
+        if len([each for each, _ in at if each == axis]) > 1:
+            raise UserError(f"--at {axis} is given twice; a number has one value of an axis")
         if axis not in layout.axes:
             raise UserError(f"--at {axis}: no such axis{nearest(axis, layout.axes)}; axes: {', '.join(layout.axes)}")
         present = dict.fromkeys(map(str, own[axis]))

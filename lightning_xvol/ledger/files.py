@@ -25,7 +25,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Nobody can guess its name and put a link there, and it is created anew or not at all.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    _check_name(path)
+    # A name has at most 255 bytes, and that of the temporary file is longer than that of `path`.
+    start = path.name.encode(errors="ignore")[:200].decode(errors="ignore")
+    temporary = path.with_name(f".{start}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         with os.fdopen(descriptor, "wb") as file:
@@ -34,7 +37,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error tells more
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:  # the error of a full disk names no file
             error.filename, error.filename2 = str(path), None
         raise
@@ -95,6 +99,7 @@ def open_bytes(path: Path) -> io.BufferedReader:
     Raises:
         OSError: as `read_bytes`.
     """
+    _check_name(path)
     _check_regular(path.stat().st_mode, path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -103,6 +108,24 @@ def open_bytes(path: Path) -> io.BufferedReader:
         os.close(descriptor)
         raise
     return os.fdopen(descriptor, "rb")
+
+
+def resolved(path: Path) -> Path:
+    """The file that `path` leads to, without links.
+
+    Raises:
+        OSError: for links that lead in a circle, or a name that no file can have.
+    """
+    _check_name(path)
+    try:
+        return path.resolve()
+    except RuntimeError as error:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
+def _check_name(path: Path) -> None:
+    if "\0" in str(path):  # calls of the system would raise a ValueError
+        raise OSError(errno.EINVAL, "a name cannot hold a null character", str(path))
 
 
 def _check_regular(mode: int, path: Path) -> None:
@@ -136,6 +159,7 @@ def open_to_add(path: Path) -> int:
     Raises:
         OSError: for a link, or a file that is not a regular one.
     """
+    _check_name(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:

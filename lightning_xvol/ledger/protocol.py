@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_xvol.errors import UserError, nearest
+from lightning_xvol.ledger import files
 
 _BLOCK = re.compile(r"^```yaml protocol[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 _SEEDS = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
@@ -119,7 +120,7 @@ def read_protocol(path: Path) -> Protocol:
         UserError: for a file that cannot be read, has no block, or has a block that says something else.
     """
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise UserError(f"cannot read the protocol {str(path)!r}: {error.strerror}") from error
     blocks = _BLOCK.findall(content.decode(errors="replace").replace("\r\n", "\n"))

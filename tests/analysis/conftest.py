@@ -156,6 +156,23 @@ def make_ledger(tmp_path: Path) -> Callable[..., Ledger]:
     return make
 
 
+@pytest.fixture
+def fill(make_ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A function that fills a page beside a ledger `runs`, and returns its text."""
+    if not (tmp_path / "runs").exists():
+        make_ledger()
+    monkeypatch.chdir(tmp_path)
+
+    def run(text: str) -> str:
+        from analysis.__main__ import main
+
+        Path("page.md").write_text(text)
+        assert main(["fill", "page.md"]) == 0
+        return Path("page.md").read_text()
+
+    return run
+
+
 class WandbFile:
     """Writes the file of an offline run from W&B's own messages, in the frames of its log."""
 

@@ -6,6 +6,8 @@ import ast
 import hashlib
 import inspect
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,8 @@ def test_the_same_folder_gives_the_same_bytes_and_the_check_sees_a_change(result
         (lambda folder: (folder / "match_small.jsonl.gz").write_text("{}"), [], "line 1 is not a finished cell"),
         (lambda folder: (folder / "b.jsonl").write_bytes(b""), [], "no sweep at"),
         (lambda folder: None, ["--date", "24.12.2026"], "--date '24.12.2026' must be a date such as 2026-11-29"),
+        (lambda folder: None, ["--date", ""], "--date '' must be a date such as 2026-11-29"),
+        (lambda folder: None, ["--date", "20261129"], "--date '20261129' must be a date such as 2026-11-29"),
         (lambda folder: None, ["--citation", "none.cff"], "cannot read 'none.cff' (No such file or directory); name"),
         (lambda folder: Path("CITATION.cff").write_text("title: a"), [], "'CITATION.cff' is no CITATION.cff that this"),
         (lambda folder: Path("CITATION.cff").write_text("[]"), [], "'CITATION.cff' is no CITATION.cff that this"),
@@ -149,6 +153,63 @@ def test_a_damaged_line_of_records_is_no_crate(results) -> None:
     path.write_text(path.read_text() + "{}\n")
     with pytest.raises(UserError, match=r"line 45 is not a finished cell .*; the records to describe must be whole"):
         main(CRATE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title: "A suite"', "title: " + "[" * 600, "maximum recursion depth"),
+        ("year: 2020", "year: 2020\n    url: [1]", "url [1] must be a text"),
+        ("Apache-2.0", "../a b", "license '../a b' must be a name of SPDX, such as MIT"),
+        ("  - {family-names: Doe, given-names: Jo}\n  - name: The others", "  []", "no author"),
+    ],
+)
+def test_a_citation_that_cannot_be_used_is_one_sentence(results, old: str, new: str, message: str) -> None:
+    Path("CITATION.cff").write_text(CITATION.replace(old, new))
+    with pytest.raises(UserError, match=f"'CITATION.cff' is no CITATION.cff that .*{re.escape(message)}"):
+        main(CRATE)
+
+
+def test_a_title_may_look_like_a_date_and_a_name_may_be_no_utf_8(results) -> None:
+    text = CITATION.replace('"The paper"', "2001-01-01").replace('"A suite"', r'"A \ud800 suite"')
+    Path("CITATION.cff").write_text(text)
+    (results / os.fsdecode(b"n\xff.md")).write_text("text")
+    assert main(CRATE) == 0 and main([*CRATE, "--check"]) == 0
+    found = entities(results)
+    assert found["https://arxiv.org/abs/2001.00001"]["name"] == "2001-01-01"
+    assert found["n%FF.md"]["name"] == "n\ufffd.md"
+
+
+def test_a_date_that_is_none_is_not_kept(results) -> None:
+    assert main([*CRATE, "--date", "2026-12-24"]) == 0
+    path = results / "ro-crate-metadata.json"
+    path.write_text(path.read_text().replace("2026-12-24", "garbage <x>"))
+    assert main([*CRATE, "--check"]) == 1
+    assert main(CRATE) == 0 and "garbage" not in path.read_text()
+
+
+def test_sweeps_and_links_that_are_left_out_are_told(results, tmp_path: Path, capsys) -> None:
+    path = results / "more.jsonl"
+    main(["archive", "--source", "results/match_small.jsonl.gz", "--out", str(path)])
+    cells = [json.loads(line) for line in path.read_text().splitlines()]
+    for cell in cells:
+        [sweep] = cell["sweeps"]
+        cell["sweeps"] = [sweep, {**sweep, "plan": {**sweep["plan"], "schema": 2, "sweep": "stage"}}]
+    path.write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    (tmp_path / "outside.md").write_text("text")
+    (results / "link.md").symlink_to(tmp_path / "outside.md")
+    (results / "inside.md").symlink_to(results / "a folder/notes.md")
+    capsys.readouterr()
+    for arguments in (CRATE, [*CRATE, "--check"]):
+        assert main(arguments) == 1
+        told = capsys.readouterr().err.splitlines()
+        assert told == [
+            "note: left out: results/link.md is a link to a file outside 'results'",
+            "note: left out: results/more.jsonl: 'results/more.jsonl' has schema 2, this version reads 1",
+        ]
+    found = entities(results)
+    assert "link.md" not in found and "inside.md" in found
+    assert found["more.jsonl"]["description"].startswith("44 runs on recipe match_small; sweeps: kernel_size;")
 
 
 @pytest.mark.parametrize("name", croissant.SETS)

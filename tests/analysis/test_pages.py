@@ -54,21 +54,6 @@ FIGURES = f"""
 """
 
 
-@pytest.fixture
-def fill(make_ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """A function that fills a page beside a ledger `runs`, and returns its text."""
-    if not (tmp_path / "runs").exists():
-        make_ledger()
-    monkeypatch.chdir(tmp_path)
-
-    def run(text: str) -> str:
-        Path("page.md").write_text(text)
-        assert main(["fill", "page.md"]) == 0
-        return Path("page.md").read_text()
-
-    return run
-
-
 def inline(fill: Callable[..., str], words: str) -> str:
     """What stands at a mark within a line."""
     page = fill(f"A <!-- analysis {words} --source runs -->{END}.")

@@ -187,3 +187,21 @@ def test_a_temporary_file_is_new(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         files.write_text(tmp_path / "x", "new")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_name_of_any_length_and_a_name_that_no_file_can_have(tmp_path):
+    files.write_text(tmp_path / ("ä" * 127), "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+    for name in ("n" * 256, "a\0b"):
+        with pytest.raises(OSError, match=r"File name too long|null character") as error:
+            files.write_text(tmp_path / name, "new")
+        assert error.value.filename == str(tmp_path / name)
+    with pytest.raises(OSError, match="null character"):
+        files.read_bytes(tmp_path / "a\0b")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path):
+    (tmp_path / "x").symlink_to("x")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        files.resolved(tmp_path / "x" / "y")
