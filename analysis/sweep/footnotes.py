@@ -216,9 +216,12 @@ def against_controls(results: SweepResults) -> list[tuple[str, dict[tuple[Any, .
 def conclusion(sweep: SweepLayout, differences: Mapping[tuple[Any, ...], Comparison]) -> str:
     """`is not resolved at 3 (a gain above 1.2 is excluded) and is above 0 at 1`; empty without differences."""
     margin = margin_of(sweep.metric)
+    found = {key: _verdict(item, margin) for key, item in differences.items()}
+    one, *others = {*found.values()} or {("", "")}
+    if one[1] and not others:  # such as two seeds everywhere
+        return f"{one[0]} ({one[1]})"
     verdicts: dict[str, list[str]] = {}
-    for key, item in differences.items():
-        verdict, more = _verdict(item, margin)
+    for key, (verdict, more) in found.items():
         verdicts.setdefault(verdict, []).append(_position(sweep, key) + (f" ({more})" if more else ""))
     return " and ".join(
         verdict + (f" at {', '.join(positions)}" if sweep.axes else "".join(positions))
