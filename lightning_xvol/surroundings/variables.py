@@ -17,10 +17,17 @@ def make_usable() -> None:
     """Let no variable that the user's shell has for other programs break this one or the processes that it starts."""
     # Figures go to files. A notebook names a backend that this environment may not have.
     os.environ["MPLBACKEND"] = "agg"
+    # Builds set this to the time of a file's making, in seconds. Libraries fail by a text that is no time.
+    if not _is_time(os.environ.get("SOURCE_DATE_EPOCH", "0")):
+        del os.environ["SOURCE_DATE_EPOCH"]
     if home() is None:
         _lend_home()
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_SOCKET_FOLDER:
         _shorten_sockets()
+
+
+def _is_time(seconds: str) -> bool:
+    return seconds.isascii() and seconds.isdecimal() and len(seconds) <= 11  # about the year 5138
 
 
 def home() -> Path | None:
