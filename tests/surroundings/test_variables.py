@@ -92,6 +92,22 @@ def test_a_date_that_libraries_can_read_stays(monkeypatch: pytest.MonkeyPatch, v
     assert datetime.fromtimestamp(int(value), UTC), "as matplotlib does"
 
 
+def test_switches_of_libraries_stop_no_import() -> None:
+    program = """
+from lightning_xvol import surroundings
+surroundings.prepare()
+import numpy, pandas, scipy.stats
+print(pandas.Series(["a"]).dtype)
+"""
+    wrong = {
+        "PANDAS_FUTURE": "abc",
+        "PANDAS_FUTURE_INFER_STRING": "2",
+        "NUMPY_MADVISE_HUGEPAGE": "",
+        "SYMPY_DEBUG": "x",
+    }
+    assert run(program, SOURCE_DATE_EPOCH="today", **wrong) == run(program, PANDAS_FUTURE_INFER_STRING="0") == "str"
+
+
 def test_a_notebook_s_backend_does_not_stop_a_figure() -> None:
     program = """
 from lightning_xvol import surroundings
