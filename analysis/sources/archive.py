@@ -73,7 +73,7 @@ class Archive:
             self.losses.append(contradictions.sentence(self.where, self._contradictions))
 
     def _take(self, text: bytes | None) -> str:
-        """Add a line. Returns why it is left out, as the rest of a sentence; empty where it is not."""
+        """Add a line. Returns why it or its result is left out, as the rest of a sentence; empty where it is not."""
         if text is None:
             return f"is left out, because it has more than {LONGEST_LINE >> 20} MiB"
         line = files.parse_json(text)
@@ -86,7 +86,7 @@ class Archive:
         known = self._lines.setdefault(result["cell_id"], line)
         if known is not line:
             self._join(known, line)
-        return ""
+        return record.fault(result)
 
     def _join(self, known: dict[str, Any], line: dict[str, Any]) -> None:
         """Add another line of a cell to that which came first."""

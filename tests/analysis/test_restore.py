@@ -316,6 +316,9 @@ def test_a_damaged_archive_is_told_by_the_exit_code(ledger: Path, capsys: pytest
     damaged.write_bytes(gzip.compress(b"".join([*lines[:3], b"no cell\n"])))
     out = restored(damaged, "some", code=1)
     assert len(list((out / "cells").iterdir())) == 3 and "line 4 is not a finished cell" in capsys.readouterr().err
+    line, *others = lines_of(archive)
+    restored(changed(archive, [hostile(line, params=-1), *others]), "others", code=1)
+    assert "line 1 has missing or unfit values: params=-1" in capsys.readouterr().err
     for content in (b"", archive.read_bytes()[:5]):
         damaged.write_bytes(content)
         with pytest.raises(UserError, match=r"no finished cell can be read in .*, so nothing is restored"):
