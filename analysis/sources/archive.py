@@ -78,7 +78,9 @@ class Archive:
             return f"is left out, because it has more than {LONGEST_LINE >> 20} MiB"
         line = files.parse_json(text)
         result = line.get("record") if isinstance(line, dict) else None
-        newer = record.newer_schema(result) if isinstance(result, dict) else ""
+        if line is None or not isinstance(result, dict):
+            return "is not a finished cell and is left out"
+        newer = record.newer_schema(result)
         if newer:
             return f"is left out, because it {newer}"
         if not record.is_whole(result) or not isinstance(result["cell_id"], str) or not _fits(line):
