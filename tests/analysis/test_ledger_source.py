@@ -74,6 +74,13 @@ def test_only_a_positive_number_of_images_counts(make_ledger, data, contents, ex
     analysis.render_table(analysis.load_sweep(runs.out, "kernel_size"))
 
 
+def test_a_folder_with_a_line_break_in_its_name_is_refused(make_ledger) -> None:
+    runs = make_ledger()
+    (runs.out / "kernel_size").rename(runs.out / "kernel\nsize")
+    with pytest.raises(UserError, match=r"unfit name: sweep='kernel\\nsize' \(expected a text without line breaks"):
+        Collection([runs.out])
+
+
 def test_axes_of_other_types_become_text(make_ledger) -> None:
     scores = {"convolution": {1: [90.0, 91.0], 3: [80.0, 81.0], 5: [70.0, 71.0]}}
     values = {1: [3, 4], 3: None, 5: True}
