@@ -11,7 +11,7 @@ One line of JSON per finished cell, in the order of their ids:
 The first line that shows a sweep also lists the planned cells without a result, as `missing`.
 
 The text is a function of the runs alone: equal runs give equal bytes, before and after compression. Lines of several
-such files may be joined.
+such files may be joined: a cell with several lines has the places of all of them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ import re
 import socket
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.sources import contradictions
 from analysis.sources.frame import Outcome
 from analysis.sources.plans import SweepPlan
 from lightning_xvol.config.metrics import validation_name
-from lightning_xvol.ledger import files, record
+from lightning_xvol.ledger import checks, files, record
 
 SUFFIXES = (".jsonl.gz", ".jsonl")
 KEPT = (*record.RESULT_KEYS, "optimisation_id", "cpu_seconds", "data", "protocol")
 """The keys of a record that an archive keeps. `metrics_bytes` and `tracking` speak of files that it has not."""
+LONGEST_LINE = 64 << 20
+"""The most bytes of a line. A longer one is not held in memory: a small file may unpack to any number of bytes."""
 _OF_CELL = ("cell_id", "group_id", "seed")
 # An absolute path, or one in a home folder. What follows a word, a colon or another slash is part of something else.
 _PATH = re.compile(
@@ -56,28 +60,54 @@ class Archive:
         self.where = str(path)
         self.losses: list[str] = []
         self._lines: dict[str, dict[str, Any]] = {}
+        self._contradictions: dict[str, str] = {}
         number = 0
         try:
             for number, text in enumerate(_texts(path), start=1):
-                self._take(number, text)
+                fault = self._take(text)
+                if fault:
+                    self.losses.append(f"{self.where}: line {number} {fault}")
         except (OSError, EOFError, zlib.error) as error:
             self.losses.append(f"{self.where}: cannot be read after line {number} ({error})")
+        if self._contradictions:
+            self.losses.append(contradictions.sentence(self.where, self._contradictions))
 
-    def _take(self, number: int, text: bytes) -> None:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            line = None
+    def _take(self, text: bytes | None) -> str:
+        """Add a line. Returns why it or its result is left out, as the rest of a sentence; empty where it is not."""
+        if text is None:
+            return f"is left out, because it has more than {LONGEST_LINE >> 20} MiB"
+        line = files.parse_json(text)
         result = line.get("record") if isinstance(line, dict) else None
+        if line is None or not isinstance(result, dict):
+            return "is not a finished cell and is left out"
+        newer = record.newer_schema(result)
+        if newer:
+            return f"is left out, because it {newer}"
         if not record.is_whole(result) or not isinstance(result["cell_id"], str) or not _fits(line):
-            self.losses.append(f"{self.where}: line {number} is not a finished cell and is left out")
+            return "is not a finished cell and is left out"
+        known = self._lines.setdefault(result["cell_id"], line)
+        if known is not line:
+            self._join(known, line)
+        return record.fault(result)
+
+    def _join(self, known: dict[str, Any], line: dict[str, Any]) -> None:
+        """Add another line of a cell to that which came first."""
+        known["sweeps"] += line["sweeps"]
+        if record.fault(line["record"]):
             return
-        self._lines.setdefault(result["cell_id"], line)
+        if record.fault(known["record"]):
+            known |= {key: line[key] for key in ("record", "curves")}
+        what = contradictions.difference(known["record"], line["record"])
+        if what:
+            self._contradictions.setdefault(known["record"]["cell_id"], what)
+            return
+        for name, points in line["curves"].items():
+            known["curves"][name] = max(known["curves"].get(name, []), points, key=len)
 
     def plans(self) -> list[SweepPlan]:
         """The plan of each sweep, with the cells that are here, in the order of the first plan."""
         plans: dict[str, SweepPlan] = {}
-        cells: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        cells: dict[str, dict[str, tuple[int, dict[str, Any]]]] = {}
         for line in self._lines.values():
             for sweep in line["sweeps"]:
                 plan, places = sweep["plan"], sweep["places"]
@@ -87,18 +117,17 @@ class Archive:
                 for place in [{**place, **own} for place in places] + sweep.get("missing", []):
                     if place["cell_id"] == own["cell_id"] or place["cell_id"] not in self._lines:
                         cell = {key: value for key, value in place.items() if key != "order"}
-                        cells.setdefault(made.identity, []).append((place["order"], cell))
+                        # Several lines may give a cell the same place, and an older version another label.
+                        text = json.dumps({**cell, "label": None}, sort_keys=True)
+                        cells.setdefault(made.identity, {}).setdefault(text, (place["order"], cell))
         return [
-            SweepPlan.of(
-                plan.name,
-                {
-                    **plan.content,
-                    "cells": [cell for _, cell in sorted(cells.get(identity, ()), key=lambda pair: pair[0])],
-                },
-                self.where,
-            )
-            for identity, plan in plans.items()
+            self._checked(plan, [cell for _, cell in sorted(cells.get(name, {}).values(), key=lambda pair: pair[0])])
+            for name, plan in plans.items()
         ]
+
+    def _checked(self, plan: SweepPlan, cells: list[dict[str, Any]]) -> SweepPlan:
+        found = SweepPlan.of(plan.name, {**plan.content, "cells": cells}, f"{self.where}, sweep {plan.name}")
+        return replace(found, where=self.where)
 
     def outcome(self, cell_id: str) -> Outcome | None:
         line = self._lines.get(cell_id)
@@ -125,8 +154,10 @@ def _fits(line: Any) -> bool:
     sweeps, curves = line.get("sweeps"), line.get("curves")
     if not isinstance(sweeps, list) or not isinstance(curves, dict):
         return False
-    return all(map(_is_shown, sweeps)) and all(
-        isinstance(points, list) and all(map(_is_point, points)) for points in curves.values()
+    return (
+        not checks.problems(sweeps, checks.plain)
+        and all(map(_is_shown, sweeps))
+        and all(isinstance(points, list) and all(map(_is_point, points)) for points in curves.values())
     )
 
 
@@ -150,10 +181,17 @@ def _is_point(point: Any) -> bool:
     return isinstance(step, int) and isinstance(epoch, int)
 
 
-def _texts(path: Path) -> Iterator[bytes]:
+def _texts(path: Path) -> Iterator[bytes | None]:
+    """The lines of the file; None for one that is too long."""
     with files.open_bytes(path) as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"
-        yield from gzip.GzipFile(fileobj=file) if packed else file
+        lines = gzip.GzipFile(fileobj=file) if packed else file
+        while first := lines.readline(LONGEST_LINE):
+            last, is_long = first, False
+            while last and not last.endswith(b"\n"):
+                last = lines.readline(LONGEST_LINE)
+                is_long = is_long or bool(last)
+            yield None if is_long else first
 
 
 class ToArchive:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.sources import contradictions
 from analysis.sources.archive import Archive, is_archive
 from analysis.sources.data import check_same, with_true_name
 from analysis.sources.frame import Outcome, SweepLayout, assemble
@@ -149,7 +150,12 @@ class Collection:
 
     @property
     def losses(self) -> list[str]:
-        return [loss for source in self.sources for loss in source.losses]
+        """A sentence for all that is lost: what cannot be read whole, and records that contradict an earlier one."""
+        return [loss for source in self.sources for loss in source.losses] + self._contradictions
+
+    @functools.cached_property
+    def _contradictions(self) -> list[str]:
+        return contradictions.between(self.sources)
 
     def plans(self) -> list[SweepPlan]:
         """The plan of every sweep, one per recipe and budget, whether or not its results belong together."""
@@ -157,12 +163,7 @@ class Collection:
 
     def whole_plans(self) -> list[SweepPlan]:
         """The plan of every sweep that can be read, one per recipe and budget."""
-        found = []
-        for plan in self._plans:
-            with contextlib.suppress(UserError):
-                self.assemble(plan)
-                found.append(plan)
-        return found
+        return [plan for plan in self._plans if not isinstance(self._assembled(plan), UserError)]
 
     def sweeps(self) -> list[str]:
         """The names of the sweeps.
@@ -217,9 +218,15 @@ class Collection:
         plans = [plan for name in names for plan in self._plans if plan.name == name]
         return [found for plan in plans if not isinstance(found := self._assembled(plan), UserError)]
 
-    def left_out(self, names: Sequence[str] | None = None) -> list[UserError]:
-        """The reason for each sweep, of one of `names` if they are given, that `variants` leaves out."""
+    def left_out(self, names: Sequence[str] | None = None, recipe: str | None = None) -> list[UserError]:
+        """The reason for each sweep that `variants` and `whole_plans` leave out.
+
+        Args:
+            names: The names of the sweeps; None for all of them.
+            recipe: The recipe of the sweeps; None for any. A plan that cannot be read may be of any recipe.
+        """
         plans = [plan for plan in (*self._unfit, *self._plans) if names is None or plan.name in names]
+        plans = [plan for plan in plans if recipe is None or plan.content.get("recipe", recipe) == recipe]
         found = [UserError(plan.fault) if plan.fault else self._assembled(plan) for plan in plans]
         return [error for error in found if isinstance(error, UserError)]
 

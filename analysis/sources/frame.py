@@ -270,15 +270,16 @@ def _results(known: Outcome | None, metric: str) -> list[dict[str, Any]]:
 
 
 def _images(result: Mapping[str, Any]) -> int | None:
-    """The number of test images; None where neither the record nor the registry tells it."""
+    """The number of test images, from 1; None where neither the record nor the registry tells it."""
     contents, data = result.get("data"), (result["config"] or {}).get("data")
     for split in ("test", "validation"):
-        if isinstance(contents, dict) and isinstance(contents.get(split), int):
-            return contents[split]
+        if isinstance(contents, dict) and checks.is_whole(contents.get(split), 1):
+            return int(contents[split])
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
     limit = data.get("limit")
-    return registry.images_of(data["name"], data.get("options") or {}, limit if isinstance(limit, int) else None)
+    images = registry.images_of(data["name"], data.get("options") or {}, limit if checks.is_whole(limit, 1) else None)
+    return images if checks.is_whole(images, 1) else None
 
 
 def _finite(values: Mapping[str, Any]) -> bool:

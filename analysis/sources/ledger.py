@@ -24,7 +24,9 @@ def is_ledger(folder: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() or path.is_symlink())
+    """The folders that may be those of sweeps. A hidden one is what a killed `restore` leaves, for example."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in found if path.is_dir() or path.is_symlink()]
 
 
 class Ledger:

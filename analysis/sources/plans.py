@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_xvol.errors import UserError
-from lightning_xvol.ledger import packed
+from lightning_xvol.ledger import checks, packed
 from lightning_xvol.ledger import plan as ledger_plan
 from lightning_xvol.ledger.record import further_cells
 
@@ -34,7 +34,7 @@ class SweepPlan:
     @classmethod
     def of(cls, name: str, content: Any, where: str) -> SweepPlan:
         """The plan in `content`, the parsed JSON of the file or run `where`. It is checked here, once."""
-        fault = ledger_plan.fault(content, where)
+        fault = ledger_plan.fault(content, where) or "; ".join(checks.line(name, f"{where!r} has an unfit name: sweep"))
         return cls(name, {}, where, fault=fault) if fault else cls(name, content, where)
 
     @property

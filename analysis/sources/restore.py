@@ -21,10 +21,12 @@ from typing import Any
 
 import yaml
 
+from analysis.sources import contradictions
 from analysis.sources.archive import curves_of
 from analysis.sources.collection import Collection
+from analysis.sources.ledger import Ledger
 from lightning_xvol.errors import UserError, first_line
-from lightning_xvol.ledger import checks, files
+from lightning_xvol.ledger import checks, files, record
 from lightning_xvol.ledger.spellings import as_recorded
 
 CELLS = "cells"
@@ -38,7 +40,8 @@ class Restored:
     Attributes:
         cells, sweeps: Those that were written.
         kept_cells, kept_sweeps: Those that the ledger had already.
-        refused: A sentence for each cell or sweep that was left out because it contradicts itself or has no place.
+        refused: A sentence for each cell or sweep that was left out because it contradicts itself, has no place, or has
+            another result in the ledger.
     """
 
     cells: list[str] = field(default_factory=list)
@@ -52,16 +55,21 @@ def restore(runs: Collection, out: Path) -> Restored:
     """Write the finished cells of `runs` and their sweeps into the ledger `out`.
 
     Raises:
-        UserError: for a folder that cannot be written to.
+        UserError: for a folder that cannot be written to, or a file in the place of one. Nothing is written then.
         OSError: for a full disk, for example. What was written stays, and the next call goes on.
     """
     done = Restored()
-    files.make_folder(out / CELLS)
     metrics: dict[str, set[str]] = {}
     plans = runs.plans()
     for plan in plans:
         for cell in plan.content["cells"]:
             metrics.setdefault(cell["cell_id"], set()).add(plan.content["metric"])
+    named = [out / plan.name for plan in plans if _can_be_folder(plan.name)]
+    for folder in [*named, *(record.cell_folder(out, cell_id) for cell_id in sorted(metrics))]:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{str(folder)!r} is no folder, and a folder of this name is needed; move it away")
+    files.make_folder(out / CELLS)
+    ledger = Ledger(out)
     # The cells come first, so that no plan stands for cells that a later error has lost.
     for cell_id in sorted(metrics):
         outcome = runs.outcome(cell_id)
@@ -74,8 +82,13 @@ def restore(runs: Collection, out: Path) -> Restored:
         content = _cell_files(runs, outcome.result, metrics[cell_id])
         new = _write_folder(out, f"{CELLS}/{cell_id}", content)
         (done.cells if new else done.kept_cells).append(cell_id)
+        known = None if new else ledger.outcome(cell_id)
+        if known is not None and known.result is not None:
+            what = contradictions.difference(known.result, outcome.result)
+            if what:
+                done.refused.append(contradictions.sentence(f"{known.where} and {outcome.where}", {cell_id: what}))
     for plan in plans:
-        if checks.problems(plan.name, checks.name) or plan.name == CELLS:
+        if not _can_be_folder(plan.name):
             done.refused.append(
                 f"{plan.where}: the sweep {checks.shown(plan.name)} is left out, because a folder cannot have its name"
             )
@@ -89,6 +102,10 @@ def restore(runs: Collection, out: Path) -> Restored:
         new = _write_folder(out, plan.name, {"cells.json": files.json_bytes(plan.content)})
         (done.sweeps if new else done.kept_sweeps).append(plan.name)
     return done
+
+
+def _can_be_folder(sweep: str) -> bool:
+    return not checks.problems(sweep, checks.name) and sweep != CELLS
 
 
 def _foreign(result: Mapping[str, Any]) -> str:

@@ -102,6 +102,12 @@ flag = kind(bool, "true or false")
 mapping = kind(dict, "named values")
 
 
+def line(value: Any, path: str) -> Iterator[str]:
+    """A text that a message or the name of a folder can show: no line break and no other control character."""
+    if not isinstance(value, str) or not value.isprintable():
+        yield from unfit(value, path, "a text without line breaks and control characters")
+
+
 def name(value: Any, path: str) -> Iterator[str]:
     """A text that can name a folder: letters, digits, `_`, `.` and `-`, and no dot or dash in front."""
     plain_letters = isinstance(value, str) and value.isascii() and value.translate(_NO_MARKS).isalnum()

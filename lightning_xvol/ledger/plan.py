@@ -51,6 +51,7 @@ _CELL = checks.fields(
 _PLAN = checks.fields(
     {
         **dict.fromkeys(("sweep", "title", "recipe", "data", "budget", "metric", "metric_label", "note"), checks.text),
+        **dict.fromkeys(("sweep", "recipe"), checks.line),
         "axes": checks.list_of(checks.text),
         "axis_labels": checks.mapping_of(checks.text),
         "baseline": _optional_text,

@@ -12,15 +12,28 @@ LONGEST_SOCKET_FOLDER = 60
 """An address of a socket has at most 107 characters, and names such as `/pymp-abcdefgh/listener-abcdefgh` follow."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
+NUMBERS = ("SOURCE_DATE_EPOCH", "NUMPY_MADVISE_HUGEPAGE")
+"""What numpy, scipy and matplotlib read as a number: the date of a file, and a setting of the memory."""
+SWITCHES = ("PANDAS_", "SYMPY_")
+"""How the names of variables begin that give a library another behaviour than its own, or stop its import."""
+
 
 def make_usable() -> None:
     """Let no variable that the user's shell has for other programs break this one or the processes that it starts."""
     # Figures go to files. A notebook names a backend that this environment may not have.
     os.environ["MPLBACKEND"] = "agg"
+    for name, value in list(os.environ.items()):
+        if name.startswith(SWITCHES) or (name in NUMBERS and not _is_number(value)):
+            del os.environ[name]
     if home() is None:
         _lend_home()
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_SOCKET_FOLDER:
         _shorten_sockets()
+
+
+def _is_number(value: str) -> bool:
+    """Whether libraries can read it: a whole number of at most 11 digits, which as seconds end in the year 5138."""
+    return value.isascii() and value.isdecimal() and len(value) <= 11
 
 
 def home() -> Path | None:

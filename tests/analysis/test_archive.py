@@ -26,6 +26,10 @@ def lines_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
+def write_lines(path: Path, lines: list[dict]) -> None:
+    path.write_bytes(gzip.compress("".join(f"{json.dumps(line)}\n" for line in lines).encode()))
+
+
 @pytest.fixture
 def ledger(make_ledger):
     """A ledger with curves, of which one cell has diverged; the order of rows and cells is not that of the ids."""
@@ -100,6 +104,102 @@ def test_joined_archives_are_one(ledger, archive, tmp_path) -> None:
     joined = tmp_path / "joined.jsonl.gz"
     joined.write_bytes(gzip.compress(b"".join(lines[20:])) + gzip.compress(b"".join(lines[:25])))
     same(Collection([ledger.out]), Collection([joined]))
+
+
+def test_a_cell_with_several_lines_has_the_places_and_the_longest_curves_of_all(ledger, archive, tmp_path) -> None:
+    other = json.loads((ledger.out / "kernel_size" / "cells.json").read_text())
+    (ledger.out / "stage").mkdir()
+    (ledger.out / "stage" / "cells.json").write_text(json.dumps({**other, "sweep": "stage"}))
+    ledger.lose("xvolution", 3, 0)
+    both, first, second = (tmp_path / f"{name}.jsonl.gz" for name in ("both", "first", "second"))
+    assert main(["archive", "--source", str(ledger.out), "--out", str(both)]) == 0
+    lines = lines_of(both)
+    for name, path in (("kernel_size", first), ("stage", second)):
+        kept = [
+            {**line, "sweeps": [sweep for sweep in line["sweeps"] if sweep["plan"]["sweep"] == name]} for line in lines
+        ]
+        for line in kept if path == first else ():
+            line["curves"] = {key: points[:1] for key, points in line["curves"].items()}
+        write_lines(path, kept)
+    joined = tmp_path / "joined.jsonl.gz"
+    joined.write_bytes(first.read_bytes() + second.read_bytes() + first.read_bytes())
+    same(Collection([both]), Collection([joined]))
+    same(Collection([both]), Collection([first, second]))
+    assert Collection([joined]).losses == []
+
+
+def test_what_is_left_out_is_named_and_told_by_the_exit_code(archive, tmp_path, capsys) -> None:
+    path, lines = tmp_path / "a.jsonl.gz", lines_of(archive)
+    for number, line in enumerate(lines):
+        [sweep] = line["sweeps"]
+        line["sweeps"].append({**sweep, "plan": {**sweep["plan"], "sweep": "newer", "schema": 2}})
+        if number:
+            line["sweeps"].append({**sweep, "plan": {**sweep["plan"], "sweep": "mixed"}})
+    lines[1]["record"]["config"] = {"train": {"epochs": 9, "steps": None}}
+    lines[1]["sweeps"] = lines[1]["sweeps"][-1:]
+    write_lines(path, lines)
+    assert main(["archive", "--source", str(path), "--out", str(tmp_path / "out.jsonl.gz")]) == 1
+    told = capsys.readouterr()
+    assert "sweep newer' has schema 2" in told.err and "sweep 'mixed' mixes budgets" in told.err
+    assert told.out.endswith(f"{len(lines) - 1} cells of kernel_size\n")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="is a source, and a part of the sources cannot be archived"):
+        main(["archive", "--source", str(path), "--out", str(path)])
+    assert path.read_bytes() == before
+    write_lines(path, [{**line, "sweeps": line["sweeps"][-1:]} for line in lines[1:]])
+    with pytest.raises(UserError, match="sweep 'mixed' mixes budgets"):
+        main(["archive", "--source", str(path), "--out", str(tmp_path / "none.jsonl.gz")])
+
+
+def test_a_damaged_source_is_told_by_the_exit_code_and_never_replaced(archive, tmp_path, capsys) -> None:
+    damaged, out = tmp_path / "match_small.jsonl.gz", tmp_path / "out.jsonl.gz"
+    damaged.write_bytes(archive.read_bytes()[:-20])
+    (tmp_path / "link.jsonl.gz").symlink_to(damaged)
+    for target in (damaged, tmp_path / "link.jsonl.gz", tmp_path):
+        with pytest.raises(UserError, match="name another file"):
+            main(["archive", "--source", str(damaged), "--out", str(target)])
+    assert damaged.read_bytes() == archive.read_bytes()[:-20] and not out.exists()
+    assert main(["archive", "--source", str(damaged), "--out", str(out)]) == 1
+    assert "cannot be read after line" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["../up", "/tmp/up", "", ".hidden", "a b"])
+def test_a_recipe_leads_to_no_file_outside_the_folder(archive, tmp_path, recipe) -> None:
+    lines = lines_of(archive)
+    for line in lines:
+        line["sweeps"][0]["plan"]["recipe"] = recipe
+    path, folder = tmp_path / "a.jsonl.gz", tmp_path / "deep" / "folder"
+    write_lines(path, lines)
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot name a file"):
+        main(["archive", "--source", str(path), "--out", str(folder)])
+    assert list(folder.parent.rglob("*")) == [folder]
+
+
+@pytest.mark.parametrize("key", ["sweep", "recipe"])
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31mred", "\u202eback"], ids=ascii)
+def test_a_name_with_a_line_break_or_a_control_character_is_refused(archive, tmp_path, key, name) -> None:
+    line, *_ = lines_of(archive)
+    line["sweeps"][0]["plan"][key] = name
+    write_lines(tmp_path / "a.jsonl.gz", [line])
+    with pytest.raises(UserError, match=rf"{key}=.*without line breaks"):
+        main(["tables", "--source", str(tmp_path / "a.jsonl.gz"), "--out", str(tmp_path / "t")])
+    assert not (tmp_path / "t").exists()
+
+
+def test_records_of_a_newer_version_and_long_lines_are_named(ledger, archive, tmp_path, monkeypatch) -> None:
+    lines = gzip.decompress(archive.read_bytes()).splitlines(keepends=True)
+    longest = max(map(len, lines))
+    monkeypatch.setattr("analysis.sources.archive.LONGEST_LINE", longest)
+    newer = b'{"record": {"schema": 2}, "sweeps": [], "curves": {}}\n'
+    content = [lines[0], newer, b"x" * longest + b"\n", b"y" * 3 * longest + b"\n", *lines[1:], b"z" * (longest + 1)]
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(content)))
+    losses = [loss.removeprefix(f"{path}: line ") for loss in Archive(path).losses]
+    long = "is left out, because it has more than 0 MiB"
+    assert losses[0].startswith("2 is left out, because it has schema 2, and this version reads 1;")
+    assert losses[1:] == [f"3 {long}", f"4 {long}", f"{len(content)} {long}"]
+    same(Collection([ledger.out]), Collection([path]))
 
 
 def test_no_folder_and_no_machine_is_named(ledger, tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import analysis
 from analysis.sources.collection import Collection
 from analysis.sources.ledger import Ledger
 from analysis.sweep.footnotes import mixes
@@ -49,6 +50,35 @@ def test_failed_and_diverged_runs_keep_their_state(make_ledger) -> None:
     found = frame[(frame["operator"] == "xvolution") & (frame["kernel_size"] == 1)]
     assert found["state"].tolist() == ["failed", "diverged", "diverged"]
     assert found["error"].tolist()[0] == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("data", "contents", "expected"),
+    [
+        ({"name": "match", "limit": None, "options": {"test_size": 40}}, None, 40),
+        ({"name": "match", "limit": 30, "options": {"test_size": 40}}, None, 30),
+        ({"name": "match", "limit": -1, "options": {"test_size": 40}}, None, 40),
+        ({"name": "match", "limit": 30, "options": {"test_size": -1}}, None, None),
+        ({"name": "match", "limit": None, "options": {"test_size": 0}}, None, None),
+        ({"name": "cifar10", "limit": None, "options": {}}, {"digest": "a", "test": 0, "validation": 50}, 50),
+    ],
+)
+def test_only_a_positive_number_of_images_counts(make_ledger, data, contents, expected) -> None:
+    runs = make_ledger({"convolution": {1: [100.0, 100.0]}, "xvolution": {1: [100.0, 0.0]}})
+    for cell in runs.cells:
+        config = {"train": {"epochs": 3, "steps": None}, "data": data}
+        runs.write(cell, 100.0, config=config, **({} if contents is None else {"data": contents}))
+    frame = Collection([runs.out]).load("kernel_size")[1]
+    found = set(frame.loc[frame["metric"] == "top1", "images"].astype(object).where(lambda value: value.notna(), None))
+    assert found == {expected}
+    analysis.render_table(analysis.load_sweep(runs.out, "kernel_size"))
+
+
+def test_a_folder_with_a_line_break_in_its_name_is_refused(make_ledger) -> None:
+    runs = make_ledger()
+    (runs.out / "kernel_size").rename(runs.out / "kernel\nsize")
+    with pytest.raises(UserError, match=r"unfit name: sweep='kernel\\nsize' \(expected a text without line breaks"):
+        Collection([runs.out])
 
 
 def test_axes_of_other_types_become_text(make_ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -17,6 +18,7 @@ from ablations.engine.cells import make_cells
 from ablations.engine.plan import describe_cells
 from analysis.__main__ import main
 from analysis.sources import restore as restoring
+from analysis.sources.ledger import Ledger
 from lightning_xvol.config.recipes import get_recipe
 from lightning_xvol.config.schema import to_dict
 from lightning_xvol.errors import UserError
@@ -118,23 +120,58 @@ def test_a_sweep_goes_on_from_a_restored_ledger(ledger: Path, monkeypatch) -> No
 
 def test_what_is_there_stays(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = archived(ledger)
-    first, second, third, *others = [line["record"]["cell_id"] for line in lines_of(archive)]
+    first, second, *others = [line["record"]["cell_id"] for line in lines_of(archive)]
     out = ledger.parent / "restored"
     for folder in (out / "cells" / first / "checkpoints", out / "kernel_size"):
         folder.mkdir(parents=True)
     (out / "cells" / first / "failure.json").write_text("{}")
-    (out / "cells" / second).write_text("a file")
-    (out / "cells" / third).symlink_to("nowhere")
+    (out / "cells" / second).symlink_to("../kernel_size")
     (out / "kernel_size" / "cells.json").write_text("another plan")
     before = tree(out)
     restored(archive)
     after = tree(out)
     assert {path: after[path] for path in before} == before
-    assert {path.name for path in (out / "cells").iterdir()} == {first, second, third, *others}
-    assert not (out / "cells" / "nowhere").exists()
+    assert {path.name for path in (out / "cells").iterdir()} == {first, second, *others}
     told = capsys.readouterr().out
-    assert f"{len(others)} new cells, 3 existing cells" in told
+    assert f"{len(others)} new cells, 2 existing cells" in told
     assert "kernel_size: the folder of the sweep stays as it is" in told
+
+
+@pytest.mark.parametrize("place", ["kernel_size", "cells/{}"])
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "dangling link"])
+def test_what_is_in_the_place_of_a_folder_is_refused_before_anything_is_written(ledger, place, is_link) -> None:
+    archive = archived(ledger)
+    path = ledger.parent / "restored" / place.format(lines_of(archive)[-1]["record"]["cell_id"])
+    path.parent.mkdir(parents=True)
+    path.symlink_to("nowhere") if is_link else path.write_text("a file")
+    before = tree(ledger.parent / "restored")
+    with pytest.raises(UserError, match=rf"'{path}' is no folder.*move it away"):
+        restored(archive)
+    assert tree(ledger.parent / "restored") == before
+
+
+def test_another_result_in_the_ledger_stays_and_is_named(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = archived(ledger)
+    before = tree(restored(archive))
+    line, *others = [line for line in lines_of(archive) if line["record"]["metrics"]]
+    line["record"]["metrics"]["top1"]["last"] = 12.5
+    for other in others:  # another run of the same may take another time
+        other["record"] |= {"wall_seconds": 77.0, "commit": "f" * 40}
+    out = restored(changed(archive, [line, *others]), code=1)
+    assert tree(out) == before
+    told = capsys.readouterr().err
+    assert re.search(rf"{out}/cells/.*changed.jsonl.gz.*{line['record']['cell_id']} \(last top1 5\d.0 and 12.5\)", told)
+    assert told.count("two different results") == 1
+
+
+def test_what_a_killed_process_leaves_is_no_sweep(ledger: Path) -> None:
+    out = restored(archived(ledger))
+    shutil.copytree(out / "kernel_size", out / ".restore-0123456789abcdef.tmp")
+    whole = (out / "kernel_size").rename(ledger.parent / "elsewhere")
+    with pytest.raises(UserError, match="no runs at"):
+        main(["tables", "--source", str(out)])
+    whole.rename(out / "kernel_size")
+    assert [plan.where for plan in Ledger(out).plans()] == [str(out / "kernel_size" / "cells.json")]
 
 
 def hostile(line: dict[str, Any], **record: Any) -> dict[str, Any]:
@@ -165,7 +202,7 @@ def test_an_id_leads_nowhere_else(ledger: Path) -> None:
     assert not (ledger.parent / "restored").exists()
 
 
-@pytest.mark.parametrize("name", ["..", "../up", "a/b", "/tmp/x", "", ".", "cells", ".hidden", "a\0b"])
+@pytest.mark.parametrize("name", ["..", "../up", "a/b", "/tmp/x", "", ".", "cells", ".hidden"])
 def test_the_name_of_a_sweep_leads_nowhere_else(ledger: Path, name: str) -> None:
     lines = lines_of(archived(ledger))
     for line in lines:
@@ -279,6 +316,9 @@ def test_a_damaged_archive_is_told_by_the_exit_code(ledger: Path, capsys: pytest
     damaged.write_bytes(gzip.compress(b"".join([*lines[:3], b"no cell\n"])))
     out = restored(damaged, "some", code=1)
     assert len(list((out / "cells").iterdir())) == 3 and "line 4 is not a finished cell" in capsys.readouterr().err
+    line, *others = lines_of(archive)
+    restored(changed(archive, [hostile(line, params=-1), *others]), "others", code=1)
+    assert "line 1 has missing or unfit values: params=-1" in capsys.readouterr().err
     for content in (b"", archive.read_bytes()[:5]):
         damaged.write_bytes(content)
         with pytest.raises(UserError, match=r"no finished cell can be read in .*, so nothing is restored"):

@@ -1,4 +1,4 @@
-"""A user without a home folder, a folder for temporary files with a long name, and a notebook's backend."""
+"""A user without a home folder, a folder for temporary files with a long name, and what other programs set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,37 @@ def test_a_short_folder_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variables, "_shorten_sockets", lambda: pytest.fail("the name is short enough"))
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     variables.make_usable()
+
+
+@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 12, "9" * 5000])
+def test_a_date_that_libraries_cannot_read_is_removed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    variables.make_usable()
+    assert "SOURCE_DATE_EPOCH" not in os.environ
+
+
+@pytest.mark.parametrize("value", ["0", "1700000000", "9" * 11])
+def test_a_date_that_libraries_can_read_stays(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    variables.make_usable()
+    assert os.environ["SOURCE_DATE_EPOCH"] == value
+    assert datetime.fromtimestamp(int(value), UTC), "as matplotlib does"
+
+
+def test_switches_of_libraries_stop_no_import() -> None:
+    program = """
+from lightning_xvol import surroundings
+surroundings.prepare()
+import numpy, pandas, scipy.stats
+print(pandas.Series(["a"]).dtype)
+"""
+    wrong = {
+        "PANDAS_FUTURE": "abc",
+        "PANDAS_FUTURE_INFER_STRING": "2",
+        "NUMPY_MADVISE_HUGEPAGE": "",
+        "SYMPY_DEBUG": "x",
+    }
+    assert run(program, SOURCE_DATE_EPOCH="today", **wrong) == run(program, PANDAS_FUTURE_INFER_STRING="0") == "str"
 
 
 def test_a_notebook_s_backend_does_not_stop_a_figure() -> None:
