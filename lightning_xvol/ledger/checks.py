@@ -19,7 +19,7 @@ DEEPEST = 32
 LARGEST_WHOLE = 2**53
 """Larger whole numbers are not exact as a float."""
 LARGEST = 3.4028235e38
-"""The largest float of 32 bits, through which every metric passes."""
+"""The largest float of 32 bits: statistics take the fourth power of a number."""
 LONGEST_NAME = 128
 _MOST_PROBLEMS = 5
 _Missing = object()

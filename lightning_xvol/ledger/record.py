@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -51,9 +52,12 @@ _SHARES = ("top", "box_ap", "mask_ap")
 
 
 def bounds(metric: str) -> tuple[float, float]:
-    """The smallest and the largest value that the metric can have, in a split or with a probe of the network too."""
+    """The smallest and the largest value that the metric can have, in a split or with a probe of the network too.
+
+    A variance is computed in float64. A run that diverges can end with one of 1e49.
+    """
     is_share = metric.removeprefix("val_").startswith(_SHARES)
-    return (0.0, 100.0) if is_share else (-checks.LARGEST, checks.LARGEST)
+    return (0.0, 100.0) if is_share else (-sys.float_info.max, sys.float_info.max)
 
 
 def is_point(metric: str, step: Any, epoch: Any, value: Any) -> bool:

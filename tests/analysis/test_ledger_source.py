@@ -52,6 +52,19 @@ def test_failed_and_diverged_runs_keep_their_state(make_ledger) -> None:
     assert found["error"].tolist()[0] == "out of memory"
 
 
+@pytest.mark.parametrize("status", ["diverged", "finished"])
+def test_a_value_beyond_32_bits_has_diverged(make_ledger, status: str) -> None:
+    """A variance is computed in float64. Two stacks that diverged ended with -1.7e49 and -1e59."""
+    runs = make_ledger()
+    huge = {"last": -1.7e49, "best": -1.7e49, "best_epoch": 1}
+    metrics = {"top1": {"last": 98.0, "best": 98.0, "best_epoch": 1}, "explained_variance": huge}
+    runs.write(runs.cell("xvolution", 1, 2), 98.0, status=status, metrics=metrics)
+    sources = Collection([runs.out])
+    _, frame = sources.load("kernel_size")
+    assert frame[frame["metric"] == "explained_variance"]["state"].tolist() == ["diverged"]
+    assert not sources.losses and not (frame["state"] == "failed").any()
+
+
 @pytest.mark.parametrize(
     ("data", "contents", "expected"),
     [
