@@ -40,10 +40,10 @@ from markdown_it import MarkdownIt
 from tests.analysis.compared_runs import add_settings
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results.md"
 WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
 TOUR = ROOT / "docs" / "tour.ipynb"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reproduction").glob("*.md")))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 RUN = [path for path in DOCUMENTS if path != WALKTHROUGH]
 OUTSIDE = ("pip ", "conda ", "wandb ", "python -m pip ", "python -m venv ", "eval ")
 LONG = re.compile(r"--paper\b|lightning_xvol (diagram|export|predict|visualize)|--smoke|train\.epochs=1\b")
@@ -68,7 +68,7 @@ def blocks(document: Path) -> Iterator[Block]:
     for token in MarkdownIt("commonmark").enable("table").parse(document.read_text()):
         line = (token.map or [0])[0] + 1
         if token.type in ("fence", "code_block"):
-            yield Block(token.info or ("bash" if document == RESULTS else ""), token.content, line)
+            yield Block(token.info, token.content, line)
         for child in token.children or []:
             if child.type == "code_inline":
                 yield Block("inline", child.content, line)

@@ -109,7 +109,8 @@ def _small(operator: str, options: Mapping[str, Any], data: str, epochs: int) ->
 def match_small(operator: str, options: Mapping[str, Any]) -> RunConfig:
     """Match-to-sample on the small bottleneck ResNet: the embedded default, which takes minutes on a laptop.
 
-    Reproduces no table: its generated data separate convolutions of different reach (docs/results.md).
+    Reproduces no table: its generated data separate convolutions of different reach
+    (docs/reproduction/match_small.md).
     Command: `python -m ablations.kernel_size --jobs 2`. Cost: 279 steps of 64 images, 32 x 32, about 10 to 20 s a
     run on one thread.
     """

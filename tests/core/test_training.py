@@ -22,7 +22,7 @@ from lightning_xvol.training.hashing import weights_sha256
 # match_small learns its first 32 images by heart in 40 steps of 16. These are the losses of steps 1 and 2 and the mean
 # over steps 36 to 40, as this test prints them when it fails, from an AMD EPYC with torch 2.15.0, one thread and seed
 # 0. They change only if an initialisation, the order of images or the schedule changes on purpose. Then the results of
-# every recipe change too, and docs/results.md with them.
+# every recipe change too, and the pages in docs/reproduction with them.
 GOLDEN = {"convolution": (1.4801, 1.55392, 0.03104), "xvolution": (1.46322, 1.57949, 0.03194)}
 # Float64 and another memory format gave differences of 3e-7, 2e-6 and 0.01: rounding flips a few ReLUs, and the steps
 # after that amplify it. Other seeds differ by more than 0.02 in the first two.
