@@ -38,7 +38,7 @@ def test_a_sweep_that_is_killed_twice_ends_as_if_nothing_had_happened(bench: Ben
     ("number", "loaders", "jobs"),
     [
         pytest.param(signal.SIGINT, "0", "1", id="INT-1"),
-        pytest.param(signal.SIGTERM, "1", "2", id="TERM-2"),
+        pytest.param(signal.SIGTERM, "1", "2", id="TERM-2", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "1", "2", id="INT-2", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "0", "1", id="TERM-1", marks=pytest.mark.slow),
     ],

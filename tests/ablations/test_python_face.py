@@ -126,7 +126,7 @@ print("ran", report.ran, report.counts)
 """
 
 
-@pytest.mark.parametrize("how", ["script", "-c", "stdin"])
+@pytest.mark.parametrize("how", ["script", *(pytest.param(how, marks=pytest.mark.slow) for how in ("-c", "stdin"))])
 def test_two_jobs_need_no_guard_around_the_main_program(how: str, bench: Bench) -> None:
     """multiprocessing would import a script again in every process, which would start the sweep again."""
     (bench.folder / "script.py").write_text(PROGRAM)

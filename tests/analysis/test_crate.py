@@ -205,7 +205,7 @@ def test_sweeps_and_links_that_are_left_out_are_told(results, tmp_path: Path, ca
         told = capsys.readouterr().err.splitlines()
         assert told == [
             "note: left out: results/link.md is a link to a file outside 'results'",
-            "note: left out: results/more.jsonl: 'results/more.jsonl' has schema 2, this version reads 1",
+            "note: left out: results/more.jsonl: 'results/more.jsonl, sweep stage' has schema 2, this version reads 1",
         ]
     found = entities(results)
     assert "link.md" not in found and "inside.md" in found

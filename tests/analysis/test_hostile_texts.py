@@ -52,7 +52,8 @@ def hostile(make_ledger: Any) -> Path:
     """A ledger in which every text that a file can choose is `EVIL`, and two sweeps whose plans cannot be read."""
     scores = {"convolution": {1: [20.0, 21.0], 3: [70.0, 71.0]}, "xvolution": {1: [90.0, 91.0], 3: [95.0, 96.0]}}
     runs = make_ledger(
-        scores, title=EVIL, recipe=EVIL, data=EVIL, budget=EVIL, metric_label=EVIL, note=EVIL, settings=[EVIL],
+        scores, title=EVIL, recipe="".join(filter(str.isprintable, EVIL)), data=EVIL, budget=EVIL, metric_label=EVIL,
+        note=EVIL, settings=[EVIL],
         axes=["kernel_size", EVIL], axis_labels={"kernel_size": EVIL, EVIL: EVIL}, beside={"val_top1": EVIL},
         controls={EVIL: ["convolution"]},
     )  # fmt: skip

@@ -64,9 +64,8 @@ def recorded_tables() -> list[Table]:
 
 @needs_latex
 @pytest.mark.skipif(not ARCHIVES, reason="results/ holds no records")
-@pytest.mark.parametrize(
-    "layout", [pytest.param(name, marks=() if name == "two columns" else pytest.mark.slow) for name in CLASSES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", CLASSES)
 def test_every_table_of_the_results_compiles_with_text_of_seven_points(layout: str, tmp_path: Path) -> None:
     tables = recorded_tables()
     assert len(tables) > 2 + 2 * len(ARCHIVES)

@@ -123,14 +123,14 @@ def bench(make_ledger, start_run, tmp_path: Path) -> Bench:
     return Bench(make_ledger, start_run, tmp_path / "damaged")
 
 
-def test_eighty_damaged_files_cost_at_most_their_sweep(bench: Bench, capsys, tmp_path: Path) -> None:
-    for number in range(80):
+def test_forty_damaged_files_cost_at_most_their_sweep(bench: Bench, capsys, tmp_path: Path) -> None:
+    for number in range(40):
         check(bench, number, capsys, tmp_path)
 
 
 @pytest.mark.slow
 def test_hundreds_of_damaged_files_cost_at_most_their_sweep(bench: Bench, capsys, tmp_path: Path) -> None:
-    for number in range(80, 800):
+    for number in range(40, 800):
         check(bench, number, capsys, tmp_path)
 
 

@@ -238,7 +238,7 @@ def test_texts_of_a_record_add_no_lines_to_its_curves(ledger: Path) -> None:
     archive = archived(ledger)
     line, *_ = lines_of(archive)
     trap = "loss\n93,1,top1,99.0"
-    line["curves"] |= {trap: [[93, 1, 5.0], [93, 1, -1e300]], "top1": [[93, 1, 1e9], [94, 1, 3.0], [-5, 1, 3.0]]}
+    line["curves"] |= {trap: [[93, 1, 5.0], [-93, 1, 5.0]], "top1": [[93, 1, 1e9], [94, 1, 3.0], [-5, 1, 3.0]]}
     line["record"]["metrics"][trap] = {"last": 5.0, "best": 5.0, "best_epoch": 1}
     first = changed(archive, [line])
     again = lines_of(archived(restored(first), "again"))

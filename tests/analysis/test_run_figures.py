@@ -174,10 +174,10 @@ def test_a_run_without_validation_values_has_no_learning_curve(make_ledger) -> N
 def test_a_sweep_is_never_drawn_outside_its_folder(make_ledger, tmp_path: Path) -> None:
     runs = make_ledger(sweep="kernel_size")
     folder = runs.out / "kernel_size"
-    (runs.out / "..name").mkdir()
-    (folder / "cells.json").rename(runs.out / "..name" / "cells.json")
+    (runs.out / "name..").mkdir()
+    (folder / "cells.json").rename(runs.out / "name.." / "cells.json")
     assert main(["figures", "--source", str(runs.out), "--figure", "seeds", "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "..name" / "seeds.png").exists()
+    assert (tmp_path / "out" / "name.." / "seeds.png").exists()
     from analysis.output.rendering import folder_of
 
     for name in ("../up", "a/b", "..", ""):

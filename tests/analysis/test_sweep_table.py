@@ -274,27 +274,6 @@ def test_a_table_without_finished_runs_has_dashes(make_ledger) -> None:
     assert "Bold" not in table.to_latex()
 
 
-def test_the_control_sentence_is_computed(make_ledger) -> None:
-    better = SMALL | {"xvolution_static": {1: [97.0, 97.8, 99.8], 3: [92.0, 91.8, 92.2]}}
-    assert "is not resolved at 1 (a gain above 2.70 is excluded) and is above 0 at 3" in notes_of(make_ledger(better))
-    starts = {"convolution": 90.0, "xvolution": 95.0, "xvolution_static": 95.1}
-    worse = SMALL | {"xvolution_static": {1: [97.0, 97.8, 99.8], 3: [99.1, 99.4, 99.6]}}
-    assert "1 (a gain above 2.57 is excluded), 3 (any gain is excluded)." in notes_of(make_ledger(worse))
-    quiet = {name: {1: [start, start + 0.1, start + 0.2]} for name, start in starts.items()}
-    assert "the difference is equivalent within ±0.6 (two one-sided tests) at 1." in notes_of(make_ledger(quiet))
-    assert "control" not in notes_of(make_ledger(SMALL, controls={}))
-
-
-def test_several_controls_have_a_sentence_each_in_the_order_of_the_rows(make_ledger) -> None:
-    controls = {"xvolution": ["xvolution_static", "convolution"], "convolution": ["xvolution_static"]}
-    pairs = [note.split(", mean")[0] for note in table_of(make_ledger(SMALL, controls=controls)).notes if "Ag" in note]
-    assert pairs == [
-        "Against its control, Convolution minus X-volution (static)",
-        "Against its control, X-volution minus X-volution (static)",
-        "Against its control, X-volution minus Convolution",
-    ]
-
-
 def test_costs_are_below_and_the_papers_value_is_marked(make_ledger) -> None:
     runs = make_ledger(SMALL, below=["params", "added_params", "macs"], paper={"kernel_size": 3}, note="A note.")
     table = table_of(runs)
